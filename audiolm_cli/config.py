@@ -1,0 +1,179 @@
+"""Every setting of the project as frozen dataclasses: one string under each field says meaning, unit and range.
+
+Knows nothing about command lines, files or torch.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from typing import Any, Self
+
+from audiolm_cli.errors import ModelError, UsageError
+
+
+class _Config:
+    """Dictionaries to configurations and back; unknown keys are an error that lists the known ones."""
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> Self:
+        """The configuration that `values` describes.
+
+        Raises:
+            ModelError: a key is unknown or a value does not fit.
+        """
+        known = [field.name for field in dataclasses.fields(cls)]  # type: ignore[arg-type]
+        unknown = sorted(set(values) - set(known))
+        if unknown:
+            raise ModelError(
+                f"{cls.__name__} has no field {', '.join(unknown)}; known fields: {', '.join(known)}. "
+                "The file may come from a newer version of audiolm."
+            )
+        try:
+            return cls(**values)
+        except (TypeError, UsageError) as error:
+            raise ModelError(f"{cls.__name__} does not fit: {error}") from error
+
+    def to_dict(self) -> dict[str, Any]:
+        """The fields as JSON-ready values."""
+        return dataclasses.asdict(self)  # type: ignore[call-overload, no-any-return]
+
+
+def _require(ok: bool, message: str) -> None:
+    if not ok:
+        raise UsageError(message)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelConfig(_Config):
+    """The shape of an AudioLM."""
+
+    d_model: int = 1024
+    """Width of both decoders; a multiple of 2 * nhead."""
+    nhead: int = 16
+    """Attention heads."""
+    num_layers: int = 12
+    """Layers of each decoder."""
+    num_quantizers: int = 4
+    """Codebooks per frame, K."""
+    codebook_size: int = 2048
+    """Codes per codebook, V."""
+    max_frames: int = 750
+    """Longest window (context + target) the model was trained on, in frames."""
+    positions: str = "rotary"
+    """"rotary" or "sine" (VALL-E's sinusoids with a learned scale)."""
+    dropout: float = 0.0
+    """Dropout in attention output, feed-forward and embeddings, 0..1."""
+    prompt_share: float = 0.4
+    """Share of an item that the two-argument `forward` of the training recipes takes as prompt."""
+
+    def __post_init__(self) -> None:
+        _require(
+            self.d_model % (2 * self.nhead) == 0,
+            f"d_model must be a multiple of 2 * nhead, got {self.d_model}, {self.nhead}",
+        )
+        _require(self.positions in ("rotary", "sine"), f'positions must be "rotary" or "sine", got {self.positions!r}')
+        _require(self.num_quantizers >= 1, f"num_quantizers must be at least 1, got {self.num_quantizers}")
+        _require(self.codebook_size >= 2, f"codebook_size must be at least 2, got {self.codebook_size}")
+        _require(0 <= self.dropout < 1, f"dropout must be in [0, 1), got {self.dropout}")
+        _require(self.max_frames >= 2, f"max_frames must be at least 2, got {self.max_frames}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class SpectralConfig(_Config):
+    """The shape of a spectral codec: log magnitudes, ConvNeXt autoencoder, residual quantizer, Griffin-Lim."""
+
+    sample_rate_hz: int = 32000
+    """Sample rate in Hz."""
+    hop_samples: int = 640
+    """Samples per frame; two STFT columns per frame."""
+    window_samples: int = 2048
+    """STFT window, Hann."""
+    width: int = 384
+    """Channels of the ConvNeXt blocks."""
+    latent: int = 64
+    """Channels of the quantized latent."""
+    encoder_blocks: int = 3
+    """ConvNeXt blocks before the quantizer."""
+    decoder_blocks: int = 5
+    """ConvNeXt blocks after the quantizer."""
+    kernel: int = 7
+    """Depthwise kernel of a block, in frames; odd."""
+    expansion: int = 3
+    """Width of a block's feed-forward, in multiples of `width`."""
+    num_codebooks: int = 4
+    """Stages of the residual quantizer, K."""
+    codebook_size: int = 2048
+    """Codes per stage, V."""
+    floor: float = 0.1
+    """Magnitude added before the logarithm, in units of an un-normalised Hann STFT (full-scale sine: 512)."""
+    griffin_lim_iterations: int = 32
+    """Iterations of fast Griffin-Lim in `decode`."""
+
+    def __post_init__(self) -> None:
+        _require(self.hop_samples % 2 == 0, f"hop_samples must be even, got {self.hop_samples}")
+        _require(self.kernel % 2 == 1, f"kernel must be odd, got {self.kernel}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class SamplingConfig(_Config):
+    """How codes are drawn."""
+
+    temperature: float = 1.0
+    """AR temperature; 0 is greedy."""
+    top_k: int = 0
+    """AR: keep the k most likely codes; 0 keeps all."""
+    top_p: float = 1.0
+    """AR: keep the smallest set of codes with this probability mass, 0 < p <= 1."""
+    min_p: float = 0.0
+    """AR: drop codes less likely than this share of the most likely one, 0 <= p < 1."""
+    nar_temperature: float = 0.0
+    """NAR temperature; 0 is greedy."""
+
+    def __post_init__(self) -> None:
+        _require(self.temperature >= 0, f"temperature must be 0 or more, got {self.temperature}")
+        _require(self.nar_temperature >= 0, f"nar-temperature must be 0 or more, got {self.nar_temperature}")
+        _require(self.top_k >= 0, f"top-k must be 0 (off) or more, got {self.top_k}")
+        _require(0 < self.top_p <= 1, f"top-p must be in (0, 1], got {self.top_p}")
+        _require(0 <= self.min_p < 1, f"min-p must be in [0, 1), got {self.min_p}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class GenerateConfig(_Config):
+    """One generating run: what every generating command shares."""
+
+    model: str = "piano"
+    """Name or path of the model."""
+    device: str = "auto"
+    """"auto", "cpu", "cuda" or "cuda:N"."""
+    dtype: str = "auto"
+    """"auto", "fp32", "bf16" or "int8"."""
+    threads: int | None = None
+    """CPU threads; None leaves torch's choice."""
+    seed: int | None = None
+    """Seed of the first take; None draws one, which is reported."""
+    takes: int = 1
+    """Alternatives to generate from the same context."""
+    prompt_s: float | None = None
+    """Context to use, in seconds; None uses as much as the model's window allows."""
+    until_end: bool = False
+    """Let the model end the piece before the duration is reached."""
+    only_new: bool = False
+    """Write the generated span alone."""
+    force: bool = False
+    """Overwrite existing outputs."""
+    offline: bool = False
+    """Never open a connection."""
+    cache_dir: str | None = None
+    """Where checkpoints are cached; None is the user's cache folder."""
+
+    def __post_init__(self) -> None:
+        _require(self.takes >= 1, f"takes must be 1 or more, got {self.takes}")
+        _require(
+            self.dtype in ("auto", "fp32", "bf16", "int8"), f"dtype must be auto, fp32, bf16 or int8, got {self.dtype}"
+        )
+        _require(self.prompt_s is None or self.prompt_s > 0, f"prompt must be over 0 seconds, got {self.prompt_s}")
+        _require(self.threads is None or self.threads >= 1, f"threads must be 1 or more, got {self.threads}")
+        _require(
+            self.seed is None or 0 <= self.seed < 2**63, f"seed must be in 0..9223372036854775807, got {self.seed}"
+        )
