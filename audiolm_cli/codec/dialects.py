@@ -1,0 +1,294 @@
+"""Names of EnCodec weights: the dialects published checkpoints are written in, and what cannot be loaded at all.
+
+Three dialects hold the same tensors: Hugging Face transformers, the `encodec` package, and audiocraft (the names of
+`encodec` inside a package with a `best_state`). Each may spell a weight-normalised weight `weight_g`/`weight_v` or
+`parametrizations.weight.original0`/`original1`.
+
+Pure functions over dictionaries of tensors. Knows nothing about files, and builds no network.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+
+from audiolm_cli.errors import ModelError
+
+
+@dataclass(frozen=True)
+class Dialect:
+    """How one checkpoint spells its keys."""
+
+    names: Literal["huggingface", "encodec"]
+    """Who named the modules; audiocraft uses the names of encodec."""
+    leaves: Literal["weight_g", "parametrizations", "plain"] = "weight_g"
+    """How weight norm is spelled; "plain" has none (folded weights, or group norm)."""
+
+
+HUGGINGFACE = Dialect("huggingface")
+"""facebook/encodec_32khz: model.safetensors and pytorch_model.bin."""
+ENCODEC = Dialect("encodec")
+"""The `encodec` package, and `best_state` of audiocraft's compression_state_dict.bin."""
+
+_RULES = (  # (Hugging Face, encodec); a hole in braces stands for the pattern of that name below
+    ("encoder.layers.{n}.conv.{leaf}", "encoder.model.{n}.conv.conv.{leaf}"),
+    ("decoder.layers.{same}.conv.{leaf}", "decoder.model.{same}.conv.conv.{leaf}"),
+    ("decoder.layers.{up}.conv.{leaf}", "decoder.model.{up}.convtr.convtr.{leaf}"),
+    ("{side}.layers.{n}.{branch}.conv.{leaf}", "{side}.model.{n}.{branch}.conv.conv.{leaf}"),
+    ("{side}.layers.{n}.lstm.{gate}", "{side}.model.{n}.lstm.{gate}"),
+    ("quantizer.layers.{n}.codebook.{buffer}", "quantizer.vq.layers.{n}._codebook.{buffer}"),
+    # Group norm, in the 48 kHz model only.
+    ("encoder.layers.{n}.norm.{affine}", "encoder.model.{n}.conv.norm.{affine}"),
+    ("decoder.layers.{same}.norm.{affine}", "decoder.model.{same}.conv.norm.{affine}"),
+    ("decoder.layers.{up}.norm.{affine}", "decoder.model.{up}.convtr.norm.{affine}"),
+    ("{side}.layers.{n}.{branch}.norm.{affine}", "{side}.model.{n}.{branch}.conv.norm.{affine}"),
+)
+_HOLES = {
+    "side": "encoder|decoder",
+    "n": r"\d+",
+    "same": r"\d+",
+    "up": r"\d+",
+    "branch": r"block\.\d+|shortcut",
+    "leaf": r"weight_g|weight_v|weight|bias",
+    "gate": r"(?:weight|bias)_(?:ih|hh)_l\d+",
+    "buffer": "inited|cluster_size|embed|embed_avg",
+    "affine": "weight|bias",
+}
+_PARAMETRIZED = {"parametrizations.weight.original0": "weight_g", "parametrizations.weight.original1": "weight_v"}
+_SETTINGS = {
+    "pad_mode": "seanet/pad_mode",
+    "sample_rate_hz": "sample_rate",
+    "causal": "encodec/causal",
+    "normalize": "encodec/renormalize",
+}
+_NAMED_AT_MOST = 3
+
+
+def detect_dialect(state: Mapping[str, Any]) -> Dialect:
+    """The dialect that the keys of `state` are written in.
+
+    Raises:
+        ModelError: the keys are of no known dialect, or of several at once.
+    """
+    huggingface = [key for key in state if re.match(r"(encoder|decoder|quantizer)\.layers\.", key)]
+    encodec = [key for key in state if re.match(r"(encoder|decoder)\.model\.|quantizer\.vq\.", key)]
+    if huggingface and encodec:
+        raise ModelError(
+            f"This checkpoint mixes two naming schemes ({huggingface[0]!r} and {encodec[0]!r}); it is damaged."
+        )
+    if not huggingface and not encodec:
+        example = next(iter(state), None)
+        found = "it is empty" if example is None else f"its first key is {example!r}"
+        raise ModelError(f"This is no EnCodec checkpoint: {found}, expected keys like 'encoder.…'.")
+    norms = [key for key in state if key.endswith(".weight_g")]
+    parametrized = [key for key in state if key.endswith(".original0")]
+    if norms and parametrized:
+        raise ModelError(f"This checkpoint spells weight norm in two ways ({norms[0]!r} and {parametrized[0]!r}).")
+    leaves: Literal["weight_g", "parametrizations", "plain"] = (
+        "weight_g" if norms else "parametrizations" if parametrized else "plain"
+    )
+    return Dialect("huggingface" if huggingface else "encodec", leaves)
+
+
+def to_encodec(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The same tensors under the names of `encodec.model.EncodecModel`, from any dialect.
+
+    Raises:
+        ModelError: the dialect is not known, or a key fits no rule.
+    """
+    dialect = detect_dialect(state)
+    old_leaves = {_old_leaf(key): tensor for key, tensor in state.items()}
+    if dialect.names == "encodec":
+        rules = _compile(source=1, target=1, holes=_HOLES)
+    else:
+        rules = _compile(source=0, target=1, holes=_huggingface_holes(old_leaves))
+    return {_rename(key, rules): tensor for key, tensor in old_leaves.items()}
+
+
+def from_encodec(state: Mapping[str, Tensor], dialect: Dialect) -> dict[str, Tensor]:
+    """The same tensors in `dialect`, from names of `encodec.model.EncodecModel` with `weight_g`/`weight_v`.
+
+    Raises:
+        ModelError: a key fits no rule.
+    """
+    target = 0 if dialect.names == "huggingface" else 1
+    rules = _compile(source=1, target=target, holes=_HOLES)
+    renamed = {_rename(key, rules): tensor for key, tensor in state.items()}
+    if dialect.leaves != "parametrizations":
+        return renamed
+    return {_new_leaf(key): tensor for key, tensor in renamed.items()}
+
+
+def unwrap_package(content: Any) -> tuple[dict[str, Tensor], str | None]:
+    """The tensors of a loaded checkpoint file, and its settings (YAML text) where it carries any.
+
+    Args:
+        content: a flat dictionary of tensors, or an audiocraft package `{"best_state": ..., "xp.cfg": ...}`.
+
+    Raises:
+        ModelError: `content` holds no tensors: a pointer to another file, or something else altogether.
+    """
+    if not isinstance(content, Mapping):
+        raise ModelError(f"This is no EnCodec checkpoint: it holds a {type(content).__name__}, expected a state dict.")
+    if "pretrained" in content and "best_state" not in content:
+        raise ModelError(f"This audiocraft package only points to {content['pretrained']!r} and holds no weights.")
+    settings = content.get("xp.cfg")
+    tensors = content.get("best_state", content)
+    if not isinstance(tensors, Mapping):
+        raise ModelError(f"'best_state' of this package holds a {type(tensors).__name__}, expected a state dict.")
+    for key, value in tensors.items():
+        if not isinstance(key, str) or not isinstance(value, Tensor):
+            raise ModelError(
+                f"This is no EnCodec checkpoint: entry {key!r} is a {type(value).__name__}, expected a tensor."
+            )
+    return dict(tensors), settings if isinstance(settings, str) else None
+
+
+def read_settings(settings: str | None) -> dict[str, Any]:
+    """What an audiocraft package says of itself and no tensor shows, under the names of `EncodecConfig`.
+
+    Args:
+        settings: the YAML text of its `xp.cfg`, or None.
+
+    Returns:
+        Any of `pad_mode`, `sample_rate_hz`, `causal`, `normalize`; values that refer to others ("${...}") are left out.
+
+    Raises:
+        ModelError: the text is no YAML.
+    """
+    import yaml  # type: ignore[import-untyped]
+
+    try:
+        values = yaml.safe_load(settings or "")
+    except yaml.YAMLError as error:
+        raise ModelError("The settings of this package (xp.cfg) cannot be read; it is damaged.") from error
+    found: dict[str, Any] = {}
+    for name, path in _SETTINGS.items():
+        value = values
+        for key in path.split("/"):
+            value = value.get(key) if isinstance(value, dict) else None
+        if isinstance(value, (int, str)) and not str(value).startswith("${"):
+            found[name] = value
+    return found
+
+
+def check_layout(state: Mapping[str, Tensor], expected: Mapping[str, Sequence[int]]) -> None:
+    """Check names, shapes and values of `state` before anything is loaded from it.
+
+    Args:
+        state: tensors under the names of `encodec.model.EncodecModel`.
+        expected: the shape of every tensor the network has, under the same names.
+
+    Raises:
+        ModelError: another model, or a tensor that is missing, unexpected, wrong-shaped, not a float or not finite.
+    """
+    _refuse_other_models(state, expected)
+    missing = sorted(set(expected) - set(state))
+    if missing:
+        raise ModelError(f"The EnCodec checkpoint lacks {_some(missing)}; it is incomplete.")
+    unexpected = sorted(set(state) - set(expected))
+    if unexpected:
+        raise ModelError(f"The EnCodec checkpoint has {_some(unexpected)}, which this model does not.")
+    wrong = [
+        f"{key} (is {_shape(state[key].shape)}, expected {_shape(shape)})"
+        for key, shape in expected.items()
+        if tuple(state[key].shape) != tuple(shape)
+    ]
+    if wrong:
+        raise ModelError(f"The EnCodec checkpoint has tensors of another shape: {_some(wrong)}.")
+    for key, tensor in state.items():
+        if not tensor.is_floating_point():
+            raise ModelError(f"{key} of the EnCodec checkpoint is {tensor.dtype}, expected floats.")
+        if not bool(torch.isfinite(tensor).all()):
+            raise ModelError(f"{key} of the EnCodec checkpoint holds NaN or infinity; it is damaged.")
+    empty = [key for key, tensor in state.items() if key.endswith("._codebook.inited") and not bool(tensor.all())]
+    if empty:
+        raise ModelError(f"The codebooks of this checkpoint were never trained ({_some(empty)} is 0).")
+
+
+def _refuse_other_models(state: Mapping[str, Tensor], expected: Mapping[str, Sequence[int]]) -> None:
+    """Name the models people confuse with the expected one, where a list of odd tensors would not tell them apart."""
+    group_norms = [key for key in state if ".norm." in key and key not in expected]
+    if group_norms:
+        raise ModelError(
+            f"This is the 48 kHz stereo EnCodec (group norm at {group_norms[0]!r}), which this codec is not."
+        )
+    books = [key for key in state if key.endswith("._codebook.embed")]
+    shortcuts = [key for key in state if ".shortcut." in key and key not in expected]
+    expected_books = [key for key in expected if key.endswith("._codebook.embed")]
+    if shortcuts and len(books) > len(expected_books):
+        raise ModelError(
+            f"This is the 24 kHz EnCodec ({len(books)} codebooks and conv shortcuts), which this codec is not."
+        )
+    if shortcuts:
+        raise ModelError(
+            f"This is the withdrawn first upload of facebook/encodec_32khz: it has conv shortcuts ({shortcuts[0]!r}), "
+            f"which the model does not. Use the corrected file (revision 4966e19f)."
+        )
+    if any(key.endswith(".weight_g") for key in expected) and not any(key.endswith(".weight_g") for key in state):
+        raise ModelError(
+            "The weights of this checkpoint are folded (no weight_g), as in conversions for other frameworks; "
+            "they cannot be loaded."
+        )
+
+
+def _huggingface_holes(state: Iterable[str]) -> dict[str, str]:
+    """The holes, with `up` narrowed to the transposed convolutions of the decoder and `same` to the others.
+
+    Hugging Face names both `conv`. A transposed one is known by the residual block right after it.
+    """
+    numbers = {int(found[1]) for key in state if (found := re.match(r"decoder\.layers\.(\d+)\.", key))}
+    blocks = {int(found[1]) for key in state if (found := re.match(r"decoder\.layers\.(\d+)\.block\.", key))}
+    up = {number for number in numbers if number + 1 in blocks and number not in blocks}
+
+    def one_of(choices: set[int]) -> str:
+        return "|".join(map(str, sorted(choices))) or "(?!)"  # "(?!)" matches nothing
+
+    return {**_HOLES, "up": one_of(up), "same": one_of(numbers - up)}
+
+
+def _compile(*, source: int, target: int, holes: Mapping[str, str]) -> list[tuple[re.Pattern[str], str]]:
+    """The rules from column `source` to column `target`: (pattern of a whole key, template of its new name)."""
+    compiled = []
+    for rule in _RULES:
+        pattern = re.escape(rule[source]).replace(r"\{", "{").replace(r"\}", "}")
+        for hole, choices in holes.items():
+            pattern = pattern.replace(f"{{{hole}}}", f"(?P<{hole}>{choices})")
+        compiled.append((re.compile(pattern), rule[target]))
+    return compiled
+
+
+def _rename(key: str, rules: Sequence[tuple[re.Pattern[str], str]]) -> str:
+    fitting = [(found, template) for pattern, template in rules if (found := pattern.fullmatch(key))]
+    if len(fitting) != 1:
+        raise ModelError(f"{key!r} is not the name of an EnCodec tensor; this is another kind of model.")
+    found, template = fitting[0]
+    return template.format(**found.groupdict())
+
+
+def _old_leaf(key: str) -> str:
+    for new, old in _PARAMETRIZED.items():
+        if key.endswith(f".{new}"):
+            return key.removesuffix(new) + old
+    return key
+
+
+def _new_leaf(key: str) -> str:
+    for new, old in _PARAMETRIZED.items():
+        if key.endswith(f".{old}"):
+            return key.removesuffix(old) + new
+    return key
+
+
+def _some(items: Sequence[str]) -> str:
+    more = f" and {len(items) - _NAMED_AT_MOST} more" if len(items) > _NAMED_AT_MOST else ""
+    return ", ".join(items[:_NAMED_AT_MOST]) + more
+
+
+def _shape(shape: Sequence[int]) -> str:
+    return "x".join(map(str, shape)) or "scalar"

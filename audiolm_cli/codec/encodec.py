@@ -1,0 +1,391 @@
+"""EnCodec behind the codec protocol: the only file that imports the `encodec` package.
+
+Builds `encodec.model.EncodecModel` from a configuration and loads it strictly. Knows nothing about downloads, caches or
+long recordings (`chunked.py`).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import pickle
+import warnings
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Self
+
+import safetensors.torch
+import torch
+from safetensors import SafetensorError
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from audiolm_cli.codec.base import KnownSamples
+from audiolm_cli.codec.dialects import check_layout, read_settings, to_encodec, unwrap_package
+from audiolm_cli.config import _Config, _require
+from audiolm_cli.errors import AudioInputError, DataError, ModelError
+
+_FETCH_HINT = "Get the published weights with `audiolm models pull encodec-32khz`."
+_PAD_MODES = ("reflect", "constant", "replicate")
+_PICKLED = (".bin", ".th", ".pt")
+_PIP_LINE = 'pip install --force-reinstall "torch>=2.11,<2.12" "torchaudio>=2.11,<2.12" "encodec>=0.1.1,<0.2"'
+
+
+@dataclass(frozen=True, kw_only=True)
+class EncodecConfig(_Config):
+    """The shape of an EnCodec network; the defaults are the published 32 kHz model."""
+
+    name: str = "encodec-32khz"
+    """What the codec is called in catalogues and manifests."""
+    sample_rate_hz: int = 32000
+    """Sample rate in Hz."""
+    channels: int = 1
+    """Audio channels, 1 or 2."""
+    ratios: tuple[int, ...] = (8, 5, 4, 4)
+    """Upsampling factors in decoder order; their product is the hop in samples."""
+    num_filters: int = 64
+    """Channels at full rate; doubled by every downsampling."""
+    dimension: int = 128
+    """Channels of the quantized latent."""
+    num_residual_layers: int = 1
+    """Residual blocks per stage, 1 or more."""
+    kernel: int = 7
+    """Kernel of the first convolution, in samples (encoder) or frames (decoder)."""
+    last_kernel: int = 7
+    """Kernel of the last convolution, in frames (encoder) or samples (decoder)."""
+    residual_kernel: int = 3
+    """Kernel inside residual blocks."""
+    dilation_base: int = 2
+    """Dilation of the j-th residual block of a stage is this to the power of j."""
+    compress: int = 2
+    """Width of a stage over the width inside its residual blocks."""
+    num_lstm_layers: int = 2
+    """LSTM layers at the frame rate on either side of the quantizer, 1 or more."""
+    causal: bool = False
+    """Whether convolutions look into the past only."""
+    pad_mode: str = "reflect"
+    """How convolutions are padded at the ends of the audio: "reflect", "constant" or "replicate"."""
+    true_skip: bool = True
+    """Whether residual blocks skip by identity; else by a convolution."""
+    trim_right_ratio: float = 1.0
+    """Share of the padding that causal upsampling trims on the right."""
+    num_codebooks: int = 4
+    """Stages of the residual quantizer, K."""
+    codebook_size: int = 2048
+    """Codes per stage, V; a power of two."""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "ratios", tuple(self.ratios))  # JSON has lists only
+        _require(len(self.ratios) >= 1 and min(self.ratios) >= 1, f"ratios must be 1 or more each, got {self.ratios}")
+        _require(self.channels in (1, 2), f"channels must be 1 or 2, got {self.channels}")
+        _require(
+            self.num_residual_layers >= 1, f"num_residual_layers must be 1 or more, got {self.num_residual_layers}"
+        )
+        _require(self.num_lstm_layers >= 1, f"num_lstm_layers must be 1 or more, got {self.num_lstm_layers}")
+        _require(
+            1 <= self.compress <= self.num_filters,
+            f"compress must be in 1..num_filters, got {self.compress}, {self.num_filters}",
+        )
+        _require(self.pad_mode in _PAD_MODES, f"pad_mode must be one of {', '.join(_PAD_MODES)}, got {self.pad_mode!r}")
+        _require(self.num_codebooks >= 1, f"num_codebooks must be 1 or more, got {self.num_codebooks}")
+        _require(
+            self.codebook_size >= 2 and self.codebook_size.bit_count() == 1,
+            f"codebook_size must be a power of two, got {self.codebook_size}",
+        )
+
+    @property
+    def hop_samples(self) -> int:
+        """Samples per frame."""
+        return math.prod(self.ratios)
+
+
+class EncodecCodec:
+    """EnCodec as a `Codec`: float32 in and out, no state between calls.
+
+    Its codes depend on the whole recording (LSTM), so a part encoded alone may get other codes: see `chunked.py`.
+    """
+
+    receptive_field_frames: int | None = None
+
+    def __init__(self, network: nn.Module, config: EncodecConfig) -> None:
+        """Wrap a loaded network; use `load`, `from_state` or `untrained` instead."""
+        self.network: Any = network.eval()
+        self.config = config
+        self.name = config.name
+        self.sample_rate_hz = config.sample_rate_hz
+        self.hop_samples = config.hop_samples
+        self.channels = config.channels
+        self.num_codebooks = config.num_codebooks
+        self.codebook_size = config.codebook_size
+        margin = config.last_kernel - 1 if config.causal else config.last_kernel // 2
+        self.min_samples = (margin + 1) * config.hop_samples
+        """Shorter audio is followed by silence up to this length, in samples: the last convolution reflects
+        `margin` frames, which must exist."""
+
+    @classmethod
+    def load(cls, path: str | Path, config: EncodecConfig | None = None) -> Self:
+        """The codec stored at `path`, on the CPU; `None` is the published 32 kHz model.
+
+        Args:
+            path: a `.safetensors`, or a `.bin`, `.th` or `.pt` that holds tensors only. Every dialect is read. An
+                audiocraft package brings its padding mode, which then replaces that of `config`.
+            config: the shape of the network.
+
+        Raises:
+            ModelError: the file is missing, damaged, of another model or does not fit `config`.
+        """
+        config = config or EncodecConfig()
+        path = Path(path)
+        _import_encodec()  # before the file is read: a broken installation is not the file's fault
+        if not path.is_file():
+            raise ModelError(f"{path}: there is no such file. {_FETCH_HINT}")
+        try:
+            tensors, settings = unwrap_package(_read(path))
+            return cls.from_state(tensors, _with_settings(config, read_settings(settings)))
+        except ModelError as error:
+            raise ModelError(f"{path}: {error} {_FETCH_HINT}") from error
+
+    @classmethod
+    def from_state(cls, state: Mapping[str, Tensor], config: EncodecConfig | None = None) -> Self:
+        """The codec with copies of these weights, on the CPU.
+
+        Args:
+            state: floating-point tensors in any dialect.
+            config: the shape of the network; None is the published 32 kHz model.
+
+        Raises:
+            ModelError: a tensor is missing, unexpected, wrong-shaped or damaged.
+        """
+        config = config or EncodecConfig()
+        renamed = to_encodec(state)
+        with torch.device("meta"):  # no time and no random numbers are spent on weights that are replaced at once
+            network = _build(config)
+        check_layout(renamed, {key: tuple(value.shape) for key, value in network.state_dict().items()})
+        copies = {key: value.detach().to("cpu", torch.float32, copy=True) for key, value in renamed.items()}
+        network.load_state_dict(copies, strict=True, assign=True)
+        return cls(network, config)
+
+    @classmethod
+    def untrained(cls, config: EncodecConfig | None = None, *, seed: int = 0) -> Self:
+        """A codec with random weights: noise in, noise out, but every shape and rule is that of a real one.
+
+        For tests, timing and dry runs. The codebooks follow what the encoder makes of noise, so that codes vary. The
+        global random state is left alone.
+        """
+        config = config or EncodecConfig()
+        with torch.random.fork_rng(devices=[]), torch.no_grad():
+            torch.manual_seed(seed)
+            network: Any = _build(config).eval()
+            for name, parameter in network.named_parameters():
+                if name.endswith(".weight_g"):
+                    parameter.mul_(math.sqrt(3))  # torch's own initialisation fades a signal layer by layer
+            wav = torch.randn(1, config.channels, 50 * config.hop_samples)  # [1, C, N]
+            residual = network.encoder(wav)  # [1, D, T]
+            for layer in network.quantizer.vq.layers:
+                frames = residual[0].t()  # [T, D]
+                mean = frames.mean(dim=0)
+                mixture = torch.randn(config.codebook_size, len(frames)) / math.sqrt(len(frames))  # [V, T]
+                codebook = layer._codebook
+                codebook.embed.copy_(mean + mixture @ (frames - mean))
+                codebook.embed_avg.copy_(codebook.embed)
+                codebook.cluster_size.fill_(1)
+                codebook.inited.fill_(1)
+                residual = residual - layer.decode(layer.encode(residual))
+        return cls(network, config)
+
+    @property
+    def frame_rate_hz(self) -> float:
+        """Frames per second."""
+        return self.sample_rate_hz / self.hop_samples
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are."""
+        device: torch.device = next(self.network.parameters()).device
+        return device
+
+    def to(self, device: torch.device | str) -> Self:
+        """This codec, its weights moved to `device`."""
+        self.network.to(device)
+        return self
+
+    def state(self) -> dict[str, Tensor]:
+        """The weights under the names of `encodec.model.EncodecModel`, contiguous on the CPU: ready to be saved."""
+        return {key: value.detach().cpu().contiguous() for key, value in self.network.state_dict().items()}
+
+    def encode(self, wav: Tensor) -> Tensor:
+        """Codes of `wav`, each item encoded as one whole recording.
+
+        Args:
+            wav: floats [B, C, N] in [-1, 1] at `sample_rate_hz`, on any device. Audio under `min_samples` is followed
+                by silence up to it, and only the codes of its own frames are kept. N may be 0.
+
+        Returns:
+            int64 [B, T, K] on the codec's device, `T = ceil(N / hop_samples)`.
+
+        Raises:
+            AudioInputError: another number of channels, or a sample that is not finite.
+        """
+        assert wav.ndim == 3 and wav.is_floating_point(), (wav.shape, wav.dtype)
+        B, C, N = wav.shape
+        if self.channels != C:
+            raise AudioInputError(f"{self.name} encodes {self.channels} channel(s), got audio with {C}.")
+        T = -(-N // self.hop_samples)
+        if B == 0 or T == 0:
+            return torch.zeros(B, T, self.num_codebooks, dtype=torch.int64, device=self.device)
+        wav = wav.to(self.device, torch.float32)
+        if not bool(torch.isfinite(wav).all()):
+            raise AudioInputError("The audio holds NaN or infinite samples; repair or re-export the file.")
+        with torch.inference_mode(), exact_float32():
+            wav = F.pad(wav, (0, max(0, self.min_samples - N)))
+            [(codes, _)] = self.network.encode(wav)  # [B, K, >=T]
+            codes = codes[:, :, :T].transpose(1, 2)  # [B, T, K]
+        assert codes.shape == (B, T, self.num_codebooks), codes.shape
+        return codes.contiguous().clone()  # a copy made out here may be used in training; an inference tensor may not
+
+    def decode(self, codes: Tensor, known: KnownSamples | None = None) -> Tensor:
+        """Audio of `codes`.
+
+        Args:
+            codes: int64 [B, T, K] on any device, each in 0..V-1. Fewer codebooks than `num_codebooks` give coarser
+                audio. T may be 0.
+            known: ignored; this codec chooses no phase.
+
+        Returns:
+            float32 [B, C, T * hop_samples] on the codec's device; may exceed [-1, 1] a little.
+
+        Raises:
+            DataError: more codebooks than this codec has, or a code outside its range.
+        """
+        assert codes.ndim == 3 and not codes.is_floating_point(), (codes.shape, codes.dtype)
+        B, T, K = codes.shape
+        if not 1 <= K <= self.num_codebooks:
+            raise DataError(f"{self.name} decodes 1..{self.num_codebooks} codebooks, got codes with {K}.")
+        if B == 0 or T == 0:
+            return torch.zeros(B, self.channels, T * self.hop_samples, device=self.device)
+        lowest, highest = (int(edge) for edge in torch.aminmax(codes))
+        if lowest < 0 or highest >= self.codebook_size:
+            wrong = lowest if lowest < 0 else highest
+            raise DataError(f"{self.name} has codes 0..{self.codebook_size - 1}, got {wrong}: another codec's tokens?")
+        with torch.inference_mode(), exact_float32():
+            codes = codes.to(self.device, torch.int64).transpose(1, 2)  # [B, K, T]
+            wav = self.network.decode([(codes, None)])  # [B, C, T * hop]
+        assert wav.shape == (B, self.channels, T * self.hop_samples), wav.shape
+        return wav.clone()
+
+
+@contextmanager
+def exact_float32() -> Iterator[None]:
+    """Full float32 inside the block, on every device: no TF32, no reduced matmul, no autocast. Restored on leaving.
+
+    A rounding of 1e-3 moves codes that lie near the border between two entries of a codebook.
+    """
+    backends: Any = torch.backends
+    fine = [backends.cuda.matmul, backends.cudnn.conv, backends.cudnn.rnn]
+    fine += [backends.mkldnn.matmul, backends.mkldnn.conv, backends.mkldnn.rnn]
+    saved = [backend.fp32_precision for backend in fine]
+    # torch keeps an older pair of switches beside the fine ones and raises when it reads one that disagrees with
+    # them. Setting the old ones sets both; they cannot be read where a caller made them disagree.
+    matmul = _readable(torch.get_float32_matmul_precision)
+    cudnn = _readable(lambda: backends.cudnn.allow_tf32)
+    try:
+        if matmul is not None:
+            torch.set_float32_matmul_precision("highest")
+        if cudnn is not None:
+            backends.cudnn.allow_tf32 = False
+        for backend in fine:
+            backend.fp32_precision = "ieee"
+        with torch.autocast("cpu", enabled=False), torch.autocast("cuda", enabled=False):
+            yield
+    finally:
+        if matmul is not None:
+            torch.set_float32_matmul_precision(matmul)
+        if cudnn is not None:
+            backends.cudnn.allow_tf32 = cudnn
+        for backend, precision in zip(fine, saved, strict=True):
+            backend.fp32_precision = precision
+
+
+def _readable(read: Callable[[], Any]) -> Any:
+    try:
+        return read()
+    except RuntimeError:
+        return None
+
+
+def _import_encodec() -> tuple[Any, Any, Any, Any]:
+    """The classes of `encodec` that are needed; the import loads torchaudio, which fails beside another torch."""
+    try:
+        from encodec.model import EncodecModel
+        from encodec.modules import SEANetDecoder, SEANetEncoder
+        from encodec.quantization import ResidualVectorQuantizer
+    except (ImportError, OSError, RuntimeError, AttributeError) as error:
+        raise ModelError(
+            f"The encodec package cannot be imported ({error}). Install it with a matching pair of torch and "
+            f"torchaudio: {_PIP_LINE}"
+        ) from error
+    return EncodecModel, SEANetEncoder, SEANetDecoder, ResidualVectorQuantizer
+
+
+def _build(config: EncodecConfig) -> nn.Module:
+    """The network `config` describes, with fresh weights on torch's default device."""
+    EncodecModel, SEANetEncoder, SEANetDecoder, ResidualVectorQuantizer = _import_encodec()
+    seanet: dict[str, Any] = {
+        "channels": config.channels,
+        "dimension": config.dimension,
+        "n_filters": config.num_filters,
+        "n_residual_layers": config.num_residual_layers,
+        "ratios": list(config.ratios),
+        "norm": "weight_norm",
+        "kernel_size": config.kernel,
+        "last_kernel_size": config.last_kernel,
+        "residual_kernel_size": config.residual_kernel,
+        "dilation_base": config.dilation_base,
+        "causal": config.causal,
+        "pad_mode": config.pad_mode,
+        "true_skip": config.true_skip,
+        "compress": config.compress,
+        "lstm": config.num_lstm_layers,
+    }
+    bits_per_s = config.num_codebooks * math.log2(config.codebook_size) * config.sample_rate_hz / config.hop_samples
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)  # encodec uses the older of torch's two weight norms
+        network: nn.Module = EncodecModel(
+            SEANetEncoder(**seanet),
+            SEANetDecoder(**seanet, trim_right_ratio=config.trim_right_ratio),
+            ResidualVectorQuantizer(dimension=config.dimension, n_q=config.num_codebooks, bins=config.codebook_size),
+            target_bandwidths=[bits_per_s / 1000],
+            sample_rate=config.sample_rate_hz,
+            channels=config.channels,
+            normalize=False,
+            segment=None,
+            name=config.name,
+        )
+    return network
+
+
+def _read(path: Path) -> Any:
+    """Whatever the checkpoint file at `path` holds; nothing but tensors and plain values is ever unpickled."""
+    try:
+        if path.suffix == ".safetensors":
+            return safetensors.torch.load_file(path)
+        if path.suffix in _PICKLED:
+            return torch.load(path, map_location="cpu", weights_only=True)
+    except (SafetensorError, pickle.UnpicklingError, RuntimeError, EOFError, OSError, ValueError) as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise ModelError(f"The file is damaged, or holds more than tensors ({reason}).") from error
+    raise ModelError(f"Codec weights end in .safetensors, {', '.join(_PICKLED)}, not {path.suffix!r}.")
+
+
+def _with_settings(config: EncodecConfig, settings: Mapping[str, Any]) -> EncodecConfig:
+    """`config` with the padding mode of an audiocraft package, after a check that the package is of the same codec."""
+    expected = {"sample_rate_hz": config.sample_rate_hz, "causal": config.causal, "normalize": False}
+    for key, value in expected.items():
+        if settings.get(key, value) != value:
+            raise ModelError(f"The settings of this package have {key} {settings[key]}, expected {value}.")
+    pad_mode = settings.get("pad_mode", config.pad_mode)
+    if pad_mode not in _PAD_MODES:
+        raise ModelError(f"This package pads by {pad_mode!r}, expected one of {', '.join(_PAD_MODES)}.")
+    return dataclasses.replace(config, pad_mode=pad_mode)
