@@ -15,8 +15,8 @@ from audiolm_cli.codec.base import Codec, KnownSamples
 from audiolm_cli.errors import AudioInputError, UsageError
 
 DEFAULT_CHUNK_FRAMES = 1000
-"""Frames per chunk: 20 s at 50 frames/s. With the default context, the 32 kHz EnCodec was measured to need 1.0 GB beside
-its weights to encode, and 1.3 GB to decode."""
+"""Frames per chunk: 20 s at 50 frames/s. With the default context, the 32 kHz EnCodec was measured to need 1.0 GB
+beside its weights to encode, and 1.3 GB to decode."""
 DEFAULT_CONTEXT_FRAMES = 200
 """Frames of context on each side for codecs without a finite receptive field: 4 s at 50 frames/s.
 
