@@ -177,3 +177,37 @@ class GenerateConfig(_Config):
         _require(
             self.seed is None or 0 <= self.seed < 2**63, f"seed must be in 0..9223372036854775807, got {self.seed}"
         )
+
+
+@dataclass(frozen=True, kw_only=True)
+class CodecTrainConfig(_Config):
+    """Training of a spectral codec."""
+
+    steps: int = 6000
+    """Optimizer steps."""
+    clips: int = 12
+    """Clips per step."""
+    clip_s: float = 2.0
+    """Length of a clip in seconds."""
+    learning_rate: float = 1e-3
+    """Peak learning rate of AdamW."""
+    warmup_steps: int = 50
+    """Steps of linear warm-up."""
+    quantize_from: float = 0.1
+    """Share of the steps trained without the quantizer, before its k-means initialisation."""
+    commitment: float = 0.25
+    """Weight of the commitment loss."""
+    linear_weight: float = 0.3
+    """Weight of the loss on square roots of magnitudes, beside that on their logarithms."""
+    gain_db: tuple[float, float] = (-6.0, 2.0)
+    """Range of the random gain of each clip in dB."""
+    ema_decay: float = 0.998
+    """Decay of the averaged weights that are kept."""
+    seed: int = 0
+    """Seed of every random draw."""
+    state_every: int = 500
+    """Steps between saved states and measurements on held-out clips."""
+    threads: int | None = None
+    """CPU threads; None leaves torch's choice."""
+    device: str = "auto"
+    """"auto", "cpu", "cuda" or "cuda:N"."""

@@ -1,0 +1,122 @@
+"""Phases for a magnitude spectrogram: deterministic fast Griffin-Lim that runs on from known samples.
+
+Knows nothing about networks or codes. All transforms use a Hann window and columns centred at `hop / 2 + hop * j`, so
+that N = hop * columns samples have columns symmetric about the middle, and no column hangs off either end.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from audiolm_cli.codec.base import KnownSamples
+
+MOMENTUM = 0.99
+"""Acceleration of fast Griffin-Lim: Perraudin, Balazs, Sondergaard (2013), section 3.2."""
+
+
+def stft(wav: Tensor, window: Tensor, hop: int) -> Tensor:
+    """Complex columns [B, N / hop, window / 2 + 1] of wav [B, N]; N is a multiple of hop."""
+    margin = (len(window) - hop) // 2
+    padded = F.pad(wav, (margin, margin))
+    return torch.fft.rfft(padded.unfold(-1, len(window), hop) * window)
+
+
+def istft(columns: Tensor, window: Tensor, hop: int) -> Tensor:
+    """Audio [B, hop * J] of columns [B, J, bins]: the least-squares inverse of `stft` (Griffin and Lim 1984, eq. 6)."""
+    frames = torch.fft.irfft(columns, n=len(window)) * window  # [B, J, window]
+    wav = _overlap_add(frames, hop)
+    weight = _overlap_add((window * window).expand(1, frames.shape[1], -1), hop)
+    return wav / weight.clamp(min=1e-8)
+
+
+def griffin_lim(
+    magnitudes: Tensor, window: Tensor, hop: int, iterations: int, known: KnownSamples | None = None
+) -> Tensor:
+    """Audio [B, hop * J] whose `stft` has about the given magnitudes [B, J, bins]; the same input gives the same samples.
+
+    Starts from the phases of steady sinusoids at the spectral peaks, counted onward from the last phase that `known`
+    samples (`wav` [B, 1, N], `mask` [N]) fix. The known samples are put back before every iteration, so what follows
+    them continues their partials.
+    """
+    angles = _sinusoidal_phases(magnitudes, hop, len(window))
+    if known is not None:
+        fixed, given = known.wav[:, 0], known.mask
+        true_columns = stft(torch.where(given, fixed, torch.zeros_like(fixed)), window, hop)
+        covered = _covered_columns(given, len(window), hop)  # [J]
+        angles = _anchor(angles, true_columns, covered)
+        magnitudes = torch.where(covered[None, :, None], true_columns.abs(), magnitudes)
+    columns = torch.polar(magnitudes, angles)
+    previous = torch.zeros_like(columns)
+    for _ in range(iterations):
+        wav = istft(columns, window, hop)
+        if known is not None:
+            wav = torch.where(given, fixed, wav)
+        consistent = stft(wav, window, hop)
+        accelerated = consistent + MOMENTUM * (consistent - previous)
+        previous = consistent
+        columns = magnitudes * accelerated / accelerated.abs().clamp(min=1e-8)
+    wav = istft(columns, window, hop)
+    return wav if known is None else torch.where(given, fixed, wav)
+
+
+def _sinusoidal_phases(magnitudes: Tensor, hop: int, window_samples: int) -> Tensor:
+    """Phases [B, J, bins] of a signal in which each bin turns at the frequency of the spectral peak it belongs to.
+
+    Single-pass inversion after Beauregard, Harish, Wyse (2015), section 3: peak frequencies by parabolic interpolation
+    of the log magnitude, accumulated over the columns.
+    """
+    log_magnitudes = magnitudes.clamp(min=1e-7).log()
+    left, centre, right = log_magnitudes[..., :-2], log_magnitudes[..., 1:-1], log_magnitudes[..., 2:]
+    is_peak = (centre > left) & (centre >= right)
+    curvature = (left - 2 * centre + right).clamp(max=-1e-6)
+    offset = (0.5 * (left - right) / curvature).clamp(-0.5, 0.5)
+    bins = torch.arange(magnitudes.shape[-1], device=magnitudes.device)
+    frequency = bins.to(magnitudes.dtype).expand_as(magnitudes).clone()
+    frequency[..., 1:-1] += torch.where(is_peak, offset, torch.zeros_like(offset))
+    nearest_peak = _nearest_peak(F.pad(is_peak, (1, 1)))
+    advance = torch.gather(frequency, -1, nearest_peak) * (2 * math.pi * hop / window_samples)
+    parity = (bins % 2).to(magnitudes.dtype) * math.pi  # a sinusoid in the middle of the window alternates over bins
+    return torch.remainder(torch.cumsum(advance.double(), dim=-2), 2 * math.pi).to(magnitudes.dtype) + parity
+
+
+def _nearest_peak(is_peak: Tensor) -> Tensor:
+    """For each bin the index of the nearest peak [..., bins], itself where there is none."""
+    bins = torch.arange(is_peak.shape[-1], device=is_peak.device).expand(is_peak.shape)
+    below = torch.where(is_peak, bins, -1).cummax(-1).values
+    far = is_peak.shape[-1] * 2
+    above = torch.where(is_peak, bins, far).flip(-1).cummin(-1).values.flip(-1)
+    choose_below = (bins - below <= above - bins) & (below >= 0)
+    nearest = torch.where(choose_below, below, above)
+    return torch.where((nearest < 0) | (nearest >= far), bins, nearest)
+
+
+def _covered_columns(given: Tensor, window_samples: int, hop: int) -> Tensor:
+    """Columns [J] whose whole window lies in known samples (or beyond the ends)."""
+    margin = (window_samples - hop) // 2
+    unknown = F.pad((~given).to(torch.float32), (margin, margin))
+    return unknown.unfold(-1, window_samples, hop).sum(-1) == 0
+
+
+def _anchor(angles: Tensor, true_columns: Tensor, covered: Tensor) -> Tensor:
+    """Shift the phases that follow each covered stretch so that they count on from its last true phase."""
+    if not covered.any():
+        return angles
+    true_angles = true_columns.angle()
+    positions = torch.arange(len(covered), device=covered.device)
+    last = torch.where(covered, positions, -1).cummax(0).values  # [J] nearest covered column at or before
+    last = torch.where(last >= 0, last, positions[covered][0])  # before the first one: count back from it
+    offset = (true_angles - angles)[:, last]
+    return torch.where(covered[None, :, None], true_angles, angles + offset)
+
+
+def _overlap_add(frames: Tensor, hop: int) -> Tensor:
+    """Sum frames [B, J, window] at steps of hop and drop the margins: [B, hop * J]."""
+    B, J, window_samples = frames.shape
+    margin = (window_samples - hop) // 2
+    total = hop * (J - 1) + window_samples
+    summed = F.fold(frames.transpose(1, 2), (1, total), (1, window_samples), stride=(1, hop))  # [B, 1, 1, total]
+    return summed[:, 0, 0, margin : total - margin]

@@ -1,0 +1,104 @@
+"""Residual vector quantizer with k-means initialisation and moving-average codebooks. Knows nothing about audio.
+
+Residual quantization after Zeghidour et al., "SoundStream" (2021), section III-C; moving-average codebooks after van den
+Oord et al., "Neural Discrete Representation Learning" (2017), appendix A.1.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+
+class ResidualVectorQuantizer(nn.Module):
+    """K codebooks of V vectors; each quantizes what the ones before it left over."""
+
+    codebooks: Tensor
+    counts: Tensor
+    sums: Tensor
+
+    def __init__(self, num_codebooks: int, codebook_size: int, dim: int) -> None:
+        super().__init__()
+        shape = (num_codebooks, codebook_size, dim)
+        self.register_buffer("codebooks", torch.zeros(shape))  # [K, V, D]
+        self.register_buffer("counts", torch.zeros(shape[:2]), persistent=False)  # [K, V] moving average of use
+        self.register_buffer("sums", torch.zeros(shape), persistent=False)  # [K, V, D] moving average of vectors
+
+    def encode(self, latents: Tensor) -> Tensor:
+        """Codes int64 [..., K] of latents [..., D]: the nearest vector, stage by stage."""
+        residual = latents
+        codes = []
+        for codebook in self.codebooks:
+            index = nearest(residual, codebook)
+            residual = residual - codebook[index]
+            codes.append(index)
+        return torch.stack(codes, dim=-1)
+
+    def decode(self, codes: Tensor) -> Tensor:
+        """Latents [..., D] of codes [..., k], for any k <= K leading codebooks."""
+        latents = self.codebooks[0][codes[..., 0]]
+        for k in range(1, codes.shape[-1]):
+            latents = latents + self.codebooks[k][codes[..., k]]
+        return latents
+
+    @torch.no_grad()
+    def initialise(self, latents: Tensor, iterations: int, generator: torch.Generator) -> None:
+        """Set every codebook by k-means on latents [M, D] and the residuals that follow.
+
+        Few frames collapse many codes into one (M should be 15 times the codebook size or more).
+        """
+        residual = latents
+        for k, codebook in enumerate(self.codebooks):
+            start = torch.randperm(len(residual), generator=generator)[: len(codebook)]
+            codebook.copy_(residual[start.to(residual.device)])
+            for _ in range(iterations):
+                counts, sums = self._statistics(residual, nearest(residual, codebook))
+                used = counts > 0
+                codebook[used] = sums[used] / counts[used, None]
+            index = nearest(residual, codebook)
+            counts, sums = self._statistics(residual, index)
+            self.counts[k] = counts.clamp(min=1) * (self.codebook_size / counts.clamp(min=1).sum())
+            self.sums[k] = codebook * self.counts[k, :, None]
+            residual = residual - codebook[index]
+
+    @torch.no_grad()
+    def update(self, latents: Tensor, decay: float, revive: int, generator: torch.Generator) -> Tensor:
+        """Move the codebooks towards latents [M, D] and return their codes [M, K] from before the move.
+
+        At most `revive` unused vectors per codebook are put on random residuals; more at once makes training diverge.
+        """
+        residual = latents
+        codes = []
+        for k, codebook in enumerate(self.codebooks):
+            index = nearest(residual, codebook)
+            counts, sums = self._statistics(residual, index)
+            quantized = codebook[index]
+            scale = self.codebook_size / len(residual)  # counts average one per vector
+            self.counts[k].mul_(decay).add_(counts * scale, alpha=1 - decay)
+            self.sums[k].mul_(decay).add_(sums * scale, alpha=1 - decay)
+            codebook.copy_(self.sums[k] / self.counts[k, :, None].clamp(min=1e-5))
+            dead = torch.nonzero(self.counts[k] < 0.03)[:revive, 0]
+            if len(dead):
+                chosen = torch.randint(len(residual), (len(dead),), generator=generator).to(residual.device)
+                codebook[dead] = residual[chosen]
+                self.counts[k][dead] = 1.0
+                self.sums[k][dead] = residual[chosen]
+            residual = residual - quantized
+            codes.append(index)
+        return torch.stack(codes, dim=-1)
+
+    @property
+    def codebook_size(self) -> int:
+        """V."""
+        return self.codebooks.shape[1]
+
+    def _statistics(self, latents: Tensor, index: Tensor) -> tuple[Tensor, Tensor]:
+        counts = torch.bincount(index, minlength=self.codebook_size).to(latents.dtype)
+        sums = torch.zeros_like(self.codebooks[0]).index_add_(0, index, latents)
+        return counts, sums
+
+
+def nearest(latents: Tensor, codebook: Tensor) -> Tensor:
+    """Index int64 [...] of the vector of codebook [V, D] nearest to each of latents [..., D]."""
+    scores = latents @ codebook.T - 0.5 * codebook.square().sum(-1)
+    return scores.argmax(-1)

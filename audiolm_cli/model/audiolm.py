@@ -1,0 +1,257 @@
+"""AudioLM: an AR decoder for the first codebook and a NAR decoder for the others, conditioned on audio codes.
+
+VALL-E (Wang et al. 2023, section 4.2) with prompt audio in place of text. Knows nothing about audio files, codecs or
+training; `decode.py` generates.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from audiolm_cli.config import ModelConfig
+from audiolm_cli.errors import ModelError, UsageError
+from audiolm_cli.model.geometry import TARGET, Geometry
+from audiolm_cli.model.layers import Decoder
+
+IGNORE = -100
+"""Label of a step without a target."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Predictions:
+    """Logits of one decoder and what they should have been."""
+
+    codebook: int
+    """Which codebook is predicted, from 0."""
+    logits: Tensor
+    """[B, S, V] or, for the first codebook, [B, S, V + 1] with end-of-sequence last."""
+    labels: Tensor
+    """int64 [B, S]; IGNORE where there is nothing to predict."""
+
+    def loss(self) -> Tensor:
+        """Mean cross-entropy in nats over the labelled steps."""
+        return F.cross_entropy(self.logits.flatten(0, 1).float(), self.labels.flatten(), ignore_index=IGNORE)
+
+    def losses(self) -> Tensor:
+        """Cross-entropy in nats of each step [B, S], 0 where there is no label."""
+        flat = F.cross_entropy(
+            self.logits.flatten(0, 1).float(), self.labels.flatten(), ignore_index=IGNORE, reduction="none"
+        )
+        return flat.view(self.labels.shape)
+
+
+class AudioLM(nn.Module):
+    """The two decoders. `x` and `y` of the two-argument interface are prompt and target codes [B, T, K]."""
+
+    def __init__(
+        self,
+        d_model: int = 1024,
+        nhead: int = 16,
+        num_layers: int = 12,
+        num_quantizers: int = 4,
+        *,
+        codebook_size: int = 2048,
+        max_frames: int = 750,
+        positions: str = "rotary",
+        dropout: float = 0.0,
+        prompt_share: float = 0.4,
+    ) -> None:
+        super().__init__()
+        self.config = config = ModelConfig(
+            d_model=d_model,
+            nhead=nhead,
+            num_layers=num_layers,
+            num_quantizers=num_quantizers,
+            codebook_size=codebook_size,
+            max_frames=max_frames,
+            positions=positions,
+            dropout=dropout,
+            prompt_share=prompt_share,
+        )
+        D, K, V = config.d_model, config.num_quantizers, config.codebook_size
+        shape = (D, config.nhead, config.num_layers, config.dropout)
+        self.ar_embeddings = nn.ModuleList(nn.Embedding(V, D) for _ in range(K))
+        self.ar_segments = nn.Embedding(3, D)
+        self.ar_start = nn.Parameter(torch.zeros(D))
+        self.ar_decoder = Decoder(*shape, adaptive=False, positions=config.positions)
+        self.ar_head = nn.Linear(D, V + 1, bias=False)
+        self.nar_embeddings = nn.ModuleList(nn.Embedding(V, D) for _ in range(K))
+        self.nar_segments = nn.Embedding(3, D)
+        self.nar_stages = nn.Embedding(max(K - 1, 1), D)
+        self.nar_decoder = Decoder(*shape, adaptive=True, positions=config.positions)
+        self.nar_heads = nn.ModuleList(nn.Linear(D, V, bias=False) for _ in range(K - 1))
+        self._initialise()
+
+    def _initialise(self) -> None:
+        """Normal weights of deviation 0.02, residual outputs scaled down by depth (GPT-2, section 2.3)."""
+        for name, parameter in self.named_parameters():
+            if parameter.dim() < 2 or "project" in name:
+                continue
+            scale = (2 * self.config.num_layers) ** -0.5 if name.endswith(("out.weight", "down.weight")) else 1.0
+            nn.init.normal_(parameter, std=0.02 * scale)
+        nn.init.normal_(self.ar_start, std=0.02)
+        for name, parameter in self.named_parameters():
+            if name.endswith("bias") and "norm" not in name:
+                nn.init.zeros_(parameter)
+
+    @property
+    def eos(self) -> int:
+        """The class that ends a piece."""
+        return self.config.codebook_size
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are."""
+        return self.ar_start.device
+
+    def ar_context(self, context: Tensor, geometry: Geometry) -> Tensor:
+        """AR embeddings [B, L, D] of context codes [B, L, K] in memory order."""
+        return _sum_embeddings(self.ar_embeddings, context) + self.ar_segments(geometry.segments(context.device))
+
+    def ar_input(self, previous: Tensor | None, batch: int) -> Tensor:
+        """AR embeddings [B, S, D] of the first codebook of the frames before [B, S]; None is the start of the gap."""
+        if previous is None:
+            return (self.ar_start + self.ar_segments.weight[TARGET]).expand(batch, 1, -1)
+        return self.ar_embeddings[0](previous) + self.ar_segments.weight[TARGET]
+
+    def ar_predict(self, context: Tensor, target: Tensor, geometry: Geometry, ends: Tensor | None = None) -> Predictions:
+        """Teacher-forced predictions of the first codebook, in one pass.
+
+        Args:
+            context: codes [B, L, K] in memory order.
+            target: codes [B, M, K].
+            geometry: where both lie on the timeline.
+            ends: bool [B], True where the piece truly ends after the target; adds a step whose label is end-of-sequence
+                there and nothing elsewhere.
+        """
+        B, M, K = target.shape
+        first = target[..., 0]
+        positions, labels = geometry.target_positions(target.device), first
+        inputs = [self.ar_input(None, B)]
+        if ends is not None:
+            inputs.append(self.ar_input(first, B))
+            positions = torch.cat([positions, positions[-1:] + 1])
+            end_label = torch.where(ends, self.eos, IGNORE)
+            labels = torch.cat([labels, end_label[:, None]], dim=1)
+        elif M > 1:
+            inputs.append(self.ar_input(first[:, :-1], B))
+        states = self.ar_decoder(
+            self.ar_context(context, geometry),
+            torch.cat(inputs, dim=1),
+            geometry.context_positions(target.device),
+            positions,
+            causal=True,
+        )
+        return Predictions(codebook=0, logits=self.ar_head(states), labels=labels)
+
+    def nar_predict(self, context: Tensor, target: Tensor, geometry: Geometry, codebook: int) -> Predictions:
+        """Predictions of `codebook` (1..K-1) of target codes [B, M, K], of which only the codebooks before it are read."""
+        states = self.nar_decoder(
+            _sum_embeddings(self.nar_embeddings, context) + self.nar_segments(geometry.segments(context.device)),
+            _sum_embeddings(self.nar_embeddings, target[..., :codebook]) + self.nar_segments.weight[TARGET],
+            geometry.context_positions(target.device),
+            geometry.target_positions(target.device),
+            causal=False,
+            stage=self.nar_stages.weight[codebook - 1],
+        )
+        return Predictions(codebook=codebook, logits=self.nar_heads[codebook - 1](states), labels=target[..., codebook])
+
+    def forward(
+        self, x: Tensor, x_lens: Tensor, y: Tensor, y_lens: Tensor, codebook: int | None = None
+    ) -> tuple[Tensor, dict[str, float]]:
+        """Loss of target codes y given prompt codes x, and what it is made of.
+
+        Args:
+            x: prompt codes [B, Tx, K], padded at the end.
+            x_lens: int [B], frames of each prompt.
+            y: target codes [B, Ty, K], padded at the end.
+            y_lens: int [B], frames of each target.
+            codebook: which codebook the NAR decoder predicts (1..K-1); None takes their mean.
+
+        Returns:
+            `(ar + nar) / 2` in nats, each a mean over real frames, and `{"ar": ..., "nar": ...}` in bits per frame.
+        """
+        K = self.config.num_quantizers
+        stages = [codebook] if codebook is not None else list(range(1, K))
+        frames = y_lens.sum()
+        ar, nar = y.new_zeros((), dtype=torch.float32), y.new_zeros((), dtype=torch.float32)
+        for items, geometry in _equal_lengths(x_lens, y_lens):
+            context, target = x[items, : geometry.left], y[items, : geometry.gap]
+            ar = ar + self.ar_predict(context, target, geometry).losses().sum() / frames
+            for stage in stages:
+                predictions = self.nar_predict(context, target, geometry, stage)
+                nar = nar + predictions.losses().sum() / (frames * len(stages))
+        bits = torch.log(torch.tensor(2.0)).item()
+        loss = (ar + nar) / 2 if stages else ar
+        return loss, {"ar": ar.item() / bits, "nar": nar.item() / bits}
+
+    def inference(
+        self,
+        x: Tensor,
+        x_lens: Tensor,
+        max_new_tokens: int = 500,
+        temperature: float = 1.0,
+        generator: torch.Generator | None = None,
+    ) -> Tensor:
+        """Codes [B, max_new_tokens, K] that continue the prompts x [B, T, K] of x_lens [B] frames."""
+        from audiolm_cli.config import SamplingConfig
+        from audiolm_cli.model.decode import generate
+
+        sampling = SamplingConfig(temperature=temperature)
+        generator = generator or torch.Generator().manual_seed(torch.initial_seed())
+        out = x.new_zeros(len(x), max_new_tokens, self.config.num_quantizers)
+        for i, length in enumerate(x_lens.tolist()):
+            geometry = Geometry(length, max_new_tokens)
+            out[i] = generate(self, x[i : i + 1, :length], geometry, sampling, [generator])[0]
+        return out
+
+
+def get_model(name: str, **fields: int | float | str) -> AudioLM:
+    """An untrained model by its name, "audiolm" or "audio-lm".
+
+    Raises:
+        UsageError: there is no such model.
+        ModelError: a field is unknown.
+    """
+    if name.lower() not in ("audiolm", "audio-lm"):
+        raise UsageError(f'no model is called {name!r}; expected "audiolm" or "audio-lm"')
+    config = ModelConfig.from_dict(dict(fields))
+    return build(config)
+
+
+def build(config: ModelConfig) -> AudioLM:
+    """An untrained model of this shape."""
+    return AudioLM(**config.to_dict())
+
+
+def load_weights(model: AudioLM, state: dict[str, Tensor]) -> None:
+    """Put a state dict into the model, every tensor of it.
+
+    Raises:
+        ModelError: a tensor is missing, unexpected or of another shape.
+    """
+    try:
+        model.load_state_dict(state, strict=True)
+    except RuntimeError as error:
+        raise ModelError(f"the weights do not fit the model's config.json: {error}") from error
+
+
+def _sum_embeddings(embeddings: nn.ModuleList, codes: Tensor) -> Tensor:
+    """Sum [B, T, D] of the embeddings of the leading k codebooks, codes [B, T, k]."""
+    total = embeddings[0](codes[..., 0])
+    for k in range(1, codes.shape[-1]):
+        total = total + embeddings[k](codes[..., k])
+    return total
+
+
+def _equal_lengths(x_lens: Tensor, y_lens: Tensor) -> Iterator[tuple[Tensor, Geometry]]:
+    """Items of a batch by their lengths, so that padding never enters a computation."""
+    lengths = torch.stack([x_lens, y_lens], dim=1).cpu()
+    for pair in torch.unique(lengths, dim=0):
+        items = (lengths == pair).all(dim=1).nonzero()[:, 0]
+        yield items.to(x_lens.device), Geometry(int(pair[0]), int(pair[1]))

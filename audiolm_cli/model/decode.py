@@ -1,0 +1,154 @@
+"""Generating codes: prefill the context once, step through the first codebook, then one pass per further codebook.
+
+Knows nothing about audio or files.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from audiolm_cli.config import SamplingConfig
+from audiolm_cli.model.audiolm import AudioLM
+from audiolm_cli.model.geometry import Geometry
+from audiolm_cli.model.layers import Cache
+from audiolm_cli.model.sampling import sample_ar, sample_nar, uniforms
+
+
+@dataclass
+class Timing:
+    """Seconds spent, added up over calls."""
+
+    ar_s: float = 0.0
+    """In the AR decoder, prefill included."""
+    nar_s: float = 0.0
+    """In the NAR decoder."""
+    frames: int = 0
+    """Frames generated, all takes together."""
+
+
+@dataclass
+class AR:
+    """One AR generation in progress: the caches and where they stand."""
+
+    model: AudioLM
+    geometry: Geometry
+    caches: list[Cache]
+    visible: Tensor = field(repr=False)
+    """bool [1, 1, 1, S]: cache slots that hold something."""
+    done: int = 0
+    """Target frames stepped through."""
+
+    @classmethod
+    def prefill(cls, model: AudioLM, context: Tensor, geometry: Geometry, takes: int) -> AR:
+        """Read context codes [1, L, K] (memory order) once for all takes."""
+        L = geometry.context
+        embedded = model.ar_context(context, geometry)
+        single = model.ar_decoder.new_cache(1, L, embedded)
+        model.ar_decoder.prefill(embedded, geometry.context_positions(context.device), single)
+        caches = model.ar_decoder.new_cache(takes, L + geometry.gap, embedded)
+        for cache, source in zip(caches, single, strict=True):
+            cache.keys[:, :, :L] = source.keys
+            cache.values[:, :, :L] = source.values
+        visible = torch.zeros(1, 1, 1, L + geometry.gap, dtype=torch.bool, device=context.device)
+        visible[..., :L] = True
+        return cls(model=model, geometry=geometry, caches=caches, visible=visible)
+
+    def step(self, previous: Tensor | None) -> Tensor:
+        """Logits [takes, V + 1] of the next frame, after `previous` [takes, 1] (None at the first)."""
+        takes = self.caches[0].keys.shape[0]
+        slot = torch.tensor([self.geometry.context + self.done], device=self.visible.device)
+        position = torch.tensor([self.geometry.left + self.done], device=self.visible.device)
+        self.visible.index_fill_(3, slot, True)
+        state = self.model.ar_decoder.step(
+            self.model.ar_input(previous, takes), position, self.caches, slot, self.visible
+        )
+        self.done += 1
+        return self.model.ar_head(state)[:, 0]
+
+
+@torch.inference_mode()
+def generate(
+    model: AudioLM,
+    context: Tensor,
+    geometry: Geometry,
+    sampling: SamplingConfig,
+    generators: list[torch.Generator],
+    *,
+    until_end: bool = False,
+    on_frame: Callable[[int], None] | None = None,
+    timing: Timing | None = None,
+) -> Tensor:
+    """Target codes int64 [takes, M, K] for the gap of `geometry`.
+
+    Args:
+        model: the decoders, in eval mode.
+        context: codes [1, L, K] in memory order (`Geometry.split`).
+        geometry: context and gap on the timeline; `geometry.gap` frames come out.
+        sampling: how codes are drawn.
+        generators: one per take; a take depends on its own generator alone.
+        until_end: let the model end the piece: the result is then as long as its longest take and shorter takes are
+            filled with -1 after their end.
+        on_frame: called with the number of AR frames done.
+        timing: where the seconds are added.
+    """
+    timing = timing if timing is not None else Timing()
+    takes, M, K = len(generators), geometry.gap, model.config.num_quantizers
+    started = time.perf_counter()
+    first = _generate_first(model, context, geometry, sampling, generators, until_end, on_frame)  # [takes, M']
+    timing.ar_s += time.perf_counter() - started
+    started = time.perf_counter()
+    codes = torch.full((takes, first.shape[1], K), -1, dtype=torch.long, device=context.device)
+    codes[..., 0] = first
+    lengths = (first >= 0).sum(1).tolist()
+    noise = torch.stack([uniforms([g], M * (K - 1))[0] for g in generators]).view(takes, K - 1, M)
+    for length in sorted(set(lengths) - {0}):
+        items = [i for i, own in enumerate(lengths) if own == length]
+        shape = Geometry(geometry.left, length, geometry.right) if length < M else geometry
+        target = codes[items, :length]
+        shared = context.expand(len(items), -1, -1)
+        for k in range(1, K):
+            logits = model.nar_predict(shared, target, shape, k).logits
+            target[..., k] = sample_nar(logits, sampling, noise[items, k - 1, :length].to(context.device))
+        codes[items, :length] = target
+    timing.nar_s += time.perf_counter() - started
+    timing.frames += sum(lengths)
+    return codes
+
+
+def _generate_first(
+    model: AudioLM,
+    context: Tensor,
+    geometry: Geometry,
+    sampling: SamplingConfig,
+    generators: list[torch.Generator],
+    until_end: bool,
+    on_frame: Callable[[int], None] | None,
+) -> Tensor:
+    """First codebook int64 [takes, M'] of the gap, -1 after a take's end."""
+    takes, M = len(generators), geometry.gap
+    noise = uniforms(generators, M).to(context.device)
+    ar = AR.prefill(model, context, geometry, takes)
+    out = torch.full((takes, M), -1, dtype=torch.long, device=context.device)
+    running = torch.ones(takes, dtype=torch.bool, device=context.device)
+    previous: Tensor | None = None
+    for t in range(M):
+        logits = ar.step(previous)
+        if not until_end:
+            code = sample_ar(logits[:, : model.eos], sampling, noise[:, t])
+            out[:, t] = code
+        else:
+            code = sample_ar(logits, sampling, noise[:, t])
+            running &= code != model.eos
+            if not running.any():
+                return out[:, :t]
+            code = code.clamp(max=model.eos - 1)
+            out[:, t] = torch.where(running, code, -1)
+        previous = code[:, None]
+        if on_frame is not None:
+            on_frame(t + 1)
+    return out

@@ -1,0 +1,91 @@
+"""Geometries: which frames of a window are context and which are to be generated. Knows nothing about networks.
+
+Continuation, prepend, infill and unconditional generation differ in the geometry alone. Memory order is right context,
+left context, target, so that the target always comes last and one cache path serves every task.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+LEFT, RIGHT, TARGET = 0, 1, 2
+"""Segments of a window, as embedding indices."""
+SHORTEST_INFILL = 10
+"""Frames of the shortest gap drawn for training: 0.2 s."""
+LONGEST_INFILL = 500
+"""Frames of the longest infill gap drawn for training: 10 s."""
+SHORTEST_SIDE = 25
+"""Frames that each present side of a drawn infill has at least: 0.5 s."""
+
+
+@dataclass(frozen=True)
+class Geometry:
+    """`left` context frames, `gap` target frames, `right` context frames, in that order on the timeline."""
+
+    left: int
+    gap: int
+    right: int = 0
+
+    def __post_init__(self) -> None:
+        assert self.left >= 0 and self.gap >= 1 and self.right >= 0, self
+
+    @property
+    def frames(self) -> int:
+        """Length of the window."""
+        return self.left + self.gap + self.right
+
+    @property
+    def context(self) -> int:
+        """Context frames on both sides."""
+        return self.left + self.right
+
+    def context_positions(self, device: torch.device | None = None) -> Tensor:
+        """Timeline frames [right + left] of the context, in memory order."""
+        right = torch.arange(self.left + self.gap, self.frames, device=device)
+        return torch.cat([right, torch.arange(self.left, device=device)])
+
+    def target_positions(self, device: torch.device | None = None) -> Tensor:
+        """Timeline frames [gap] of the target."""
+        return torch.arange(self.left, self.left + self.gap, device=device)
+
+    def segments(self, device: torch.device | None = None) -> Tensor:
+        """Segment indices [right + left] of the context, in memory order."""
+        return torch.tensor([RIGHT] * self.right + [LEFT] * self.left, dtype=torch.long, device=device)
+
+    def split(self, codes: Tensor) -> tuple[Tensor, Tensor]:
+        """Context [B, right + left, K] in memory order and target [B, gap, K] of a window [B, frames, K]."""
+        end = self.left + self.gap
+        return torch.cat([codes[:, end:], codes[:, : self.left]], dim=1), codes[:, self.left : end]
+
+    def join(self, context: Tensor, target: Tensor) -> Tensor:
+        """The window [B, frames, K]: inverse of `split`."""
+        return torch.cat([context[:, self.right :], target, context[:, : self.right]], dim=1)
+
+
+@dataclass(frozen=True, kw_only=True)
+class TaskMix:
+    """Shares of the tasks that training draws; they sum to 1."""
+
+    continuation: float = 0.45
+    infill: float = 0.35
+    prepend: float = 0.10
+    unconditional: float = 0.10
+
+
+def draw_geometry(frames: int, mix: TaskMix, rng: np.random.Generator) -> Geometry:
+    """A random geometry over a window of `frames`; the prompt takes 5..80 % of a continuation or prepend."""
+    tasks = ["continuation", "infill", "prepend", "unconditional"]
+    task = rng.choice(tasks, p=[mix.continuation, mix.infill, mix.prepend, mix.unconditional])
+    if task == "infill" and frames >= 2 * SHORTEST_SIDE + SHORTEST_INFILL:
+        longest = min(LONGEST_INFILL, frames - 2 * SHORTEST_SIDE)
+        gap = int(np.exp(rng.uniform(np.log(SHORTEST_INFILL), np.log(longest))))
+        left = int(rng.integers(SHORTEST_SIDE, frames - gap - SHORTEST_SIDE + 1))
+        return Geometry(left, gap, frames - gap - left)
+    prompt = min(frames - 1, max(1, round(frames * rng.uniform(0.05, 0.8))))
+    if task == "unconditional":
+        return Geometry(0, frames)
+    return Geometry(0, frames - prompt, prompt) if task == "prepend" else Geometry(prompt, frames - prompt)

@@ -1,0 +1,234 @@
+"""Training a spectral codec. Batches and every draw are functions of (seed, step). Knows nothing about commands."""
+
+from __future__ import annotations
+
+import math
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from audiolm_cli.codec.spectral import SpectralCodec
+from audiolm_cli.config import CodecTrainConfig
+from audiolm_cli.data.files import AudioFile, draw_clips, read_clip
+from audiolm_cli.events import Note, OnEvent, Progress
+from audiolm_cli.training.state import (
+    load_state,
+    optimizer_tensors,
+    restore_optimizer,
+    save_state,
+    with_prefix,
+    without_prefix,
+)
+
+START_FRAMES = 60_000
+"""Frames for principal components and k-means: thirty times the codebook size."""
+EMPHASIS_BELOW_HZ = 4000.0
+"""Bins below this weigh double: most of what is heard as pitch lies there."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class CodecLosses:
+    """What a batch or a held-out set gave."""
+
+    log: float
+    """Weighted mean absolute difference of natural log magnitudes."""
+    linear: float
+    """Mean absolute difference of square roots of magnitudes."""
+    commitment: float
+    """Quantization error over latent variance; 0 before the quantizer comes in."""
+
+
+class CodecTrainer:
+    """Trains `codec` on `train` and keeps averaged weights; `run` may be interrupted and called again."""
+
+    def __init__(
+        self,
+        codec: SpectralCodec,
+        config: CodecTrainConfig,
+        train: list[AudioFile],
+        dev: list[AudioFile],
+        state_folder: Path,
+        on_event: OnEvent,
+    ) -> None:
+        self.codec, self.config, self.train, self.dev = codec, config, train, dev
+        self.state_folder, self.on_event = state_folder, on_event
+        self.network = codec.network
+        self.step = 0
+        self.quantize_from_step = int(config.quantize_from * config.steps)
+        self.weights = _bin_weights(codec).to(codec.device)
+        self.average = {name: p.detach().clone() for name, p in self.network.named_parameters()}
+        self.optimizer = torch.optim.AdamW(
+            self.network.parameters(), lr=config.learning_rate, betas=(0.9, 0.98), weight_decay=0.0
+        )
+
+    def run(self) -> CodecLosses:
+        """Train to the last step and return the held-out losses of the averaged weights, which the codec then holds."""
+        if not self._resume():
+            self.on_event(Note(message="principal components of the training clips"))
+            self.network.initialise(self._many_features("components"))
+            self.average = {name: p.detach().clone() for name, p in self.network.named_parameters()}
+        started, first = time.monotonic(), self.step
+        held_out = None
+        while self.step < self.config.steps:
+            if self.step == self.quantize_from_step:
+                self._start_quantizer()
+            losses = self._train_step()
+            self.step += 1
+            speed = (self.step - first) / (time.monotonic() - started)
+            detail = f"log {losses.log:.4f} linear {losses.linear:.4f} vq {losses.commitment:.4f} {speed:.2f} steps/s"
+            self.on_event(Progress(stage="train", done=self.step, total=self.config.steps, unit="steps", detail=detail))
+            if self.step % self.config.state_every == 0 or self.step == self.config.steps:
+                self._save()
+                held_out = self.evaluate()
+                usage = "/".join(f"{p:.0f}" for p in self.perplexities())
+                self.on_event(
+                    Note(
+                        message=f"step {self.step}: held-out log {held_out.log:.4f}, linear {held_out.linear:.4f}, "
+                        f"vq {held_out.commitment:.4f}, codebook perplexity {usage}"
+                    )
+                )
+        held_out = held_out or self.evaluate()
+        self._swap_average()
+        return held_out
+
+    def _train_step(self) -> CodecLosses:
+        for group in self.optimizer.param_groups:
+            group["lr"] = self.config.learning_rate * self._schedule()
+        features = self.codec.log_magnitudes(self._clips(self._rng("clips", self.step)))
+        quantizing = self.step >= self.quantize_from_step
+        loss, losses = self._loss(features, quantizing, update=True)
+        self.optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        norm = torch.nn.utils.clip_grad_norm_(self.network.parameters(), 1.0)
+        if torch.isfinite(norm):
+            self.optimizer.step()
+        decay = min(self.config.ema_decay, (1 + self.step) / (10 + self.step))
+        parameters = dict(self.network.named_parameters())
+        torch._foreach_lerp_(list(self.average.values()), [parameters[n].detach() for n in self.average], 1 - decay)
+        return losses
+
+    def _loss(self, features: Tensor, quantizing: bool, update: bool) -> tuple[Tensor, CodecLosses]:
+        """The loss of features [B, T, F]; with `update`, codebooks move as well."""
+        latents = self.network.latents(features)
+        commitment = latents.new_zeros(())
+        if quantizing:
+            flat = latents.detach().reshape(-1, latents.shape[-1])
+            quantizer = self.network.quantizer
+            before = quantizer.codebooks.clone()
+            codes = (
+                quantizer.update(flat, 0.99, revive=3, generator=self._torch_rng("revive", self.step))
+                if update
+                else quantizer.encode(flat)
+            )
+            quantized = sum(before[k][codes[:, k]] for k in range(codes.shape[1])).reshape(latents.shape)  # type: ignore[union-attr]
+            commitment = (latents - quantized).square().mean() / latents.detach().var()
+            latents = latents + (quantized - latents).detach()
+        decoded = self.network.features(latents)
+        log = ((decoded - features).abs() * self.weights).mean()
+        linear = ((decoded / 2).exp() - (features / 2).exp()).abs().mean()
+        loss = log + self.config.linear_weight * linear + self.config.commitment * commitment
+        return loss, CodecLosses(log=log.item(), linear=linear.item(), commitment=commitment.item())
+
+    @torch.no_grad()
+    def evaluate(self, clips: int = 24) -> CodecLosses:
+        """Held-out losses of the averaged weights, on clips that are the same at every call."""
+        self._swap_average()
+        features = self._dev_features(clips)
+        _, losses = self._loss(features, self.step > self.quantize_from_step, update=False)
+        self._swap_average()
+        return losses
+
+    @torch.no_grad()
+    def perplexities(self, clips: int = 24) -> list[float]:
+        """Exponentiated entropy of each codebook's use in training, from the moving averages."""
+        counts = self.network.quantizer.counts
+        shares = counts / counts.sum(-1, keepdim=True).clamp(min=1e-9)
+        return (-(shares * shares.clamp(min=1e-12).log()).sum(-1)).exp().tolist()
+
+    def _dev_features(self, clips: int) -> Tensor:
+        rng = self._rng("dev", 0)
+        num_samples = self._clip_samples()
+        files = [self.dev[i % len(self.dev)] for i in range(clips)]
+        rate = self.codec.sample_rate_hz
+        starts = [rng.random() * max(0.0, f.duration_s - self.config.clip_s) for f in files]
+        wav = np.stack([read_clip(f, s, num_samples, rate) for f, s in zip(files, starts, strict=True)])
+        return self.codec.log_magnitudes(torch.from_numpy(wav).to(self.codec.device))
+
+    def _schedule(self) -> float:
+        warm = min(1.0, (self.step + 1) / self.config.warmup_steps)
+        return warm * (0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * self.step / self.config.steps)))
+
+    def _start_quantizer(self) -> None:
+        self.on_event(Note(message=f"step {self.step}: k-means for {self.codec.num_codebooks} codebooks"))
+        with torch.no_grad():
+            features = self._many_features("codebooks")
+            latents = torch.cat([self.network.latents(part[None])[0] for part in features.split(4000)])
+        self.network.quantizer.initialise(latents, 12, self._torch_rng("codebooks", 0))
+
+    def _many_features(self, purpose: str) -> Tensor:
+        """Features [START_FRAMES, F] of random training clips."""
+        parts: list[Tensor] = []
+        draw = 0
+        while sum(len(part) for part in parts) < START_FRAMES:
+            clips = self.codec.log_magnitudes(self._clips(self._rng(purpose, draw)))
+            parts.append(clips.flatten(0, 1))
+            draw += 1
+        return torch.cat(parts)[:START_FRAMES]
+
+    def _clips(self, rng: np.random.Generator) -> Tensor:
+        """Random training clips [B, N], each with a random gain."""
+        wav = draw_clips(self.train, self.config.clips, self._clip_samples(), self.codec.sample_rate_hz, rng)
+        gains = 10 ** (rng.uniform(*self.config.gain_db, size=(len(wav), 1)) / 20)
+        return torch.from_numpy(wav * gains.astype(np.float32)).to(self.codec.device)
+
+    def _clip_samples(self) -> int:
+        return round(self.config.clip_s * self.codec.frame_rate_hz) * self.codec.hop_samples
+
+    def _rng(self, purpose: str, step: int) -> np.random.Generator:
+        return np.random.default_rng([self.config.seed, step, *purpose.encode()])
+
+    def _torch_rng(self, purpose: str, step: int) -> torch.Generator:
+        return torch.Generator().manual_seed(int(self._rng(purpose, step).integers(2**62)))
+
+    def _swap_average(self) -> None:
+        with torch.no_grad():
+            for name, parameter in self.network.named_parameters():
+                current = parameter.detach().clone()
+                parameter.copy_(self.average[name])
+                self.average[name] = current
+
+    def _save(self) -> None:
+        quantizer = self.network.quantizer
+        tensors = (
+            with_prefix("network", self.network.state_dict())
+            | with_prefix("average", self.average)
+            | with_prefix("optimizer", optimizer_tensors(self.optimizer))
+            | {"quantizer.counts": quantizer.counts, "quantizer.sums": quantizer.sums}
+        )
+        save_state(self.state_folder, self.step, tensors, {"config": self.config.to_dict()})
+
+    def _resume(self) -> bool:
+        found = load_state(self.state_folder)
+        if found is None:
+            return False
+        self.step, tensors, _ = found
+        self.network.load_state_dict(without_prefix("network", tensors))
+        self.average = without_prefix("average", tensors)
+        restore_optimizer(self.optimizer, without_prefix("optimizer", tensors))
+        self.network.quantizer.counts.copy_(tensors["quantizer.counts"])
+        self.network.quantizer.sums.copy_(tensors["quantizer.sums"])
+        self.on_event(Note(message=f"resumed at step {self.step}"))
+        return True
+
+
+def _bin_weights(codec: SpectralCodec) -> Tensor:
+    """Weights [F] of mean 1: double below EMPHASIS_BELOW_HZ, falling to a half at the highest bin."""
+    bins = codec.config.window_samples // 2 + 1
+    nyquist = codec.sample_rate_hz / 2
+    frequency = torch.linspace(0, nyquist, bins)
+    weights = 2.0 - 1.5 * ((frequency - EMPHASIS_BELOW_HZ) / (nyquist - EMPHASIS_BELOW_HZ)).clamp(0, 1)
+    return (weights / weights.mean()).repeat(2)

@@ -1,0 +1,83 @@
+"""Training states on disk: whole or absent, and the newest that verifies wins. safetensors and JSON only.
+
+Knows nothing about what is trained.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+from pathlib import Path
+from typing import Any
+
+import safetensors
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+MANIFEST = "manifest.json"
+TENSORS = "state.safetensors"
+
+
+def save_state(folder: Path, step: int, tensors: dict[str, Tensor], meta: dict[str, Any], keep: int = 2) -> Path:
+    """Write `step-NNNNNNN` under `folder` by a temporary name, with its hashes last, and prune all but `keep` states."""
+    folder.mkdir(parents=True, exist_ok=True)
+    final = folder / f"step-{step:07d}"
+    temporary = folder / f".{final.name}.partial"
+    shutil.rmtree(temporary, ignore_errors=True)
+    temporary.mkdir()
+    save_file({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}, temporary / TENSORS)
+    digest = _sha256(temporary / TENSORS)
+    with (temporary / MANIFEST).open("w") as stream:
+        json.dump({"step": step, "sha256": digest, "meta": meta}, stream)
+        stream.flush()
+        os.fsync(stream.fileno())
+    shutil.rmtree(final, ignore_errors=True)
+    temporary.rename(final)
+    for old in sorted(folder.glob("step-*"))[:-keep]:
+        shutil.rmtree(old)
+    return final
+
+
+def load_state(folder: Path) -> tuple[int, dict[str, Tensor], dict[str, Any]] | None:
+    """Step, tensors and meta of the newest state under `folder` that verifies; None when there is none."""
+    for candidate in sorted(folder.glob("step-*"), reverse=True):
+        try:
+            manifest = json.loads((candidate / MANIFEST).read_text())
+            if _sha256(candidate / TENSORS) == manifest["sha256"]:
+                return int(manifest["step"]), load_file(candidate / TENSORS), manifest["meta"]
+        except (OSError, ValueError, KeyError, safetensors.SafetensorError):
+            continue
+    return None
+
+
+def optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
+    """The optimizer's state as named tensors."""
+    state = optimizer.state_dict()["state"]
+    return {f"{index}.{key}": torch.as_tensor(value) for index, entry in state.items() for key, value in entry.items()}
+
+
+def restore_optimizer(optimizer: torch.optim.Optimizer, tensors: dict[str, Tensor]) -> None:
+    """Put back what `optimizer_tensors` returned."""
+    state: dict[int, dict[str, Tensor]] = {}
+    for name, tensor in tensors.items():
+        index, key = name.split(".", 1)
+        state.setdefault(int(index), {})[key] = tensor
+    optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
+
+
+def with_prefix(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    """The same tensors, each name behind `prefix.`."""
+    return {f"{prefix}.{name}": tensor for name, tensor in tensors.items()}
+
+
+def without_prefix(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Those tensors whose names begin with `prefix.`, without it."""
+    return {name[len(prefix) + 1 :]: tensor for name, tensor in tensors.items() if name.startswith(prefix + ".")}
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
