@@ -1,0 +1,189 @@
+"""What can be named on the command line: bundled models, cached checkpoints, codecs known by URL and hash.
+
+Knows where these are and whether they are whole; downloads nothing and builds no network.
+"""
+
+from __future__ import annotations
+
+import difflib
+import os
+from collections.abc import Iterable
+from dataclasses import dataclass
+from importlib import resources
+from pathlib import Path
+
+import platformdirs
+
+from audiolm_cli.checkpoints.folder import CONFIG, Folder, hash_file, read_folder
+from audiolm_cli.errors import ModelError
+
+
+@dataclass(frozen=True, kw_only=True)
+class KnownCodec:
+    """A codec's weights that others publish, pinned to one revision."""
+
+    name: str
+    """Name on the command line."""
+    family: str
+    """Codec family that reads the file."""
+    filename: str
+    """Name of the file in the cache."""
+    url: str
+    """Where it is published; contains the commit."""
+    bytes: int
+    """Size in bytes."""
+    sha256: str
+    """Hash of the contents."""
+    licence: str
+    """Terms of the weights."""
+
+
+KNOWN_CODECS = {
+    "encodec-32khz": KnownCodec(
+        name="encodec-32khz",
+        family="encodec",
+        filename="model.safetensors",
+        url="https://huggingface.co/facebook/encodec_32khz/resolve/"
+        "4966e19f4931abbc51c4bfb92ae06bdcb53b392e/model.safetensors",
+        bytes=235_972_432,
+        sha256="0e78f34d2ff3259f29bd51f7a99060151fe4ba5776fee216f58847f06082f1ca",
+        licence="CC-BY-NC-4.0 (non-commercial use only)",
+    ),
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Entry:
+    """One line of `audiolm models list`."""
+
+    name: str
+    """Name on the command line."""
+    kind: str
+    """"model" or "codec"; "unknown" when the folder is damaged."""
+    source: str
+    """"bundled", "cached", or "not here" for a known codec that is not in the cache."""
+    bytes: int
+    """Size on disk, 0 when not here."""
+    licence: str
+    """Terms; empty when the folder does not say."""
+    path: Path | None
+    """The folder of a model, the file of a known codec; None when not here."""
+    problem: str = ""
+    """Why it cannot be used; empty when nothing is wrong."""
+
+
+def cache_dir(override: Path | str | None = None) -> Path:
+    """Where checkpoints are cached: `override`, else the user's cache folder of this system."""
+    if override is not None:
+        return Path(override).expanduser()
+    return platformdirs.user_cache_path("audiolm", appauthor=False)
+
+
+def bundled_folders() -> dict[str, Path]:
+    """The model folders that ship inside the package, by name."""
+    return _folders_in(Path(str(resources.files("audiolm_cli"))) / "assets")
+
+
+def cached_folders(cache: Path) -> dict[str, Path]:
+    """The model and codec folders in the cache, by name."""
+    return _folders_in(cache)
+
+
+def resolve(name_or_path: str, cache: Path | None = None) -> Folder:
+    """The model or codec folder that was meant.
+
+    Anything with a path separator is a path, and so is a folder here that holds a `config.json`; all else is a name,
+    first among the bundled models, then in the cache.
+
+    Args:
+        name_or_path: what stood on the command line.
+        cache: the cache folder; None is the user's.
+
+    Raises:
+        ModelError: nothing has this name, or the folder does not fit.
+    """
+    path = Path(name_or_path).expanduser()
+    separators = [separator for separator in (os.sep, os.altsep, "/") if separator]
+    if any(separator in name_or_path for separator in separators) or (path / CONFIG).is_file():
+        return read_folder(path)
+    folders = {**cached_folders(cache or cache_dir()), **bundled_folders()}
+    if name_or_path in folders:
+        return read_folder(folders[name_or_path])
+    if name_or_path in KNOWN_CODECS:
+        raise ModelError(f"{name_or_path} is a codec's weights alone, not a model; models: {_listed(folders)}")
+    if path.is_dir():
+        return read_folder(path)
+    raise _unknown("model", name_or_path, [*folders, *KNOWN_CODECS])
+
+
+def find_checkpoint(name: str, cache: Path) -> Path:
+    """The file of a known codec in the cache, its size and hash checked.
+
+    Raises:
+        ModelError: the name is unknown, or the file is missing or damaged; the message says what to put where.
+    """
+    if name not in KNOWN_CODECS:
+        raise _unknown("codec", name, KNOWN_CODECS)
+    known = KNOWN_CODECS[name]
+    path = cache / known.name / known.filename
+    wanted = f"{known.url} ({known.bytes} bytes, sha256 {known.sha256}, licence {known.licence})"
+    if not path.is_file():
+        raise ModelError(f"codec {name} is not in the cache; fetch {wanted} and place it as {path}")
+    found = path.stat().st_size
+    if found != known.bytes:
+        raise ModelError(f"{path} has {found} bytes, expected {known.bytes}; replace it with {wanted}")
+    digest = hash_file(path)
+    if digest != known.sha256:
+        raise ModelError(f"{path} is damaged: its sha256 is {digest}; replace it with {wanted}")
+    return path
+
+
+def list_models(cache: Path) -> list[Entry]:
+    """What can be named: bundled first, then cached, then the known codecs that are not here."""
+    entries = [_folder_entry(name, path, "bundled") for name, path in sorted(bundled_folders().items())]
+    entries += [_folder_entry(name, path, "cached") for name, path in sorted(cached_folders(cache).items())]
+    return entries + [_codec_entry(known, cache) for known in KNOWN_CODECS.values()]
+
+
+def _folder_entry(name: str, path: Path, source: str) -> Entry:
+    size = sum(entry.stat().st_size for entry in path.iterdir() if entry.is_file())
+    try:
+        folder = read_folder(path)
+    except ModelError as error:
+        return Entry(name=name, kind="unknown", source=source, bytes=size, licence="", path=path, problem=str(error))
+    return Entry(name=name, kind=folder.kind, source=source, bytes=size, licence=folder.licence, path=path)
+
+
+def _codec_entry(known: KnownCodec, cache: Path) -> Entry:
+    path = cache / known.name / known.filename
+    if not path.is_file():
+        return Entry(name=known.name, kind="codec", source="not here", bytes=0, licence=known.licence, path=None)
+    size = path.stat().st_size
+    problem = "" if size == known.bytes else f"{path} has {size} bytes, expected {known.bytes}"
+    return Entry(
+        name=known.name, kind="codec", source="cached", bytes=size, licence=known.licence, path=path, problem=problem
+    )
+
+
+def _folders_in(parent: Path) -> dict[str, Path]:
+    if not parent.is_dir():
+        return {}
+    try:
+        return {
+            entry.name: entry
+            for entry in parent.iterdir()
+            if not entry.name.startswith(".") and (entry / CONFIG).is_file()
+        }
+    except OSError as error:
+        raise ModelError(f"{parent} cannot be read: {error.strerror}") from error
+
+
+def _unknown(what: str, name: str, known: Iterable[str]) -> ModelError:
+    names = list(known)
+    close = difflib.get_close_matches(name, names, n=1)
+    hint = f" Did you mean {close[0]}?" if close else ""
+    return ModelError(f"no {what} is called {name!r}.{hint} Known: {_listed(names)}; or give the path of a folder")
+
+
+def _listed(names: Iterable[str]) -> str:
+    return ", ".join(sorted(names)) or "none"

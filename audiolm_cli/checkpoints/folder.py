@@ -1,0 +1,375 @@
+"""Folders that describe themselves: `config.json` beside safetensors files, for models and for codecs.
+
+Knows the format on disk and nothing about networks, names on the command line or downloads. torch is imported only
+where tensors are read or written, so that listing folders stays quick.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import os
+import re
+import secrets
+import shutil
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from audiolm_cli import __version__
+from audiolm_cli.checkpoints.fields import FORMAT_VERSION, FORMATS, bad_field, check_config
+from audiolm_cli.checkpoints.header import check_shapes, read_shapes
+from audiolm_cli.errors import ModelError, OutputError
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+CONFIG = "config.json"
+MODEL_TENSORS = "model.safetensors"
+CODEC_TENSORS = "codec.safetensors"
+CARD = "MODEL_CARD.md"
+
+MAX_CONFIG_BYTES = 1 << 20
+_STALE_S = 24 * 3600.0
+_READ_BYTES = 1 << 20
+
+
+@dataclass(frozen=True, kw_only=True)
+class FileEntry:
+    """What `config.json` says about one tensor file."""
+
+    bytes: int
+    """Size in bytes."""
+    sha256: str
+    """Hash of the contents, 64 hex digits."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Folder:
+    """A model or codec folder whose `config.json` has been checked."""
+
+    path: Path
+    """Where it is."""
+    kind: str
+    """"model" or "codec"."""
+    name: str
+    """The name it was given when written."""
+    audiolm_version: str
+    """The version that wrote it."""
+    model: dict[str, Any] | None
+    """Fields of a ModelConfig; None in a codec folder."""
+    codec: dict[str, Any]
+    """"family", "name" and "config", and "sha256" when the codec is elsewhere."""
+    training: dict[str, Any]
+    """Free-form facts; "licence" is shown by `models list`."""
+    files: dict[str, FileEntry]
+    """Tensor files by name."""
+    sha256: str
+    """Identifies the model: hash over the configuration as written and the hashes of its files."""
+
+    @property
+    def carries_codec(self) -> bool:
+        """Whether the codec's weights are in this folder, rather than named by catalogue name and hash."""
+        return CODEC_TENSORS in self.files
+
+    @property
+    def licence(self) -> str:
+        """The licence noted in the training facts; empty when none is."""
+        return str(self.training.get("licence", ""))
+
+
+def write_folder(
+    path: Path,
+    *,
+    kind: str,
+    name: str,
+    model: Mapping[str, Any] | None,
+    codec: Mapping[str, Any],
+    training: Mapping[str, Any],
+    tensors: Mapping[str, Mapping[str, Tensor]],
+    texts: Mapping[str, str],
+    force: bool = False,
+) -> Folder:
+    """The folder now at `path`, written under a temporary name beside it and renamed when whole.
+
+    Args:
+        path: final place; its parent is made when missing.
+        kind: "model" or "codec".
+        name: short name of the model or codec.
+        model: fields of a ModelConfig; None for a codec.
+        codec: "family", "name", "config"; also "sha256" when `tensors` has no codec file.
+        training: JSON-ready facts.
+        tensors: per file name, tensors by name. Their hashes go into `config.json`.
+        texts: per file name, a text such as the model card. Not hashed: a card may be edited later.
+        force: replace a folder that this function wrote earlier, and all that is in it.
+
+    Raises:
+        OutputError: something is in the way or the disk refuses.
+        ModelError: the description does not fit, as `read_folder` would say.
+    """
+    path = Path(os.path.abspath(path))
+    _check_free(path, force, [CONFIG, *tensors, *texts])
+    with _os_errors(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        _drop_stale(path)
+        temporary = path.parent / f".{path.name}.{secrets.token_hex(4)}.partial"
+        temporary.mkdir()
+        try:
+            entries = {}
+            for filename, items in tensors.items():
+                _save_tensors(temporary / filename, items)
+                entries[filename] = {
+                    "bytes": (temporary / filename).stat().st_size,
+                    "sha256": hash_file(temporary / filename),
+                }
+            for filename, text in texts.items():
+                _write_synced(temporary / filename, text)
+            config: dict[str, Any] = {
+                "format": FORMATS[kind],
+                "format_version": FORMAT_VERSION,
+                "name": name,
+                "audiolm_version": __version__,
+                **({} if model is None else {"model": dict(model)}),
+                "codec": dict(codec),
+                "training": dict(training),
+                "files": entries,
+            }
+            _write_synced(temporary / CONFIG, json.dumps(config, indent=2, ensure_ascii=False) + "\n")
+            _sync_folder(temporary)
+            folder = read_folder(temporary)
+            _put_in_place(temporary, path)
+        finally:
+            shutil.rmtree(temporary, ignore_errors=True)
+    return dataclasses.replace(folder, path=path)
+
+
+def read_folder(path: Path) -> Folder:
+    """The folder at `path`, with its configuration, its files' presence and their sizes checked.
+
+    Raises:
+        ModelError: it is not a folder of this format; the message names the field or the file.
+    """
+    path = Path(path)
+    raw = _read_config(path)
+    values = migrate(raw, path)
+    check_config(path / CONFIG, values)
+    files = {filename: FileEntry(**entry) for filename, entry in values["files"].items()}
+    for filename, entry in files.items():
+        _check_size(path / filename, entry)
+    return Folder(
+        path=path,
+        kind=next(kind for kind, label in FORMATS.items() if label == values["format"]),
+        name=values["name"],
+        audiolm_version=values["audiolm_version"],
+        model=values.get("model"),
+        codec=values["codec"],
+        training=values["training"],
+        files=files,
+        sha256=_identity(raw),
+    )
+
+
+def migrate(config: dict[str, Any], path: Path) -> dict[str, Any]:
+    """`config` in the newest format version; a version gets one step here when its successor is introduced.
+
+    Raises:
+        ModelError: the format is unknown, or newer than this program.
+    """
+    if config.get("format") not in FORMATS.values():
+        expected = " or ".join(FORMATS.values())
+        raise bad_field(path / CONFIG, "format", f"is {config.get('format')!r}, expected {expected}")
+    version = config.get("format_version")
+    if type(version) is not int or version < 1:
+        raise bad_field(path / CONFIG, "format_version", f"is {version!r}, expected a whole number from 1 on")
+    if version > FORMAT_VERSION:
+        raise bad_field(
+            path / CONFIG,
+            "format_version",
+            f"is {version}, and audiolm {__version__} reads up to {FORMAT_VERSION}; install a newer audiolm",
+        )
+    return config
+
+
+def verify_folder(folder: Folder) -> None:
+    """Re-hash every file of `folder`.
+
+    Raises:
+        ModelError: a file is missing or changed; the message names it.
+    """
+    for filename, entry in folder.files.items():
+        _check_size(folder.path / filename, entry)
+        found = hash_file(folder.path / filename)
+        if found != entry.sha256:
+            raise ModelError(
+                f"{folder.path / filename} is damaged: its sha256 is {found}, expected {entry.sha256}; "
+                "copy the folder again from where it came"
+            )
+
+
+def load_tensors(
+    folder: Folder, filename: str, expected: Mapping[str, tuple[int, ...]] | None = None
+) -> dict[str, Tensor]:
+    """The tensors of one file, memory-mapped, by name.
+
+    Args:
+        folder: where the file is.
+        filename: one of `folder.files`.
+        expected: shapes by name that the file must hold, no more and no fewer; None accepts what is there.
+
+    Raises:
+        ModelError: the file is damaged or holds other tensors; found before anything is allocated.
+    """
+    from safetensors import SafetensorError, safe_open
+
+    path = folder.path / filename
+    if filename not in folder.files:
+        raise ModelError(f"{folder.path} has no file {filename}; it has {', '.join(sorted(folder.files))}")
+    shapes = read_shapes(path)
+    if expected is not None:
+        check_shapes(path, shapes, expected)
+    try:
+        with safe_open(path, framework="pt", device="cpu") as stream:
+            return {name: stream.get_tensor(name) for name in shapes}
+    except (SafetensorError, OSError) as error:
+        raise ModelError(f"{path} is damaged: {error}") from error
+
+
+def hash_file(path: Path) -> str:
+    """The sha256 of a file's contents, as 64 hex digits."""
+    digest = hashlib.sha256()
+    with path.open("rb") as stream:
+        while block := stream.read(_READ_BYTES):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def _identity(config: dict[str, Any]) -> str:
+    described = {key: value for key, value in config.items() if key != "files"}
+    text = json.dumps(described, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    files = config.get("files")
+    if isinstance(files, dict):
+        text += "".join(f"\n{filename}:{files[filename]['sha256']}" for filename in sorted(files))
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
+
+
+def _read_config(path: Path) -> dict[str, Any]:
+    config = path / CONFIG
+    if not path.is_dir():
+        raise ModelError(f"{path} is not a folder; a model is a folder with {CONFIG} and safetensors files")
+    if not config.is_file():
+        raise ModelError(f"{path} is no model folder: {CONFIG} is missing")
+    try:
+        if config.stat().st_size > MAX_CONFIG_BYTES:
+            raise ModelError(f"{config} is larger than {MAX_CONFIG_BYTES} bytes, which no model needs")
+        values = json.loads(config.read_text(encoding="utf-8"))
+    except (ValueError, RecursionError) as error:
+        raise ModelError(f"{config} is not valid JSON: {error}") from error
+    except OSError as error:
+        raise ModelError(f"{config} cannot be read: {error.strerror}") from error
+    if not isinstance(values, dict):
+        raise ModelError(f"{config} holds a {type(values).__name__}, expected one JSON object")
+    return values
+
+
+def _check_size(path: Path, entry: FileEntry) -> None:
+    if not path.is_file():
+        raise ModelError(f"{path} is missing; copy the folder again from where it came")
+    found = path.stat().st_size
+    if found != entry.bytes:
+        raise ModelError(f"{path} has {found} bytes, expected {entry.bytes}; copy the folder again")
+
+
+def _check_free(path: Path, force: bool, writes: list[str]) -> None:
+    """Refuse to write over anything that is not a folder of ours, and over those too unless `force`."""
+    if not os.path.lexists(path):
+        return
+    if not force:
+        raise OutputError(f"{path} exists already; choose another place or replace it with --force")
+    if path.is_symlink() or not path.is_dir():
+        raise OutputError(f"{path} is not a folder, so it is not replaced; move it away first")
+    present = sorted(entry.name for entry in path.iterdir())
+    if not present:
+        return
+    try:
+        known = {*writes, *_accounted_names(path), CARD}
+    except ModelError as error:
+        raise OutputError(f"{path} holds something other than a model, so it is not replaced: {error}") from error
+    foreign = [name for name in present if name not in known]
+    if foreign:
+        raise OutputError(f"{path} also holds {', '.join(foreign[:5])}, so it is not replaced; move those away first")
+
+
+def _accounted_names(path: Path) -> list[str]:
+    """File names that the `config.json` at `path` accounts for, itself included; the files may be damaged.
+
+    Raises:
+        ModelError: it is not a folder of this format.
+    """
+    config = _read_config(path)
+    if config.get("format") not in FORMATS.values():
+        raise bad_field(path / CONFIG, "format", f"is {config.get('format')!r}")
+    return [CONFIG, *(config["files"] if isinstance(config.get("files"), dict) else ())]
+
+
+def _put_in_place(temporary: Path, path: Path) -> None:
+    """Rename `temporary` to `path`; what was there is moved aside for the moment between two renames."""
+    aside = path.parent / f".{path.name}.{secrets.token_hex(4)}.replaced"
+    try:
+        if path.exists():
+            path.rename(aside)
+        temporary.rename(path)
+        _sync_folder(path.parent)
+    finally:
+        if path.exists():
+            shutil.rmtree(aside, ignore_errors=True)
+        elif aside.exists():
+            aside.rename(path)
+
+
+def _drop_stale(path: Path) -> None:
+    """Remove what a killed writer of the same folder left behind more than a day ago."""
+    pattern = re.compile(re.escape(f".{path.name}.") + r"[0-9a-f]{8}\.partial")
+    for entry in path.parent.iterdir():
+        if pattern.fullmatch(entry.name) and time.time() - entry.stat().st_mtime > _STALE_S:
+            shutil.rmtree(entry, ignore_errors=True)
+
+
+def _save_tensors(path: Path, tensors: Mapping[str, Tensor]) -> None:
+    from safetensors import SafetensorError
+    from safetensors.torch import save_file
+
+    try:
+        save_file({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}, path)
+    except SafetensorError as error:
+        raise OutputError(f"{path} cannot be written: {error}") from error
+    with path.open("rb") as stream:
+        os.fsync(stream.fileno())
+
+
+def _write_synced(path: Path, text: str) -> None:
+    with path.open("w", encoding="utf-8", newline="\n") as stream:
+        stream.write(text)
+        stream.flush()
+        os.fsync(stream.fileno())
+
+
+def _sync_folder(path: Path) -> None:
+    if os.name == "nt":  # Windows cannot open folders
+        return
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+@contextmanager
+def _os_errors(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise OutputError(f"{path} cannot be written: {error.strerror or error}") from error

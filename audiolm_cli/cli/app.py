@@ -1,0 +1,153 @@
+"""The program `audiolm`: its commands, and what becomes of errors and signals.
+
+Knows no command from inside. A command's module is imported when the program starts, and imports its workflow, and
+with it torch, when it runs.
+"""
+
+from __future__ import annotations
+
+import errno
+import importlib
+import signal
+import sys
+import traceback
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from types import FrameType
+from typing import Annotated, Any, NoReturn
+
+import typer
+
+from audiolm_cli import __version__
+from audiolm_cli.cli.render import Renderer
+from audiolm_cli.errors import AudioLMError, MemoryLimitError, OutputError
+
+COMMANDS = (
+    ("models list", "audiolm_cli.cli.models:list_command"),
+    ("models info", "audiolm_cli.cli.models:info_command"),
+    ("models path", "audiolm_cli.cli.models:path_command"),
+    ("models verify", "audiolm_cli.cli.models:verify_command"),
+    ("doctor", "audiolm_cli.cli.doctor:doctor_command"),
+)
+"""Every command in the order of the help page, with the function that runs it. A new one is one line."""
+
+GROUPS = {
+    "models": "The bundled models and the checkpoint cache.",
+    "codec": "Train and inspect codecs.",
+}
+"""Help of the command groups."""
+
+_CODES = {signal.SIGINT: 130, signal.SIGTERM: 143}
+_HELP = {"help_option_names": ["-h", "--help"]}
+
+
+def main(args: Sequence[str] | None = None) -> NoReturn:
+    """Run one command and leave with its exit code.
+
+    Args:
+        args: the command line without the program's name; None is that of the process.
+
+    Raises:
+        SystemExit: always.
+    """
+    settings: dict[str, Any] = {"verbose": 0}
+    with _raise_on_sigterm():
+        try:
+            app(args=args, prog_name="audiolm", obj=settings)
+            code = 0
+        except SystemExit as exit_:
+            code = exit_.code if isinstance(exit_.code, int) else int(exit_.code is not None)
+        except KeyboardInterrupt:
+            code = _CODES[signal.SIGINT]
+        except Exception as error:
+            code = _report(error, verbose=settings["verbose"] > 0)
+        if code in _CODES.values():
+            Renderer().note("audiolm: stopped")
+    sys.exit(code)
+
+
+def build() -> typer.Typer:
+    """The Typer application with everything in `COMMANDS`."""
+    program = typer.Typer(
+        name="audiolm",
+        help="Continue, infill, extend and restyle audio files with a codec language model.",
+        no_args_is_help=True,
+        context_settings=_HELP,
+        pretty_exceptions_enable=False,
+        pretty_exceptions_show_locals=False,
+        rich_markup_mode="rich",
+    )
+    program.callback()(_program_options)
+    groups: dict[str, typer.Typer] = {}
+    for words, target in COMMANDS:
+        group, _, name = words.rpartition(" ")
+        if group and group not in groups:
+            groups[group] = typer.Typer(help=GROUPS[group], no_args_is_help=True, context_settings=_HELP)
+            program.add_typer(groups[group], name=group)
+        module, _, function = target.partition(":")
+        (groups[group] if group else program).command(name)(getattr(importlib.import_module(module), function))
+    return program
+
+
+def _program_options(
+    version: Annotated[
+        bool, typer.Option("-V", "--version", is_eager=True, callback=lambda on: _version(on), help="Show the version.")
+    ] = False,
+) -> None:
+    """Continue, infill, extend and restyle audio files with a codec language model."""
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        Renderer().print(f"audiolm {__version__}")
+        raise typer.Exit
+
+
+def _report(error: Exception, *, verbose: bool) -> int:
+    """The exit code of an error that ended a command, after telling the user about it."""
+    expected = _as_expected(error)
+    if verbose:
+        traceback.print_exception(error)
+    if expected is not None:
+        Renderer().error(str(expected))
+        return expected.exit_code
+    text = " ".join(str(error).split())
+    Renderer().error(
+        f"{type(error).__name__}: {text}. This is a bug in audiolm {__version__}; please report it on the project's "
+        f"issue tracker, with the command line and {'this traceback' if verbose else 'what it prints with -v'}"
+    )
+    return 1
+
+
+def _as_expected(error: Exception) -> AudioLMError | None:
+    """`error` as one of ours, where a full disk or memory surfaced in a place that did not expect it."""
+    if isinstance(error, AudioLMError):
+        return error
+    torch = sys.modules.get("torch")
+    if isinstance(error, MemoryError) or (torch is not None and isinstance(error, torch.OutOfMemoryError)):
+        return MemoryLimitError("out of memory; try a shorter duration, --dtype bf16, or --device cpu")
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EROFS):
+        return OutputError(f"{error.filename or 'the output'} cannot be written: {error.strerror}")
+    return None
+
+
+@contextmanager
+def _raise_on_sigterm() -> Iterator[None]:
+    """Turn SIGTERM into an exception, so that cleaning up runs; further ones no longer interrupt it."""
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        raise SystemExit(_CODES[signal.SIGTERM])
+
+    try:
+        previous = signal.signal(signal.SIGTERM, stop)
+    except ValueError:  # only the main thread may set handlers
+        yield
+        return
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, previous)
+
+
+app = build()

@@ -1,0 +1,36 @@
+"""`audiolm doctor`: options and display. The work is in `workflows/doctor.py`."""
+
+from __future__ import annotations
+
+import typer
+
+from audiolm_cli.cli import options
+from audiolm_cli.cli.render import Renderer
+from audiolm_cli.errors import ModelError
+
+
+def doctor_command(
+    json_output: options.Json = False,
+    quiet: options.Quiet = False,
+    verbose: options.Verbose = 0,
+    cache_dir: options.CacheDir = None,
+) -> None:
+    """Check this installation and say how to repair it.
+
+    The exit code is 4 when something was found that keeps commands from working, and 0 otherwise.
+    """
+    from audiolm_cli.workflows.doctor import doctor
+
+    with Renderer(quiet=quiet, verbose=verbose, json=json_output) as out:
+        diagnosis = doctor(cache_dir)
+        if out.json:
+            out.print_json({"ok": not diagnosis.failed, "checks": diagnosis.checks})
+        else:
+            out.table(
+                ("check", "status", "found"), [(check.name, check.status, check.value) for check in diagnosis.checks]
+            )
+            for check in diagnosis.checks:
+                if check.remedy:
+                    out.print(f"{check.name}: {check.remedy}")
+    if diagnosis.failed:
+        raise typer.Exit(ModelError.exit_code)

@@ -1,0 +1,105 @@
+"""`audiolm models ...`: options and display. The work is in `workflows/models.py`."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from audiolm_cli.cli import options
+from audiolm_cli.cli.render import Renderer
+
+Name = Annotated[str, typer.Argument(metavar="NAME", help="A name from `audiolm models list`, or a folder's path.")]
+
+
+def list_command(
+    json_output: options.Json = False,
+    quiet: options.Quiet = False,
+    verbose: options.Verbose = 0,
+    cache_dir: options.CacheDir = None,
+) -> None:
+    """List what can be named: bundled, cached, and known but not here."""
+    from audiolm_cli.workflows.models import list_models
+
+    with Renderer(quiet=quiet, verbose=verbose, json=json_output) as out:
+        listing = list_models(cache_dir)
+        if out.json:
+            out.print_json({"models": listing.entries, "cache_dir": listing.cache})
+            return
+        rows = [
+            (entry.name, entry.kind, entry.source, _size(entry.bytes), entry.licence, entry.path or "-")
+            for entry in listing.entries
+        ]
+        out.table(("name", "kind", "source", "size", "licence", "path"), rows)
+        for entry in listing.entries:
+            if entry.problem:
+                out.note(entry.problem, warning=True)
+
+
+def info_command(
+    name: Name,
+    json_output: options.Json = False,
+    quiet: options.Quiet = False,
+    verbose: options.Verbose = 0,
+    cache_dir: options.CacheDir = None,
+) -> None:
+    """Show the shape, codec, training, licence and hash of a checkpoint."""
+    from audiolm_cli.workflows.models import describe
+
+    with Renderer(quiet=quiet, verbose=verbose, json=json_output) as out:
+        facts = describe(name, cache_dir)
+        if out.json:
+            out.print_json(facts)
+        else:
+            out.table(("field", "value"), _flat(facts))
+
+
+def path_command(
+    name: Name,
+    json_output: options.Json = False,
+    quiet: options.Quiet = False,
+    verbose: options.Verbose = 0,
+    cache_dir: options.CacheDir = None,
+) -> None:
+    """Print where the folder of a model or the file of a codec is."""
+    from audiolm_cli.workflows.models import locate
+
+    with Renderer(quiet=quiet, verbose=verbose, json=json_output) as out:
+        path = locate(name, cache_dir)
+        if out.json:
+            out.print_json({"name": name, "path": path})
+        else:
+            out.print(str(path))
+
+
+def verify_command(
+    name: Name,
+    json_output: options.Json = False,
+    quiet: options.Quiet = False,
+    verbose: options.Verbose = 0,
+    cache_dir: options.CacheDir = None,
+) -> None:
+    """Hash the files of a checkpoint again and compare."""
+    from audiolm_cli.workflows.models import verify
+
+    with Renderer(quiet=quiet, verbose=verbose, json=json_output) as out:
+        path = verify(name, cache_dir)
+        if out.json:
+            out.print_json({"name": name, "path": path, "verified": True})
+        else:
+            out.print(f"{name}: verified, {path}")
+
+
+def _size(size: int) -> str:
+    return f"{size / 1e6:.1f} MB" if size else "-"
+
+
+def _flat(facts: dict[str, object], prefix: str = "") -> list[tuple[str, str]]:
+    """Nested facts as rows of dotted names and values."""
+    rows: list[tuple[str, str]] = []
+    for key, value in facts.items():
+        if isinstance(value, dict):
+            rows += _flat(value, f"{prefix}{key}.")
+        elif value is not None:
+            rows.append((f"{prefix}{key}", str(value)))
+    return rows

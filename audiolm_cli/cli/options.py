@@ -1,0 +1,126 @@
+"""The options that commands share, as annotated types; each also reads AUDIOLM_<FLAG> from the environment.
+
+Knows nothing about what a command does with them.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import typer
+
+from audiolm_cli.errors import UsageError
+
+_TIME = re.compile(r"(?:(?:(?P<h>\d+):)?(?P<m>\d+):)?(?P<s>\d+(?:\.\d*)?|\.\d+)", re.ASCII)
+_DEVICE = re.compile(r"auto|cpu|cuda(:\d+)?", re.ASCII)
+
+
+def parse_time(text: str) -> float:
+    """A time in seconds, from seconds, `mm:ss.mmm` or `hh:mm:ss.mmm`.
+
+    Raises:
+        UsageError: it is none of these.
+
+    >>> parse_time("1:02.5")
+    62.5
+    """
+    match = _TIME.fullmatch(text.strip())
+    if match is None:
+        raise UsageError(f"{text!r} is not a time; write seconds (12.4) or minutes and seconds (1:02.5)")
+    hours, minutes, seconds = (match[part] for part in "hms")
+    if minutes is not None and float(seconds) >= 60:
+        raise UsageError(f"{text!r} is not a time: {seconds} seconds after a number of minutes")
+    if hours is not None and int(minutes) >= 60:
+        raise UsageError(f"{text!r} is not a time: {minutes} minutes after a number of hours")
+    return int(hours or 0) * 3600 + int(minutes or 0) * 60 + float(seconds)
+
+
+def time_option(value: str | float) -> float:
+    """`parse_time` for an option: what does not fit is reported with the option's name; defaults are numbers."""
+    try:
+        return parse_time(value) if isinstance(value, str) else float(value)
+    except UsageError as error:
+        raise typer.BadParameter(str(error)) from error
+
+
+def shared(*flags: str, panel: str = "Common options", **settings: Any) -> Any:
+    """A `typer.Option` whose environment variable is named after its long flag."""
+    long_flag = next(flag for flag in flags if flag.startswith("--"))
+    variable = "AUDIOLM_" + long_flag.removeprefix("--").replace("-", "_").upper()
+    return typer.Option(*flags, envvar=variable, show_envvar=False, rich_help_panel=panel, **settings)
+
+
+def _device_option(value: str) -> str:
+    if _DEVICE.fullmatch(value) is None:
+        raise typer.BadParameter(f"{value!r} is not auto, cpu, cuda or cuda:N")
+    return value
+
+
+def _verbose_option(context: typer.Context, value: int) -> int:
+    """Leave the level where `app.main` finds it, whatever becomes of the command."""
+    settings = context.find_root().obj
+    if isinstance(settings, dict):
+        settings["verbose"] = value
+    return value
+
+
+Output = Annotated[
+    Path | None, shared("-o", "--output", metavar="PATH", help="Where to write; '-' is standard output.")
+]
+Model = Annotated[str, shared("-m", "--model", metavar="NAME|PATH", help="A model's name, or the path of its folder.")]
+Device = Annotated[
+    str, shared("--device", metavar="auto|cpu|cuda[:N]", parser=_device_option, help="Where to compute.")
+]
+Dtype = Annotated[Literal["auto", "fp32", "bf16", "int8"], shared("--dtype", help="Number format of the model.")]
+Threads = Annotated[int | None, shared("--threads", min=1, metavar="N", help="CPU threads.")]
+Seed = Annotated[
+    int | None, shared("--seed", min=0, max=2**63 - 1, metavar="N", help="Same seed, same result; drawn when absent.")
+]
+Force = Annotated[bool, shared("-f", "--force", help="Overwrite what exists.")]
+Json = Annotated[bool, shared("--json", help="Print one JSON object on standard output.")]
+Quiet = Annotated[bool, shared("-q", "--quiet", help="Only warnings and errors on standard error.")]
+Verbose = Annotated[
+    int,
+    shared(
+        "-v", "--verbose", count=True, metavar="", callback=_verbose_option, help="Time each stage; traceback on a bug."
+    ),
+]
+NoProgress = Annotated[bool, shared("--no-progress", help="No progress bar and no progress lines.")]
+Offline = Annotated[bool, shared("--offline", help="Never open a connection.")]
+CacheDir = Annotated[
+    Path | None, shared("--cache-dir", metavar="DIR", help="Checkpoint cache, instead of the user's cache folder.")
+]
+
+_GENERATION = "Generation"
+
+Takes = Annotated[int, shared("-n", "--takes", min=1, metavar="N", panel=_GENERATION, help="Alternatives to generate.")]
+Prompt = Annotated[
+    float | None,
+    shared("--prompt", metavar="TIME", parser=time_option, panel=_GENERATION, help="How much context to use."),
+]
+Duration = Annotated[
+    float,
+    shared("-d", "--duration", metavar="TIME", parser=time_option, panel=_GENERATION, help="How much to generate."),
+]
+Temperature = Annotated[
+    float, shared("--temperature", min=0.0, metavar="X", panel=_GENERATION, help="Lower is safer; 0 is greedy.")
+]
+TopK = Annotated[
+    int, shared("--top-k", min=0, metavar="N", panel=_GENERATION, help="Keep the N likeliest codes; 0 keeps all.")
+]
+TopP = Annotated[
+    float,
+    shared(
+        "--top-p", min=0.0, max=1.0, metavar="P", panel=_GENERATION, help="Keep the likeliest codes up to this sum."
+    ),
+]
+NarTemperature = Annotated[
+    float, shared("--nar-temperature", min=0.0, metavar="X", panel=_GENERATION, help="Of the fine codebooks.")
+]
+OnlyNew = Annotated[bool, shared("--only-new", panel=_GENERATION, help="Write the generated span alone.")]
+UntilEnd = Annotated[bool, shared("--until-end", panel=_GENERATION, help="Let the model end the piece.")]
+Plot = Annotated[
+    Path | None, shared("--plot", metavar="PNG", panel=_GENERATION, help="Draw the result with its seams.")
+]

@@ -1,0 +1,182 @@
+"""The only place that draws: results on stdout, everything else on stderr.
+
+Knows nothing about what the commands do. A bar appears only where stderr is a terminal; elsewhere a plain line does,
+now and then.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+import os
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Self
+
+from rich.console import Console
+from rich.text import Text
+
+from audiolm_cli.events import Event, Note, Progress
+
+if TYPE_CHECKING:
+    from rich.progress import Progress as Bar
+    from rich.progress import TaskID
+
+LINE_EVERY_S = 10.0
+
+
+class Renderer:
+    """Draws the events and the result of one command; a context manager, so that the bar never outlives it."""
+
+    def __init__(
+        self,
+        *,
+        quiet: bool = False,
+        verbose: int = 0,
+        no_progress: bool = False,
+        json: bool = False,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.json = json
+        self._quiet = quiet
+        self._verbose = verbose
+        self._progress = not (quiet or no_progress)
+        self._clock = clock
+        self._err = Console(stderr=True, markup=False, highlight=False, emoji=False, soft_wrap=True)
+        self._bar: Bar | None = None
+        self._tasks: dict[str, TaskID] = {}
+        self._started: dict[str, float] = {}
+        self._last_line = clock()
+        self._lined: set[str] = set()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Take the bar off the screen."""
+        if self._bar is not None:
+            self._bar.stop()
+            self._bar = None
+            self._tasks.clear()
+
+    def on_event(self, event: Event) -> None:
+        """Draw what a workflow reports."""
+        if isinstance(event, Note):
+            self.note(event.message, warning=event.warning)
+            return
+        started = self._started.setdefault(event.stage, self._clock())
+        if self._progress and _is_terminal():
+            self._draw_bar(event)
+        elif self._progress:
+            self._draw_line(event)
+        if event.total is not None and event.done >= event.total and self._started.pop(event.stage, None) is not None:
+            self._lined.discard(event.stage)
+            if self._verbose:
+                self.note(f"{event.stage}: {self._clock() - started:.2f} s")
+
+    def note(self, message: str, *, warning: bool = False) -> None:
+        """One line on stderr; `quiet` hides it unless it is a warning."""
+        if warning:
+            self._err.print(Text.assemble(("warning: ", "yellow"), message))
+        elif not self._quiet:
+            self._err.print(Text(message))
+
+    def error(self, message: str) -> None:
+        """The line that says why the command failed."""
+        self._err.print(Text.assemble(("audiolm: error: ", "bold red"), (message, "red")))
+
+    def print_json(self, result: object) -> None:
+        """One JSON object on stdout; paths become text, numbers that JSON cannot hold become null."""
+        sys.stdout.write(json.dumps(_plain(result), indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+
+    def print(self, line: str) -> None:
+        """One line of the result on stdout."""
+        sys.stdout.write(line + "\n")
+
+    def table(self, columns: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
+        """A table on stdout: drawn in a terminal, plain columns with nothing cut off elsewhere."""
+        texts = [[str(cell) for cell in row] for row in rows]
+        if sys.stdout.isatty():
+            self._draw_table(columns, texts)
+            return
+        widths = [max(len(row[index]) for row in [list(columns), *texts]) for index in range(len(columns))]
+        for row in [[column.upper() for column in columns], *texts]:
+            self.print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+
+    def _draw_table(self, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+        from rich.box import SIMPLE_HEAD
+        from rich.table import Table
+
+        table = Table(box=SIMPLE_HEAD, pad_edge=False)
+        for column in columns:
+            table.add_column(column, overflow="fold")
+        for row in rows:
+            table.add_row(*(Text(cell) for cell in row))
+        Console(highlight=False).print(table)
+
+    def _draw_bar(self, event: Progress) -> None:
+        bar = self._bar or self._open_bar()
+        shown: dict[str, Any] = {"total": event.total, "amount": _amount(event), "detail": event.detail}
+        if event.stage not in self._tasks:
+            self._tasks[event.stage] = bar.add_task(event.stage, **shown)
+        bar.update(self._tasks[event.stage], completed=event.done, **shown)
+        if event.total is not None and event.done >= event.total:
+            bar.remove_task(self._tasks.pop(event.stage))
+            if not self._tasks:
+                self.close()
+
+    def _open_bar(self) -> Bar:
+        from rich.progress import BarColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+        from rich.progress import Progress as Bar
+
+        self._bar = Bar(
+            TextColumn("{task.description}", markup=False),
+            BarColumn(),
+            TextColumn("{task.fields[amount]}", markup=False),
+            TimeElapsedColumn(),
+            TimeRemainingColumn(),
+            TextColumn("{task.fields[detail]}", markup=False),
+            console=self._err,
+            transient=True,
+        )
+        self._bar.start()
+        return self._bar
+
+    def _draw_line(self, event: Progress) -> None:
+        """A line every `LINE_EVERY_S` seconds, and the last one of a stage that had one before."""
+        finished = event.total is not None and event.done >= event.total and event.stage in self._lined
+        if finished or self._clock() - self._last_line >= LINE_EVERY_S:
+            self._last_line = self._clock()
+            self._lined.add(event.stage)
+            self._err.print(Text(" ".join(part for part in (f"{event.stage}:", _amount(event), event.detail) if part)))
+
+
+def _is_terminal() -> bool:
+    """Whether a bar can be drawn; asked of the stream itself, because FORCE_COLOR makes rich see a terminal in CI."""
+    return sys.stderr.isatty() and os.environ.get("TERM") != "dumb"
+
+
+def _amount(event: Progress) -> str:
+    total = "" if event.total is None else f"/{event.total:.10g}"
+    return f"{event.done:.10g}{total} {event.unit}".strip()
+
+
+def _plain(value: object) -> Any:
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return _plain({field.name: getattr(value, field.name) for field in dataclasses.fields(value)})
+    if isinstance(value, Mapping):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(item) for item in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return str(value) if isinstance(value, Path) else value

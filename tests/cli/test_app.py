@@ -1,0 +1,350 @@
+"""The program as a whole: help, exit codes, signals, and what the shared options and the renderer do."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+import typer
+
+from audiolm_cli import __version__
+from audiolm_cli.cli import options
+from audiolm_cli.cli.app import COMMANDS, app
+from audiolm_cli.cli.options import parse_time
+from audiolm_cli.cli.render import LINE_EVERY_S, Renderer
+from audiolm_cli.errors import AudioInputError, AudioLMError, ModelError, NetworkError, OutputError, UsageError
+from audiolm_cli.events import Note, Progress
+
+
+@pytest.fixture
+def command(monkeypatch: pytest.MonkeyPatch) -> Any:
+    """Add a command `probe` to the program for one test."""
+    monkeypatch.setattr(app, "registered_commands", list(app.registered_commands))
+    return app.command("probe")
+
+
+def test_help_lists_every_command(audiolm: Any) -> None:
+    """Each command is on the page of its group."""
+    for words, _ in COMMANDS:
+        group, _, name = words.rpartition(" ")
+        shown = audiolm(*group.split(), "-h")
+        assert shown.exit_code == 0
+        assert f"│ {name} " in shown.stdout
+        assert audiolm(*words.split(), "--help").exit_code == 0
+
+
+def test_version(audiolm: Any) -> None:
+    """Name and version on stdout, nothing else."""
+    for flag in ("-V", "--version"):
+        shown = audiolm(flag)
+        assert (shown.exit_code, shown.stdout, shown.stderr) == (0, f"audiolm {__version__}\n", "")
+
+
+def test_usage_errors_exit_2_and_suggest(audiolm: Any) -> None:
+    """A mistyped command or option names the nearest one, on stderr."""
+    shown = audiolm("docter")
+    assert (shown.exit_code, shown.stdout) == (2, "")
+    assert "Did you mean 'doctor'?" in shown.stderr
+    shown = audiolm("models", "list", "--jsn")
+    assert shown.exit_code == 2
+    assert "--json" in shown.stderr
+    assert audiolm("models").exit_code == 2
+
+
+@pytest.mark.parametrize("error", [UsageError, AudioInputError, ModelError, NetworkError, OutputError])
+def test_expected_errors_are_one_line_and_an_exit_code(audiolm: Any, command: Any, error: type[AudioLMError]) -> None:
+    """What the error says, unwrapped and uncut, on stderr."""
+    message = "file [bold]x[/bold].wav " + "is long " * 30 + "indeed"
+
+    @command
+    def probe() -> None:
+        raise error(message)
+
+    shown = audiolm("probe")
+    assert (shown.exit_code, shown.stdout) == (error.exit_code, "")
+    assert shown.stderr == f"audiolm: error: {message}\n"
+
+
+def test_a_bug_is_called_one(audiolm: Any, command: Any) -> None:
+    """Exit code 1 and one line; the traceback comes with -v, without the values of variables."""
+
+    @command
+    def probe(verbose: options.Verbose = 0) -> None:
+        secret = "swordfish"
+        raise KeyError(len(secret))
+
+    shown = audiolm("probe")
+    assert shown.exit_code == 1
+    assert shown.stderr.startswith("audiolm: error: KeyError: 9. This is a bug in audiolm")
+    assert shown.stderr.count("\n") == 1
+    shown = audiolm("probe", "-v")
+    assert "Traceback" in shown.stderr and "in probe" in shown.stderr
+    assert "swordfish" not in shown.stderr.replace('secret = "swordfish"', "")
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [(MemoryError(), 6), (OSError(28, "No space left on device", "a.wav"), 7), (OSError(5, "I/O error"), 1)],
+)
+def test_full_memory_and_disk_are_not_bugs(audiolm: Any, command: Any, error: Exception, code: int) -> None:
+    """They may surface anywhere, and have exit codes of their own."""
+
+    @command
+    def probe() -> None:
+        raise error
+
+    assert audiolm("probe").exit_code == code
+
+
+def test_exit_of_a_command_is_kept(audiolm: Any, command: Any) -> None:
+    """`typer.Exit` passes through."""
+
+    @command
+    def probe() -> None:
+        raise typer.Exit(10)
+
+    assert audiolm("probe").exit_code == 10
+
+
+WAITING = """
+import sys, time
+from audiolm_cli.cli.app import app, main
+
+@app.command("wait")
+def wait() -> None:
+    try:
+        print("ready", flush=True)
+        time.sleep(30)
+    finally:
+        time.sleep(0.3)
+        print("cleaned up", flush=True)
+
+main(["wait"])
+"""
+
+
+@pytest.mark.parametrize(
+    ("signals", "code"), [([signal.SIGINT], 130), ([signal.SIGTERM], 143), ([signal.SIGTERM, signal.SIGTERM], 143)]
+)
+def test_signals_clean_up_and_have_their_exit_code(signals: list[signal.Signals], code: int) -> None:
+    """The command's `finally` runs, also when SIGTERM comes twice, as from `timeout`."""
+    with subprocess.Popen(
+        [sys.executable, "-c", WAITING], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "ready\n"
+        for number in signals:
+            process.send_signal(number)
+            time.sleep(0.1)
+        out, err = process.communicate(timeout=20)
+    assert (process.returncode, out, err) == (code, "cleaned up\n", "audiolm: stopped\n")
+
+
+def test_help_is_quick() -> None:
+    """`audiolm --help` as a process; the goal is 0.3 s, the bound allows for a busy machine."""
+    best = float("inf")
+    for _ in range(3):
+        started = time.perf_counter()
+        subprocess.run([sys.executable, "-m", "audiolm_cli", "--help"], capture_output=True, check=True, timeout=60)
+        best = min(best, time.perf_counter() - started)
+    assert best < 1.5
+
+
+def test_completion_is_offered() -> None:
+    """The shell's question about `audiolm models <TAB>` is answered."""
+    asked = {"_AUDIOLM_COMPLETE": "complete_bash", "COMP_WORDS": "audiolm models ", "COMP_CWORD": "2"}
+    done = subprocess.run(
+        [sys.executable, "-m", "audiolm_cli"], capture_output=True, text=True, timeout=60, env={**os.environ, **asked}
+    )
+    assert set(done.stdout.split()) == {"list", "info", "path", "verify"}
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [
+        ("0", 0.0),
+        ("12.4", 12.4),
+        (".5", 0.5),
+        ("90", 90.0),
+        ("1:02.5", 62.5),
+        ("90:00", 5400.0),
+        ("1:00:00.25", 3600.25),
+        (" 7 ", 7.0),
+    ],
+)
+def test_times_are_read(text: str, seconds: float) -> None:
+    """Seconds, minutes and hours."""
+    assert parse_time(text) == seconds
+
+
+@pytest.mark.parametrize(
+    "text", ["", "-1", "nan", "inf", "1e3", "1:60", "1:60:00", "1::2", ":5", "1:2:3:4", "abc", "٣"]
+)
+def test_what_is_no_time_is_refused(text: str) -> None:
+    """The message quotes it."""
+    with pytest.raises(UsageError, match=re.escape(repr(text))):
+        parse_time(text)
+
+
+def test_every_shared_option_reads_its_variable(
+    audiolm: Any, command: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """AUDIOLM_<FLAG> sets each option, the command line wins, and defaults are those of the command."""
+    seen: dict[str, object] = {}
+
+    @command
+    def probe(
+        output: options.Output = None,
+        model: options.Model = "piano",
+        device: options.Device = "auto",
+        dtype: options.Dtype = "auto",
+        threads: options.Threads = None,
+        seed: options.Seed = None,
+        force: options.Force = False,
+        json_output: options.Json = False,
+        quiet: options.Quiet = False,
+        verbose: options.Verbose = 0,
+        no_progress: options.NoProgress = False,
+        offline: options.Offline = False,
+        cache_dir: options.CacheDir = None,
+        takes: options.Takes = 1,
+        prompt: options.Prompt = None,
+        duration: options.Duration = 10.0,
+        temperature: options.Temperature = 1.0,
+        top_k: options.TopK = 0,
+        top_p: options.TopP = 1.0,
+        nar_temperature: options.NarTemperature = 0.0,
+        only_new: options.OnlyNew = False,
+        until_end: options.UntilEnd = False,
+        plot: options.Plot = None,
+    ) -> None:
+        seen.update(locals())
+        del seen["seen"]
+
+    given: dict[str, tuple[str, object]] = {
+        "output": ("o.wav", Path("o.wav")),
+        "model": ("runs/x", "runs/x"),
+        "device": ("cuda:1", "cuda:1"),
+        "dtype": ("bf16", "bf16"),
+        "threads": ("2", 2),
+        "seed": ("7", 7),
+        "force": ("1", True),
+        "json": ("1", True),
+        "quiet": ("true", True),
+        "verbose": ("2", 2),
+        "no_progress": ("1", True),
+        "offline": ("1", True),
+        "cache_dir": (str(tmp_path), tmp_path),
+        "takes": ("3", 3),
+        "prompt": ("1:05", 65.0),
+        "duration": ("2.5", 2.5),
+        "temperature": ("0.9", 0.9),
+        "top_k": ("50", 50),
+        "top_p": ("0.95", 0.95),
+        "nar_temperature": ("0.1", 0.1),
+        "only_new": ("1", True),
+        "until_end": ("1", True),
+        "plot": ("p.png", Path("p.png")),
+    }
+    assert audiolm("probe").exit_code == 0
+    assert (seen["duration"], seen["prompt"], seen["device"], seen["verbose"]) == (10.0, None, "auto", 0)
+    for name, (text, _) in given.items():
+        monkeypatch.setenv(f"AUDIOLM_{name.upper()}", text)
+    assert audiolm("probe").exit_code == 0
+    assert {name.removesuffix("_output"): value for name, value in seen.items()} == {
+        name: value for name, (_, value) in given.items()
+    }
+    assert audiolm("probe", "--seed", 8, "-d", "0:01").exit_code == 0
+    assert (seen["seed"], seen["duration"]) == (8, 1.0)
+    for wrong in (["-d", "1:99"], ["--device", "gpu"], ["--dtype", "fp16"], ["--top-p", "1.5"], ["--takes", "0"]):
+        shown = audiolm("probe", *wrong)
+        assert shown.exit_code == 2
+        assert wrong[0] in shown.stderr
+
+
+class Terminal(io.StringIO):
+    """A stream that says it is a terminal."""
+
+    def isatty(self) -> bool:
+        return True
+
+
+def test_no_terminal_gets_a_line_now_and_then(capsys: pytest.CaptureFixture[str]) -> None:
+    """One plain line per `LINE_EVERY_S`, then the last; nothing at all for short work."""
+    now = 0.0
+    out = Renderer(clock=lambda: now)
+    for done in range(101):
+        now = done * LINE_EVERY_S / 40
+        out.on_event(Progress(stage="train", done=done, total=100, unit="steps", detail="loss 2.1"))
+    assert capsys.readouterr().err.splitlines() == [f"train: {done}/100 steps loss 2.1" for done in (40, 80, 100)]
+    out.on_event(Progress(stage="encode", done=1, total=1))
+    assert capsys.readouterr() == ("", "")
+
+
+def test_a_terminal_gets_a_bar_that_goes_away(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The bar is on stderr, shows stage and amount, and the cursor is back when an error ends the command."""
+    stream = Terminal()
+    monkeypatch.setattr(sys, "stderr", stream)
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setenv("COLUMNS", "120")
+    monkeypatch.setenv("TTY_INTERACTIVE", "1")
+    with pytest.raises(ModelError), Renderer() as out:
+        out.on_event(Progress(stage="AR decoding", done=3, total=10, unit="frames"))
+        raise ModelError("x")
+    shown = stream.getvalue()
+    assert "AR decoding" in shown
+    assert "3/10 frames" in shown
+    assert shown.count("\x1b[?25l") == shown.count("\x1b[?25h") == 1
+    out = Renderer()
+    out.on_event(Progress(stage="encode", done=0, total=1))
+    out.on_event(Progress(stage="encode", done=1, total=1))
+    assert stream.getvalue().count("\x1b[?25h") == 2  # a finished stage gives the cursor back by itself
+
+
+@pytest.mark.parametrize("settings", [{"quiet": True}, {"no_progress": True}])
+def test_no_bar_when_not_wanted(monkeypatch: pytest.MonkeyPatch, settings: dict[str, bool]) -> None:
+    """Neither quiet nor no-progress draws; a dumb terminal gets no bar either."""
+    stream = Terminal()
+    monkeypatch.setattr(sys, "stderr", stream)
+    with Renderer(**settings, clock=iter(range(0, 1000, 20)).__next__) as out:
+        out.on_event(Progress(stage="encode", done=3, total=10))
+    monkeypatch.setenv("TERM", "dumb")
+    with Renderer() as out:
+        out.on_event(Progress(stage="encode", done=3, total=10))
+    assert stream.getvalue() == ""
+
+
+def test_notes_and_warnings(capsys: pytest.CaptureFixture[str]) -> None:
+    """Quiet hides notes, not warnings; -v says how long a stage took."""
+    for quiet in (False, True):
+        with Renderer(quiet=quiet) as out:
+            out.on_event(Note(message="seed [7]"))
+            out.on_event(Note(message="clipped", warning=True))
+        assert capsys.readouterr().err == ("" if quiet else "seed [7]\n") + "warning: clipped\n"
+    with Renderer(verbose=1, clock=iter([0.0, 1.0, 1.0, 3.5]).__next__) as out:
+        out.on_event(Progress(stage="encode", done=1, total=1))
+    assert capsys.readouterr().err == "encode: 2.50 s\n"
+
+
+def test_json_is_strict(capsys: pytest.CaptureFixture[str]) -> None:
+    """Paths, tuples, dataclasses and numbers without a JSON form."""
+    Renderer().print_json({"a": Path("x"), "b": (1, float("nan")), "c": Note(message="ä")})
+    shown = capsys.readouterr()
+    assert json.loads(shown.out) == {"a": "x", "b": [1, None], "c": {"message": "ä", "warning": False}}
+    assert shown.err == ""
+
+
+def test_tables_in_a_pipe_are_never_cut(capsys: pytest.CaptureFixture[str]) -> None:
+    """Columns are aligned and long cells stay whole."""
+    Renderer().table(("name", "path"), [("a", "/" + "x" * 300), ("bcdef", "[red]")])
+    lines = capsys.readouterr().out.splitlines()
+    assert lines == ["NAME   PATH", "a      /" + "x" * 300, "bcdef  [red]"]

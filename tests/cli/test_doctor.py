@@ -1,0 +1,123 @@
+"""`audiolm doctor` by exit code and output; broken installations are made up."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from audiolm_cli.checkpoints import catalogue
+from audiolm_cli.checkpoints.folder import write_folder
+from audiolm_cli.config import SpectralConfig
+from audiolm_cli.workflows import doctor as workflow
+from audiolm_cli.workflows.doctor import torch_pair
+
+
+@pytest.fixture
+def piano(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A stand-in for the bundled model, where the package's would be."""
+    package = tmp_path / "package"
+    folder = write_folder(
+        package / "assets" / "piano",
+        kind="codec",
+        name="piano",
+        model=None,
+        codec={"family": "spectral", "name": "piano", "config": SpectralConfig().to_dict()},
+        training={},
+        tensors={"codec.safetensors": {"a": torch.zeros(3)}},
+        texts={},
+    )
+    monkeypatch.setattr(catalogue.resources, "files", lambda _: package)
+    return folder.path
+
+
+def checks(shown: Any) -> dict[str, dict[str, str]]:
+    """The checks of a --json answer by name."""
+    return {check["name"]: check for check in json.loads(shown.stdout)["checks"]}
+
+
+def test_a_whole_installation(audiolm: Any, piano: Path, cache: Path) -> None:
+    """Exit code 0, every expected check, versions and the cache as they are."""
+    shown = audiolm("doctor", "--json")
+    assert (shown.exit_code, shown.stderr) == (0, "")
+    assert json.loads(shown.stdout)["ok"] is True
+    found = checks(shown)
+    expected = {"python", "audiolm", "torch", "torchaudio", "encodec", "soundfile", "ffmpeg", "cpu", "memory", "model"}
+    assert expected | {"torch pair", "cache", "disk", "encodec-32khz"} <= set(found)
+    assert found["torch"]["value"] == torch.__version__
+    assert found["cache"]["value"] == str(cache)
+    assert all(check["status"] == "ok" or check["remedy"] for check in found.values())
+    table = audiolm("doctor")
+    assert table.exit_code == 0
+    assert all(name in table.stdout for name in found)
+
+
+def test_a_damaged_bundled_model(audiolm: Any, piano: Path) -> None:
+    """A flipped bit fails the check, exit code 4, and the remedy is shown."""
+    data = bytearray((piano / "codec.safetensors").read_bytes())
+    data[-1] ^= 1
+    (piano / "codec.safetensors").write_bytes(data)
+    shown = audiolm("doctor")
+    assert shown.exit_code == 4
+    assert "model: run: pip install --force-reinstall" in shown.stdout
+    shutil.rmtree(piano)
+    shown = audiolm("doctor", "--json")
+    assert (shown.exit_code, checks(shown)["model"]["status"]) == (4, "fail")
+
+
+def test_a_cache_that_cannot_be_written(audiolm: Any, piano: Path, tmp_path: Path) -> None:
+    """A file where the folder should be: failed, with the flag that moves it; and nothing is created."""
+    (tmp_path / "file").write_text("")
+    shown = audiolm("doctor", "--json", "--cache-dir", tmp_path / "file" / "cache")
+    assert shown.exit_code == 4
+    assert "--cache-dir" in checks(shown)["cache"]["remedy"]
+    shown = audiolm("doctor", "--json", "--cache-dir", tmp_path / "new" / "cache")
+    assert shown.exit_code == 0
+    assert not (tmp_path / "new").exists()
+
+
+def test_a_damaged_codec_fails(audiolm: Any, piano: Path, cache: Path) -> None:
+    """Absent is fine, wrong is not."""
+    assert checks(audiolm("doctor", "--json"))["encodec-32khz"]["status"] == "ok"
+    (cache / "encodec-32khz").mkdir()
+    (cache / "encodec-32khz" / "model.safetensors").write_bytes(b"short")
+    shown = audiolm("doctor", "--json")
+    assert (shown.exit_code, checks(shown)["encodec-32khz"]["status"]) == (4, "fail")
+
+
+def test_missing_ffmpeg_is_a_warning(audiolm: Any, piano: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Only some formats need it."""
+    monkeypatch.setattr(workflow.shutil, "which", lambda _: None)
+    shown = audiolm("doctor", "--json")
+    assert (shown.exit_code, checks(shown)["ffmpeg"]["status"]) == (0, "warn")
+
+
+@pytest.mark.parametrize(
+    ("torch_version", "torchaudio_version", "remedy"),
+    [
+        ("2.11.0", "2.11.1+cpu", ""),
+        ("2.11.0+cu130", "2.11.0", ""),
+        ("2.10.0", "2.11.0", 'pip install "torch==2.11.*" "torchaudio==2.11.*"'),
+        ("2.11.0+cpu", "2.8.0", '"torchaudio==2.11.*" --index-url https://download.pytorch.org/whl/cpu'),
+        ("2.1.1", "2.1.1", 'pip install "torch==2.11.*"'),
+        ("2.110.0", "2.11.0", 'pip install "torch==2.11.*"'),
+    ],
+)
+def test_the_torch_pair(torch_version: str, torchaudio_version: str, remedy: str) -> None:
+    """Both must be of the release we pin; the remedy keeps to the index torch came from."""
+    check = torch_pair(torch_version, torchaudio_version)
+    assert check.status == ("fail" if remedy else "ok")
+    assert remedy in check.remedy
+
+
+def test_a_torchaudio_that_does_not_load(audiolm: Any, piano: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The import error is shown with the line that repairs it, and the other checks still run."""
+    monkeypatch.setitem(workflow.sys.modules, "torchaudio", None)
+    shown = audiolm("doctor", "--json")
+    assert shown.exit_code == 4
+    assert "pip install" in checks(shown)["torchaudio"]["remedy"]
+    assert checks(shown)["model"]["status"] == "ok"

@@ -1,0 +1,93 @@
+"""`audiolm models ...` by exit code and output."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from audiolm_cli.checkpoints.folder import write_folder
+from audiolm_cli.config import ModelConfig, SpectralConfig
+
+
+@pytest.fixture
+def mine(cache: Path) -> Path:
+    """A small model in the cache."""
+    return write_folder(
+        cache / "mine",
+        kind="model",
+        name="mine",
+        model=ModelConfig(d_model=32, nhead=2).to_dict(),
+        codec={"family": "spectral", "name": "mine", "config": SpectralConfig().to_dict()},
+        training={"licence": "CC-BY-4.0", "hours": 2},
+        tensors={"model.safetensors": {"a": torch.zeros(3)}, "codec.safetensors": {"b": torch.ones(2)}},
+        texts={},
+    ).path
+
+
+def test_list(audiolm: Any, mine: Path, cache: Path) -> None:
+    """The table and the JSON object name what is in the cache and what is not."""
+    shown = audiolm("models", "list")
+    assert (shown.exit_code, shown.stderr) == (0, "")
+    rows = {line.split()[0]: line for line in shown.stdout.splitlines()}
+    assert "CC-BY-4.0" in rows["mine"] and str(mine) in rows["mine"]
+    assert "not here" in rows["encodec-32khz"] and "CC-BY-NC" in rows["encodec-32khz"]
+    listing = json.loads(audiolm("models", "list", "--json").stdout)
+    entry = next(entry for entry in listing["models"] if entry["name"] == "mine")
+    assert (entry["source"], entry["path"], entry["problem"]) == ("cached", str(mine), "")
+    assert listing["cache_dir"] == str(cache)
+
+
+def test_list_warns_of_what_is_damaged(audiolm: Any, mine: Path) -> None:
+    """A damaged model is listed, the reason is on stderr, and the others are unharmed."""
+    (mine / "model.safetensors").write_bytes(b"")
+    shown = audiolm("models", "list")
+    assert shown.exit_code == 0
+    assert "warning: " in shown.stderr and "model.safetensors has 0 bytes" in shown.stderr
+
+
+def test_another_cache(audiolm: Any, mine: Path, tmp_path: Path) -> None:
+    """--cache-dir wins over the environment."""
+    names = [entry["name"] for entry in json.loads(audiolm("models", "list", "--json").stdout)["models"]]
+    assert "mine" in names
+    shown = audiolm("models", "list", "--json", "--cache-dir", tmp_path / "other")
+    assert "mine" not in [entry["name"] for entry in json.loads(shown.stdout)["models"]]
+    assert audiolm("models", "path", "mine", "--cache-dir", tmp_path / "other").exit_code == 4
+
+
+def test_info(audiolm: Any, mine: Path) -> None:
+    """Shape, licence and hash, as rows and as JSON, by name and by path."""
+    assert "model.d_model" in audiolm("models", "info", "mine").stdout
+    facts = json.loads(audiolm("models", "info", "mine", "--json").stdout)
+    assert (facts["model"]["d_model"], facts["licence"], facts["kind"]) == (32, "CC-BY-4.0", "model")
+    assert len(facts["sha256"]) == 64
+    assert json.loads(audiolm("models", "info", mine, "--json").stdout) == facts
+    facts = json.loads(audiolm("models", "info", "encodec-32khz", "--json").stdout)
+    assert (facts["source"], facts["path"], facts["bytes"]) == ("not here", None, 235_972_432)
+
+
+def test_path(audiolm: Any, mine: Path) -> None:
+    """The path alone on stdout, for use in scripts."""
+    assert audiolm("models", "path", "mine").stdout == f"{mine}\n"
+    assert json.loads(audiolm("models", "path", "mine", "--json").stdout) == {"name": "mine", "path": str(mine)}
+    shown = audiolm("models", "path", "encodec-32khz")
+    assert (shown.exit_code, shown.stdout) == (4, "")
+    assert "place it as" in shown.stderr
+    shown = audiolm("models", "path", "mina")
+    assert shown.exit_code == 4
+    assert "Did you mean mine?" in shown.stderr
+
+
+def test_verify(audiolm: Any, mine: Path) -> None:
+    """A flipped bit is found and the exit code says so."""
+    shown = audiolm("models", "verify", "mine")
+    assert (shown.exit_code, shown.stdout) == (0, f"mine: verified, {mine}\n")
+    data = bytearray((mine / "codec.safetensors").read_bytes())
+    data[-1] ^= 1
+    (mine / "codec.safetensors").write_bytes(data)
+    shown = audiolm("models", "verify", "mine", "--json")
+    assert (shown.exit_code, shown.stdout) == (4, "")
+    assert "codec.safetensors is damaged" in shown.stderr

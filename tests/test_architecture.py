@@ -1,0 +1,218 @@
+"""The rules of the package's shape, checked on the sources: who may import whom, and what belongs where."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+PACKAGE = "audiolm_cli"
+
+# A module may import its own layer's package and any layer of a lower number, and nothing else of this package.
+LAYERS = {
+    "cli": 6,
+    "__main__": 7,
+    "workflows": 5,
+    "training": 4,
+    "evaluation": 4,
+    "model": 3,
+    "data": 3,
+    "codec": 3,
+    "checkpoints": 3,
+    "audio": 2,
+    "config": 1,
+    "events": 1,
+    "errors": 0,
+    "": -1,  # the package itself: the version
+}
+
+# Third-party packages that only these files, or files under these folders, may import.
+OWNERS = {
+    "encodec": ("codec/encodec.py",),
+    "lhotse": ("data/",),
+    "typer": ("cli/",),
+    "rich": ("cli/",),
+    "click": (),
+}
+
+WITHOUT_TORCH = ("errors.py", "config.py", "events.py", "cli/")
+LIGHT_LAYERS = {"cli", "config", "events", "errors", ""}  # what cli may import when it is imported
+READS_ENVIRONMENT = ("training/distributed.py",)  # torchrun speaks through variables
+TOP_LEVEL = {"audiolm_cli", "tests", "pyproject.toml", "README.md", "CHANGELOG.md"}
+BUILT = {"build", "dist", "__pycache__"}
+BANNED_NAMES = {"utils.py", "common.py", "misc.py", "helpers.py"}
+MAX_LINES = 400
+
+
+def imports(tree: ast.AST, module: str) -> Iterator[tuple[int, str]]:
+    """(line, dotted target) of every import below `tree`, relative ones resolved against `module`."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from ((node.lineno, alias.name) for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            base = node.module or ""
+            if node.level:
+                parent = module.split(".")[: -node.level]
+                base = ".".join([*parent, base]).rstrip(".")
+            if base == PACKAGE:  # `from audiolm_cli import codec` imports a layer
+                yield from ((node.lineno, f"{base}.{alias.name}") for alias in node.names)
+            else:
+                yield node.lineno, base
+
+
+def layer_of(dotted: str) -> str:
+    """The layer of a dotted name inside the package."""
+    part = [*dotted.split("."), ""][1]
+    return part if part in LAYERS else ""
+
+
+def at_import(tree: ast.Module) -> Iterator[ast.stmt]:
+    """Statements that run when a module is imported: not the bodies of functions nor of `if TYPE_CHECKING`."""
+    pending: list[ast.stmt] = list(tree.body)
+    while pending:
+        node = pending.pop()
+        if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
+            continue
+        if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test):
+            pending += node.orelse
+            continue
+        inner = [child for child in ast.iter_child_nodes(node) if isinstance(child, ast.stmt)]
+        pending += inner
+        if not inner:
+            yield node
+
+
+def violations(path: str, source: str) -> list[str]:
+    """What a file at `path` inside the package breaks, one line each."""
+    tree = ast.parse(source)
+    module = ".".join([PACKAGE, *path.removesuffix(".py").split("/")])
+    own = layer_of(module.removesuffix(".__init__") if path != "__init__.py" else PACKAGE)
+    found = []
+    if source.count("\n") > MAX_LINES:
+        found.append(f"{path}: {source.count(chr(10))} lines, at most {MAX_LINES}")
+    if path.rsplit("/", 1)[-1] in BANNED_NAMES:
+        found.append(f"{path}: no such grab bags")
+    for line, target in imports(tree, module):
+        top = target.split(".")[0]
+        if top == PACKAGE:
+            other = layer_of(target)
+            if other != own and LAYERS[other] >= LAYERS[own]:
+                found.append(f"{path}:{line}: {own or PACKAGE} must not import {other}")
+        elif top in OWNERS and not path.startswith(OWNERS[top] or ("\0",)):
+            found.append(f"{path}:{line}: {top} may only be imported in {', '.join(OWNERS[top]) or 'no file'}")
+    for node in at_import(tree):
+        for line, target in imports(node, module):
+            if path.startswith(WITHOUT_TORCH) and target.split(".")[0] in ("torch", "torchaudio"):
+                found.append(f"{path}:{line}: no torch at import time here")
+            if own == "cli" and target.startswith(PACKAGE) and layer_of(target) not in LIGHT_LAYERS:
+                found.append(f"{path}:{line}: import {layer_of(target)} inside the function")
+    if own not in ("cli", "__main__"):
+        found += [f"{path}:{line}: {what} belongs to cli" for line, what in user_contact(tree, path)]
+    return found
+
+
+def user_contact(tree: ast.AST, path: str) -> Iterator[tuple[int, str]]:
+    """(line, what) of every print, prompt, exit and look at the environment."""
+    calls = {"print", "input", "exit", "quit", "sys.exit", "os._exit"}
+    names = {"sys.stdout", "sys.stderr", "sys.stdin", "sys.argv"}
+    if path not in READS_ENVIRONMENT:
+        names |= {"os.environ", "os.getenv", "os.putenv"}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Call) and ast.unparse(node.func) in calls:
+            yield node.lineno, ast.unparse(node.func)
+        elif isinstance(node, ast.Attribute) and ast.unparse(node) in names:
+            yield node.lineno, ast.unparse(node)
+        elif isinstance(node, ast.Raise) and node.exc is not None and "SystemExit" in ast.unparse(node.exc):
+            yield node.lineno, "SystemExit"
+        elif isinstance(node, ast.ImportFrom) and node.module == "os":
+            yield from ((node.lineno, f"os.{alias.name}") for alias in node.names if f"os.{alias.name}" in names)
+
+
+def test_every_file_keeps_the_rules() -> None:
+    """No file of the package breaks a rule."""
+    sources = {str(path.relative_to(ROOT / PACKAGE)): path for path in (ROOT / PACKAGE).rglob("*.py")}
+    assert "cli/app.py" in sources
+    found = [line for path, file in sorted(sources.items()) for line in violations(path, file.read_text())]
+    assert not found, "\n".join(found)
+
+
+def test_every_layer_is_known() -> None:
+    """A new package or module at the top of the package must be given a layer."""
+    present = {
+        path.stem
+        for path in (ROOT / PACKAGE).iterdir()
+        if path.suffix == ".py" or (path.is_dir() and any(path.glob("*.py")))
+    }
+    assert present - {"__init__"} <= set(LAYERS)
+
+
+@pytest.mark.parametrize(
+    ("path", "source", "told"),
+    [
+        ("model/a.py", "from audiolm_cli.codec.base import Codec\n", "model must not import codec"),
+        ("data/a.py", "import audiolm_cli.model\n", "data must not import model"),
+        ("audio.py", "from audiolm_cli import codec\n", "audio must not import codec"),
+        ("codec/a.py", "from ..checkpoints import folder\n", "codec must not import checkpoints"),
+        ("training/a.py", "def f():\n    import audiolm_cli.workflows.train\n", "training must not import workflows"),
+        ("config.py", "from audiolm_cli.events import Note\n", "config must not import events"),
+        (
+            "model/a.py",
+            "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    from audiolm_cli.data import tokens\n",
+            "model must not import data",
+        ),
+        ("codec/spectral.py", "import encodec\n", "encodec may only be imported in codec/encodec.py"),
+        ("training/a.py", "from lhotse import CutSet\n", "lhotse may only be imported in data/"),
+        ("cli/a.py", "from click import echo\n", "click may only be imported in no file"),
+        ("config.py", "try:\n    import torch\nexcept ImportError:\n    pass\n", "no torch at import time"),
+        ("cli/a.py", "from audiolm_cli.workflows import doctor\n", "import workflows inside the function"),
+        ("workflows/a.py", "print(1)\n", "print belongs to cli"),
+        ("workflows/a.py", "import sys\nsys.exit(1)\n", "sys.exit belongs to cli"),
+        ("workflows/a.py", "import os\nx = os.environ['A']\n", "os.environ belongs to cli"),
+        ("workflows/a.py", "from os import environ\n", "os.environ belongs to cli"),
+        ("workflows/a.py", "raise SystemExit(2)\n", "SystemExit belongs to cli"),
+        ("model/utils.py", "", "grab bags"),
+        ("model/a.py", "\n" * (MAX_LINES + 1), "401 lines"),
+    ],
+)
+def test_a_violation_is_caught(path: str, source: str, told: str) -> None:
+    """Each rule finds the one thing wrong in a made-up file."""
+    found = violations(path, source)
+    assert len(found) == 1, found
+    assert told in found[0]
+
+
+@pytest.mark.parametrize(
+    ("path", "source"),
+    [
+        ("cli/a.py", "from audiolm_cli.errors import UsageError\ndef f():\n    from audiolm_cli.workflows import a\n"),
+        (
+            "workflows/a.py",
+            "import torch\nfrom audiolm_cli import __version__\nfrom audiolm_cli.audio import resample\n",
+        ),
+        ("codec/encodec.py", "import encodec\nfrom audiolm_cli.codec.base import Codec\n"),
+        ("training/distributed.py", "import os\nrank = os.environ['RANK']\n"),
+        ("data/tokens.py", "def f():\n    import lhotse\n"),
+    ],
+)
+def test_what_is_allowed_passes(path: str, source: str) -> None:
+    """The checker does not refuse what the design allows."""
+    assert violations(path, source) == []
+
+
+def test_the_top_level_holds_what_was_agreed() -> None:
+    """Nothing but the agreed names, dot-files and what installing leaves behind."""
+    names = {path.name for path in ROOT.iterdir() if not path.name.startswith(".")}
+    assert {name for name in names - BUILT if not name.endswith(".egg-info")} <= TOP_LEVEL
+
+
+def test_the_program_starts_without_heavy_packages() -> None:
+    """Importing every command loads no torch, so that --help and completion are quick."""
+    heavy = ("torch", "torchaudio", "encodec", "matplotlib", "lhotse", "numpy", "soundfile", "h5py")
+    code = f"import sys, audiolm_cli.cli.app; print([name for name in {heavy} if name in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60)
+    assert done.stdout.strip() == "[]"
