@@ -211,3 +211,59 @@ class CodecTrainConfig(_Config):
     """CPU threads; None leaves torch's choice."""
     device: str = "auto"
     """"auto", "cpu", "cuda" or "cuda:N"."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainConfig(_Config):
+    """Training of an AudioLM."""
+
+    steps: int = 3000
+    """Optimizer steps."""
+    batch_frames: int = 2500
+    """Frames per step, context included."""
+    shortest_window: int = 100
+    """Shortest training window in frames; the longest is the model's `max_frames`."""
+    full_windows: float = 0.6
+    """Share of steps with windows of full length; the others are shorter."""
+    optimizer: str = "muon"
+    """"muon" (hidden matrices, AdamW for the rest) or "adamw"."""
+    learning_rate: float = 0.02
+    """Peak rate of the hidden matrices under Muon, of everything under AdamW."""
+    adam_learning_rate: float = 2e-3
+    """Peak rate of what Muon does not train."""
+    weight_decay: float = 0.01
+    """Decoupled weight decay of the hidden matrices."""
+    warmup_steps: int = 50
+    """Steps of linear warm-up."""
+    decay_share: float = 0.3
+    """Last share of the steps, over which the rate falls to zero."""
+    train_stage: int = 0
+    """0 trains both decoders, 1 the AR, 2 the NAR."""
+    ema_decay: float = 0.995
+    """Decay of the averaged weights that are validated and kept."""
+    clip_norm: float = 1.0
+    """Largest gradient norm."""
+    seed: int = 0
+    """Seed of every random draw."""
+    validate_every: int = 250
+    """Steps between validations and saved states."""
+    validation_windows: int = 24
+    """Held-out windows of each validation."""
+    threads: int | None = None
+    """CPU threads; None leaves torch's choice."""
+    device: str = "auto"
+    """"auto", "cpu", "cuda" or "cuda:N"."""
+
+    def __post_init__(self) -> None:
+        _require(self.steps >= 1, f"steps must be 1 or more, got {self.steps}")
+        _require(self.train_stage in (0, 1, 2), f"train-stage must be 0, 1 or 2, got {self.train_stage}")
+        _require(self.optimizer in ("muon", "adamw"), f'optimizer must be "muon" or "adamw", got {self.optimizer!r}')
+        _require(self.batch_frames >= 1, f"batch frames must be 1 or more, got {self.batch_frames}")
+
+
+PRESETS = {
+    "tiny": ModelConfig(d_model=256, nhead=4, num_layers=4, max_frames=500),
+    "small": ModelConfig(d_model=512, nhead=8, num_layers=8, max_frames=750),
+    "base": ModelConfig(),
+}
+"""Model shapes by name; `base` is the published 1024 x 12 x 16."""

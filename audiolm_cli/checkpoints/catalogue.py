@@ -38,6 +38,9 @@ class KnownCodec:
     """Terms of the weights."""
 
 
+BEST = "best"
+"""Where in the folder of a training run its best model lies."""
+
 KNOWN_CODECS = {
     "encodec-32khz": KnownCodec(
         name="encodec-32khz",
@@ -93,7 +96,7 @@ def resolve(name_or_path: str, cache: Path | None = None) -> Folder:
     """The model or codec folder that was meant.
 
     Anything with a path separator is a path, and so is a folder here that holds a `config.json`; all else is a name,
-    first among the bundled models, then in the cache.
+    first among the bundled models, then in the cache. The folder of a training run stands for its best model.
 
     Args:
         name_or_path: what stood on the command line.
@@ -103,6 +106,8 @@ def resolve(name_or_path: str, cache: Path | None = None) -> Folder:
         ModelError: nothing has this name, or the folder does not fit.
     """
     path = Path(name_or_path).expanduser()
+    if (path / BEST / CONFIG).is_file() and not (path / CONFIG).is_file():
+        return read_folder(path / BEST)
     separators = [separator for separator in (os.sep, os.altsep, "/") if separator]
     if any(separator in name_or_path for separator in separators) or (path / CONFIG).is_file():
         return read_folder(path)

@@ -23,10 +23,15 @@ from audiolm_cli.cli.render import Renderer
 from audiolm_cli.errors import AudioLMError, MemoryLimitError, OutputError
 
 COMMANDS = (
+    ("continue", "audiolm_cli.cli.continue_audio:continue_command"),
+    ("tokenize", "audiolm_cli.cli.tokenize:tokenize_command"),
+    ("train", "audiolm_cli.cli.train:train_command"),
+    ("codec train", "audiolm_cli.cli.codec_train:codec_train_command"),
     ("models list", "audiolm_cli.cli.models:list_command"),
     ("models info", "audiolm_cli.cli.models:info_command"),
     ("models path", "audiolm_cli.cli.models:path_command"),
     ("models verify", "audiolm_cli.cli.models:verify_command"),
+    ("demo", "audiolm_cli.cli.demo:demo_command"),
     ("doctor", "audiolm_cli.cli.doctor:doctor_command"),
 )
 """Every command in the order of the help page, with the function that runs it. A new one is one line."""

@@ -124,3 +124,10 @@ UntilEnd = Annotated[bool, shared("--until-end", panel=_GENERATION, help="Let th
 Plot = Annotated[
     Path | None, shared("--plot", metavar="PNG", panel=_GENERATION, help="Draw the result with its seams.")
 ]
+CodecName = Annotated[
+    str, shared("--codec", metavar="NAME|PATH", help="The codec: its name, or the path of its folder or model.")
+]
+OptionalCodecName = Annotated[
+    str | None,
+    shared("--codec", metavar="NAME|PATH", help="The codec: its name, or the path of its folder or model."),
+]

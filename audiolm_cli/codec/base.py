@@ -23,7 +23,7 @@ class KnownSamples:
 class Codec(Protocol):
     """Audio to codes and back.
 
-    `wav` is float32 [B, C, N] in [-1, 1] at `sample_rate_hz`; `codes` is int64 [B, T, K] with `T = ceil(N / hop_samples)`.
+    `wav` is float32 [B, C, N] in [-1, 1] at `sample_rate_hz`; `codes` is int64 [B, T, K], `T = ceil(N / hop_samples)`.
     """
 
     name: str

@@ -36,7 +36,7 @@ def istft(columns: Tensor, window: Tensor, hop: int) -> Tensor:
 def griffin_lim(
     magnitudes: Tensor, window: Tensor, hop: int, iterations: int, known: KnownSamples | None = None
 ) -> Tensor:
-    """Audio [B, hop * J] whose `stft` has about the given magnitudes [B, J, bins]; the same input gives the same samples.
+    """Audio [B, hop * J] whose `stft` has about the magnitudes [B, J, bins]; the same input gives the same samples.
 
     Starts from the phases of steady sinusoids at the spectral peaks, counted onward from the last phase that `known`
     samples (`wav` [B, 1, N], `mask` [N]) fix. The known samples are put back before every iteration, so what follows
@@ -115,7 +115,7 @@ def _anchor(angles: Tensor, true_columns: Tensor, covered: Tensor) -> Tensor:
 
 def _overlap_add(frames: Tensor, hop: int) -> Tensor:
     """Sum frames [B, J, window] at steps of hop and drop the margins: [B, hop * J]."""
-    B, J, window_samples = frames.shape
+    _, J, window_samples = frames.shape
     margin = (window_samples - hop) // 2
     total = hop * (J - 1) + window_samples
     summed = F.fold(frames.transpose(1, 2), (1, total), (1, window_samples), stride=(1, hop))  # [B, 1, 1, total]

@@ -1,7 +1,7 @@
 """Residual vector quantizer with k-means initialisation and moving-average codebooks. Knows nothing about audio.
 
-Residual quantization after Zeghidour et al., "SoundStream" (2021), section III-C; moving-average codebooks after van den
-Oord et al., "Neural Discrete Representation Learning" (2017), appendix A.1.
+Residual quantization after Zeghidour et al., "SoundStream" (2021), section III-C; moving-average codebooks after van
+den Oord et al., "Neural Discrete Representation Learning" (2017), appendix A.1.
 """
 
 from __future__ import annotations
@@ -91,6 +91,11 @@ class ResidualVectorQuantizer(nn.Module):
     def codebook_size(self) -> int:
         """V."""
         return self.codebooks.shape[1]
+
+    def perplexities(self) -> list[float]:
+        """Exponentiated entropy of each codebook's use in training, from the moving averages; V when all are equal."""
+        shares = self.counts / self.counts.sum(-1, keepdim=True).clamp(min=1e-9)
+        return (-(shares * shares.clamp(min=1e-12).log()).sum(-1)).exp().tolist()
 
     def _statistics(self, latents: Tensor, index: Tensor) -> tuple[Tensor, Tensor]:
         counts = torch.bincount(index, minlength=self.codebook_size).to(latents.dtype)

@@ -41,7 +41,7 @@ class AudioFile:
 
     @property
     def split(self) -> str:
-        """"train", "dev" or "test", fixed by the content hash, so copies of a file never cross over."""
+        """One of "train", "dev" and "test", fixed by the content hash, so copies of a file never cross over."""
         draw = int(self.sha256[:8], 16) % 1000
         if draw < TEST_PER_MILLE:
             return "test"
@@ -102,5 +102,24 @@ def draw_clips(
     clip_s = num_samples / sample_rate_hz
     starts = rng.random(count) * np.maximum(durations[chosen] - clip_s, 0)
     return np.stack(
-        [read_clip(files[i], float(start), num_samples, sample_rate_hz) for i, start in zip(chosen, starts, strict=True)]
+        [
+            read_clip(files[i], float(start), num_samples, sample_rate_hz)
+            for i, start in zip(chosen, starts, strict=True)
+        ]
     )
+
+
+def split_files(files: list[AudioFile]) -> dict[str, list[AudioFile]]:
+    """Files by split. A folder too small for its hashes to fill "dev" lends it the file of the lowest hash.
+
+    Copies of a file stay together, and no file is in two splits.
+    """
+    parts: dict[str, list[AudioFile]] = {split: [f for f in files if f.split == split] for split in SPLITS}
+    if not parts["train"]:
+        largest = "test" if parts["test"] else "dev"
+        parts["train"], parts[largest] = parts[largest], []
+    if not parts["dev"] and len({file.sha256 for file in parts["train"]}) > 1:
+        lent = min(file.sha256 for file in parts["train"])
+        parts["dev"] = [file for file in parts["train"] if file.sha256 == lent]
+        parts["train"] = [file for file in parts["train"] if file.sha256 != lent]
+    return parts

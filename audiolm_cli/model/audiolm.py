@@ -119,7 +119,9 @@ class AudioLM(nn.Module):
             return (self.ar_start + self.ar_segments.weight[TARGET]).expand(batch, 1, -1)
         return self.ar_embeddings[0](previous) + self.ar_segments.weight[TARGET]
 
-    def ar_predict(self, context: Tensor, target: Tensor, geometry: Geometry, ends: Tensor | None = None) -> Predictions:
+    def ar_predict(
+        self, context: Tensor, target: Tensor, geometry: Geometry, ends: Tensor | None = None
+    ) -> Predictions:
         """Teacher-forced predictions of the first codebook, in one pass.
 
         Args:
@@ -129,7 +131,7 @@ class AudioLM(nn.Module):
             ends: bool [B], True where the piece truly ends after the target; adds a step whose label is end-of-sequence
                 there and nothing elsewhere.
         """
-        B, M, K = target.shape
+        B, M, _ = target.shape
         first = target[..., 0]
         positions, labels = geometry.target_positions(target.device), first
         inputs = [self.ar_input(None, B)]
@@ -150,7 +152,7 @@ class AudioLM(nn.Module):
         return Predictions(codebook=0, logits=self.ar_head(states), labels=labels)
 
     def nar_predict(self, context: Tensor, target: Tensor, geometry: Geometry, codebook: int) -> Predictions:
-        """Predictions of `codebook` (1..K-1) of target codes [B, M, K], of which only the codebooks before it are read."""
+        """Predictions of `codebook` (1..K-1) of target codes [B, M, K], of which only the ones before it are read."""
         states = self.nar_decoder(
             _sum_embeddings(self.nar_embeddings, context) + self.nar_segments(geometry.segments(context.device)),
             _sum_embeddings(self.nar_embeddings, target[..., :codebook]) + self.nar_segments.weight[TARGET],

@@ -45,13 +45,13 @@ class AR:
 
     @classmethod
     def prefill(cls, model: AudioLM, context: Tensor, geometry: Geometry, takes: int) -> AR:
-        """Read context codes [1, L, K] (memory order) once for all takes."""
+        """Read context codes [1 or takes, L, K] (memory order); one context serves all takes."""
         L = geometry.context
         embedded = model.ar_context(context, geometry)
-        single = model.ar_decoder.new_cache(1, L, embedded)
-        model.ar_decoder.prefill(embedded, geometry.context_positions(context.device), single)
+        read = model.ar_decoder.new_cache(len(context), L, embedded)
+        model.ar_decoder.prefill(embedded, geometry.context_positions(context.device), read)
         caches = model.ar_decoder.new_cache(takes, L + geometry.gap, embedded)
-        for cache, source in zip(caches, single, strict=True):
+        for cache, source in zip(caches, read, strict=True):
             cache.keys[:, :, :L] = source.keys
             cache.values[:, :, :L] = source.values
         visible = torch.zeros(1, 1, 1, L + geometry.gap, dtype=torch.bool, device=context.device)
@@ -87,7 +87,7 @@ def generate(
 
     Args:
         model: the decoders, in eval mode.
-        context: codes [1, L, K] in memory order (`Geometry.split`).
+        context: codes [1 or takes, L, K] in memory order (`Geometry.split`).
         geometry: context and gap on the timeline; `geometry.gap` frames come out.
         sampling: how codes are drawn.
         generators: one per take; a take depends on its own generator alone.
@@ -105,14 +105,14 @@ def generate(
     codes = torch.full((takes, first.shape[1], K), -1, dtype=torch.long, device=context.device)
     codes[..., 0] = first
     lengths = (first >= 0).sum(1).tolist()
-    noise = torch.stack([uniforms([g], M * (K - 1))[0] for g in generators]).view(takes, K - 1, M)
+    noise = uniforms(generators, M * (K - 1)).view(takes, K - 1, M)
+    contexts = context.expand(takes, -1, -1)
     for length in sorted(set(lengths) - {0}):
         items = [i for i, own in enumerate(lengths) if own == length]
         shape = Geometry(geometry.left, length, geometry.right) if length < M else geometry
         target = codes[items, :length]
-        shared = context.expand(len(items), -1, -1)
         for k in range(1, K):
-            logits = model.nar_predict(shared, target, shape, k).logits
+            logits = model.nar_predict(contexts[items], target, shape, k).logits
             target[..., k] = sample_nar(logits, sampling, noise[items, k - 1, :length].to(context.device))
         codes[items, :length] = target
     timing.nar_s += time.perf_counter() - started

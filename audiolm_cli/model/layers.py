@@ -36,7 +36,7 @@ class AdaptiveNorm(nn.Module):
 class PlainNorm(nn.LayerNorm):
     """Layer norm with the call of `AdaptiveNorm`; the stage is ignored."""
 
-    def forward(self, x: Tensor, stage: Tensor | None = None) -> Tensor:  # type: ignore[override]
+    def forward(self, x: Tensor, stage: Tensor | None = None) -> Tensor:
         """x [B, S, D]."""
         return super().forward(x)
 
@@ -83,7 +83,7 @@ class Attention(nn.Module):
         return self.out(heads.transpose(1, 2).flatten(2))
 
     def forward(self, x: Tensor, context: int, rotation: Rotation | None, causal: bool) -> Tensor:
-        """x [B, S, D]: the first `context` positions see each other, the rest see all (or, if causal, what came before)."""
+        """x [B, S, D]: the first `context` positions see each other, the rest see all (if causal, what came before)."""
         q, k, v = self.project(x, rotation)
         S = x.shape[1]
         own = F.scaled_dot_product_attention(q[:, :, :context], k[:, :, :context], v[:, :, :context])
@@ -127,9 +127,7 @@ class Layer(nn.Module):
         """x [B, S, D] plus its feed-forward."""
         return x + self.dropout(self.down(F.gelu(self.up(self.norm2(x, stage)))))
 
-    def forward(
-        self, x: Tensor, context: int, rotation: Rotation | None, causal: bool, stage: Tensor | None
-    ) -> Tensor:
+    def forward(self, x: Tensor, context: int, rotation: Rotation | None, causal: bool, stage: Tensor | None) -> Tensor:
         """x [B, S, D], context first; see `Attention.forward`."""
         x = x + self.dropout(self.attention(self.norm1(x, stage), context, rotation, causal))
         return self.feed_forward(x, stage)
@@ -162,9 +160,7 @@ class SinePositions(nn.Module):
 class Decoder(nn.Module):
     """A stack of layers over context and target positions."""
 
-    def __init__(
-        self, width: int, heads: int, layers: int, dropout: float, adaptive: bool, positions: str
-    ) -> None:
+    def __init__(self, width: int, heads: int, layers: int, dropout: float, adaptive: bool, positions: str) -> None:
         super().__init__()
         self.head_dim = width // heads
         self.sine = SinePositions(width) if positions == "sine" else None

@@ -9,7 +9,7 @@ from audiolm_cli.config import SamplingConfig
 
 
 def uniforms(generators: list[torch.Generator], steps: int) -> Tensor:
-    """Uniform numbers float64 [B, steps] in [0, 1), row i from generator i alone, so takes do not depend on each other."""
+    """Uniform numbers float64 [B, steps] in [0, 1), row i from generator i alone: takes do not depend on each other."""
     return torch.stack([torch.rand(steps, generator=g, dtype=torch.float64) for g in generators])
 
 
@@ -53,9 +53,7 @@ def sample_ar(logits: Tensor, sampling: SamplingConfig, uniform: Tensor) -> Tens
     """First-codebook codes int64 [B] of logits [B, V], one uniform number [B] each."""
     if sampling.temperature == 0:
         return logits.argmax(-1)
-    probabilities = filtered_probabilities(
-        logits, sampling.temperature, sampling.top_k, sampling.top_p, sampling.min_p
-    )
+    probabilities = filtered_probabilities(logits, sampling.temperature, sampling.top_k, sampling.top_p, sampling.min_p)
     return draw(probabilities, uniform)
 
 

@@ -25,7 +25,7 @@ from audiolm_cli.training.state import (
 )
 
 START_FRAMES = 60_000
-"""Frames for principal components and k-means: thirty times the codebook size."""
+"""Most frames for principal components and k-means: thirty times the usual codebook size."""
 EMPHASIS_BELOW_HZ = 4000.0
 """Bins below this weigh double: most of what is heard as pitch lies there."""
 
@@ -69,7 +69,9 @@ class CodecTrainer:
         """Train to the last step and return the held-out losses of the averaged weights, which the codec then holds."""
         if not self._resume():
             self.on_event(Note(message="principal components of the training clips"))
-            self.network.initialise(self._many_features("components"))
+            with torch.random.fork_rng(devices=[]):  # the principal components start from random directions
+                torch.manual_seed(self.config.seed)
+                self.network.initialise(self._many_features("components"))
             self.average = {name: p.detach().clone() for name, p in self.network.named_parameters()}
         started, first = time.monotonic(), self.step
         held_out = None
@@ -84,7 +86,7 @@ class CodecTrainer:
             if self.step % self.config.state_every == 0 or self.step == self.config.steps:
                 self._save()
                 held_out = self.evaluate()
-                usage = "/".join(f"{p:.0f}" for p in self.perplexities())
+                usage = "/".join(f"{p:.0f}" for p in self.network.quantizer.perplexities())
                 self.on_event(
                     Note(
                         message=f"step {self.step}: held-out log {held_out.log:.4f}, linear {held_out.linear:.4f}, "
@@ -142,13 +144,6 @@ class CodecTrainer:
         self._swap_average()
         return losses
 
-    @torch.no_grad()
-    def perplexities(self, clips: int = 24) -> list[float]:
-        """Exponentiated entropy of each codebook's use in training, from the moving averages."""
-        counts = self.network.quantizer.counts
-        shares = counts / counts.sum(-1, keepdim=True).clamp(min=1e-9)
-        return (-(shares * shares.clamp(min=1e-12).log()).sum(-1)).exp().tolist()
-
     def _dev_features(self, clips: int) -> Tensor:
         rng = self._rng("dev", 0)
         num_samples = self._clip_samples()
@@ -170,14 +165,16 @@ class CodecTrainer:
         self.network.quantizer.initialise(latents, 12, self._torch_rng("codebooks", 0))
 
     def _many_features(self, purpose: str) -> Tensor:
-        """Features [START_FRAMES, F] of random training clips."""
+        """Features [M, F] of random training clips: thirty times as many as codes, START_FRAMES at most."""
+        shape = self.codec.config
+        frames = min(START_FRAMES, max(30 * shape.codebook_size, 4 * shape.width))
         parts: list[Tensor] = []
         draw = 0
-        while sum(len(part) for part in parts) < START_FRAMES:
+        while sum(len(part) for part in parts) < frames:
             clips = self.codec.log_magnitudes(self._clips(self._rng(purpose, draw)))
             parts.append(clips.flatten(0, 1))
             draw += 1
-        return torch.cat(parts)[:START_FRAMES]
+        return torch.cat(parts)[:frames]
 
     def _clips(self, rng: np.random.Generator) -> Tensor:
         """Random training clips [B, N], each with a random gain."""
@@ -217,7 +214,8 @@ class CodecTrainer:
             return False
         self.step, tensors, _ = found
         self.network.load_state_dict(without_prefix("network", tensors))
-        self.average = without_prefix("average", tensors)
+        average = without_prefix("average", tensors)
+        self.average = {name: average[name].to(self.codec.device) for name in self.average}
         restore_optimizer(self.optimizer, without_prefix("optimizer", tensors))
         self.network.quantizer.counts.copy_(tensors["quantizer.counts"])
         self.network.quantizer.sums.copy_(tensors["quantizer.sums"])

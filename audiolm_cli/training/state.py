@@ -22,7 +22,7 @@ TENSORS = "state.safetensors"
 
 
 def save_state(folder: Path, step: int, tensors: dict[str, Tensor], meta: dict[str, Any], keep: int = 2) -> Path:
-    """Write `step-NNNNNNN` under `folder` by a temporary name, with its hashes last, and prune all but `keep` states."""
+    """Write `step-NNNNNNN` under `folder` by a temporary name, its hashes last, and prune all but `keep` states."""
     folder.mkdir(parents=True, exist_ok=True)
     final = folder / f"step-{step:07d}"
     temporary = folder / f".{final.name}.partial"

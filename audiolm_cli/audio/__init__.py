@@ -1,0 +1,21 @@
+"""Recordings in and out: files, their exact samples, their rates and their channels.
+
+Knows nothing about codecs, models or torch.
+"""
+
+from audiolm_cli.audio.reading import read_audio
+from audiolm_cli.audio.recording import Recording, to_native
+from audiolm_cli.audio.signals import balance, mid, resample
+from audiolm_cli.audio.writing import check_target, output_format, write_audio
+
+__all__ = [
+    "Recording",
+    "balance",
+    "check_target",
+    "mid",
+    "output_format",
+    "read_audio",
+    "resample",
+    "to_native",
+    "write_audio",
+]

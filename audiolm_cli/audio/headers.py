@@ -1,0 +1,120 @@
+"""What the first bytes of a file say: which format it is, and how much audio it promises. Knows nothing about samples."""
+
+from __future__ import annotations
+
+import os
+import struct
+from dataclasses import dataclass
+from typing import BinaryIO
+
+SNIFF_BYTES = 64
+"""Enough of a file for `sniff`."""
+MOST_CHUNKS = 10_000
+"""A header with more chunks than this is not searched further."""
+
+
+@dataclass(frozen=True)
+class Layout:
+    """How a chunked format lays out its chunks: an id, a size, the content, padding."""
+
+    first: int
+    """Offset of the first chunk."""
+    id_bytes: int
+    """Length of a chunk's id, of which the first four bytes count."""
+    size: str
+    """The size field, as `struct` names it."""
+    counted: int
+    """How many bytes of its own head a chunk's size includes."""
+    align: int
+    """Chunks start at multiples of this."""
+    data: bytes
+    """Id of the chunk that holds the samples."""
+
+
+LAYOUTS = {
+    b"RIFF": Layout(12, 4, "<I", 0, 2, b"data"),
+    b"RIFX": Layout(12, 4, ">I", 0, 2, b"data"),
+    b"RF64": Layout(12, 4, "<I", 0, 2, b"data"),
+    b"FORM": Layout(12, 4, ">I", 0, 2, b"SSND"),
+    b"riff": Layout(40, 16, "<Q", 24, 8, b"data"),
+    b"caff": Layout(8, 4, ">Q", 0, 1, b"data"),
+}
+
+
+def sniff(head: bytes) -> str | None:
+    """The format libsndfile should read ("WAV", "FLAC", ...), judged by a file's first bytes; None if it is another."""
+    magic, form = head[:4], head[8:12]
+    if magic in (b"RIFF", b"RIFX", b"RF64"):
+        return "WAV" if form == b"WAVE" else None
+    if magic == b"FORM":
+        return "AIFF" if form in (b"AIFF", b"AIFC") else None
+    if magic == b"riff":
+        return "W64" if head[24:28] == b"wave" else None
+    known = {b"fLaC": "FLAC", b"OggS": "OGG", b"caff": "CAF", b".snd": "AU", b"dns.": "AU"}
+    if magic in known:
+        return known[magic]
+    return "MP3" if head[:3] == b"ID3" or _is_mpeg_frame(head) else None
+
+
+def is_text(head: bytes) -> bool:
+    """Whether a file's first bytes read as text."""
+    control = sum(byte < 32 and byte not in b"\t\n\r\f\x1b" for byte in head)
+    try:
+        head.decode("utf-8")
+    except UnicodeDecodeError as error:
+        return control == 0 and error.start >= len(head) - 3  # a character may be cut at the end
+    return control == 0
+
+
+def data_bytes(stream: BinaryIO) -> tuple[int, int] | None:
+    """(promised, present) bytes of samples in a WAV, RF64, W64, AIFF, CAF or AU file.
+
+    None for other formats, and where the header leaves the size open, as programs do that write to a pipe.
+    """
+    length = stream.seek(0, os.SEEK_END)
+    stream.seek(0)
+    head = stream.read(12)
+    if head[:4] in (b".snd", b"dns.") and len(head) == 12:
+        start, promised = struct.unpack(">4xII" if head[:4] == b".snd" else "<4xII", head)
+        return None if _is_open(promised, 4) else (promised, max(0, length - start))
+    layout = LAYOUTS.get(head[:4])
+    return _find_data(stream, length, layout) if layout else None
+
+
+def _find_data(stream: BinaryIO, length: int, layout: Layout) -> tuple[int, int] | None:
+    """`data_bytes` of a chunked format."""
+    width = struct.calcsize(layout.size)
+    position, wide = layout.first, 0
+    for _ in range(MOST_CHUNKS):
+        stream.seek(position)
+        head = stream.read(layout.id_bytes + width)
+        if len(head) < layout.id_bytes + width:
+            break
+        size = struct.unpack(layout.size, head[layout.id_bytes :])[0]
+        present = length - position - len(head)
+        if head[:4] == layout.data:
+            if wide and size == 2**32 - 1:
+                size, width = wide, 8
+            return None if _is_open(size, width) else (size - layout.counted, present)
+        if head[:4] == b"ds64":  # RF64 keeps the size of its data chunk here
+            field = stream.read(16)[8:]
+            wide = struct.unpack("<Q", field)[0] if len(field) == 8 else 0
+        position += len(head) + max(0, size - layout.counted)
+        position += -position % layout.align
+        if position >= length:
+            break
+    return None
+
+
+def _is_open(size: int, width: int) -> bool:
+    """Whether a size field of `width` bytes holds what is written before the size is known."""
+    top = 2 ** (8 * width)
+    return size == 0 or size >= top - 2**16 or top // 2 - 2**16 <= size <= top // 2
+
+
+def _is_mpeg_frame(head: bytes) -> bool:
+    """Whether an MPEG audio frame (any layer) starts here; AAC frames have layer 0."""
+    if len(head) < 3 or head[0] != 0xFF or head[1] & 0xE0 != 0xE0:
+        return False
+    version, layer = head[1] >> 3 & 3, head[1] >> 1 & 3
+    return version != 1 and layer != 0 and head[2] >> 4 != 15 and head[2] >> 2 & 3 != 3

@@ -1,0 +1,230 @@
+"""Files to recordings: nothing a header says is believed before the samples are there. Knows nothing about writing.
+
+libsndfile reads from a file descriptor, never from a name (names need not be UTF-8, and ".raw" has a meaning to it) and
+never seeks: a seek makes MP3 inexact, and fails at the end of a FLAC of unknown length.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import stat
+import subprocess
+import tempfile
+from pathlib import Path
+from typing import BinaryIO
+
+import numpy as np
+import soundfile
+
+from audiolm_cli.audio.headers import SNIFF_BYTES, data_bytes, is_text, sniff
+from audiolm_cli.audio.recording import BITS, FLOATS, Recording
+from audiolm_cli.errors import AudioInputError, MemoryLimitError
+
+KNOWN = "WAV, RF64, W64, FLAC, AIFF, AU, CAF, OGG or MP3"
+CHANNELS = (1, 64)
+RATES_HZ = (1_000, 768_000)
+BLOCK_SAMPLES = 4096
+"""Read at a time: what precedes a damaged spot is known to this."""
+FFMPEG_TIMEOUT_S = 600.0
+SLOPPY_BYTES = 64
+"""A data chunk may promise this much more than the file holds: some programs count wrong."""
+UNREAD_BYTES = 16 * 1024
+"""More than this behind the last sample of an MP3 is sound, not tags."""
+
+
+class _Straight(soundfile.SoundFile):  # type: ignore[misc]
+    """A sound file read from start to end."""
+
+    def seekable(self) -> bool:
+        return False
+
+
+def read_audio(source: str | Path, *, max_duration_s: float | None = None) -> Recording:
+    """The whole of an audio file, with its exact samples.
+
+    Args:
+        source: a file; "-" is standard input. Formats that libsndfile does not read go through the `ffmpeg` program if
+            it is installed, and become float32.
+        max_duration_s: refuse what is longer than this, in seconds.
+
+    Raises:
+        AudioInputError: the file is missing, unreadable, empty, truncated, damaged, not audio, too long, has too many
+            channels or too odd a rate, or holds values that are not numbers.
+        MemoryLimitError: it does not fit into memory.
+    """
+    label = "standard input" if str(source) == "-" else str(source)
+    try:
+        with _open(source, label) as stream:
+            return _read(stream, source, label, max_duration_s)
+    except OSError as error:
+        raise AudioInputError(f"{label}: cannot be read ({error.strerror or error})") from error
+    except MemoryError as error:
+        raise MemoryLimitError(f"{label}: does not fit into memory; split it into shorter files") from error
+
+
+def _open(source: str | Path, label: str) -> BinaryIO:
+    """The file, unbuffered; pipes are copied to a temporary file first, since headers are read twice."""
+    if str(source) == "-":
+        with open(0, "rb", closefd=False) as pipe:
+            return _spool(pipe)
+    try:
+        mode = os.stat(source).st_mode
+        if stat.S_ISFIFO(mode):
+            with open(source, "rb") as pipe:
+                return _spool(pipe)
+        if stat.S_ISREG(mode):
+            return os.fdopen(os.open(source, os.O_RDONLY | getattr(os, "O_BINARY", 0)), "rb", buffering=0)
+    except FileNotFoundError as error:
+        raise AudioInputError(f"{label}: no such file; check the name and the folder") from error
+    except PermissionError as error:
+        raise AudioInputError(f"{label}: no permission to read it; change its owner or mode") from error
+    if stat.S_ISDIR(mode):
+        raise AudioInputError(f"{label}: is a folder; expected an audio file, so name the files in it")
+    raise AudioInputError(f"{label}: is a device; expected an audio file")
+
+
+def _spool(pipe: BinaryIO) -> BinaryIO:
+    """An unnamed temporary file with all that comes from a pipe."""
+    spool = tempfile.TemporaryFile(buffering=0)
+    try:
+        shutil.copyfileobj(pipe, spool, 1 << 20)
+    except BaseException:
+        spool.close()
+        raise
+    return spool  # type: ignore[return-value]
+
+
+def _read(stream: BinaryIO, source: str | Path, label: str, max_duration_s: float | None) -> Recording:
+    """Decide by the first bytes who decodes the file, and check what comes back."""
+    stream.seek(0)
+    head = stream.read(SNIFF_BYTES)
+    if not head:
+        raise AudioInputError(f"{label}: is empty (0 bytes); expected an audio file")
+    name = "stdin" if str(source) == "-" else Path(source).stem
+    if sniff(head):
+        recording, complete = _decode(stream, label, name, max_duration_s)
+        if complete:
+            return recording
+        reason = "is an MP3 of variable bit rate that does not state its length, which libsndfile would cut short"
+    elif is_text(head):
+        raise AudioInputError(f"{label}: holds text, not audio; expected {KNOWN}")
+    else:
+        reason = f"is not {KNOWN}"
+    if str(source) == "-":
+        raise AudioInputError(f"{label}: {reason}; pipe a WAV, for example with: ffmpeg -i FILE -f wav -")
+    with _convert(label, Path(source), reason, max_duration_s) as wav:
+        recording, _ = _decode(wav, label, name, max_duration_s)
+    return Recording(
+        samples=recording.samples,
+        sample_rate_hz=recording.sample_rate_hz,
+        format=Path(source).suffix[1:].upper() or "UNKNOWN",
+        subtype="UNKNOWN",
+        lossless=False,
+        tags=recording.tags,
+        name=name,
+    )
+
+
+def _decode(stream: BinaryIO, label: str, name: str, max_duration_s: float | None) -> tuple[Recording, bool]:
+    """All samples of a file that libsndfile knows, and whether these are all."""
+    sizes = data_bytes(stream)
+    stream.seek(0)
+    try:
+        with _Straight(stream if os.name == "nt" else stream.fileno(), closefd=False) as file:
+            _check_header(file, label)
+            samples, damage = _read_blocks(file, label, max_duration_s)
+            facts = {"sample_rate_hz": file.samplerate, "format": file.format, "subtype": file.subtype}
+            tags = {key: text for key, text in file.copy_metadata().items() if text}
+            promised = file.frames
+    except soundfile.SoundFileError as error:
+        cause = getattr(error, "error_string", str(error)).removeprefix("Error : ").rstrip(". ")
+        raise AudioInputError(f"{label}: cannot be decoded ({cause}); convert it to WAV or FLAC") from error
+    rate_hz = facts["sample_rate_hz"]
+    if sizes and sizes[0] > sizes[1] + SLOPPY_BYTES:
+        promised = len(samples) * sizes[0] // max(1, sizes[1])
+    elif facts["format"] == "MP3" or not len(samples) < promised < 2**62:  # MP3 estimates, 2**62 stands for unknown
+        promised = len(samples)
+    if promised > len(samples):
+        there = f"holds {len(samples) / rate_hz:.2f} s of the {promised / rate_hz:.2f} s its header promises"
+        raise AudioInputError(f"{label}: is truncated or damaged: {there}; get a complete copy")
+    if damage:
+        raise AudioInputError(f"{label}: is damaged after {len(samples) / rate_hz:.2f} s ({damage}); get a good copy")
+    if not len(samples):
+        raise AudioInputError(f"{label}: holds no audio: 0 samples, or not even one complete block of them")
+    _check_finite(samples, rate_hz, label)
+    lossless = facts["subtype"] in BITS or facts["subtype"] in FLOATS
+    complete = facts["format"] != "MP3" or stream.seek(0, os.SEEK_END) - stream.tell() <= UNREAD_BYTES
+    return Recording(samples=samples, lossless=lossless, tags=tags, name=name, **facts), complete
+
+
+def _check_header(file: soundfile.SoundFile, label: str) -> None:
+    """Refuse what no recording has."""
+    if not CHANNELS[0] <= file.channels <= CHANNELS[1]:
+        raise AudioInputError(f"{label}: has {file.channels} channels; expected {CHANNELS[0]} to {CHANNELS[1]}")
+    if not RATES_HZ[0] <= file.samplerate <= RATES_HZ[1]:
+        limits = f"{RATES_HZ[0]} to {RATES_HZ[1]} Hz"
+        raise AudioInputError(f"{label}: has a sample rate of {file.samplerate} Hz; expected {limits}")
+
+
+def _read_blocks(file: soundfile.SoundFile, label: str, max_duration_s: float | None) -> tuple[np.ndarray, str]:
+    """Samples [N, C] up to the end or the first error, and that error's text; memory grows with what is really there."""
+    dtype = np.int32 if file.subtype in BITS else FLOATS.get(file.subtype, np.float32)
+    samples = np.empty((16 * BLOCK_SAMPLES, file.channels), dtype)
+    limit = None if max_duration_s is None else round(max_duration_s * file.samplerate)
+    count, damage = 0, ""
+    while True:
+        if count + BLOCK_SAMPLES > len(samples):
+            samples.resize((len(samples) * 3 // 2, file.channels), refcheck=False)
+        try:
+            got = len(file.read(out=samples[count : count + BLOCK_SAMPLES]))
+        except soundfile.SoundFileError as error:
+            damage = getattr(error, "error_string", str(error)).removeprefix("Error : ").rstrip(". ")
+            break
+        count += got
+        if limit is not None and count > limit:
+            raise AudioInputError(f"{label}: is longer than {max_duration_s:g} s, the longest allowed; cut a part of it")
+        if got < BLOCK_SAMPLES:
+            break
+    samples.resize((count, file.channels), refcheck=False)
+    return samples, damage
+
+
+def _check_finite(samples: np.ndarray, rate_hz: int, label: str) -> None:
+    """Refuse NaN, infinity, and what is infinite as float32."""
+    if samples.dtype == np.int32:
+        return
+    limit = np.finfo(np.float32).max
+    for start in range(0, len(samples), 1 << 20):
+        wrong = ~(np.abs(samples[start : start + (1 << 20)]) <= limit)  # NaN compares false
+        if wrong.any():
+            first, channel = np.argwhere(wrong)[0]
+            where = f"at {(start + first) / rate_hz:.3f} s in channel {channel + 1}"
+            value = samples[start + first, channel]
+            raise AudioInputError(f"{label}: the sample {where} is {value}; expected numbers; export the file again")
+
+
+def _convert(label: str, path: Path, reason: str, max_duration_s: float | None) -> BinaryIO:
+    """A temporary float WAV that ffmpeg made from the first audio stream of a file."""
+    program = shutil.which("ffmpeg")
+    if program is None:
+        raise AudioInputError(f"{label}: {reason}; install ffmpeg to read it, or convert it to WAV or FLAC")
+    command = [program, "-nostdin", "-v", "error", "-protocol_whitelist", "file,pipe"]
+    command += ["-i", f"file:{path}", "-map", "0:a:0", "-bitexact"]
+    if max_duration_s is not None:
+        command += ["-t", f"{max_duration_s + 1:.3f}"]
+    command += ["-c:a", "pcm_f32le", "-f", "wav", "pipe:1"]
+    wav: BinaryIO = tempfile.TemporaryFile(buffering=0)  # type: ignore[assignment]
+    try:
+        done = subprocess.run(command, stdout=wav, stderr=subprocess.PIPE, timeout=FFMPEG_TIMEOUT_S, check=False)
+        said = done.stderr.decode("utf-8", "replace").strip().splitlines()
+        if done.returncode or not wav.seek(0, os.SEEK_END):
+            cause = said[-1] if said else "no audio stream"
+            raise AudioInputError(f"{label}: {reason}, and ffmpeg cannot decode it either ({cause})")
+    except subprocess.TimeoutExpired as error:
+        wav.close()
+        raise AudioInputError(f"{label}: ffmpeg took longer than {FFMPEG_TIMEOUT_S:.0f} s; convert it first") from error
+    except BaseException:
+        wav.close()
+        raise
+    return wav

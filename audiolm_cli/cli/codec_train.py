@@ -1,0 +1,49 @@
+"""`audiolm codec train`: options and display. The work is in `workflows/codec_train.py`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from audiolm_cli.cli import options
+from audiolm_cli.cli.render import Renderer
+from audiolm_cli.config import CodecTrainConfig
+
+Source = Annotated[Path, typer.Argument(metavar="PATH", help="A folder of audio.")]
+Folder = Annotated[Path, options.shared("-o", "--output", metavar="DIR", help="The codec folder to write.")]
+Steps = Annotated[int, options.shared("--steps", min=1, metavar="N", panel="Training", help="Optimizer steps.")]
+Clips = Annotated[int, options.shared("--clips", min=1, metavar="N", panel="Training", help="2-second clips per step.")]
+StateEvery = Annotated[
+    int, options.shared("--state-every", min=1, metavar="N", panel="Training", help="Steps between saved states.")
+]
+
+
+def codec_train_command(
+    source: Source,
+    output: Folder,
+    steps: Steps = CodecTrainConfig.steps,
+    clips: Clips = CodecTrainConfig.clips,
+    state_every: StateEvery = CodecTrainConfig.state_every,
+    seed: options.Seed = 0,
+    device: options.Device = "auto",
+    threads: options.Threads = None,
+    force: options.Force = False,
+    json_output: options.Json = False,
+    quiet: options.Quiet = False,
+    verbose: options.Verbose = 0,
+    no_progress: options.NoProgress = False,
+) -> None:
+    """Train a spectral codec on a folder of recordings; stopped and started again, it goes on."""
+    config = CodecTrainConfig(
+        steps=steps, clips=clips, state_every=state_every, seed=seed or 0, device=device, threads=threads
+    )
+    with Renderer(quiet=quiet, verbose=verbose, no_progress=no_progress, json=json_output) as out:
+        from audiolm_cli.workflows.codec_train import train_codec
+
+        result = train_codec(source, output, config=config, force=force, on_event=out.on_event)
+        if out.json:
+            out.print_json({"path": result.folder.path, "sha256": result.folder.sha256, "held_out": result.losses})
+        else:
+            out.print(f"{result.folder.path}  (use it: audiolm train PATH --codec {result.folder.path})")

@@ -1,0 +1,35 @@
+"""How the result of a generating command is shown. Knows nothing about how it was made."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from audiolm_cli.cli.render import Renderer
+from audiolm_cli.errors import SomeInputsFailed
+
+if TYPE_CHECKING:
+    from audiolm_cli.workflows.generation import Generation
+
+
+def show_generation(out: Renderer, result: Generation) -> None:
+    """Print what was written: one JSON object, or a line per file and the time each stage took.
+
+    Raises:
+        SomeInputsFailed: some of several inputs failed.
+    """
+    to_stdout = any(output.path == "-" for output in result.outputs)
+    if out.json and not to_stdout:
+        out.print_json(result)
+    elif not to_stdout:
+        for output in result.outputs:
+            spans = ", ".join(f"{start:.3f}-{end:.3f} s" for start, end in output.generated)
+            out.print(f"{output.path}  (new: {spans} of {output.duration_s:.3f} s, seed {output.seed})")
+    t = result.timing
+    out.note(
+        f"{result.model['name']} on {result.device} ({result.dtype}): load {t['load_s']:.1f} s, "
+        f"encode {t['encode_s']:.1f} s, AR {t['ar_s']:.1f} s, NAR {t['nar_s']:.1f} s, decode {t['decode_s']:.1f} s, "
+        f"total {t['total_s']:.1f} s"
+    )
+    if result.failed:
+        names = ", ".join(failure.input for failure in result.failed)
+        raise SomeInputsFailed(f"{len(result.failed)} inputs failed and the others are done: {names}")

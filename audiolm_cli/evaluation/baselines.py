@@ -1,0 +1,305 @@
+"""How well codes are predicted without a network: uniform, unigram, bigram, repeat-last and n-gram baselines.
+
+Every baseline is fitted on training clips and measured on held-out clips, each an integer array [T, K]; all frames of
+the held-out clips count, the first ones with the shorter context they have. Orders are interpolated (Jelinek and Mercer
+1980): P(c | h) = w P_ml(c | h) + (1 - w) P(c | shorter h), down to the uniform distribution, so every probability is above
+zero. The weights w, one for each power of two of the count of h, are fitted by expectation maximisation on every tenth
+*training* clip with the counts of the others; then the counts are taken from all training clips. The held-out clips are
+never used to fit anything.
+
+Knows nothing about audio, codecs or networks.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+
+from audiolm_cli.errors import DataError
+
+FIT_EVERY = 10
+"""One training clip in this many fits the interpolation weights; of a single clip, its last tenth."""
+EM_STEPS = 50
+CHUNK = 512
+"""Rows of V probabilities held at once while scoring."""
+MISSING = -1
+"""Context code before the start of a clip."""
+
+Clips = Sequence[np.ndarray]
+
+
+@dataclass(frozen=True, kw_only=True)
+class BaselineResult:
+    """Means over all held-out frames; one entry per codebook that the baseline predicts."""
+
+    name: str
+    """Which baseline."""
+    bits: list[float]
+    """Cross-entropy in bits per frame."""
+    top1: list[float]
+    """Share of frames whose code is the most likely one; codes of equal probability share their places."""
+    top10: list[float]
+    """Share of frames whose code is among the ten most likely."""
+
+    @property
+    def total_bits(self) -> float:
+        """Bits per frame over the codebooks listed."""
+        return sum(self.bits)
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON-ready values."""
+        return {**asdict(self), "total_bits": self.total_bits}
+
+
+@dataclass(frozen=True)
+class _Samples:
+    """What is predicted from what: contexts int64 [M, n], nearest code first, and targets int64 [M]."""
+
+    contexts: np.ndarray
+    targets: np.ndarray
+
+    def keys(self, columns: int, size: int) -> tuple[np.ndarray, np.ndarray]:
+        """One integer for the first `columns` context codes of each row, and whether all of them are there."""
+        used = self.contexts[:, :columns]
+        return used @ size ** np.arange(columns, dtype=np.int64), (used != MISSING).all(1)
+
+    def part(self, start: int, stop: int) -> _Samples:
+        """Rows [start, stop)."""
+        return _Samples(self.contexts[start:stop], self.targets[start:stop])
+
+
+def _previous(clips: Clips, k: int, frames: int) -> _Samples:
+    """Codebook k, to be predicted from its own last `frames` frames."""
+    contexts, targets = [], []
+    for clip in clips:
+        codes = clip[:, k].astype(np.int64)
+        padded = np.concatenate([np.full(frames, MISSING), codes])
+        windows = np.lib.stride_tricks.sliding_window_view(padded, frames)[: len(codes)] if frames else codes[:, None]
+        contexts.append(windows[:, :frames][:, ::-1])
+        targets.append(codes)
+    return _Samples(np.concatenate(contexts), np.concatenate(targets))
+
+
+def _below(clips: Clips, k: int) -> _Samples:
+    """Codebook k, to be predicted from codebook k - 1 of the same frame."""
+    codes = np.concatenate(clips).astype(np.int64)
+    return _Samples(codes[:, k - 1 : k], codes[:, k])
+
+
+def _buckets(totals: np.ndarray) -> np.ndarray:
+    """Index of the weight for a context seen this often: its power of two."""
+    return np.log2(np.maximum(totals, 1)).astype(np.int64)
+
+
+def _fit_weights(buckets: np.ndarray, high: np.ndarray, low: np.ndarray) -> np.ndarray:
+    """Weights [64] of `high` over `low` that make held-out codes most likely, per bucket.
+
+    Expectation maximisation with half a code added to each side, so that a weight is never 0 or 1; 0.5 without data.
+    """
+    weights = np.full(64, 0.5)
+    for _ in range(EM_STEPS):
+        mixed = weights[buckets]
+        credit = mixed * high / (mixed * high + (1 - mixed) * low)
+        weights = (np.bincount(buckets, credit, 64) + 0.5) / (np.bincount(buckets, minlength=64) + 1)
+    return weights
+
+
+class _Order:
+    """Counts of codes after contexts of `columns` codes: sorted contexts, and the codes of each in one flat list."""
+
+    def __init__(self, samples: _Samples, columns: int, size: int) -> None:
+        self.columns, self.size = columns, size
+        contexts, whole = samples.keys(columns, size)
+        self.keys, self.counts = np.unique(contexts[whole] * size + samples.targets[whole], return_counts=True)
+        self.contexts, first = np.unique(self.keys // size, return_index=True)
+        self.starts = np.append(first, len(self.keys))
+        self.totals = np.add.reduceat(self.counts, first) if len(first) else np.zeros(0, np.int64)
+
+    def find(self, samples: _Samples) -> tuple[np.ndarray, np.ndarray]:
+        """Index of each row's context, and whether it was ever seen."""
+        contexts, whole = samples.keys(self.columns, self.size)
+        if not len(self.contexts):
+            return np.zeros(len(contexts), np.int64), np.zeros(len(contexts), bool)
+        rows = np.searchsorted(self.contexts, contexts).clip(max=len(self.contexts) - 1)
+        return rows, whole & (self.contexts[rows] == contexts)
+
+    def likelihood(self, samples: _Samples, rows: np.ndarray) -> np.ndarray:
+        """Relative frequency of each row's target after its (seen) context `rows`."""
+        wanted = self.contexts[rows] * self.size + samples.targets
+        places = np.searchsorted(self.keys, wanted).clip(max=len(self.keys) - 1)
+        return np.where(self.keys[places] == wanted, self.counts[places], 0) / self.totals[rows]
+
+
+class _Interpolated:
+    """P(code | context), interpolated from the full context down to the uniform distribution."""
+
+    def __init__(self, train: _Samples, fit: _Samples, rest: _Samples, size: int) -> None:
+        columns = train.contexts.shape[1]
+        assert size ** (columns + 1) < 2**62, "contexts do not fit in an integer"
+        self.size = size
+        self.weights: list[np.ndarray] = []
+        likely = np.full(len(fit.targets), 1 / size)
+        for order in (_Order(rest, n, size) for n in range(columns + 1)):
+            rows, seen = order.find(fit)
+            known = _Samples(fit.contexts[seen], fit.targets[seen])
+            high, buckets = order.likelihood(known, rows[seen]), _buckets(order.totals[rows[seen]])
+            weights = _fit_weights(buckets, high, likely[seen])
+            likely[seen] = weights[buckets] * high + (1 - weights[buckets]) * likely[seen]
+            self.weights.append(weights)
+        self.orders = [_Order(train, n, size) for n in range(columns + 1)]
+        unigram = self.orders[0]
+        weight = self.weights[0][_buckets(unigram.totals)[0]]
+        self.base = np.full(size, (1 - weight) / size)  # [V]
+        self.base[unigram.keys] += weight * unigram.counts / unigram.totals[0]
+
+    def probabilities(self, samples: _Samples) -> np.ndarray:
+        """P of every code [M, V]; the rows' targets are not looked at."""
+        p = np.tile(self.base, (len(samples.targets), 1))
+        for order, weights in zip(self.orders[1:], self.weights[1:], strict=True):
+            rows, seen = order.find(samples)
+            into, rows = np.flatnonzero(seen), rows[seen]
+            weight = weights[_buckets(order.totals[rows])]
+            p[into] *= 1 - weight[:, None]
+            lengths = order.starts[rows + 1] - order.starts[rows]
+            offsets = np.arange(lengths.sum()) - np.repeat(np.cumsum(lengths) - lengths, lengths)
+            entries = np.repeat(order.starts[rows], lengths) + offsets
+            share = np.repeat(weight / order.totals[rows], lengths) * order.counts[entries]
+            p[np.repeat(into, lengths), order.keys[entries] % self.size] += share
+        return p
+
+
+class _RepeatLast:
+    """w [code is the previous one] + (1 - w) unigram."""
+
+    def __init__(self, train: _Samples, fit: _Samples, rest: _Samples, size: int) -> None:
+        without = [_Samples(part.contexts[:, :0], part.targets) for part in (train, fit, rest)]
+        self.base = _Interpolated(*without, size).base
+        base = _Interpolated(without[2], without[1], without[2], size).base  # the fit clips are not in its counts
+        has = fit.contexts[:, 0] != MISSING
+        same = (fit.contexts[has, 0] == fit.targets[has]).astype(np.float64)
+        self.weight = float(_fit_weights(np.zeros(len(same), np.int64), same, base[fit.targets[has]])[0])
+
+    def probabilities(self, samples: _Samples) -> np.ndarray:
+        """P of every code [M, V]; the rows' targets are not looked at."""
+        p = np.tile(self.base, (len(samples.targets), 1))
+        into = np.flatnonzero(samples.contexts[:, 0] != MISSING)
+        p[into] *= 1 - self.weight
+        p[into, samples.contexts[into, 0]] += self.weight
+        return p
+
+
+def _score(model: _Interpolated | _RepeatLast, samples: _Samples) -> tuple[float, float, float]:
+    """Bits per frame, top-1 and top-10 share; equal rows are scored once."""
+    rows, repeats = np.unique(np.column_stack([samples.contexts, samples.targets]), axis=0, return_counts=True)
+    distinct = _Samples(rows[:, :-1], rows[:, -1])
+    sums = np.zeros(3)
+    for start in range(0, len(rows), CHUNK):
+        part, times = distinct.part(start, start + CHUNK), repeats[start : start + CHUNK]
+        p = model.probabilities(part)
+        true = p[np.arange(len(p)), part.targets][:, None]
+        above, equal = (p > true).sum(1), (p == true).sum(1)
+        hits = [((n - above) / equal).clip(0, 1) for n in (1, 10)]
+        sums += [(times * values).sum() for values in (-np.log2(true[:, 0]), *hits)]
+    bits, top1, top10 = sums / len(samples.targets)
+    return float(bits), float(top1), float(top10)
+
+
+def _result(name: str, scores: list[tuple[float, float, float]]) -> BaselineResult:
+    bits, top1, top10 = (list(column) for column in zip(*scores, strict=True))
+    return BaselineResult(name=name, bits=bits, top1=top1, top10=top10)
+
+
+def _checked(clips: Clips, codebook_size: int, what: str) -> list[np.ndarray]:
+    """The clips that hold frames.
+
+    Raises:
+        DataError: there is none, or a code is not one of the codebook's.
+    """
+    kept = [np.asarray(clip) for clip in clips if len(clip)]
+    if not kept:
+        raise DataError(f"no {what} codes: baselines need at least one clip with one frame")
+    low, high = min(int(clip.min()) for clip in kept), max(int(clip.max()) for clip in kept)
+    if low < 0 or high >= codebook_size:
+        raise DataError(f"{what} codes reach from {low} to {high}, but a codebook has codes 0..{codebook_size - 1}")
+    return kept
+
+
+def _parts(train: list[np.ndarray]) -> tuple[list[np.ndarray], list[np.ndarray]]:
+    """Training clips that fit the weights, and those whose counts are used for it."""
+    if len(train) > 1:
+        return train[::FIT_EVERY], [clip for i, clip in enumerate(train) if i % FIT_EVERY]
+    cut = math.ceil(len(train[0]) * (1 - 1 / FIT_EVERY))
+    return [train[0][cut:]], [train[0][:cut]]
+
+
+def uniform(train: Clips, test: Clips, codebook_size: int) -> BaselineResult:
+    """Every code equally likely: log2 V bits; the expected shares of a blind guess. Nothing is fitted.
+
+    Args:
+        train: integer arrays [T, K].
+        test: integer arrays [T, K] that are not in `train`.
+        codebook_size: V; codes are 0..V-1.
+
+    Raises:
+        DataError: no frames, or codes outside the codebook. The same holds for every baseline here.
+    """
+    K = _checked(test, codebook_size, "held-out")[0].shape[1]
+    guess = (math.log2(codebook_size), 1 / codebook_size, min(10, codebook_size) / codebook_size)
+    return _result("uniform", [guess] * K)
+
+
+def unigram(train: Clips, test: Clips, codebook_size: int) -> BaselineResult:
+    """P(c): how often each code of each codebook occurs. Arguments as for `uniform`."""
+    train, test = _checked(train, codebook_size, "training"), _checked(test, codebook_size, "held-out")
+    fit, rest = _parts(train)
+    scores = []
+    for k in range(test[0].shape[1]):
+        model = _Interpolated(*(_previous(clips, k, 0) for clips in (train, fit, rest)), codebook_size)
+        scores.append(_score(model, _previous(test, k, 0)))
+    return _result("unigram", scores)
+
+
+def bigram(train: Clips, test: Clips, codebook_size: int) -> BaselineResult:
+    """P(c1[t] | c1[t-1]) for codebook 1 and P(ck[t] | c(k-1)[t]) for the others. Arguments as for `uniform`."""
+    train, test = _checked(train, codebook_size, "training"), _checked(test, codebook_size, "held-out")
+    fit, rest = _parts(train)
+    scores = []
+    for k in range(test[0].shape[1]):
+        samples = [_below(clips, k) if k else _previous(clips, k, 1) for clips in (train, fit, rest, test)]
+        scores.append(_score(_Interpolated(*samples[:3], codebook_size), samples[3]))
+    return _result("bigram", scores)
+
+
+def repeat_last(train: Clips, test: Clips, codebook_size: int) -> BaselineResult:
+    """w [ck[t] = ck[t-1]] + (1 - w) P(ck[t]), with one w per codebook. Arguments as for `uniform`."""
+    train, test = _checked(train, codebook_size, "training"), _checked(test, codebook_size, "held-out")
+    fit, rest = _parts(train)
+    scores = []
+    for k in range(test[0].shape[1]):
+        samples = [_previous(clips, k, 1) for clips in (train, fit, rest, test)]
+        scores.append(_score(_RepeatLast(*samples[:3], codebook_size), samples[3]))
+    return _result("repeat-last", scores)
+
+
+def ngram_backoff(train: Clips, test: Clips, codebook_size: int, order: int = 5) -> BaselineResult:
+    """P(c1[t] | c1[t-1], ..., c1[t-order+1]) for codebook 1 alone: its lists have one entry.
+
+    Args:
+        train: integer arrays [T, K].
+        test: integer arrays [T, K] that are not in `train`.
+        codebook_size: V; codes are 0..V-1.
+        order: codes of an n-gram, 1 or more; V ** order must stay below 2 ** 62.
+    """
+    train, test = _checked(train, codebook_size, "training"), _checked(test, codebook_size, "held-out")
+    fit, rest = _parts(train)
+    samples = [_previous(clips, 0, order - 1) for clips in (train, fit, rest, test)]
+    return _result(f"{order}-gram", [_score(_Interpolated(*samples[:3], codebook_size), samples[3])])
+
+
+def measure_baselines(train: Clips, test: Clips, codebook_size: int) -> list[BaselineResult]:
+    """Uniform, unigram, repeat-last, bigram and 5-gram, in this order. Arguments as for `uniform`."""
+    return [measure(train, test, codebook_size) for measure in (uniform, unigram, repeat_last, bigram, ngram_backoff)]

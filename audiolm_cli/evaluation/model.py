@@ -1,0 +1,90 @@
+"""How well a model predicts held-out codes: bits per frame, top-1 and top-10, per codebook.
+
+Knows nothing about audio or training.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from audiolm_cli.model.audiolm import AudioLM, Predictions
+from audiolm_cli.model.geometry import Geometry
+
+CONTINUATION_PROMPT = 0.4
+"""Share of a window that is prompt when a model is scored."""
+BATCH = 8
+"""Windows scored at once."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelScores:
+    """Means over all target frames; one entry per codebook."""
+
+    bits: list[float]
+    """Cross-entropy in bits per frame."""
+    top1: list[float]
+    """Share of frames whose code is the most likely one."""
+    top10: list[float]
+    """Share of frames whose code is among the ten most likely."""
+
+    @property
+    def total_bits(self) -> float:
+        """Bits per frame over all codebooks."""
+        return sum(self.bits)
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON-ready values."""
+        return {**asdict(self), "total_bits": self.total_bits}
+
+    def summary(self) -> str:
+        """One line for a person."""
+        bits = " ".join(f"{b:.2f}" for b in self.bits)
+        top10 = " ".join(f"{100 * t:.0f}" for t in self.top10)
+        return f"bits {bits} (sum {self.total_bits:.2f}), top-10 {top10} %"
+
+
+def continuation_geometry(frames: int) -> Geometry:
+    """The geometry that windows are scored with: 40 % prompt, no right context."""
+    left = max(1, round(CONTINUATION_PROMPT * frames))
+    return Geometry(left, frames - left)
+
+
+@torch.no_grad()
+def predictions(model: AudioLM, codes: Tensor, geometry: Geometry, context: Tensor | None = None) -> list[Predictions]:
+    """Teacher-forced predictions of every codebook of windows [B, T, K].
+
+    Args:
+        context: codes [B, L, K] in memory order to use in place of the windows' own.
+    """
+    own, target = geometry.split(codes)
+    given = own if context is None else context
+    ar = model.ar_predict(given, target, geometry)
+    nar = [model.nar_predict(given, target, geometry, k) for k in range(1, model.config.num_quantizers)]
+    return [ar, *nar]
+
+
+@torch.no_grad()
+def score_windows(model: AudioLM, codes: Tensor, geometry: Geometry | None = None) -> ModelScores:
+    """Scores over windows [N, T, K], as continuations unless another geometry is given."""
+    geometry = geometry or continuation_geometry(codes.shape[1])
+    was_training = model.training
+    model.eval()
+    K = model.config.num_quantizers
+    bits, top1, top10 = [0.0] * K, [0.0] * K, [0.0] * K
+    for part in codes.to(model.device).split(BATCH):
+        for k, p in enumerate(predictions(model, part, geometry)):
+            best = p.logits[..., : model.eos].topk(10, dim=-1).indices
+            hits = best == p.labels[..., None]
+            bits[k] += p.losses().sum().item() / math.log(2)
+            top1[k] += hits[..., 0].sum().item()
+            top10[k] += hits.any(-1).sum().item()
+    model.train(was_training)
+    frames = len(codes) * geometry.gap
+    return ModelScores(
+        bits=[b / frames for b in bits], top1=[t / frames for t in top1], top10=[t / frames for t in top10]
+    )

@@ -1,0 +1,245 @@
+"""Training an AudioLM on windows of codes. Batches and every draw are functions of (seed, step).
+
+Knows nothing about commands, codecs or audio.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from audiolm_cli.config import TrainConfig
+from audiolm_cli.data.batching import Windows, WindowSampler, full_window
+from audiolm_cli.data.manifest import TokenClip
+from audiolm_cli.errors import UsageError
+from audiolm_cli.events import Note, OnEvent, Progress
+from audiolm_cli.model.audiolm import AudioLM
+from audiolm_cli.model.geometry import TaskMix, draw_geometry
+from audiolm_cli.training.optim import Muon, split_parameters, warmup_stable_decay
+from audiolm_cli.training.state import (
+    load_state,
+    optimizer_tensors,
+    restore_optimizer,
+    save_state,
+    with_prefix,
+    without_prefix,
+)
+
+STAGE_SHARES = (0.4, 0.3, 0.3)
+"""How often codebooks 2, 3 and 4 are the NAR target; more codebooks share evenly."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class StepReport:
+    """What one step did."""
+
+    loss: float
+    """Mean of the trained decoders' losses, in nats."""
+    ar_bits: float
+    """AR cross-entropy in bits per frame."""
+    nar_bits: float
+    """NAR cross-entropy in bits per frame."""
+    gradient_norm: float
+    """Before clipping."""
+
+
+class Scores(Protocol):
+    """How well a model does on held-out windows."""
+
+    @property
+    def total_bits(self) -> float:
+        """Bits per frame over all codebooks: what the best weights have least of."""
+        ...
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON-ready values."""
+        ...
+
+    def summary(self) -> str:
+        """One line for a person."""
+        ...
+
+
+OnBest = Callable[[dict[str, Tensor], Scores], None]
+
+
+class Trainer:
+    """Trains `model`; `run` may be killed and called again with the same arguments, and ends with the same weights."""
+
+    def __init__(
+        self,
+        model: AudioLM,
+        config: TrainConfig,
+        train: list[TokenClip],
+        dev: list[TokenClip],
+        run_folder: Path,
+        score: Callable[[AudioLM, Tensor], Scores],
+        on_event: OnEvent,
+    ) -> None:
+        if config.train_stage == 2 and model.config.num_quantizers == 1:
+            raise UsageError(
+                "train-stage 2 trains the NAR decoder, but a model of one codebook has nothing for it to do"
+            )
+        self.model, self.config, self.score, self.on_event = model, config, score, on_event
+        self.state_folder, self.log = run_folder / "state", run_folder / "metrics.jsonl"
+        self.clips = train
+        self.validation = WindowSampler(dev, full_window(dev, model.config.max_frames)).fixed(config.validation_windows)
+        self.longest = full_window(train, model.config.max_frames)
+        self.samplers: dict[int, WindowSampler] = {}
+        self.optimizers = _optimizers(model, config)
+        self.average = {name: p.detach().clone() for name, p in model.named_parameters()}
+        self.step, self.best = 0, math.inf
+
+    def run(self, on_best: OnBest) -> None:
+        """Train to the last step; `on_best` gets the averaged weights whenever they validate better than ever."""
+        self._resume()
+        started, first, frames = time.monotonic(), self.step, 0
+        while self.step < self.config.steps:
+            windows, report = self._train_step()
+            self.step += 1
+            frames += windows.codes.shape[0] * windows.codes.shape[1]
+            speed = frames / (time.monotonic() - started)
+            detail = (
+                f"loss {report.loss:.3f}  AR {report.ar_bits:.2f}  NAR {report.nar_bits:.2f} bits  {speed:.0f} frames/s"
+            )
+            self.on_event(Progress(stage="train", done=self.step, total=self.config.steps, unit="steps", detail=detail))
+            if self.step % 10 == 0:
+                self._log({"step": self.step, "frames_per_s": round(speed, 1), **report.__dict__})
+            if self.step % self.config.validate_every == 0 or self.step == self.config.steps:
+                self._validate(on_best)
+        self.on_event(Note(message=f"trained {self.step - first} steps in {(time.monotonic() - started) / 60:.1f} min"))
+
+    def _train_step(self) -> tuple[Windows, StepReport]:
+        factor = warmup_stable_decay(self.step, self.config.steps, self.config.warmup_steps, self.config.decay_share)
+        for optimizer in self.optimizers:
+            for group in optimizer.param_groups:
+                group["lr"] = group["peak"] * factor
+        rng = np.random.default_rng([self.config.seed, self.step])
+        windows = self._draw(rng)
+        geometry = draw_geometry(windows.codes.shape[1], TaskMix(), rng)
+        device = self.model.device
+        context, target = geometry.split(torch.from_numpy(windows.codes).to(device))
+        if self.model.config.dropout > 0:
+            torch.manual_seed(int(np.random.default_rng([self.config.seed, self.step, 1]).integers(2**62)))
+        losses: list[Tensor] = []
+        ar_bits = nar_bits = math.nan
+        self.model.train()
+        if self.config.train_stage != 2:
+            ends = torch.from_numpy(windows.ends).to(device) if geometry.right == 0 else None
+            losses.append(self.model.ar_predict(context, target, geometry, ends).loss())
+            ar_bits = losses[-1].item() / math.log(2)
+        if self.config.train_stage != 1 and self.model.config.num_quantizers > 1:
+            codebook = _draw_codebook(self.model.config.num_quantizers, rng)
+            losses.append(self.model.nar_predict(context, target, geometry, codebook).loss())
+            nar_bits = losses[-1].item() / math.log(2)
+        loss = torch.stack(losses).mean()
+        for optimizer in self.optimizers:
+            optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.config.clip_norm)
+        if torch.isfinite(norm):
+            for optimizer in self.optimizers:
+                optimizer.step()
+        decay = min(self.config.ema_decay, (1 + self.step) / (10 + self.step))
+        parameters = dict(self.model.named_parameters())
+        torch._foreach_lerp_(list(self.average.values()), [parameters[n].detach() for n in self.average], 1 - decay)
+        return windows, StepReport(loss=loss.item(), ar_bits=ar_bits, nar_bits=nar_bits, gradient_norm=norm.item())
+
+    def _draw(self, rng: np.random.Generator) -> Windows:
+        shortest = min(self.config.shortest_window, self.longest)
+        frames = self.longest
+        if rng.random() >= self.config.full_windows:
+            frames = int(rng.integers(shortest, self.longest + 1))
+        if frames not in self.samplers:
+            self.samplers[frames] = WindowSampler(self.clips, frames)
+        return self.samplers[frames].draw(max(1, round(self.config.batch_frames / frames)), rng)
+
+    def _validate(self, on_best: OnBest) -> None:
+        self._swap_average()
+        scores = self.score(self.model, torch.from_numpy(self.validation.codes))
+        self._swap_average()
+        self._log({"step": self.step, "validation": scores.to_dict()})
+        self.on_event(Note(message=f"step {self.step}: held-out {scores.summary()}"))
+        if scores.total_bits < self.best:
+            self.best = scores.total_bits
+            on_best(self.average, scores)
+        self._save()
+
+    def _log(self, entry: dict[str, object]) -> None:
+        with self.log.open("a") as stream:
+            stream.write(json.dumps({key: _finite(value) for key, value in entry.items()}) + "\n")
+
+    def _cut_log(self, step: int) -> None:
+        """Drop the entries of steps after `step`, which will be done again, and a last line cut short."""
+        if not self.log.exists():
+            return
+        lines = self.log.read_text().splitlines(keepends=True)
+        kept = [line for line in lines if line.endswith("\n") and json.loads(line)["step"] <= step]
+        if kept != lines:
+            temporary = self.log.with_suffix(".partial")
+            temporary.write_text("".join(kept))
+            temporary.replace(self.log)
+
+    def _swap_average(self) -> None:
+        with torch.no_grad():
+            for name, parameter in self.model.named_parameters():
+                current = parameter.detach().clone()
+                parameter.copy_(self.average[name])
+                self.average[name] = current
+
+    def _save(self) -> None:
+        tensors = with_prefix("model", self.model.state_dict()) | with_prefix("average", self.average)
+        for i, optimizer in enumerate(self.optimizers):
+            tensors |= with_prefix(f"optimizer{i}", optimizer_tensors(optimizer))
+        save_state(self.state_folder, self.step, tensors, {"best": self.best, "config": self.config.to_dict()})
+
+    def _resume(self) -> None:
+        found = load_state(self.state_folder)
+        self._cut_log(0 if found is None else found[0])
+        if found is None:
+            return
+        self.step, tensors, meta = found
+        self.best = meta["best"]
+        self.model.load_state_dict(without_prefix("model", tensors))
+        average = without_prefix("average", tensors)
+        self.average = {name: average[name].to(self.model.device) for name in self.average}
+        for i, optimizer in enumerate(self.optimizers):
+            restore_optimizer(optimizer, without_prefix(f"optimizer{i}", tensors))
+        self.on_event(Note(message=f"resumed at step {self.step}"))
+
+
+def _finite(value: object) -> object:
+    """None for numbers that JSON lacks: losses of a decoder that is not trained, or that diverged."""
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def _draw_codebook(num_quantizers: int, rng: np.random.Generator) -> int:
+    """Which codebook the NAR decoder predicts in this step."""
+    stages = num_quantizers - 1
+    shares = np.array(STAGE_SHARES) if stages == len(STAGE_SHARES) else np.full(stages, 1 / stages)
+    return 1 + int(rng.choice(stages, p=shares))
+
+
+def _optimizers(model: AudioLM, config: TrainConfig) -> list[torch.optim.Optimizer]:
+    hidden, other = split_parameters(model)
+    if config.optimizer == "adamw":
+        groups = [
+            {"params": hidden, "weight_decay": config.weight_decay, "peak": config.learning_rate},
+            {"params": other, "weight_decay": 0.0, "peak": config.learning_rate},
+        ]
+        return [torch.optim.AdamW(groups, lr=config.learning_rate, betas=(0.9, 0.95))]
+    muon = Muon(hidden, lr=config.learning_rate, weight_decay=config.weight_decay)
+    adam = torch.optim.AdamW(other, lr=config.adam_learning_rate, betas=(0.9, 0.95), weight_decay=0.0)
+    for optimizer, peak in ((muon, config.learning_rate), (adam, config.adam_learning_rate)):
+        for group in optimizer.param_groups:
+            group["peak"] = peak
+    return [muon, adam]

@@ -1,0 +1,81 @@
+"""Optimizers and learning-rate schedules. Knows nothing about models beyond their parameters' names and shapes."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable
+
+import torch
+from torch import Tensor, nn
+
+NEWTON_SCHULZ = (3.4445, -4.7750, 2.0315)
+"""Coefficients of the quintic iteration (Jordan et al., "Muon", 2024)."""
+
+
+class Muon(torch.optim.Optimizer):
+    """Momentum whose update is orthogonalised: for hidden weight matrices (Jordan et al., "Muon", 2024).
+
+    torch's own Muon iterates in bfloat16, which processors without bfloat16 units run a hundred times slower than
+    float32; this one iterates in the parameters' type, all matrices of one shape at once.
+    """
+
+    def __init__(self, params: Iterable[nn.Parameter], lr: float, momentum: float = 0.95, weight_decay: float = 0.0):
+        super().__init__(params, {"lr": lr, "momentum": momentum, "weight_decay": weight_decay})
+
+    @torch.no_grad()
+    def step(self, closure: Callable[[], float] | None = None) -> None:  # type: ignore[override]
+        """One update of every parameter that has a gradient."""
+        for group in self.param_groups:
+            shapes: dict[torch.Size, list[nn.Parameter]] = {}
+            for parameter in group["params"]:
+                if parameter.grad is not None:
+                    shapes.setdefault(parameter.shape, []).append(parameter)
+            for shape, parameters in shapes.items():
+                updates = []
+                for parameter in parameters:
+                    state = self.state[parameter]
+                    momentum = state.setdefault("momentum", torch.zeros_like(parameter))
+                    gradient = parameter.grad
+                    assert gradient is not None
+                    momentum.lerp_(gradient, 1 - group["momentum"])
+                    updates.append(gradient.lerp(momentum, group["momentum"]))  # Nesterov
+                scale = group["lr"] * max(1.0, shape[0] / shape[1]) ** 0.5
+                for parameter, update in zip(parameters, orthogonalise(torch.stack(updates)), strict=True):
+                    parameter.mul_(1 - group["lr"] * group["weight_decay"]).add_(update, alpha=-scale)
+
+
+def orthogonalise(matrices: Tensor, iterations: int = 5) -> Tensor:
+    """Matrices [n, rows, columns] with their singular values pushed towards 1 (0.7 to 1.2)."""
+    a, b, c = NEWTON_SCHULZ
+    x = matrices / matrices.flatten(1).norm(dim=1)[:, None, None].clamp(min=1e-7)
+    tall = x.shape[1] > x.shape[2]
+    x = x.mT if tall else x
+    for _ in range(iterations):
+        gram = x @ x.mT
+        x = a * x + (b * gram + c * gram @ gram) @ x
+    return x.mT if tall else x
+
+
+def split_parameters(model: nn.Module) -> tuple[list[nn.Parameter], list[nn.Parameter]]:
+    """Hidden weight matrices of the decoders, and everything else (embeddings, heads, norms, biases)."""
+    hidden: list[nn.Parameter] = []
+    other: list[nn.Parameter] = []
+    for name, parameter in model.named_parameters():
+        is_hidden = parameter.dim() == 2 and "decoder" in name and "project" not in name
+        (hidden if is_hidden else other).append(parameter)
+    return hidden, other
+
+
+def warmup_stable_decay(step: int, steps: int, warmup: int, decay_share: float) -> float:
+    """Factor on the learning rate: linear warm-up, constant, then linear to zero over the last share of the steps.
+
+    Hu et al., "MiniCPM" (2024), section 4.
+    """
+    decay = max(1, round(decay_share * steps))
+    return min((step + 1) / max(warmup, 1), 1.0, max(0.0, (steps - step) / decay))
+
+
+def cosine(step: int, steps: int, warmup: int, floor: float = 0.02) -> float:
+    """Factor on the learning rate: linear warm-up, then half a cosine down to `floor`."""
+    warm = min(1.0, (step + 1) / max(warmup, 1))
+    return warm * (floor + (1 - floor) * 0.5 * (1 + math.cos(math.pi * min(step, steps) / steps)))

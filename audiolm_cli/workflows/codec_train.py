@@ -1,0 +1,100 @@
+"""`audiolm codec train`: a spectral codec from a folder of recordings. Knows nothing about commands or terminals."""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from audiolm_cli.checkpoints.folder import CODEC_TENSORS, Folder, write_folder
+from audiolm_cli.codec.spectral import SpectralCodec
+from audiolm_cli.config import CodecTrainConfig, SpectralConfig
+from audiolm_cli.data.files import find_audio, open_audio, split_files
+from audiolm_cli.errors import DataError, OutputError
+from audiolm_cli.events import Note, OnEvent, ignore
+from audiolm_cli.training.allocator import keep_freed_memory
+from audiolm_cli.training.codec import CodecLosses, CodecTrainer
+from audiolm_cli.workflows.loading import pick_device, set_threads
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainedCodec:
+    """What came out."""
+
+    folder: Folder
+    """The codec folder."""
+    losses: CodecLosses
+    """On held-out clips."""
+
+
+def train_codec(
+    source: Path,
+    output: Path,
+    *,
+    name: str | None = None,
+    config: CodecTrainConfig | None = None,
+    shape: SpectralConfig | None = None,
+    force: bool = False,
+    on_event: OnEvent = ignore,
+) -> TrainedCodec:
+    """Train a spectral codec on the recordings under `source` and write it to the folder `output`.
+
+    Interrupted and called again with the same arguments, it goes on from its last saved state, which lies beside the
+    output as `<output>.state`.
+
+    Raises:
+        DataError: there is too little audio.
+        OutputError: the output exists already.
+    """
+    config, shape = config or CodecTrainConfig(), shape or SpectralConfig()
+    if output.exists() and not force:
+        raise OutputError(f"{output}: exists already; choose another folder or overwrite it with -f")
+    keep_freed_memory()
+    set_threads(config.threads)
+    torch.manual_seed(config.seed)
+    files = [open_audio(path) for path in find_audio(source)]
+    parts = split_files(files)
+    hours = sum(file.duration_s for file in parts["train"]) / 3600
+    if hours * 3600 < config.clip_s:
+        raise DataError(f"{source}: {hours * 3600:.1f} s of audio to train on; expected at least {config.clip_s} s")
+    codec = SpectralCodec(shape, name=name or output.name).to(pick_device(config.device))
+    parameters = sum(p.numel() for p in codec.network.parameters())
+    on_event(
+        Note(
+            message=f"{hours:.2f} h in {len(parts['train'])} files to train on, {len(parts['dev'])} held out; "
+            f"{parameters / 1e6:.1f} M parameters, {config.steps} steps"
+        )
+    )
+    started = time.monotonic()
+    state = output.with_name(output.name + ".state")
+    losses = CodecTrainer(codec, config, parts["train"], parts["dev"] or parts["train"], state, on_event).run()
+    folder = write_folder(
+        output,
+        kind="codec",
+        name=codec.name,
+        model=None,
+        codec={"family": "spectral", "name": codec.name, "config": shape.to_dict()},
+        training={
+            "command": "codec train",
+            "config": config.to_dict(),
+            "hours": round(hours, 3),
+            "minutes": round((time.monotonic() - started) / 60, 1),
+            "held_out": dataclasses.asdict(losses),
+            "codebook_perplexity": [round(p, 1) for p in codec.network.quantizer.perplexities()],
+        },
+        tensors={CODEC_TENSORS: compact_codec(codec)},
+        texts={},
+        force=force,
+    )
+    return TrainedCodec(folder=folder, losses=losses)
+
+
+def compact_codec(codec: SpectralCodec) -> dict[str, Tensor]:
+    """The codec's tensors for disk: float16, but for the codebooks, whose nearest entries decide the codes."""
+    state = codec.state_dict()
+    return {name: t if "codebooks" in name else t.to(torch.float16) for name, t in state.items()}
+

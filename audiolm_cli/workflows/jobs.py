@@ -1,0 +1,115 @@
+"""Several inputs and several takes: which file goes where, and what happens when one input fails.
+
+Shared by every generating workflow. Knows nothing about what is generated.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from audiolm_cli.audio import Recording, check_target, output_format, write_audio
+from audiolm_cli.config import GenerateConfig
+from audiolm_cli.errors import AudioLMError
+from audiolm_cli.events import Note, OnEvent
+from audiolm_cli.workflows.generation import Failure, Generation, Output, Stopwatch, Take
+from audiolm_cli.workflows.loading import Loaded, load_model, pick_device, set_threads
+from audiolm_cli.workflows.naming import STREAM, numbered, output_paths
+from audiolm_cli.workflows.plot import plot_recording
+
+
+@dataclass(frozen=True, kw_only=True)
+class Job:
+    """One input and where its takes go."""
+
+    source: str
+    """An audio file, or "-"."""
+    paths: list[str]
+    """One output per take."""
+    plots: list[str]
+    """One picture per take, or none."""
+
+
+def plan_jobs(inputs: list[str], verb: str, output: str | None, plot: Path | None, config: GenerateConfig) -> list[Job]:
+    """A job per input, with every output checked before any work is done.
+
+    Raises:
+        UsageError: the outputs cannot hold that many files.
+        OutputError: an output exists already or cannot be written.
+    """
+    jobs = []
+    for index, source in enumerate(inputs):
+        stem = "stdin" if source == STREAM else Path(source).stem
+        paths = output_paths(output, stem, verb, config.takes, len(inputs))
+        own = plot if plot is None or len(inputs) == 1 else plot.with_name(f"{plot.stem}.{stem}{plot.suffix}")
+        plots = numbered(own, config.takes) if own is not None else []
+        taken = {path for job in jobs for path in [*job.paths, *job.plots]}
+        if taken & {*paths, *plots}:  # two inputs with one stem
+            paths = numbered(Path(paths[0]).with_stem(f"{Path(paths[0]).stem}-{index + 1}"), config.takes)
+            plots = numbered(own.with_stem(f"{own.stem}-{index + 1}"), config.takes) if own is not None else []
+        for path in [*paths, *plots]:
+            check_target(path, config.force)
+        jobs.append(Job(source=source, paths=paths, plots=plots))
+    return jobs
+
+
+def load_for(config: GenerateConfig, watch: Stopwatch) -> Loaded:
+    """The model of a generating command; everything up to here counts as loading."""
+    set_threads(config.threads)
+    cache = None if config.cache_dir is None else Path(config.cache_dir)
+    loaded = load_model(config.model, pick_device(config.device), config.dtype, cache)
+    watch.loaded()
+    return loaded
+
+
+def run_jobs(
+    jobs: list[Job], run: Callable[[Job], list[Output]], loaded: Loaded, on_event: OnEvent, watch: Stopwatch
+) -> Generation:
+    """The outputs of every job. One that fails is reported and the others go on; a single one raises its error."""
+    outputs: list[Output] = []
+    failed: list[Failure] = []
+    for job in jobs:
+        try:
+            outputs += run(job)
+        except AudioLMError as error:
+            if len(jobs) == 1:
+                raise
+            on_event(Note(message=str(error), warning=True))
+            failed.append(Failure(input=job.source, error=str(error)))
+    return Generation(
+        outputs=outputs,
+        model={"name": loaded.folder.name, "sha256": loaded.folder.sha256},
+        device=str(loaded.model.device),
+        dtype=loaded.dtype,
+        timing=watch.report(sum(end - begin for output in outputs for begin, end in output.generated)),
+        failed=failed,
+    )
+
+
+def write_take(
+    job: Job, number: int, take: Take, result: Recording, generated: list[tuple[float, float]], *, force: bool
+) -> Output:
+    """Write one take, and its picture if one is wanted."""
+    path = job.paths[number - 1]
+    kind, subtype = output_format(path, result)
+    write_audio(
+        path,
+        result.samples,
+        sample_rate_hz=result.sample_rate_hz,
+        format=kind,
+        subtype=subtype,
+        tags=result.tags,
+        force=force,
+    )
+    if job.plots:
+        plot_recording(Path(job.plots[number - 1]), result, generated, title=Path(path).name)
+    return Output(
+        path=path,
+        seed=take.seed,
+        take=number,
+        sample_rate_hz=result.sample_rate_hz,
+        channels=result.channels,
+        duration_s=result.duration_s,
+        generated=generated,
+    )

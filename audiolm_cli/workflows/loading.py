@@ -1,0 +1,146 @@
+"""Models and codecs by name or path, ready to use on a device. Knows nothing about what they are used for."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from audiolm_cli.checkpoints.catalogue import KNOWN_CODECS, cache_dir, find_checkpoint, resolve
+from audiolm_cli.checkpoints.folder import CODEC_TENSORS, MODEL_TENSORS, Folder, load_tensors
+from audiolm_cli.codec.base import Codec
+from audiolm_cli.codec.spectral import SpectralCodec
+from audiolm_cli.config import ModelConfig, SpectralConfig
+from audiolm_cli.data.manifest import CodecFacts
+from audiolm_cli.errors import ModelError, UsageError
+from audiolm_cli.model.audiolm import AudioLM, build
+from audiolm_cli.model.quantize import quantize_linears
+
+
+@dataclass(frozen=True, kw_only=True)
+class Loaded:
+    """A model with its codec."""
+
+    model: AudioLM
+    """In eval mode, on its device."""
+    codec: Codec
+    """On the same device, in float32."""
+    folder: Folder
+    """Where the model came from."""
+    dtype: str
+    """"fp32", "bf16" or "int8"."""
+
+
+def pick_device(name: str) -> torch.device:
+    """The device that "auto", "cpu", "cuda" or "cuda:N" means here.
+
+    Raises:
+        UsageError: it is not on this machine.
+    """
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    device = torch.device(name)
+    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+        raise UsageError(
+            f"--device {name}: this machine has {torch.cuda.device_count()} CUDA devices that torch can use; "
+            "use --device cpu, or see audiolm doctor"
+        )
+    return device
+
+
+def set_threads(threads: int | None) -> None:
+    """Let torch use this many CPU threads; None leaves its choice."""
+    if threads is not None:
+        torch.set_num_threads(threads)
+
+
+def load_model(name_or_path: str, device: torch.device, dtype: str = "auto", cache: Path | None = None) -> Loaded:
+    """The model and its codec.
+
+    Args:
+        name_or_path: a bundled or cached model's name, or a model folder.
+        device: where to put them.
+        dtype: "auto" is bf16 on CUDA devices that have it and fp32 elsewhere.
+        cache: the checkpoint cache; None is the user's.
+
+    Raises:
+        ModelError: there is no such model, or it is damaged.
+        UsageError: the dtype does not work on the device.
+    """
+    folder = resolve(name_or_path, cache)
+    if folder.kind != "model" or folder.model is None:
+        raise ModelError(f"{folder.path} holds a {folder.kind}, not a model; train one on it with audiolm train --codec")
+    with torch.device("meta"):
+        model = build(ModelConfig.from_dict(folder.model))
+    expected = {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
+    weights = load_tensors(folder, MODEL_TENSORS, expected)
+    chosen = _pick_dtype(dtype, device)
+    kind = torch.bfloat16 if chosen == "bf16" else torch.float32
+    model.load_state_dict({name: tensor.to(device, kind) for name, tensor in weights.items()}, assign=True)
+    model.eval().requires_grad_(False)
+    if chosen == "int8":
+        quantize_linears(model.ar_decoder)
+        quantize_linears(model.nar_decoder)
+    return Loaded(model=model, codec=codec_of(folder, device, cache), folder=folder, dtype=chosen)
+
+
+def load_codec(name_or_path: str, device: torch.device | None = None, cache: Path | None = None) -> Codec:
+    """A codec by the name or path of its folder, of a model that carries it, or of a known checkpoint.
+
+    Raises:
+        ModelError: there is no such codec, or it is damaged.
+    """
+    device = device or torch.device("cpu")
+    if name_or_path in KNOWN_CODECS:
+        return _encodec(name_or_path, device, cache)
+    return codec_of(resolve(name_or_path, cache), device, cache)
+
+
+def codec_of(folder: Folder, device: torch.device, cache: Path | None = None) -> Codec:
+    """The codec that a model or codec folder carries or names."""
+    if not folder.carries_codec:
+        return _encodec(str(folder.codec["name"]), device, cache)
+    if folder.codec["family"] == "spectral":
+        codec = SpectralCodec(SpectralConfig.from_dict(folder.codec["config"]), name=folder.codec["name"])
+        expected = {name: tuple(tensor.shape) for name, tensor in codec.state_dict().items()}
+        weights = load_tensors(folder, CODEC_TENSORS, expected)
+        codec.load_state_dict({name: tensor.float() for name, tensor in weights.items()})
+        return codec.to(device).eval().requires_grad_(False)
+    from audiolm_cli.codec.encodec import EncodecCodec, EncodecConfig
+
+    config = EncodecConfig.from_dict(folder.codec["config"])
+    return EncodecCodec.from_state(load_tensors(folder, CODEC_TENSORS), config).to(device)
+
+
+def codec_hash(name_or_path: str, cache: Path | None = None) -> str:
+    """SHA-256 of a codec's weights."""
+    if name_or_path in KNOWN_CODECS:
+        return KNOWN_CODECS[name_or_path].sha256
+    return resolve(name_or_path, cache).files[CODEC_TENSORS].sha256
+
+
+def codec_facts(codec: Codec, sha256: str = "") -> CodecFacts:
+    """What codes of this codec mean, for a token store."""
+    return CodecFacts(
+        name=codec.name,
+        sha256=sha256,
+        sample_rate_hz=codec.sample_rate_hz,
+        hop_samples=codec.hop_samples,
+        num_codebooks=codec.num_codebooks,
+        codebook_size=codec.codebook_size,
+    )
+
+
+def _encodec(name: str, device: torch.device, cache: Path | None) -> Codec:
+    from audiolm_cli.codec.encodec import EncodecCodec
+
+    return EncodecCodec.load(find_checkpoint(name, cache_dir(cache))).to(device)
+
+
+def _pick_dtype(dtype: str, device: torch.device) -> str:
+    if dtype == "auto":
+        return "bf16" if device.type == "cuda" and torch.cuda.is_bf16_supported() else "fp32"
+    if dtype == "int8" and device.type != "cpu":
+        raise UsageError(f"--dtype int8 works on the CPU only, not on {device}; use --dtype bf16 there")
+    return dtype

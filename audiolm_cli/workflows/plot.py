@@ -1,0 +1,70 @@
+"""Pictures of recordings: waveform and mel spectrogram with the generated stretches shaded. Knows nothing about models."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from audiolm_cli.audio import Recording, mid, resample
+from audiolm_cli.errors import OutputError
+
+PLOT_RATE_HZ = 32000
+MEL_BANDS = 128
+SHADE = "#f28e2b"
+
+
+def plot_recording(path: Path, recording: Recording, generated: list[tuple[float, float]], title: str) -> None:
+    """Draw a recording into a PNG file; `generated` stretches are in seconds.
+
+    Raises:
+        OutputError: the file cannot be written.
+    """
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib.figure import Figure
+
+    mono = mid(recording.wav())
+    figure = Figure(figsize=(12, 6), dpi=110, layout="constrained")
+    above, below = figure.subplots(2, 1, sharex=True, height_ratios=[1, 2])
+    time_s = np.arange(len(mono)) / recording.sample_rate_hz
+    step = max(1, len(mono) // 20000)
+    above.plot(time_s[::step], mono[::step], linewidth=0.4, color="#4e79a7")
+    above.set_ylim(-1, 1)
+    above.set_ylabel("amplitude")
+    for start, end in generated:
+        above.axvspan(start, end, color=SHADE, alpha=0.25, linewidth=0, label="generated")
+        for edge in (start, end):
+            below.axvline(edge, color=SHADE, linewidth=1.2)
+    if generated:
+        above.legend(loc="upper right", fontsize="small")
+    decibels, frequencies = mel_decibels(resample(mono[None], recording.sample_rate_hz, PLOT_RATE_HZ)[0])
+    duration = len(mono) / recording.sample_rate_hz
+    image = below.imshow(decibels, origin="lower", aspect="auto", extent=(0, duration, 0, MEL_BANDS), cmap="magma")
+    ticks = [100, 250, 500, 1000, 2000, 4000, 8000, 16000]
+    below.set_yticks([float(np.interp(f, frequencies, np.arange(MEL_BANDS))) for f in ticks], [str(f) for f in ticks])
+    below.set_ylabel("Hz (mel scale)")
+    below.set_xlabel("seconds")
+    below.set_xlim(0, duration)
+    figure.colorbar(image, ax=below, label="dB", pad=0.01)
+    above.set_title(title)
+    try:
+        figure.savefig(path, metadata={"Software": None})
+    except OSError as error:
+        raise OutputError(f"{path}: the plot cannot be written ({error.strerror})") from error
+
+
+def mel_decibels(mono: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Mel spectrogram [bands, frames] in dB of mono audio [n] at 32 kHz, 80 dB deep, and the bands' centres in Hz."""
+    import torch
+    from torchaudio.functional import melscale_fbanks
+
+    window = torch.hann_window(2048)
+    columns = torch.stft(torch.from_numpy(mono).float(), 2048, 640, window=window, return_complex=True, pad_mode="constant")
+    bank = melscale_fbanks(1025, 30.0, PLOT_RATE_HZ / 2, MEL_BANDS, PLOT_RATE_HZ, norm="slaney")  # [bins, bands]
+    mel = (bank.T @ columns.abs()).clamp(min=1e-8)
+    decibels = 20 * mel.log10()
+    points = torch.linspace(0, PLOT_RATE_HZ / 2, 1025)
+    centres = (bank * points[:, None]).sum(0) / bank.sum(0).clamp(min=1e-12)
+    return decibels.clamp(min=decibels.max().item() - 80).numpy(), centres.numpy()

@@ -1,0 +1,181 @@
+"""`audiolm train`: a model from recordings or from a token store. Knows nothing about commands or terminals."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from audiolm_cli.checkpoints.catalogue import BEST, KNOWN_CODECS, resolve
+from audiolm_cli.checkpoints.folder import CODEC_TENSORS, MODEL_TENSORS, Folder, load_tensors, write_folder
+from audiolm_cli.config import ModelConfig, TrainConfig
+from audiolm_cli.data.manifest import CodecFacts, TokenClip, is_store, read_facts, read_store
+from audiolm_cli.errors import DataError, OutputError, UsageError
+from audiolm_cli.evaluation.model import score_windows
+from audiolm_cli.events import Note, OnEvent, ignore
+from audiolm_cli.model.audiolm import AudioLM, build, load_weights
+from audiolm_cli.training.allocator import keep_freed_memory
+from audiolm_cli.training.loop import Scores, Trainer
+from audiolm_cli.workflows.loading import codec_facts, codec_hash, load_codec, pick_device, set_threads
+from audiolm_cli.workflows.tokenize import tokenize
+
+FRAMES_PER_PARAMETER = 0.2
+"""Fewer training frames than this per parameter bring a warning."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Trained:
+    """What came out."""
+
+    folder: Folder
+    """The best model's folder, inside the run folder."""
+    run: Path
+    """The run folder; `-m` takes it as it is."""
+
+
+def train(
+    source: Path,
+    run: Path,
+    *,
+    codec: str | None = None,
+    shape: ModelConfig | None = None,
+    config: TrainConfig | None = None,
+    init: str | None = None,
+    cache: Path | None = None,
+    on_event: OnEvent = ignore,
+) -> Trained:
+    """Train a model on recordings or a token store and leave the best one in `run`.
+
+    Killed and called again with the same arguments, it goes on and ends with the same weights.
+
+    Args:
+        source: a folder of recordings, or what `audiolm tokenize` wrote.
+        run: the run folder: model, states, tokens, metrics.
+        codec: name or path of the codec for recordings; with `init`, that model's codec unless given.
+        shape: the model's shape; with `init`, that model's.
+        config: how to train.
+        init: name or path of a model to start from.
+        cache: the checkpoint cache; None is the user's.
+        on_event: gets the progress.
+
+    Raises:
+        DataError: there is nothing to train on.
+        ModelError: the codec or the initial model is missing or does not fit.
+        UsageError: the arguments contradict each other.
+    """
+    config, device = config or TrainConfig(), pick_device((config or TrainConfig()).device)
+    keep_freed_memory()
+    set_threads(config.threads)
+    origin = resolve(init, cache) if init else None
+    if origin is not None and origin.model is None:
+        raise UsageError(f"--init {init}: holds a codec, not a model")
+    codec_name = codec or (init if init else "encodec-32khz")
+    try:
+        run.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OutputError(f"{run}: cannot be created ({error.strerror}); choose another run folder with -o") from error
+    store = source if is_store(source) else run / "tokens"
+    if not is_store(store):
+        module = load_codec(codec_name, device, cache)
+        tokenize([source], store, module, codec_facts(module, codec_hash(codec_name, cache)), on_event=on_event)
+    facts = read_facts(store)
+    train_clips, dev_clips = read_store(store, "train"), read_store(store, "dev")
+    if not train_clips:
+        raise DataError(f"{store}: no training clips in it")
+    shape = _shape(shape, origin, facts)
+    torch.manual_seed(config.seed)
+    model = build(shape).to(device)
+    if origin is not None:
+        load_weights(model, {n: t.to(device).float() for n, t in load_tensors(origin, MODEL_TENSORS).items()})
+    hours, frames = _report(model, config, train_clips, facts, on_event)
+    started = time.monotonic()
+    best = run / BEST
+
+    def keep(weights: dict[str, Tensor], scores: Scores) -> None:
+        training = {
+            "command": "train",
+            "config": config.to_dict(),
+            "init": origin.name if origin else None,
+            "hours": round(hours, 3),
+            "frames": frames,
+            "minutes": round((time.monotonic() - started) / 60, 1),
+            "held_out": scores.to_dict(),
+        }
+        _write_model(best, run.name, shape, weights, codec_name, facts, training, cache)
+
+    Trainer(model, config, train_clips, dev_clips or train_clips[:1], run, score_windows, on_event).run(keep)
+    return Trained(folder=resolve(str(best.resolve())), run=run)
+
+
+def _shape(shape: ModelConfig | None, origin: Folder | None, facts: CodecFacts) -> ModelConfig:
+    """The model's shape, checked against the codes.
+
+    Raises:
+        UsageError: codebooks or codes do not fit.
+    """
+    wanted = ModelConfig.from_dict(origin.model) if origin is not None and origin.model else shape or ModelConfig()
+    for field, own, given in (
+        ("num_quantizers", wanted.num_quantizers, facts.num_codebooks),
+        ("codebook_size", wanted.codebook_size, facts.codebook_size),
+    ):
+        if own != given:
+            raise UsageError(f"{field} is {own} in the model, but the codes of {facts.name} have {given}")
+    return wanted
+
+
+def _report(
+    model: AudioLM, config: TrainConfig, clips: list[TokenClip], facts: CodecFacts, on_event: OnEvent
+) -> tuple[float, int]:
+    frames = sum(len(clip.codes) for clip in clips)
+    hours = frames * facts.frame_shift_s / 3600
+    parameters = sum(p.numel() for p in model.parameters())
+    epochs = config.steps * config.batch_frames / frames
+    on_event(
+        Note(
+            message=f"{hours:.2f} h in {len(clips)} clips, {parameters / 1e6:.1f} M parameters, {config.steps} steps "
+            f"of {config.batch_frames} frames ({epochs:.1f} times the data) on {model.device}"
+        )
+    )
+    if frames < FRAMES_PER_PARAMETER * parameters:
+        on_event(
+            Note(
+                message=f"{hours:.2f} h is little for {parameters / 1e6:.1f} M parameters: expect the model to repeat "
+                "what it heard; a smaller --preset or --init from a trained model would suit it better",
+                warning=True,
+            )
+        )
+    return hours, frames
+
+
+def _write_model(
+    path: Path,
+    name: str,
+    shape: ModelConfig,
+    weights: dict[str, Tensor],
+    codec_name: str,
+    facts: CodecFacts,
+    training: dict[str, object],
+    cache: Path | None,
+) -> None:
+    tensors = {MODEL_TENSORS: {n: t.detach().cpu().to(torch.float16) for n, t in weights.items()}}
+    if codec_name in KNOWN_CODECS:
+        codec = {"family": "encodec", "name": codec_name, "config": {}, "sha256": facts.sha256}
+    else:
+        origin = resolve(codec_name, cache)
+        codec = origin.codec
+        tensors[CODEC_TENSORS] = load_tensors(origin, CODEC_TENSORS)
+    write_folder(
+        path,
+        kind="model",
+        name=name,
+        model=shape.to_dict(),
+        codec=codec,
+        training=training,
+        tensors=tensors,
+        texts={"MODEL_CARD.md": f"# {name}\n\nTrained with `audiolm train`; its facts are in `config.json`.\n"},
+        force=True,
+    )
+
