@@ -36,7 +36,7 @@ class _Config:
 
     def to_dict(self) -> dict[str, Any]:
         """The fields as JSON-ready values."""
-        return dataclasses.asdict(self)  # type: ignore[call-overload, no-any-return]
+        return dataclasses.asdict(self)  # type: ignore[call-overload]
 
 
 def _require(ok: bool, message: str) -> None:
@@ -68,6 +68,7 @@ class ModelConfig(_Config):
     """Share of an item that the two-argument `forward` of the training recipes takes as prompt."""
 
     def __post_init__(self) -> None:
+        _require(self.nhead >= 1, f"nhead must be at least 1, got {self.nhead}")
         _require(
             self.d_model % (2 * self.nhead) == 0,
             f"d_model must be a multiple of 2 * nhead, got {self.d_model}, {self.nhead}",

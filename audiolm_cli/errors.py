@@ -8,7 +8,7 @@ AudioLMError                exit 1   never raised itself
  |- MemoryLimitError        exit 6   out of memory on the device
  |- OutputError             exit 7   a file that cannot be written: disk full, no permission, exists already
  |- DataError               exit 3   a training set that cannot be used
- `- SomeInputsFailed        exit 10  several inputs, some of which failed
+ `- SomeInputsFailedError        exit 10  several inputs, some of which failed
 
 Knows nothing about how errors are shown; `cli/render.py` does that.
 """
@@ -64,7 +64,7 @@ class OutputError(AudioLMError):
     exit_code = 7
 
 
-class SomeInputsFailed(AudioLMError):
+class SomeInputsFailedError(AudioLMError):
     """Some of several inputs failed; the others were done."""
 
     exit_code = 10

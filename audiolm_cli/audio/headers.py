@@ -1,9 +1,10 @@
-"""What the first bytes of a file say: which format it is, and how much audio it promises. Knows nothing about samples."""
+"""What the first bytes of a file say: its format, and how much audio it promises. Knows nothing about samples."""
 
 from __future__ import annotations
 
 import os
 import struct
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import BinaryIO
 
@@ -69,41 +70,58 @@ def is_text(head: bytes) -> bool:
 def data_bytes(stream: BinaryIO) -> tuple[int, int] | None:
     """(promised, present) bytes of samples in a WAV, RF64, W64, AIFF, CAF or AU file.
 
-    None for other formats, and where the header leaves the size open, as programs do that write to a pipe.
+    None for other formats, and where the header leaves the size open, as programs do that write to a pipe. Where it
+    does so with a number that the file exceeds, that number counts as present: libsndfile reads no further.
     """
     length = stream.seek(0, os.SEEK_END)
     stream.seek(0)
     head = stream.read(12)
-    if head[:4] in (b".snd", b"dns.") and len(head) == 12:
-        start, promised = struct.unpack(">4xII" if head[:4] == b".snd" else "<4xII", head)
-        return None if _is_open(promised, 4) else (promised, max(0, length - start))
     layout = LAYOUTS.get(head[:4])
-    return _find_data(stream, length, layout) if layout else None
+    if head[:4] in (b".snd", b"dns.") and len(head) == 12:
+        start, size = struct.unpack(">4xII" if head[:4] == b".snd" else "<4xII", head)
+        return None if _is_open(size, 4) else (size, max(0, length - start))
+    wide = None
+    for name, start, size in _chunks(stream):
+        if name == b"ds64":  # RF64 keeps the size of its data chunk here
+            stream.seek(start)
+            field = stream.read(16)[8:]
+            wide = struct.unpack("<Q", field)[0] if len(field) == 8 else None
+        if layout and name == layout.data:
+            width = struct.calcsize(layout.size)
+            if wide is not None and size == 2**32 - 1:
+                size, width = wide, 8
+            if _is_open(size + layout.counted, width):
+                return (length - start, size) if 0 < size < length - start else None
+            return size, length - start
+    return None
 
 
-def _find_data(stream: BinaryIO, length: int, layout: Layout) -> tuple[int, int] | None:
-    """`data_bytes` of a chunked format."""
+def chunk_offset(stream: BinaryIO, name: bytes) -> int | None:
+    """Where the content of the first chunk of this name starts; None if there is none."""
+    return next((start for chunk, start, _ in _chunks(stream) if chunk == name), None)
+
+
+def _chunks(stream: BinaryIO) -> Iterator[tuple[bytes, int, int]]:
+    """(name, where its content starts, size of its content as the file states it) of the chunks of a file."""
+    length = stream.seek(0, os.SEEK_END)
+    stream.seek(0)
+    layout = LAYOUTS.get(stream.read(4))
+    if layout is None:
+        return
     width = struct.calcsize(layout.size)
-    position, wide = layout.first, 0
+    position = layout.first
     for _ in range(MOST_CHUNKS):
         stream.seek(position)
         head = stream.read(layout.id_bytes + width)
         if len(head) < layout.id_bytes + width:
-            break
-        size = struct.unpack(layout.size, head[layout.id_bytes :])[0]
-        present = length - position - len(head)
-        if head[:4] == layout.data:
-            if wide and size == 2**32 - 1:
-                size, width = wide, 8
-            return None if _is_open(size, width) else (size - layout.counted, present)
-        if head[:4] == b"ds64":  # RF64 keeps the size of its data chunk here
-            field = stream.read(16)[8:]
-            wide = struct.unpack("<Q", field)[0] if len(field) == 8 else 0
-        position += len(head) + max(0, size - layout.counted)
+            return
+        size = struct.unpack(layout.size, head[layout.id_bytes :])[0] - layout.counted
+        position += len(head)
+        yield head[:4], position, size
+        position += max(0, size)
         position += -position % layout.align
         if position >= length:
-            break
-    return None
+            return
 
 
 def _is_open(size: int, width: int) -> bool:

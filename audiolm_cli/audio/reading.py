@@ -6,11 +6,13 @@ never seeks: a seek makes MP3 inexact, and fails at the end of a FLAC of unknown
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import stat
 import subprocess
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
 
@@ -29,12 +31,12 @@ BLOCK_SAMPLES = 4096
 FFMPEG_TIMEOUT_S = 600.0
 SLOPPY_BYTES = 64
 """A data chunk may promise this much more than the file holds: some programs count wrong."""
-UNREAD_BYTES = 16 * 1024
+UNREAD_BYTES = 4096
 """More than this behind the last sample of an MP3 is sound, not tags."""
 
 
-class _Straight(soundfile.SoundFile):  # type: ignore[misc]
-    """A sound file read from start to end."""
+class ForwardFile(soundfile.SoundFile):
+    """A sound file that is read from its start to its end."""
 
     def seekable(self) -> bool:
         return False
@@ -55,7 +57,7 @@ def read_audio(source: str | Path, *, max_duration_s: float | None = None) -> Re
     """
     label = "standard input" if str(source) == "-" else str(source)
     try:
-        with _open(source, label) as stream:
+        with _opened(source, label) as stream:
             return _read(stream, source, label, max_duration_s)
     except OSError as error:
         raise AudioInputError(f"{label}: cannot be read ({error.strerror or error})") from error
@@ -63,17 +65,27 @@ def read_audio(source: str | Path, *, max_duration_s: float | None = None) -> Re
         raise MemoryLimitError(f"{label}: does not fit into memory; split it into shorter files") from error
 
 
-def _open(source: str | Path, label: str) -> BinaryIO:
-    """The file, unbuffered; pipes are copied to a temporary file first, since headers are read twice."""
+@contextlib.contextmanager
+def _opened(source: str | Path, label: str) -> Iterator[BinaryIO]:
+    """The file, unbuffered; what comes from a pipe goes to a temporary file first, since headers are read twice."""
+    with _raw(source, label) as raw:
+        if stat.S_ISREG(os.fstat(raw.fileno()).st_mode):
+            yield raw
+        else:
+            with tempfile.TemporaryFile(buffering=0) as spool:
+                shutil.copyfileobj(raw, spool, 1 << 20)
+                yield spool
+
+
+def _raw(source: str | Path, label: str) -> BinaryIO:
+    """The file, pipe or standard input itself."""
     if str(source) == "-":
-        with open(0, "rb", closefd=False) as pipe:
-            return _spool(pipe)
+        if os.isatty(0):
+            raise AudioInputError(f"{label}: is a terminal; pipe a WAV into it, or name a file")
+        return os.fdopen(os.dup(0), "rb", buffering=0)
     try:
         mode = os.stat(source).st_mode
-        if stat.S_ISFIFO(mode):
-            with open(source, "rb") as pipe:
-                return _spool(pipe)
-        if stat.S_ISREG(mode):
+        if stat.S_ISREG(mode) or stat.S_ISFIFO(mode):
             return os.fdopen(os.open(source, os.O_RDONLY | getattr(os, "O_BINARY", 0)), "rb", buffering=0)
     except FileNotFoundError as error:
         raise AudioInputError(f"{label}: no such file; check the name and the folder") from error
@@ -82,17 +94,6 @@ def _open(source: str | Path, label: str) -> BinaryIO:
     if stat.S_ISDIR(mode):
         raise AudioInputError(f"{label}: is a folder; expected an audio file, so name the files in it")
     raise AudioInputError(f"{label}: is a device; expected an audio file")
-
-
-def _spool(pipe: BinaryIO) -> BinaryIO:
-    """An unnamed temporary file with all that comes from a pipe."""
-    spool = tempfile.TemporaryFile(buffering=0)
-    try:
-        shutil.copyfileobj(pipe, spool, 1 << 20)
-    except BaseException:
-        spool.close()
-        raise
-    return spool  # type: ignore[return-value]
 
 
 def _read(stream: BinaryIO, source: str | Path, label: str, max_duration_s: float | None) -> Recording:
@@ -113,7 +114,7 @@ def _read(stream: BinaryIO, source: str | Path, label: str, max_duration_s: floa
         reason = f"is not {KNOWN}"
     if str(source) == "-":
         raise AudioInputError(f"{label}: {reason}; pipe a WAV, for example with: ffmpeg -i FILE -f wav -")
-    with _convert(label, Path(source), reason, max_duration_s) as wav:
+    with _converted(label, Path(source), reason, max_duration_s) as wav:
         recording, _ = _decode(wav, label, name, max_duration_s)
     return Recording(
         samples=recording.samples,
@@ -131,7 +132,7 @@ def _decode(stream: BinaryIO, label: str, name: str, max_duration_s: float | Non
     sizes = data_bytes(stream)
     stream.seek(0)
     try:
-        with _Straight(stream if os.name == "nt" else stream.fileno(), closefd=False) as file:
+        with ForwardFile(stream if os.name == "nt" else stream.fileno(), closefd=False) as file:
             _check_header(file, label)
             samples, damage = _read_blocks(file, label, max_duration_s)
             facts = {"sample_rate_hz": file.samplerate, "format": file.format, "subtype": file.subtype}
@@ -140,13 +141,16 @@ def _decode(stream: BinaryIO, label: str, name: str, max_duration_s: float | Non
     except soundfile.SoundFileError as error:
         cause = getattr(error, "error_string", str(error)).removeprefix("Error : ").rstrip(". ")
         raise AudioInputError(f"{label}: cannot be decoded ({cause}); convert it to WAV or FLAC") from error
+    unread = -stream.tell() + stream.seek(0, os.SEEK_END)
     rate_hz = facts["sample_rate_hz"]
     if sizes and sizes[0] > sizes[1] + SLOPPY_BYTES:
         promised = len(samples) * sizes[0] // max(1, sizes[1])
-    elif facts["format"] == "MP3" or not len(samples) < promised < 2**62:  # MP3 estimates, 2**62 stands for unknown
+    elif facts["format"] == "MP3" or promised >= 2**62:  # an estimate, or libsndfile's word for unknown
         promised = len(samples)
     if promised > len(samples):
         there = f"holds {len(samples) / rate_hz:.2f} s of the {promised / rate_hz:.2f} s its header promises"
+        if sizes and sizes[1] >= 2**32 - 2**16:
+            raise AudioInputError(f"{label}: is over 4 GB, which its header cannot say; rewrite it as RF64 or W64")
         raise AudioInputError(f"{label}: is truncated or damaged: {there}; get a complete copy")
     if damage:
         raise AudioInputError(f"{label}: is damaged after {len(samples) / rate_hz:.2f} s ({damage}); get a good copy")
@@ -154,7 +158,7 @@ def _decode(stream: BinaryIO, label: str, name: str, max_duration_s: float | Non
         raise AudioInputError(f"{label}: holds no audio: 0 samples, or not even one complete block of them")
     _check_finite(samples, rate_hz, label)
     lossless = facts["subtype"] in BITS or facts["subtype"] in FLOATS
-    complete = facts["format"] != "MP3" or stream.seek(0, os.SEEK_END) - stream.tell() <= UNREAD_BYTES
+    complete = facts["format"] != "MP3" or unread <= UNREAD_BYTES
     return Recording(samples=samples, lossless=lossless, tags=tags, name=name, **facts), complete
 
 
@@ -168,7 +172,7 @@ def _check_header(file: soundfile.SoundFile, label: str) -> None:
 
 
 def _read_blocks(file: soundfile.SoundFile, label: str, max_duration_s: float | None) -> tuple[np.ndarray, str]:
-    """Samples [N, C] up to the end or the first error, and that error's text; memory grows with what is really there."""
+    """Samples [N, C] up to the end or the first error, and that error's text; memory grows with what is there."""
     dtype = np.int32 if file.subtype in BITS else FLOATS.get(file.subtype, np.float32)
     samples = np.empty((16 * BLOCK_SAMPLES, file.channels), dtype)
     limit = None if max_duration_s is None else round(max_duration_s * file.samplerate)
@@ -183,7 +187,9 @@ def _read_blocks(file: soundfile.SoundFile, label: str, max_duration_s: float | 
             break
         count += got
         if limit is not None and count > limit:
-            raise AudioInputError(f"{label}: is longer than {max_duration_s:g} s, the longest allowed; cut a part of it")
+            raise AudioInputError(
+                f"{label}: is longer than {max_duration_s:g} s, the longest allowed; cut a part of it"
+            )
         if got < BLOCK_SAMPLES:
             break
     samples.resize((count, file.channels), refcheck=False)
@@ -204,7 +210,8 @@ def _check_finite(samples: np.ndarray, rate_hz: int, label: str) -> None:
             raise AudioInputError(f"{label}: the sample {where} is {value}; expected numbers; export the file again")
 
 
-def _convert(label: str, path: Path, reason: str, max_duration_s: float | None) -> BinaryIO:
+@contextlib.contextmanager
+def _converted(label: str, path: Path, reason: str, max_duration_s: float | None) -> Iterator[BinaryIO]:
     """A temporary float WAV that ffmpeg made from the first audio stream of a file."""
     program = shutil.which("ffmpeg")
     if program is None:
@@ -214,17 +221,14 @@ def _convert(label: str, path: Path, reason: str, max_duration_s: float | None) 
     if max_duration_s is not None:
         command += ["-t", f"{max_duration_s + 1:.3f}"]
     command += ["-c:a", "pcm_f32le", "-f", "wav", "pipe:1"]
-    wav: BinaryIO = tempfile.TemporaryFile(buffering=0)  # type: ignore[assignment]
-    try:
-        done = subprocess.run(command, stdout=wav, stderr=subprocess.PIPE, timeout=FFMPEG_TIMEOUT_S, check=False)
+    with tempfile.TemporaryFile(buffering=0) as wav:
+        try:
+            done = subprocess.run(command, stdout=wav, stderr=subprocess.PIPE, timeout=FFMPEG_TIMEOUT_S, check=False)
+        except subprocess.TimeoutExpired as error:
+            slow = f"ffmpeg took longer than {FFMPEG_TIMEOUT_S:.0f} s"
+            raise AudioInputError(f"{label}: {slow}; convert it to WAV or FLAC first") from error
         said = done.stderr.decode("utf-8", "replace").strip().splitlines()
         if done.returncode or not wav.seek(0, os.SEEK_END):
             cause = said[-1] if said else "no audio stream"
             raise AudioInputError(f"{label}: {reason}, and ffmpeg cannot decode it either ({cause})")
-    except subprocess.TimeoutExpired as error:
-        wav.close()
-        raise AudioInputError(f"{label}: ffmpeg took longer than {FFMPEG_TIMEOUT_S:.0f} s; convert it first") from error
-    except BaseException:
-        wav.close()
-        raise
-    return wav
+        yield wav

@@ -40,10 +40,10 @@ def mid(wav: np.ndarray) -> np.ndarray:
     """One channel [N] that stands for all of wav [C, N]: their mean, or the loudest where the mean cancels out."""
     if len(wav) == 1:
         return wav[0]
-    power = np.mean(np.square(wav, dtype=np.float64), axis=1) if wav.shape[1] else np.zeros(len(wav))  # [C]
-    mean = np.mean(wav, axis=0, dtype=np.float64)
-    if np.sqrt(np.mean(np.square(mean))) < CANCELLED * np.sqrt(np.mean(power)) if len(mean) else False:
-        return wav[np.argmax(power)]
+    energy = np.sum(np.square(wav, dtype=np.float64), axis=1)  # [C]
+    mean = np.asarray(np.mean(wav, axis=0, dtype=np.float64))  # [N]
+    if np.sum(np.square(mean)) < CANCELLED**2 * np.mean(energy):
+        return wav[np.argmax(energy)]
     return mean.astype(wav.dtype)
 
 

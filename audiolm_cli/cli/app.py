@@ -31,6 +31,7 @@ COMMANDS = (
     ("models info", "audiolm_cli.cli.models:info_command"),
     ("models path", "audiolm_cli.cli.models:path_command"),
     ("models verify", "audiolm_cli.cli.models:verify_command"),
+    ("evaluate", "audiolm_cli.cli.evaluate:evaluate_command"),
     ("demo", "audiolm_cli.cli.demo:demo_command"),
     ("doctor", "audiolm_cli.cli.doctor:doctor_command"),
 )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from audiolm_cli.cli.render import Renderer
-from audiolm_cli.errors import SomeInputsFailed
+from audiolm_cli.errors import SomeInputsFailedError
 
 if TYPE_CHECKING:
     from audiolm_cli.workflows.generation import Generation
@@ -15,7 +15,7 @@ def show_generation(out: Renderer, result: Generation) -> None:
     """Print what was written: one JSON object, or a line per file and the time each stage took.
 
     Raises:
-        SomeInputsFailed: some of several inputs failed.
+        SomeInputsFailedError: some of several inputs failed.
     """
     to_stdout = any(output.path == "-" for output in result.outputs)
     if out.json and not to_stdout:
@@ -32,4 +32,4 @@ def show_generation(out: Renderer, result: Generation) -> None:
     )
     if result.failed:
         names = ", ".join(failure.input for failure in result.failed)
-        raise SomeInputsFailed(f"{len(result.failed)} inputs failed and the others are done: {names}")
+        raise SomeInputsFailedError(f"{len(result.failed)} inputs failed and the others are done: {names}")

@@ -37,5 +37,7 @@ def tokenize_command(
         if out.json:
             out.print_json(result)
         else:
-            out.print(f"{result.path}  ({result.hours:.2f} h; " + ", ".join(f"{n} {s}" for s, n in result.cuts.items()) + ")")
+            out.print(
+                f"{result.path}  ({result.hours:.2f} h; " + ", ".join(f"{n} {s}" for s, n in result.cuts.items()) + ")"
+            )
         check_failures(result)

@@ -1,11 +1,11 @@
 """How well codes are predicted without a network: uniform, unigram, bigram, repeat-last and n-gram baselines.
 
-Every baseline is fitted on training clips and measured on held-out clips, each an integer array [T, K]; all frames of
-the held-out clips count, the first ones with the shorter context they have. Orders are interpolated (Jelinek and Mercer
-1980): P(c | h) = w P_ml(c | h) + (1 - w) P(c | shorter h), down to the uniform distribution, so every probability is above
-zero. The weights w, one for each power of two of the count of h, are fitted by expectation maximisation on every tenth
-*training* clip with the counts of the others; then the counts are taken from all training clips. The held-out clips are
-never used to fit anything.
+Every baseline is fitted on training clips and measured on held-out clips, each an integer array [T, K]; all frames
+of the held-out clips count, the first ones with the shorter context they have. Orders are interpolated (Jelinek and
+Mercer 1980): P(c | h) = w P_ml(c | h) + (1 - w) P(c | shorter h), down to the uniform distribution, so that every
+probability is above zero. The weights w, one for each power of two of the count of h, are fitted by expectation
+maximisation on every tenth *training* clip with the counts of the others; then the counts are taken from all training
+clips. The held-out clips are never used to fit anything.
 
 Knows nothing about audio, codecs or networks.
 """
@@ -13,7 +13,7 @@ Knows nothing about audio, codecs or networks.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -22,7 +22,7 @@ import numpy as np
 from audiolm_cli.errors import DataError
 
 FIT_EVERY = 10
-"""One training clip in this many fits the interpolation weights; of a single clip, its last tenth."""
+"""One training clip in this many fits the interpolation weights."""
 EM_STEPS = 50
 CHUNK = 512
 """Rows of V probabilities held at once while scoring."""
@@ -70,6 +70,24 @@ class _Samples:
     def part(self, start: int, stop: int) -> _Samples:
         """Rows [start, stop)."""
         return _Samples(self.contexts[start:stop], self.targets[start:stop])
+
+
+@dataclass(frozen=True)
+class _Split:
+    """The training samples, those that fit the weights, and those whose counts are used for it."""
+
+    train: _Samples
+    fit: _Samples
+    rest: _Samples
+
+    @classmethod
+    def of(cls, train: list[np.ndarray], samples: Callable[[Clips], _Samples]) -> _Split:
+        """Every tenth clip fits the weights; of a single clip, its last tenth."""
+        fit, rest = train[::FIT_EVERY], [clip for i, clip in enumerate(train) if i % FIT_EVERY]
+        if not rest:
+            cut = math.ceil(len(train[0]) * (1 - 1 / FIT_EVERY))
+            fit, rest = [train[0][cut:]], [train[0][:cut]]
+        return cls(samples(train), samples(fit), samples(rest))
 
 
 def _previous(clips: Clips, k: int, frames: int) -> _Samples:
@@ -137,20 +155,20 @@ class _Order:
 class _Interpolated:
     """P(code | context), interpolated from the full context down to the uniform distribution."""
 
-    def __init__(self, train: _Samples, fit: _Samples, rest: _Samples, size: int) -> None:
-        columns = train.contexts.shape[1]
+    def __init__(self, split: _Split, size: int) -> None:
+        fit, columns = split.fit, split.train.contexts.shape[1]
         assert size ** (columns + 1) < 2**62, "contexts do not fit in an integer"
         self.size = size
         self.weights: list[np.ndarray] = []
         likely = np.full(len(fit.targets), 1 / size)
-        for order in (_Order(rest, n, size) for n in range(columns + 1)):
+        for order in (_Order(split.rest, n, size) for n in range(columns + 1)):
             rows, seen = order.find(fit)
             known = _Samples(fit.contexts[seen], fit.targets[seen])
             high, buckets = order.likelihood(known, rows[seen]), _buckets(order.totals[rows[seen]])
             weights = _fit_weights(buckets, high, likely[seen])
             likely[seen] = weights[buckets] * high + (1 - weights[buckets]) * likely[seen]
             self.weights.append(weights)
-        self.orders = [_Order(train, n, size) for n in range(columns + 1)]
+        self.orders = [_Order(split.train, n, size) for n in range(columns + 1)]
         unigram = self.orders[0]
         weight = self.weights[0][_buckets(unigram.totals)[0]]
         self.base = np.full(size, (1 - weight) / size)  # [V]
@@ -175,10 +193,11 @@ class _Interpolated:
 class _RepeatLast:
     """w [code is the previous one] + (1 - w) unigram."""
 
-    def __init__(self, train: _Samples, fit: _Samples, rest: _Samples, size: int) -> None:
-        without = [_Samples(part.contexts[:, :0], part.targets) for part in (train, fit, rest)]
-        self.base = _Interpolated(*without, size).base
-        base = _Interpolated(without[2], without[1], without[2], size).base  # the fit clips are not in its counts
+    def __init__(self, split: _Split, size: int) -> None:
+        train, fit, rest = (_Samples(s.contexts[:, :0], s.targets) for s in (split.train, split.fit, split.rest))
+        self.base = _Interpolated(_Split(train, fit, rest), size).base
+        base = _Interpolated(_Split(rest, fit, rest), size).base  # without the codes that fit the weight
+        fit = split.fit
         has = fit.contexts[:, 0] != MISSING
         same = (fit.contexts[has, 0] == fit.targets[has]).astype(np.float64)
         self.weight = float(_fit_weights(np.zeros(len(same), np.int64), same, base[fit.targets[has]])[0])
@@ -228,14 +247,6 @@ def _checked(clips: Clips, codebook_size: int, what: str) -> list[np.ndarray]:
     return kept
 
 
-def _parts(train: list[np.ndarray]) -> tuple[list[np.ndarray], list[np.ndarray]]:
-    """Training clips that fit the weights, and those whose counts are used for it."""
-    if len(train) > 1:
-        return train[::FIT_EVERY], [clip for i, clip in enumerate(train) if i % FIT_EVERY]
-    cut = math.ceil(len(train[0]) * (1 - 1 / FIT_EVERY))
-    return [train[0][cut:]], [train[0][:cut]]
-
-
 def uniform(train: Clips, test: Clips, codebook_size: int) -> BaselineResult:
     """Every code equally likely: log2 V bits; the expected shares of a blind guess. Nothing is fitted.
 
@@ -254,52 +265,12 @@ def uniform(train: Clips, test: Clips, codebook_size: int) -> BaselineResult:
 
 def unigram(train: Clips, test: Clips, codebook_size: int) -> BaselineResult:
     """P(c): how often each code of each codebook occurs. Arguments as for `uniform`."""
-    train, test = _checked(train, codebook_size, "training"), _checked(test, codebook_size, "held-out")
-    fit, rest = _parts(train)
-    scores = []
-    for k in range(test[0].shape[1]):
-        model = _Interpolated(*(_previous(clips, k, 0) for clips in (train, fit, rest)), codebook_size)
-        scores.append(_score(model, _previous(test, k, 0)))
-    return _result("unigram", scores)
 
+    def model(split: _Split) -> _Interpolated:
+        return _Interpolated(split, codebook_size)
 
-def bigram(train: Clips, test: Clips, codebook_size: int) -> BaselineResult:
-    """P(c1[t] | c1[t-1]) for codebook 1 and P(ck[t] | c(k-1)[t]) for the others. Arguments as for `uniform`."""
-    train, test = _checked(train, codebook_size, "training"), _checked(test, codebook_size, "held-out")
-    fit, rest = _parts(train)
-    scores = []
-    for k in range(test[0].shape[1]):
-        samples = [_below(clips, k) if k else _previous(clips, k, 1) for clips in (train, fit, rest, test)]
-        scores.append(_score(_Interpolated(*samples[:3], codebook_size), samples[3]))
-    return _result("bigram", scores)
-
-
-def repeat_last(train: Clips, test: Clips, codebook_size: int) -> BaselineResult:
-    """w [ck[t] = ck[t-1]] + (1 - w) P(ck[t]), with one w per codebook. Arguments as for `uniform`."""
-    train, test = _checked(train, codebook_size, "training"), _checked(test, codebook_size, "held-out")
-    fit, rest = _parts(train)
-    scores = []
-    for k in range(test[0].shape[1]):
-        samples = [_previous(clips, k, 1) for clips in (train, fit, rest, test)]
-        scores.append(_score(_RepeatLast(*samples[:3], codebook_size), samples[3]))
-    return _result("repeat-last", scores)
-
-
-def ngram_backoff(train: Clips, test: Clips, codebook_size: int, order: int = 5) -> BaselineResult:
-    """P(c1[t] | c1[t-1], ..., c1[t-order+1]) for codebook 1 alone: its lists have one entry.
-
-    Args:
-        train: integer arrays [T, K].
-        test: integer arrays [T, K] that are not in `train`.
-        codebook_size: V; codes are 0..V-1.
-        order: codes of an n-gram, 1 or more; V ** order must stay below 2 ** 62.
-    """
-    train, test = _checked(train, codebook_size, "training"), _checked(test, codebook_size, "held-out")
-    fit, rest = _parts(train)
-    samples = [_previous(clips, 0, order - 1) for clips in (train, fit, rest, test)]
-    return _result(f"{order}-gram", [_score(_Interpolated(*samples[:3], codebook_size), samples[3])])
-
-
+    K = np.asarray(test[0]).shape[1]
+    return _measure("unigram", train, test, codebook_size, [partial(_previous, k=k, frames=0) for k in range(K)], model)
 def measure_baselines(train: Clips, test: Clips, codebook_size: int) -> list[BaselineResult]:
     """Uniform, unigram, repeat-last, bigram and 5-gram, in this order. Arguments as for `uniform`."""
     return [measure(train, test, codebook_size) for measure in (uniform, unigram, repeat_last, bigram, ngram_backoff)]

@@ -68,6 +68,39 @@ def predictions(model: AudioLM, codes: Tensor, geometry: Geometry, context: Tens
     return [ar, *nar]
 
 
+@dataclass(frozen=True, kw_only=True)
+class ContextUse:
+    """Whether the context matters: the true target's likelihood with its own prompt against another clip's."""
+
+    ar_share: float
+    """Share of windows whose first codebook is likelier with their own prompt."""
+    nar_share: float
+    """The same for the other codebooks together."""
+    ar_bits: float
+    """Mean bits per frame saved by the own prompt, first codebook."""
+    nar_bits: float
+    """The same for the other codebooks together."""
+
+
+@torch.no_grad()
+def context_use(model: AudioLM, codes: Tensor, other: Tensor) -> ContextUse:
+    """How much likelier the targets of windows [N, T, K] are after their own prompts than after those of `other`."""
+    geometry = continuation_geometry(codes.shape[1])
+    prompts, _ = geometry.split(other)
+    saved = []  # [N, 2] bits per frame
+    for start in range(0, len(codes), BATCH):
+        part = codes[start : start + BATCH].to(model.device)
+        own = predictions(model, part, geometry)
+        foreign = predictions(model, part, geometry, prompts[start : start + BATCH].to(model.device))
+        gain = [b.losses().mean(1) - a.losses().mean(1) for a, b in zip(own, foreign, strict=True)]
+        saved.append(torch.stack([gain[0], torch.stack(gain[1:]).sum(0)], dim=1).cpu() / math.log(2))
+    bits = torch.cat(saved)
+    shares = (bits > 0).float().mean(0).tolist()
+    return ContextUse(
+        ar_share=shares[0], nar_share=shares[1], ar_bits=bits[:, 0].mean().item(), nar_bits=bits[:, 1].mean().item()
+    )
+
+
 @torch.no_grad()
 def score_windows(model: AudioLM, codes: Tensor, geometry: Geometry | None = None) -> ModelScores:
     """Scores over windows [N, T, K], as continuations unless another geometry is given."""

@@ -97,4 +97,3 @@ def compact_codec(codec: SpectralCodec) -> dict[str, Tensor]:
     """The codec's tensors for disk: float16, but for the codebooks, whose nearest entries decide the codes."""
     state = codec.state_dict()
     return {name: t if "codebooks" in name else t.to(torch.float16) for name, t in state.items()}
-

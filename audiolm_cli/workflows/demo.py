@@ -43,7 +43,11 @@ def demo(
     recording = read_audio(str(resources.files("audiolm_cli") / "assets" / "demo" / PROMPT))
     rate, end = recording.sample_rate_hz, recording.num_samples
     gap = (round(GAP_S[0] * rate), round(GAP_S[1] * rate))
-    spans = {"prompt": (end, end, 0), "continued": (end, end, round(CONTINUED_S * rate)), "infilled": (*gap, gap[1] - gap[0])}
+    spans = {
+        "prompt": (end, end, 0),
+        "continued": (end, end, round(CONTINUED_S * rate)),
+        "infilled": (*gap, gap[1] - gap[0]),
+    }
     loaded = load_for(config, watch)
 
     def run(job: Job) -> list[Output]:

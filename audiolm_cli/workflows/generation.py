@@ -173,9 +173,7 @@ def make_takes(
             sampling,
             [torch.Generator().manual_seed(seed) for seed in group],
             until_end=config.until_end,
-            on_frame=lambda done: on_event(
-                Progress(stage="generate", done=done, total=span.gap_frames, unit="frames")
-            ),
+            on_frame=lambda done: on_event(Progress(stage="generate", done=done, total=span.gap_frames, unit="frames")),
             timing=watch.model,
         )
         with watch.stage("decode"):

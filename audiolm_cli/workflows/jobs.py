@@ -38,7 +38,7 @@ def plan_jobs(inputs: list[str], verb: str, output: str | None, plot: Path | Non
         UsageError: the outputs cannot hold that many files.
         OutputError: an output exists already or cannot be written.
     """
-    jobs = []
+    jobs: list[Job] = []
     for index, source in enumerate(inputs):
         stem = "stdin" if source == STREAM else Path(source).stem
         paths = output_paths(output, stem, verb, config.takes, len(inputs))

@@ -70,7 +70,9 @@ def load_model(name_or_path: str, device: torch.device, dtype: str = "auto", cac
     """
     folder = resolve(name_or_path, cache)
     if folder.kind != "model" or folder.model is None:
-        raise ModelError(f"{folder.path} holds a {folder.kind}, not a model; train one on it with audiolm train --codec")
+        raise ModelError(
+            f"{folder.path} holds a {folder.kind}, not a model; train one on it with audiolm train --codec"
+        )
     with torch.device("meta"):
         model = build(ModelConfig.from_dict(folder.model))
     expected = {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}

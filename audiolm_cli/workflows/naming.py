@@ -24,7 +24,9 @@ def output_paths(output: str | None, stem: str, verb: str, takes: int, inputs: i
     """
     if output == STREAM:
         if takes > 1 or inputs > 1:
-            raise UsageError(f"-o -: standard output holds one file, but {takes * inputs} were asked for; give a folder")
+            raise UsageError(
+                f"-o -: standard output holds one file, but {takes * inputs} were asked for; give a folder"
+            )
         return [STREAM]
     path = Path(f"{stem}.{verb}.wav") if output is None else Path(output)
     if output is not None and (path.is_dir() or output.endswith("/")):

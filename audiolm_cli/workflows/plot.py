@@ -1,4 +1,4 @@
-"""Pictures of recordings: waveform and mel spectrogram with the generated stretches shaded. Knows nothing about models."""
+"""Pictures of recordings: waveform and mel spectrogram, generated stretches shaded. Knows nothing about models."""
 
 from __future__ import annotations
 
@@ -61,7 +61,9 @@ def mel_decibels(mono: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     from torchaudio.functional import melscale_fbanks
 
     window = torch.hann_window(2048)
-    columns = torch.stft(torch.from_numpy(mono).float(), 2048, 640, window=window, return_complex=True, pad_mode="constant")
+    columns = torch.stft(
+        torch.from_numpy(mono).float(), 2048, 640, window=window, return_complex=True, pad_mode="constant"
+    )
     bank = melscale_fbanks(1025, 30.0, PLOT_RATE_HZ / 2, MEL_BANDS, PLOT_RATE_HZ, norm="slaney")  # [bins, bands]
     mel = (bank.T @ columns.abs()).clamp(min=1e-8)
     decibels = 20 * mel.log10()

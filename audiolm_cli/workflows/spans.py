@@ -126,12 +126,12 @@ def _left_side(before: np.ndarray, rate_hz: int, frames: int, gain: float, codec
     exact = length // unit * (codec.sample_rate_hz // math.gcd(rate_hz, codec.sample_rate_hz))
     L = min(frames, exact // codec.hop_samples)
     start = exact % codec.hop_samples
-    wav = torch.from_numpy(wav[start:] * gain)[None, None].float()
-    codes = _encode(codec, wav)
+    audio = torch.from_numpy(wav[start:] * gain)[None, None].float()
+    codes = _encode(codec, audio)
     inside = (exact - start) // codec.hop_samples
     keep = min(L, SEAM_FRAMES) * codec.hop_samples
     end = exact - start
-    return Side(codes=codes[:, inside - L : inside], wav=wav[..., end - keep : end], first=-keep)
+    return Side(codes=codes[:, inside - L : inside], wav=audio[..., end - keep : end], first=-keep)
 
 
 def _right_side(
@@ -153,9 +153,7 @@ def _right_side(
     edge = math.ceil(new_samples * codec.sample_rate_hz / rate_hz)  # first sample after the span
     end = (gap_frames + min(count, SEAM_FRAMES)) * codec.hop_samples
     kept = wav[edge - first : end - first] if count else wav[:0]
-    return Side(
-        codes=codes[:, lead : lead + count], wav=torch.from_numpy(kept)[None, None].float(), first=edge
-    )
+    return Side(codes=codes[:, lead : lead + count], wav=torch.from_numpy(kept)[None, None].float(), first=edge)
 
 
 def _margin(rate_hz: int, codec: Codec) -> int:
@@ -216,7 +214,7 @@ def _to_rate(wav: np.ndarray, lead: int, from_hz: int, to_hz: int) -> tuple[np.n
 
 
 def _place(mono: np.ndarray, lead: int, span: Span) -> np.ndarray:
-    """The span [C, new_samples] in the balance of its contexts, from decoded mono [n] that has `lead` context samples."""
+    """The span [C, new_samples] in the balance of its contexts, from decoded mono [n] after `lead` context samples."""
     C, n = max(len(span.before), len(span.after)), span.new_samples
     near = round(BALANCE_S * span.rate_hz)
     context = np.concatenate([span.before[:, -near:] if near else span.before, span.after[:, :near]], axis=1)

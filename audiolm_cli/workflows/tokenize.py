@@ -14,7 +14,7 @@ from audiolm_cli.codec.base import Codec
 from audiolm_cli.codec.chunked import encode_chunked
 from audiolm_cli.data.files import AudioFile, find_audio, open_audio, read_clip, split_files
 from audiolm_cli.data.manifest import CodecFacts, TokenClip, is_store, write_store
-from audiolm_cli.errors import DataError, OutputError, SomeInputsFailed
+from audiolm_cli.errors import DataError, OutputError, SomeInputsFailedError
 from audiolm_cli.events import Note, OnEvent, Progress, ignore
 from audiolm_cli.workflows.loading import codec_facts, codec_hash, load_codec, pick_device, set_threads
 
@@ -39,7 +39,13 @@ class Tokenized:
 
 
 def tokenize(
-    inputs: list[Path], output: Path, codec: Codec, facts: CodecFacts, *, force: bool = False, on_event: OnEvent = ignore
+    inputs: list[Path],
+    output: Path,
+    codec: Codec,
+    facts: CodecFacts,
+    *,
+    force: bool = False,
+    on_event: OnEvent = ignore,
 ) -> Tokenized:
     """Encode every recording under `inputs` into a token store at `output`.
 
@@ -123,10 +129,10 @@ def check_failures(result: Tokenized) -> None:
     """Raise what a command with several inputs ends with when some of them failed.
 
     Raises:
-        SomeInputsFailed: some did.
+        SomeInputsFailedError: some did.
     """
     if result.failed:
-        raise SomeInputsFailed(f"{len(result.failed)} recordings could not be read: {'; '.join(result.failed[:5])}")
+        raise SomeInputsFailedError(f"{len(result.failed)} recordings could not be read: {'; '.join(result.failed[:5])}")
 
 
 def encode_file(file: AudioFile, codec: Codec) -> np.ndarray | None:

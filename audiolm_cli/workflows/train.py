@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -157,7 +158,7 @@ def _write_model(
     weights: dict[str, Tensor],
     codec_name: str,
     facts: CodecFacts,
-    training: dict[str, object],
+    training: Mapping[str, object],
     cache: Path | None,
 ) -> None:
     tensors = {MODEL_TENSORS: {n: t.detach().cpu().to(torch.float16) for n, t in weights.items()}}
@@ -178,4 +179,3 @@ def _write_model(
         texts={"MODEL_CARD.md": f"# {name}\n\nTrained with `audiolm train`; its facts are in `config.json`.\n"},
         force=True,
     )
-

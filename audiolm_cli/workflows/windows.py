@@ -52,7 +52,7 @@ def fill_gap(
             context = torch.cat([right[:, : geometry.right], past[:, past.shape[1] - geometry.left :]], dim=1)
         generated = generate(
             model,
-            context[running],
+            context[running] if made.shape[1] else context[:1],
             geometry,
             sampling,
             [generators[i] for i in running],

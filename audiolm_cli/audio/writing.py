@@ -1,0 +1,287 @@
+"""Recordings to files: the format that loses least, the same bytes every time, and no half-written file ever.
+
+Knows nothing about where samples come from.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import secrets
+import shutil
+import struct
+import tempfile
+import zlib
+from collections.abc import Iterator
+from io import BytesIO
+from pathlib import Path
+from typing import BinaryIO
+
+import numpy as np
+import soundfile
+
+from audiolm_cli.audio.headers import chunk_offset
+from audiolm_cli.audio.reading import ForwardFile
+from audiolm_cli.audio.recording import BITS, FLOATS, Recording, as_float, quantize
+from audiolm_cli.errors import OutputError, UsageError
+
+FORMATS = {
+    ".wav": "WAV",
+    ".flac": "FLAC",
+    ".aiff": "AIFF",
+    ".aif": "AIFF",
+    ".w64": "W64",
+    ".rf64": "RF64",
+    ".ogg": "OGG",
+    ".mp3": "MP3",
+    ".au": "AU",
+    ".caf": "CAF",
+}
+LADDER = ("PCM_S8", "PCM_U8", "PCM_16", "PCM_24", "PCM_32", "FLOAT", "DOUBLE")
+"""Subtypes from the coarsest to the finest."""
+LOSSY = {"OGG": "VORBIS", "MP3": "MPEG_LAYER_III"}
+RIFF_BYTES = 2**32 - 2**20
+"""Samples that a WAV, AIFF or AU file can hold, leaving room for its header."""
+TAG_BYTES = {"FLAC": 30_000, "OGG": 30_000, "MP3": 30_000}
+OTHER_TAG_BYTES = 1500
+"""Longest tag elsewhere: libsndfile does not read longer ones back, nor AIFF files with 8 kB of them."""
+BLOCK_SAMPLES = 1 << 16
+MIRRORED = bytes(int(f"{byte:08b}"[::-1], 2) for byte in range(256))
+"""Every byte with its bits the other way round."""
+
+
+def output_format(path: str | Path, recording: Recording) -> tuple[str, str]:
+    """Which (format, subtype) to write continuations of `recording` in, given the name of the output.
+
+    The format comes from the extension ("-" is WAV); the subtype is the recording's own where the format has it, else
+    the nearest that loses nothing, else the finest. What was decoded from a lossy format becomes 16-bit PCM or lossy.
+
+    Raises:
+        UsageError: the extension is unknown, or the format cannot hold the channels or the rate.
+    """
+    extension = ".wav" if str(path) == "-" else Path(path).suffix.lower()
+    if extension not in FORMATS:
+        known = " ".join(FORMATS)
+        raise UsageError(f"{path}: unknown audio extension {extension!r}; expected one of {known}, or - for a WAV")
+    format = FORMATS[extension]
+    if format == "WAV" and recording.format == "WAVEX":
+        format = "WAVEX"
+    for subtype in _candidates(format, recording):
+        if _can_write(format, subtype, recording.channels, recording.sample_rate_hz):
+            return format, subtype
+    what = f"{recording.channels} channels at {recording.sample_rate_hz} Hz"
+    raise UsageError(f"{path}: {format} cannot hold {what}; choose .wav, .w64 or .caf")
+
+
+def check_target(path: str | Path, force: bool) -> None:
+    """Raise now what `write_audio` to this path would raise after long work.
+
+    Raises:
+        OutputError: it exists and `force` is false, it is a folder or a device, or its folder is missing or unwritable.
+    """
+    if str(path) == "-":
+        return
+    with _told(path):
+        target = _resolve(path, force)
+        probe, stream = _temporary(target)
+        stream.close()
+        probe.unlink()
+
+
+def write_audio(
+    target: str | Path,
+    samples: np.ndarray,
+    *,
+    sample_rate_hz: int,
+    format: str,
+    subtype: str,
+    tags: dict[str, str],
+    force: bool,
+) -> None:
+    """Write a whole audio file, or nothing: under a temporary name in its folder, read back, and then renamed.
+
+    The same arguments give the same bytes. A WAV over 4 GB becomes an RF64.
+
+    Args:
+        target: the file; "-" is standard output.
+        samples: [N, C] int32, float32 or float64, as in `Recording.samples`.
+        sample_rate_hz: their rate, in Hz.
+        format: container, from `output_format`.
+        subtype: encoding, from `output_format`.
+        tags: text to store under title, artist, album, date, genre, comment, ...; formats without tags (W64, AU) drop
+            them, long ones are cut to what the format reads back.
+        force: replace an existing file.
+
+    Raises:
+        OutputError: the file exists and `force` is false; disk full; no permission; folder missing; too large for the
+            format.
+    """
+    width = 4 if subtype == "FLOAT" else 8 if subtype == "DOUBLE" else 1 if subtype in ("ULAW", "ALAW") else 0
+    size = samples.size * (width or BITS.get(subtype, 0) // 8)
+    if size > RIFF_BYTES and format in ("WAV", "WAVEX"):
+        format = "RF64"
+    if size > RIFF_BYTES and format in ("AIFF", "AU"):
+        raise OutputError(f"{target}: {size / 1e9:.1f} GB do not fit into {format}; choose .wav, .w64 or .caf")
+    samples = _as_stored(samples, subtype)
+    with _told(target):
+        if str(target) == "-":
+            with tempfile.TemporaryFile(buffering=0) as stream, open(1, "wb", closefd=False) as stdout:
+                _encode(stream, samples, sample_rate_hz, format, subtype, tags)
+                stream.seek(0)
+                shutil.copyfileobj(stream, stdout, 1 << 20)
+            return
+        path = _resolve(target, force)
+        temporary, file = _temporary(path)
+        try:
+            with file:
+                _encode(file, samples, sample_rate_hz, format, subtype, tags)
+                os.fsync(file.fileno())
+            if path.exists():
+                shutil.copymode(path, temporary)
+            os.replace(temporary, path)
+        except BaseException:
+            temporary.unlink(missing_ok=True)
+            raise
+
+
+def _candidates(format: str, recording: Recording) -> list[str]:
+    """Subtypes to try, best first."""
+    lossy = [LOSSY[format]] if format in LOSSY else []
+    if not recording.lossless:
+        own = [recording.subtype] if format == recording.format and lossy else []
+        return own + (lossy or ["PCM_16"])
+    if recording.subtype in FLOATS:
+        step = LADDER.index(recording.subtype)
+    else:
+        step = min(i for i, name in enumerate(LADDER) if BITS[name] >= BITS[recording.subtype])
+    own = [] if recording.subtype.startswith("ALAC") else [recording.subtype]  # a full disk crashes libsndfile's ALAC
+    return [*own, *LADDER[step:], *reversed(LADDER[:step]), *lossy]
+
+
+def _can_write(format: str, subtype: str, channels: int, sample_rate_hz: int) -> bool:
+    """Whether libsndfile writes such files."""
+    if not soundfile.check_format(format, subtype):
+        return False
+    try:
+        soundfile.SoundFile(BytesIO(), "w", sample_rate_hz, channels, subtype, format=format).close()
+    except soundfile.SoundFileError:
+        return False
+    return True
+
+
+def _as_stored(samples: np.ndarray, subtype: str) -> np.ndarray:
+    """Samples in the type and at the precision of a subtype, so that libsndfile changes nothing."""
+    if subtype not in BITS:
+        dtype = FLOATS.get(subtype, np.float32)
+        return samples if samples.dtype == dtype else as_float(samples, dtype)
+    bits = BITS[subtype]
+    if samples.dtype != np.int32:
+        return quantize(samples, bits)[0]
+    if bits < 32 and np.bitwise_and(samples, (1 << (32 - bits)) - 1).any():
+        return quantize(as_float(samples, np.float64), bits)[0]
+    return samples
+
+
+def _encode(
+    stream: BinaryIO, samples: np.ndarray, sample_rate_hz: int, format: str, subtype: str, tags: dict[str, str]
+) -> None:
+    """Write a file into an open one, and read it back."""
+    handle = stream if os.name == "nt" else stream.fileno()
+    N, C = samples.shape
+    with soundfile.SoundFile(handle, "w", sample_rate_hz, C, subtype, format=format, closefd=False) as file:
+        limit = TAG_BYTES.get(format, OTHER_TAG_BYTES)
+        for key, text in tags.items():
+            if format == "AIFF" and key == "software":  # read back with leftovers of the comment
+                continue
+            value = text.replace("\0", " ").encode("utf-8", "replace")[:limit].decode("utf-8", "ignore")
+            if value:
+                with contextlib.suppress(soundfile.SoundFileError):  # a format without tags
+                    setattr(file, key, value)
+        for start in range(0, N, BLOCK_SAMPLES):
+            file.write(samples[start : start + BLOCK_SAMPLES])
+    if format == "OGG":
+        _fix_serial(stream)
+    peak = chunk_offset(stream, b"PEAK")
+    if peak is not None:  # its second field is the time of writing
+        stream.seek(peak + 4)
+        stream.write(bytes(4))
+    stream.seek(0)
+    exact = subtype in FLOATS or (subtype in BITS and subtype not in ("ULAW", "ALAW"))
+    with ForwardFile(handle, closefd=False) as file:
+        block = np.empty((BLOCK_SAMPLES, C), samples.dtype)
+        count = 0
+        while got := len(file.read(out=block)):
+            if exact and not np.array_equal(block[:got], samples[count : count + got]):
+                raise OSError(errno.EIO, f"what was written differs after sample {count}")
+            count += got
+        if count < N:
+            raise OSError(errno.EIO, f"only {count} of {N} samples were written")
+
+
+def _fix_serial(stream: BinaryIO) -> None:
+    """Give an Ogg stream a serial number that follows from its content, where libsndfile takes a random one."""
+    stream.seek(0)
+    data = bytearray(stream.read())
+    pages, position = [], 0
+    while position < len(data):
+        segments = data[position + 26]
+        head = 27 + segments
+        size = head + sum(data[position + 27 : position + head])
+        pages.append((position, size))
+        data[position + 14 : position + 18] = data[position + 22 : position + 26] = bytes(4)  # serial, checksum
+        position += size
+    serial = struct.pack("<I", zlib.crc32(data))
+    for position, size in pages:
+        data[position + 14 : position + 18] = serial
+        data[position + 22 : position + 26] = struct.pack("<I", _ogg_checksum(data[position : position + size]))
+    stream.seek(0)
+    stream.write(data)
+
+
+def _ogg_checksum(page: bytearray) -> int:
+    """Ogg's CRC-32: zlib's polynomial with the bits of every byte the other way round, and no inversions."""
+    return int(f"{zlib.crc32(page.translate(MIRRORED), 0xFFFFFFFF) ^ 0xFFFFFFFF:032b}"[::-1], 2)
+
+
+def _resolve(path: str | Path, force: bool) -> Path:
+    """Where a file goes, past links; refuses what must not or cannot be replaced."""
+    target = Path(os.path.realpath(path))
+    if target.is_dir():
+        raise OutputError(f"{path}: is a folder; give the name of a file in it")
+    if target.exists():
+        if not target.is_file():
+            raise OutputError(f"{path}: is a device; give the name of a file, or - for standard output")
+        if not force:
+            raise OutputError(f"{path}: exists already; choose another name or replace it with -f/--force")
+    if not target.parent.is_dir():
+        raise OutputError(f"{path}: the folder {target.parent} does not exist; make it, or choose another with -o")
+    return target
+
+
+def _temporary(target: Path) -> tuple[Path, BinaryIO]:
+    """A new unbuffered file in the folder of `target`, with the permissions the user gives new files."""
+    path = target.with_name(f".audiolm-{secrets.token_hex(6)}.part")
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0), 0o666)
+    return path, os.fdopen(descriptor, "w+b", buffering=0)
+
+
+@contextlib.contextmanager
+def _told(path: str | Path) -> Iterator[None]:
+    """Turns what the system or libsndfile reports about writing `path` into an OutputError."""
+    where = "standard output" if str(path) == "-" else f"the folder {Path(os.path.realpath(path)).parent}"
+    try:
+        yield
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+            raise OutputError(f"{path}: no space left in {where}; free some, or choose another with -o") from error
+        if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+            raise OutputError(f"{path}: no permission to write in {where}; choose another with -o") from error
+        raise OutputError(f"{path}: cannot be written to {where} ({error.strerror or error})") from error
+    except (soundfile.SoundFileError, AssertionError) as error:  # soundfile asserts that all samples were taken
+        cause = getattr(error, "error_string", str(error)).removeprefix("Error : ").rstrip(". ")
+        free = shutil.disk_usage(
+            tempfile.gettempdir() if str(path) == "-" else Path(os.path.realpath(path)).parent
+        ).free
+        hint = f"{free / 1e6:.0f} MB are free there; make room, or choose another with -o"
+        raise OutputError(f"{path}: cannot be written to {where} ({cause}); {hint}") from error

@@ -1,0 +1,56 @@
+"""`audiolm evaluate`: options and display. The work is in `workflows/evaluate.py`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from audiolm_cli.cli import options
+from audiolm_cli.cli.render import Renderer
+
+Source = Annotated[Path, typer.Argument(metavar="PATH", help="A folder of recordings, held-out ones among them.")]
+Tokens = Annotated[
+    Path | None, options.shared("--tokens", metavar="DIR", help="The training token store, to fit the baselines on.")
+]
+Clips = Annotated[int, options.shared("--clips", min=2, metavar="N", help="Excerpts to compare as audio.")]
+Windows = Annotated[int, options.shared("--windows", min=2, metavar="N", help="Windows of codes to score.")]
+
+
+def evaluate_command(
+    source: Source,
+    model: options.Model = "piano",
+    tokens: Tokens = None,
+    clips: Clips = 30,
+    windows: Windows = 60,
+    seed: options.Seed = 0,
+    device: options.Device = "auto",
+    threads: options.Threads = None,
+    json_output: options.Json = False,
+    quiet: options.Quiet = False,
+    verbose: options.Verbose = 0,
+    no_progress: options.NoProgress = False,
+    cache_dir: options.CacheDir = None,
+) -> None:
+    """Measure a model and its codec on held-out recordings."""
+    with Renderer(quiet=quiet, verbose=verbose, no_progress=no_progress, json=json_output) as out:
+        from audiolm_cli.evaluation.report import markdown
+        from audiolm_cli.workflows.evaluate import evaluate
+
+        result = evaluate(
+            source,
+            model,
+            tokens=tokens,
+            clips=clips,
+            windows=windows,
+            device=device,
+            threads=threads,
+            cache=cache_dir,
+            seed=seed or 0,
+            on_event=out.on_event,
+        )
+        if out.json:
+            out.print_json(result)
+        else:
+            out.print(markdown(result.to_dict()))

@@ -1,0 +1,64 @@
+"""Evaluation results as Markdown, for the terminal and for model cards. Knows nothing about how they were measured."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+LEVELS = {
+    "round_trip_whole": "codec round trip, whole clip",
+    "round_trip": "codec round trip",
+    "first_codebook": "true codebook 1 + NAR",
+    "generated": "all generated",
+}
+
+
+def table(columns: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
+    """A Markdown table; floats with three digits after the point."""
+    lines = [[_cell(cell) for cell in row] for row in [columns, ["---"] * len(columns), *rows]]
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+
+
+def markdown(result: dict[str, Any]) -> str:
+    """The tables of an evaluation (`workflows.evaluate.Evaluation.to_dict`)."""
+    scores, parts = result["scores"], []
+    parts.append(f"{result['recordings']} held-out recordings; {result['windows']} windows of codes.")
+    K = len(scores["bits"])
+    columns = ["bits per frame", *(f"codebook {k + 1}" for k in range(K)), "sum"]
+    rows = [["model", *scores["bits"], scores["total_bits"]]]
+    rows += [
+        [b["name"], *_padded(b["bits"], K), b["total_bits"] if len(b["bits"]) == K else ""] for b in result["baselines"]
+    ]
+    parts.append(table(columns, rows))
+    columns = ["model", *(f"codebook {k + 1}" for k in range(K))]
+    rows = [["top-1", *_percent(scores["top1"])], ["top-10", *_percent(scores["top10"])]]
+    rows.append(["codebook perplexity", *(f"{p:.0f}" for p in result["codebook_perplexity"])])
+    parts.append(table(columns, rows))
+    context = result["context"]
+    parts.append(
+        f"Own prompt likelier than another recording's: AR {100 * context['ar_share']:.1f} % of windows "
+        f"({context['ar_bits']:.2f} bits per frame saved), NAR {100 * context['nar_share']:.1f} % "
+        f"({context['nar_bits']:.2f} bits)."
+    )
+    columns = ["against the original", "mel distance", "spectral distance", "chroma correlation"]
+    rows = [[LEVELS[name], v["mel"], v["spectral"], v["chroma"]] for name, v in result["levels"].items()]
+    parts.append(f"{result['clips']} excerpts of 10 s; but for the first line, what follows the first 4 s of each.")
+    parts.append(table(columns, rows))
+    seams = result["seams"]
+    columns = ["at the seam (medians)", "jump over local RMS", "spectral flux z-score"]
+    labels = {"original": "in the original", "placed": "continued", "bare": "pasted without care"}
+    parts.append(table(columns, [[label, seams[f"{n}_jump"], seams[f"{n}_flux_z"]] for n, label in labels.items()]))
+    parts.append(table(["unpaired", "value"], [[n.replace("_", " "), v] for n, v in result["unpaired"].items()]))
+    return "\n\n".join(parts)
+
+
+def _padded(values: list[float], length: int) -> list[object]:
+    return [*values, *[""] * (length - len(values))]
+
+
+def _percent(values: list[float]) -> list[str]:
+    return [f"{100 * value:.1f} %" for value in values]
+
+
+def _cell(value: object) -> str:
+    return f"{value:.3f}" if isinstance(value, float) else str(value)

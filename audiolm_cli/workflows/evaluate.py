@@ -1,0 +1,255 @@
+"""`audiolm evaluate`: held-out numbers of a codec and a model. Knows nothing about commands or terminals."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from audiolm_cli.config import SamplingConfig
+from audiolm_cli.data.batching import WindowSampler
+from audiolm_cli.data.files import AudioFile, find_audio, open_audio, read_clip
+from audiolm_cli.data.manifest import TokenClip, read_store
+from audiolm_cli.errors import DataError
+from audiolm_cli.evaluation.baselines import measure_baselines
+from audiolm_cli.evaluation.metrics import (
+    chroma_correlation,
+    fixed_features,
+    frechet_distance,
+    longest_match,
+    mel_distance,
+    repetition_rate,
+    seam_jump,
+    spectral_distance,
+    spectral_flux_z,
+)
+from audiolm_cli.evaluation.model import context_use, continuation_geometry, score_windows
+from audiolm_cli.events import OnEvent, Progress, ignore
+from audiolm_cli.model.decode import generate
+from audiolm_cli.model.geometry import Geometry
+from audiolm_cli.workflows.loading import Loaded, load_model, pick_device, set_threads
+from audiolm_cli.workflows.spans import open_span, render_span
+from audiolm_cli.workflows.tokenize import encode_file
+from audiolm_cli.workflows.windows import fill_gap
+
+CLIP_S = 10.0
+"""Length of the excerpts that audio is compared on."""
+SHORTEST_S = 2 * CLIP_S
+"""Recordings shorter than this are left out."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Evaluation:
+    """Held-out numbers, JSON-ready."""
+
+    model: dict[str, str]
+    """Its "name" and "sha256"."""
+    recordings: int
+    """Held-out recordings."""
+    clips: int
+    """Excerpts compared as audio."""
+    windows: int
+    """Windows of codes scored."""
+    scores: dict[str, Any]
+    """Bits, top-1 and top-10 of the model per codebook, on the targets of continuations."""
+    baselines: list[dict[str, Any]]
+    """The same of predictors without a network, on the same frames."""
+    context: dict[str, float]
+    """Share of windows that their own prompt makes likelier than another recording's, and the bits it saves."""
+    levels: dict[str, dict[str, float]]
+    """Distances from the original: codec round trip, true codebook 1 + NAR, all generated."""
+    codebook_perplexity: list[float]
+    """Exponentiated entropy of each codebook's use."""
+    seams: dict[str, float]
+    """Medians at the seam of continuations, placed by the tool and pasted without care, and of the originals there."""
+    unpaired: dict[str, float]
+    """Frechet distances, repetition and longest match with the training codes."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON-ready values."""
+        return dataclasses.asdict(self)
+
+
+def evaluate(
+    source: Path,
+    model: str = "piano",
+    *,
+    tokens: Path | None = None,
+    clips: int = 30,
+    windows: int = 60,
+    device: str = "auto",
+    threads: int | None = None,
+    cache: Path | None = None,
+    seed: int = 0,
+    on_event: OnEvent = ignore,
+) -> Evaluation:
+    """Measure a model and its codec on the "test" recordings under `source` (all of them when none has that split).
+
+    Args:
+        source: a folder of recordings.
+        model: name or path of the model.
+        tokens: the token store it was trained on; its training codes fit the baselines, which are left out without it.
+        clips: excerpts to compare as audio.
+        windows: windows of codes to score.
+
+    Raises:
+        DataError: there is nothing long enough.
+    """
+    set_threads(threads)
+    loaded = load_model(model, pick_device(device), "fp32", cache)
+    files = [f for f in map(open_audio, find_audio(source)) if f.duration_s >= SHORTEST_S]
+    files = [file for file in files if file.split == "test"] or files
+    if not files:
+        raise DataError(f"{source}: no recording of {SHORTEST_S:g} s or more to evaluate on")
+    held_out = _encode(files, loaded, on_event)
+    sampler = WindowSampler(held_out, loaded.model.config.max_frames)
+    codes = torch.from_numpy(sampler.fixed(windows).codes)
+    scores = score_windows(loaded.model, codes)
+    other = codes.roll(1, 0)  # `fixed` takes the recordings in turn, so the one before is another recording
+    geometry = continuation_geometry(codes.shape[1])
+    train = [clip.codes for clip in read_store(tokens, "train")] if tokens is not None else []
+    targets = [window[geometry.left - 1 :].numpy() for window in codes]
+    baselines = measure_baselines(train, targets, loaded.codec.codebook_size) if train else []
+    excerpts = _excerpts(files, clips, loaded)
+    levels, unpaired = _compare(excerpts, loaded, train, seed, on_event)
+    return Evaluation(
+        model={"name": loaded.folder.name, "sha256": loaded.folder.sha256},
+        recordings=len(files),
+        clips=len(excerpts),
+        windows=len(codes),
+        scores=scores.to_dict(),
+        baselines=[baseline.to_dict() for baseline in baselines],
+        context=dataclasses.asdict(context_use(loaded.model, codes, other)),
+        levels=levels,
+        codebook_perplexity=_perplexities(held_out, loaded.codec.codebook_size),
+        seams=_seams(excerpts, loaded, seed, on_event),
+        unpaired=unpaired,
+    )
+
+
+def _encode(files: list[AudioFile], loaded: Loaded, on_event: OnEvent) -> list[TokenClip]:
+    clips = []
+    for done, file in enumerate(files, start=1):
+        codes = encode_file(file, loaded.codec)
+        if codes is not None:
+            clips.append(TokenClip(id=file.path.stem, codes=codes))
+        on_event(Progress(stage="encode", done=done, total=len(files), unit="files"))
+    return clips
+
+
+def _excerpts(files: list[AudioFile], count: int, loaded: Loaded) -> list[Tensor]:
+    """Excerpts [1, 1, N] spread evenly over the recordings."""
+    rate, samples = loaded.codec.sample_rate_hz, round(CLIP_S * loaded.codec.sample_rate_hz)
+    turns = -(-count // len(files))
+    found = []
+    for i in range(count):
+        file = files[i % len(files)]
+        start = (file.duration_s - CLIP_S) * (i // len(files) + 0.5) / turns
+        found.append(torch.from_numpy(read_clip(file, start, samples, rate))[None, None].to(loaded.codec.device))
+    return found
+
+
+def _compare(
+    excerpts: list[Tensor], loaded: Loaded, train: list[np.ndarray], seed: int, on_event: OnEvent
+) -> tuple[dict[str, dict[str, float]], dict[str, float]]:
+    """The three levels over the second part of every excerpt, and unpaired figures of what was generated."""
+    codec, model = loaded.codec, loaded.model
+    measures: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
+        "mel": mel_distance,
+        "spectral": spectral_distance,
+        "chroma": chroma_correlation,
+    }
+    sums: dict[str, dict[str, list[float]]] = {}
+    generated_codes: list[np.ndarray] = []
+    audio: dict[str, list[Tensor]] = {"original": [], "round_trip": [], "generated": []}
+    for index, wav in enumerate(excerpts):
+        codes = codec.encode(wav)
+        geometry = continuation_geometry(codes.shape[1])
+        context, target = geometry.split(codes)
+        versions = {
+            "round_trip": target,
+            "first_codebook": _fine_codes(loaded, context, target, geometry),
+            "generated": generate(
+                model, context, geometry, SamplingConfig(), [torch.Generator().manual_seed(seed + index)]
+            ),
+        }
+        start = geometry.left * codec.hop_samples
+        for name, version in versions.items():
+            decoded = codec.decode(geometry.join(context, version))[..., : wav.shape[-1]]
+            if name == "round_trip":
+                whole = {key: measure(wav[0, 0], decoded[0, 0]).item() for key, measure in measures.items()}
+                _add(sums, "round_trip_whole", whole)
+            pair = wav[0, 0, start:].cpu(), decoded[0, 0, start:].cpu()
+            _add(sums, name, {key: measure(*pair).item() for key, measure in measures.items()})
+            if name in audio:
+                audio[name].append(pair[1])
+        audio["original"].append(wav[0, 0, start:].cpu())
+        generated_codes.append(versions["generated"][0].cpu().numpy())
+        on_event(Progress(stage="compare", done=index + 1, total=len(excerpts), unit="clips"))
+    features = {name: torch.cat([fixed_features(wav) for wav in wavs]) for name, wavs in audio.items()}
+    true_codes = [codec.encode(wav)[0].cpu().numpy() for wav in excerpts[: len(generated_codes)]]
+    unpaired = {
+        "frechet_round_trip": frechet_distance(features["original"], features["round_trip"]),
+        "frechet_generated": frechet_distance(features["original"], features["generated"]),
+        "repetition_generated": float(np.mean([repetition_rate(codes) for codes in generated_codes])),
+        "repetition_original": float(np.mean([repetition_rate(codes) for codes in true_codes])),
+    }
+    if train:
+        unpaired["longest_match_frames"] = max(longest_match(codes, train).frames for codes in generated_codes)
+        unpaired["longest_match_frames_original"] = max(longest_match(codes, train).frames for codes in true_codes)
+    means = {name: {key: float(np.mean(values)) for key, values in found.items()} for name, found in sums.items()}
+    return means, unpaired
+
+
+def _fine_codes(loaded: Loaded, context: Tensor, target: Tensor, geometry: Geometry) -> Tensor:
+    """The target with its own first codebook and the NAR decoder's most likely others."""
+    codes = target.clone()
+    with torch.inference_mode():
+        for k in range(1, loaded.codec.num_codebooks):
+            codes[..., k] = loaded.model.nar_predict(context, codes, geometry, k).logits.argmax(-1)
+    return codes
+
+
+def _seams(excerpts: list[Tensor], loaded: Loaded, seed: int, on_event: OnEvent) -> dict[str, float]:
+    """Jump and flux at the seam after 4 s of each excerpt: continued by the tool, pasted bare, and in the original."""
+    codec = loaded.codec
+    found: dict[str, list[float]] = {}
+    for index, wav in enumerate(excerpts):
+        rate, at = codec.sample_rate_hz, int(0.4 * wav.shape[-1])
+        mono = wav[0].cpu().numpy()
+        before, new = mono[:, :at], 2 * rate
+        peak = float(np.abs(mono).max())
+        span = open_span(before, mono[:, :0], rate, new, peak, loaded.model.config.max_frames // 2, codec)
+        generator = torch.Generator().manual_seed(seed + index)
+        codes = fill_gap(
+            loaded.model, span.left.codes, span.right.codes, span.gap_frames, SamplingConfig(), [generator]
+        )
+        bare = codec.decode(codes)[0].cpu().numpy()[:, :new] / span.gain
+        versions = {"placed": render_span(span, codes, codec), "bare": bare, "original": mono[:, at : at + new]}
+        for name, after in versions.items():
+            whole = torch.from_numpy(np.concatenate([before, after], axis=1)[0])
+            found.setdefault(f"{name}_jump", []).append(seam_jump(whole, at, rate).item())
+            found.setdefault(f"{name}_flux_z", []).append(spectral_flux_z(whole, at, rate).item())
+        on_event(Progress(stage="seams", done=index + 1, total=len(excerpts), unit="clips"))
+    return {name: float(np.median(values)) for name, values in found.items()}
+
+
+def _add(sums: dict[str, dict[str, list[float]]], name: str, values: dict[str, float]) -> None:
+    for key, value in values.items():
+        sums.setdefault(name, {}).setdefault(key, []).append(value)
+
+
+def _perplexities(clips: list[TokenClip], codebook_size: int) -> list[float]:
+    codes = np.concatenate([clip.codes for clip in clips])
+    found = []
+    for column in codes.T:
+        shares = np.bincount(column, minlength=codebook_size) / len(column)
+        shares = shares[shares > 0]
+        found.append(float(np.exp(-(shares * np.log(shares)).sum())))
+    return found

@@ -1,0 +1,329 @@
+"""The model's promises: cached decoding, what may see what, padding, gradients, and the two-argument interface."""
+
+from __future__ import annotations
+
+import copy
+
+import pytest
+import torch
+from torch import Tensor
+
+from audiolm_cli.config import ModelConfig, SamplingConfig
+from audiolm_cli.errors import ModelError, UsageError
+from audiolm_cli.model.audiolm import IGNORE, AudioLM, build, get_model, load_weights
+from audiolm_cli.model.decode import AR, generate
+from audiolm_cli.model.geometry import Geometry
+from audiolm_cli.model.layers import Rotation
+from audiolm_cli.model.quantize import Int8Linear, quantize_linears
+
+V, K = 16, 3
+GEOMETRIES = {
+    "left only": Geometry(5, 7),
+    "right only": Geometry(0, 7, 5),
+    "both": Geometry(4, 6, 3),
+    "neither": Geometry(0, 8),
+    "one frame between": Geometry(4, 1, 4),
+    "one frame alone": Geometry(0, 1),
+}
+POSITIONS = ("rotary", "sine")
+
+
+def tiny(positions: str = "rotary", **fields: int | float) -> AudioLM:
+    """A small model whose weights are large enough that everything matters to the logits."""
+    torch.manual_seed(1)
+    shape = {"d_model": 32, "nhead": 2, "num_layers": 2, "num_quantizers": K, "codebook_size": V, "max_frames": 64}
+    model = build(ModelConfig(**{**shape, **fields, "positions": positions}))  # type: ignore[arg-type]
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.add_(torch.randn_like(parameter) * 0.2)
+    return model.eval()
+
+
+def window(geometry: Geometry, batch: int = 2, seed: int = 0) -> tuple[Tensor, Tensor]:
+    generator = torch.Generator().manual_seed(seed)
+    return geometry.split(torch.randint(V, (batch, geometry.frames, K), generator=generator))
+
+
+def changed(codes: Tensor, frame: int, codebook: int = 0) -> Tensor:
+    """The codes with another code at one place."""
+    other = codes.clone()
+    other[:, frame, codebook] = (other[:, frame, codebook] + 1) % V
+    return other
+
+
+@pytest.mark.parametrize("positions", POSITIONS)
+@pytest.mark.parametrize("name", GEOMETRIES)
+@torch.no_grad()
+def test_cached_decoding_equals_the_full_pass(name: str, positions: str) -> None:
+    geometry, model = GEOMETRIES[name], tiny(positions)
+    context, target = window(geometry)
+    full = model.ar_predict(context, target, geometry).logits
+    ar = AR.prefill(model, context, geometry, takes=2)
+    steps = [ar.step(None if t == 0 else target[:, t - 1 : t, 0]) for t in range(geometry.gap)]
+    assert full.std() > 0.1
+    torch.testing.assert_close(torch.stack(steps, dim=1), full, atol=1e-4, rtol=0)
+
+
+@torch.no_grad()
+def test_one_context_serves_all_takes() -> None:
+    geometry, model = GEOMETRIES["both"], tiny()
+    context, _ = window(geometry, batch=1)
+    shared = AR.prefill(model, context, geometry, takes=3).step(None)
+    own = AR.prefill(model, context.expand(3, -1, -1), geometry, takes=3).step(None)
+    torch.testing.assert_close(shared, own, atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize("positions", POSITIONS)
+@pytest.mark.parametrize("name", ["left only", "right only", "both", "neither"])
+@torch.no_grad()
+def test_a_target_frame_changes_only_what_comes_after_it(name: str, positions: str) -> None:
+    """So neither the context nor an earlier target frame sees it."""
+    geometry, model = GEOMETRIES[name], tiny(positions)
+    context, target = window(geometry)
+    before = model.ar_predict(context, target, geometry).logits
+    for t in range(geometry.gap):
+        after = model.ar_predict(context, changed(target, t), geometry).logits
+        moved = (after - before).abs().amax(dim=(0, 2)) > 1e-6
+        assert moved.tolist() == [step > t for step in range(geometry.gap)]
+
+
+@pytest.mark.parametrize("name", ["left only", "right only", "both"])
+@torch.no_grad()
+def test_every_context_frame_and_codebook_reaches_every_prediction(name: str) -> None:
+    geometry, model = GEOMETRIES[name], tiny()
+    context, target = window(geometry)
+    before = [
+        model.ar_predict(context, target, geometry).logits,
+        model.nar_predict(context, target, geometry, 1).logits,
+    ]
+    for frame in range(geometry.context):
+        for codebook in range(K):
+            other = changed(context, frame, codebook)
+            after = [
+                model.ar_predict(other, target, geometry).logits,
+                model.nar_predict(other, target, geometry, 1).logits,
+            ]
+            for a, b in zip(after, before, strict=True):
+                assert ((a - b).abs().amax(dim=(0, 2)) > 1e-6).all()
+
+
+@torch.no_grad()
+def test_the_first_codebook_alone_feeds_the_ar_decoder() -> None:
+    geometry, model = GEOMETRIES["both"], tiny()
+    context, target = window(geometry)
+    others = target.clone()
+    others[..., 1:] = (others[..., 1:] + 3) % V
+    a, b = (model.ar_predict(context, codes, geometry).logits for codes in (target, others))
+    assert torch.equal(a, b)
+
+
+@pytest.mark.parametrize("codebook", range(1, K))
+@pytest.mark.parametrize("name", GEOMETRIES)
+@torch.no_grad()
+def test_nar_logits_read_only_the_codebooks_before(name: str, codebook: int) -> None:
+    geometry, model = GEOMETRIES[name], tiny()
+    context, target = window(geometry)
+    before = model.nar_predict(context, target, geometry, codebook)
+    assert torch.equal(before.labels, target[..., codebook])
+    hidden = target.clone()
+    hidden[..., codebook:] = (hidden[..., codebook:] + 1) % V
+    assert torch.equal(model.nar_predict(context, hidden, geometry, codebook).logits, before.logits)
+    for known in range(codebook):
+        after = model.nar_predict(context, changed(target, geometry.gap - 1, known), geometry, codebook).logits
+        assert ((after - before.logits).abs().amax(dim=(0, 2)) > 1e-6).all(), "the NAR target sees itself both ways"
+
+
+@torch.no_grad()
+def test_rotation_makes_products_depend_on_distance_alone() -> None:
+    generator = torch.Generator().manual_seed(3)
+    q, k = torch.randn(2, 1, 1, 1, 16, dtype=torch.float64, generator=generator)
+    products = []
+    for shift in (0, 1, 77, 5000):
+        rotate_q, rotate_k = (Rotation(torch.tensor([at + shift]), 16, torch.float64) for at in (9, 4))
+        products.append((rotate_q(q) * rotate_k(k)).sum())
+    torch.testing.assert_close(torch.stack(products), products[0].expand(4))
+    elsewhere = (Rotation(torch.tensor([10]), 16, torch.float64)(q) * Rotation(torch.tensor([4]), 16, q.dtype)(k)).sum()
+    assert (elsewhere - products[0]).abs() > 1e-3
+
+
+@pytest.mark.parametrize(("positions", "invariant"), [("rotary", True), ("sine", False)])
+@torch.no_grad()
+def test_only_rotary_logits_ignore_where_the_timeline_begins(positions: str, invariant: bool) -> None:
+    geometry, model = GEOMETRIES["both"], tiny(positions)
+    decoder, runs = model.nar_decoder, []
+    embedded = [torch.randn(2, n, 32, generator=torch.Generator().manual_seed(n)) for n in (7, 6)]  # context, target
+    for shift in (0, 40):
+        places = [geometry.context_positions() + shift, geometry.target_positions() + shift]
+        runs.append(decoder(*embedded, *places, causal=False, stage=model.nar_stages.weight[0]))
+    assert ((runs[0] - runs[1]).abs().max() < 1e-4) == invariant
+
+
+@pytest.mark.parametrize("positions", POSITIONS)
+@torch.no_grad()
+def test_the_distance_to_the_right_context_matters(positions: str) -> None:
+    """The countdown of an infill: the same context codes, one frame further away, give other logits."""
+    model = tiny(positions)
+    context, _ = window(GEOMETRIES["both"])
+    near, far = (AR.prefill(model, context, Geometry(4, gap, 3), takes=2).step(None) for gap in (6, 7))
+    assert (near - far).abs().max() > 1e-3
+
+
+def batch(lengths: list[tuple[int, int]], padding: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Items of these prompt and target lengths, filled up with `padding`; an item's codes depend on its lengths."""
+    x_lens, y_lens = (torch.tensor(values) for values in zip(*lengths, strict=True))
+    x = torch.full((len(lengths), int(x_lens.max()) + 2, K), padding)
+    y = torch.full((len(lengths), int(y_lens.max()) + 2, K), padding)
+    for i, (own_x, own_y) in enumerate(lengths):
+        generator = torch.Generator().manual_seed(100 * own_x + own_y)
+        x[i, :own_x] = torch.randint(V, (own_x, K), generator=generator)
+        y[i, :own_y] = torch.randint(V, (own_y, K), generator=generator)
+    return x, x_lens, y, y_lens
+
+
+LENGTHS = [(4, 6), (7, 3), (4, 5), (0, 4), (2, 9)]
+
+
+@pytest.mark.parametrize("codebook", [None, 1, 2])
+@torch.no_grad()
+def test_padding_never_enters_a_loss(codebook: int | None) -> None:
+    model = tiny()
+    losses = [model(*batch(LENGTHS, padding), codebook) for padding in (0, 5, 10**6)]  # 10^6 is no code at all
+    assert losses[0][0] == losses[1][0] == losses[2][0]
+    assert losses[0][1] == losses[1][1] == losses[2][1]
+
+
+@torch.no_grad()
+def test_order_and_batch_mates_change_no_loss() -> None:
+    """The loss of a batch is the mean of its items' losses, each weighted by its target frames."""
+    model = tiny()
+    whole, parts = model(*batch(LENGTHS, 0))
+    reversed_, _ = model(*batch(LENGTHS[::-1], 0))
+    alone = [model(*batch([lengths], 0)) for lengths in LENGTHS]
+    frames = torch.tensor([float(own) for _, own in LENGTHS])
+    torch.testing.assert_close(reversed_, whole, atol=1e-6, rtol=0)
+    mean = (torch.stack([loss for loss, _ in alone]) * frames).sum() / frames.sum()
+    torch.testing.assert_close(mean, whole, atol=1e-6, rtol=0)
+    ln2 = torch.tensor(2.0).log().item()
+    assert (parts["ar"] + parts["nar"]) / 2 * ln2 == pytest.approx(whole.item(), abs=1e-5)
+
+
+@torch.no_grad()
+def test_the_nar_loss_is_the_mean_over_codebooks() -> None:
+    model = tiny()
+    each = [model(*batch(LENGTHS, 0), codebook)[1]["nar"] for codebook in range(1, K)]
+    assert sum(each) / len(each) == pytest.approx(model(*batch(LENGTHS, 0))[1]["nar"], abs=1e-5)
+
+
+def test_a_model_of_one_codebook_has_an_ar_loss_alone() -> None:
+    model = tiny(num_quantizers=1)
+    x, x_lens, y, y_lens = batch(LENGTHS, 0)
+    loss, parts = model(x[..., :1], x_lens, y[..., :1], y_lens)
+    assert parts["nar"] == 0.0 and loss.item() == pytest.approx(parts["ar"] * torch.tensor(2.0).log().item(), abs=1e-5)
+    out = generate(model, x[:1, :4, :1], Geometry(4, 5), SamplingConfig(), [torch.Generator().manual_seed(0)])
+    assert out.shape == (1, 5, 1)
+
+
+@pytest.mark.parametrize("positions", POSITIONS)
+def test_gradients_reach_every_parameter_of_the_decoder_in_training(positions: str) -> None:
+    """And none of the other decoder."""
+    geometry, model = GEOMETRIES["both"], tiny(positions)
+    context, target = window(geometry)
+    ar = model.ar_predict(context, target, geometry, ends=torch.tensor([True, False])).loss()
+    nar = [model.nar_predict(context, target, geometry, k).loss() for k in range(1, K)]
+    for prefix, loss in (("ar", ar), ("nar", torch.stack(nar).mean())):
+        model.zero_grad(set_to_none=True)
+        loss.backward()
+        for name, parameter in model.named_parameters():
+            if name.startswith("ar_") == (prefix == "ar"):
+                assert parameter.grad is not None and parameter.grad.abs().sum() > 0, name
+            else:
+                assert parameter.grad is None, name
+
+
+def test_the_end_is_labelled_only_where_a_piece_ends() -> None:
+    geometry, model = GEOMETRIES["left only"], tiny()
+    context, target = window(geometry, batch=3)
+    plain = model.ar_predict(context, target, geometry)
+    ending = model.ar_predict(context, target, geometry, ends=torch.tensor([True, False, True]))
+    assert torch.equal(plain.labels, target[..., 0])
+    assert ending.labels[:, -1].tolist() == [model.eos, IGNORE, model.eos]
+    assert torch.equal(ending.labels[:, :-1], plain.labels)
+    torch.testing.assert_close(ending.logits[:, :-1], plain.logits, atol=1e-5, rtol=0)
+    assert ending.losses()[1, -1] == 0 and (ending.losses()[[0, 2], -1] > 0).all()
+    labelled = ending.losses().sum() / (ending.labels != IGNORE).sum()
+    torch.testing.assert_close(ending.loss(), labelled)
+
+
+@pytest.mark.parametrize("name", ["audiolm", "audio-lm", "Audio-LM"])
+def test_get_model_knows_both_names(name: str) -> None:
+    model = get_model(name, d_model=32, nhead=2, num_layers=1, num_quantizers=2, codebook_size=V)
+    assert model.config == ModelConfig(d_model=32, nhead=2, num_layers=1, num_quantizers=2, codebook_size=V)
+
+
+@pytest.mark.parametrize(
+    ("name", "fields", "error", "words"),
+    [
+        ("vall-e", {}, UsageError, "vall-e.*audiolm"),
+        ("audiolm", {"decoder_dim": 64}, ModelError, "decoder_dim.*d_model"),
+        ("audiolm", {"d_model": 30, "nhead": 4}, ModelError, "d_model must be a multiple"),
+        ("audiolm", {"positions": "learned"}, ModelError, "rotary.*learned"),
+    ],
+)
+def test_get_model_explains_what_it_cannot_build(
+    name: str, fields: dict[str, int | str], error: type[Exception], words: str
+) -> None:
+    with pytest.raises(error, match=words):
+        get_model(name, **fields)
+
+
+def test_weights_in_and_out_give_the_same_codes() -> None:
+    model = tiny()
+    other = build(model.config).eval()
+    load_weights(other, copy.deepcopy(model.state_dict()))
+    prompt, geometry = window(Geometry(6, 9), batch=1)[0], Geometry(6, 9)
+    codes = [
+        generate(m, prompt, geometry, SamplingConfig(), [torch.Generator().manual_seed(5)]) for m in (model, other)
+    ]
+    assert torch.equal(*codes)
+
+
+def test_weights_of_another_shape_are_refused() -> None:
+    with pytest.raises(ModelError, match=r"config\.json"):
+        load_weights(tiny(), tiny(num_layers=1).state_dict())
+
+
+def test_inference_continues_each_prompt_by_its_own_length() -> None:
+    """Codes of the promised shape, the same for the same seed, and untouched by the padding of the prompts."""
+    model = tiny()
+    x_lens = torch.tensor([3, 7, 0])
+    x = torch.randint(V, (3, 7, K), generator=torch.Generator().manual_seed(0))
+    padded = x.clone()
+    padded[0, 3:], padded[2] = 1, 2
+    runs = [
+        model.inference(codes, x_lens, max_new_tokens=6, generator=torch.Generator().manual_seed(seed))
+        for codes, seed in ((x, 4), (padded, 4), (x, 5))
+    ]
+    assert runs[0].shape == (3, 6, K) and runs[0].dtype == torch.int64
+    assert runs[0].min() >= 0 and runs[0].max() < V
+    assert torch.equal(runs[0], runs[1]) and not torch.equal(runs[0], runs[2])
+    greedy = [model.inference(x, x_lens, max_new_tokens=6, temperature=0) for _ in range(2)]
+    assert torch.equal(*greedy)
+
+
+@torch.no_grad()
+def test_int8_weights_stay_close_to_float32() -> None:
+    geometry, model = GEOMETRIES["both"], tiny(d_model=64)
+    small = copy.deepcopy(model)
+    quantize_linears(small)
+    assert not any(isinstance(m, torch.nn.Linear) for m in small.modules())
+    assert sum(isinstance(m, Int8Linear) for m in small.modules()) > 8
+    context, target = window(geometry)
+    for predict in ("ar", "nar"):
+        exact, rounded = (
+            m.ar_predict(context, target, geometry).logits
+            if predict == "ar"
+            else m.nar_predict(context, target, geometry, 1).logits
+            for m in (model, small)
+        )
+        error = (rounded - exact).square().mean().sqrt() / exact.std()
+        assert 0 < error < 0.05, f"{predict}: {error:.4f} of the logits' deviation"
