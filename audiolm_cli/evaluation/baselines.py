@@ -13,8 +13,9 @@ Knows nothing about audio, codecs or networks.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -227,8 +228,9 @@ def _score(model: _Interpolated | _RepeatLast, samples: _Samples) -> tuple[float
     return float(bits), float(top1), float(top10)
 
 
-def _result(name: str, scores: list[tuple[float, float, float]]) -> BaselineResult:
-    bits, top1, top10 = (list(column) for column in zip(*scores, strict=True))
+def _scored(name: str, pairs: Iterable[tuple[_Interpolated | _RepeatLast, _Samples]]) -> BaselineResult:
+    """The result of one model and its held-out samples per codebook."""
+    bits, top1, top10 = (list(column) for column in zip(*(_score(*pair) for pair in pairs), strict=True))
     return BaselineResult(name=name, bits=bits, top1=top1, top10=top10)
 
 
@@ -259,18 +261,45 @@ def uniform(train: Clips, test: Clips, codebook_size: int) -> BaselineResult:
         DataError: no frames, or codes outside the codebook. The same holds for every baseline here.
     """
     K = _checked(test, codebook_size, "held-out")[0].shape[1]
-    guess = (math.log2(codebook_size), 1 / codebook_size, min(10, codebook_size) / codebook_size)
-    return _result("uniform", [guess] * K)
+    bits, top1, top10 = math.log2(codebook_size), 1 / codebook_size, min(10, codebook_size) / codebook_size
+    return BaselineResult(name="uniform", bits=[bits] * K, top1=[top1] * K, top10=[top10] * K)
 
 
 def unigram(train: Clips, test: Clips, codebook_size: int) -> BaselineResult:
-    """P(c): how often each code of each codebook occurs. Arguments as for `uniform`."""
+    """P(ck[t]): how often each code of each codebook occurs. Arguments as for `uniform`."""
+    train, test = _checked(train, codebook_size, "training"), _checked(test, codebook_size, "held-out")
+    views = [partial(_previous, k=k, frames=0) for k in range(test[0].shape[1])]
+    return _scored("unigram", ((_Interpolated(_Split.of(train, view), codebook_size), view(test)) for view in views))
 
-    def model(split: _Split) -> _Interpolated:
-        return _Interpolated(split, codebook_size)
 
-    K = np.asarray(test[0]).shape[1]
-    return _measure("unigram", train, test, codebook_size, [partial(_previous, k=k, frames=0) for k in range(K)], model)
+def bigram(train: Clips, test: Clips, codebook_size: int) -> BaselineResult:
+    """P(c1[t] | c1[t-1]) for codebook 1 and P(ck[t] | c(k-1)[t]) for the others. Arguments as for `uniform`."""
+    train, test = _checked(train, codebook_size, "training"), _checked(test, codebook_size, "held-out")
+    views = [partial(_below, k=k) if k else partial(_previous, k=0, frames=1) for k in range(test[0].shape[1])]
+    return _scored("bigram", ((_Interpolated(_Split.of(train, view), codebook_size), view(test)) for view in views))
+
+
+def repeat_last(train: Clips, test: Clips, codebook_size: int) -> BaselineResult:
+    """w [ck[t] = ck[t-1]] + (1 - w) P(ck[t]), with one w per codebook. Arguments as for `uniform`."""
+    train, test = _checked(train, codebook_size, "training"), _checked(test, codebook_size, "held-out")
+    views = [partial(_previous, k=k, frames=1) for k in range(test[0].shape[1])]
+    return _scored("repeat-last", ((_RepeatLast(_Split.of(train, view), codebook_size), view(test)) for view in views))
+
+
+def ngram_backoff(train: Clips, test: Clips, codebook_size: int, order: int = 5) -> BaselineResult:
+    """P(c1[t] | c1[t-1], ..., c1[t-order+1]) for codebook 1 alone: its lists have one entry.
+
+    Args:
+        train: integer arrays [T, K].
+        test: integer arrays [T, K] that are not in `train`.
+        codebook_size: V; codes are 0..V-1.
+        order: codes of an n-gram, 1 or more; V ** order must stay below 2 ** 62.
+    """
+    train, test = _checked(train, codebook_size, "training"), _checked(test, codebook_size, "held-out")
+    view = partial(_previous, k=0, frames=order - 1)
+    return _scored(f"{order}-gram", [(_Interpolated(_Split.of(train, view), codebook_size), view(test))])
+
+
 def measure_baselines(train: Clips, test: Clips, codebook_size: int) -> list[BaselineResult]:
     """Uniform, unigram, repeat-last, bigram and 5-gram, in this order. Arguments as for `uniform`."""
     return [measure(train, test, codebook_size) for measure in (uniform, unigram, repeat_last, bigram, ngram_backoff)]

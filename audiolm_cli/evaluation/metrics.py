@@ -63,7 +63,7 @@ def _magnitudes(wav: Tensor, window: int, hop: int) -> Tensor:
 
 
 def _mel_bands(wav: Tensor, window: int, hop: int, bands: int, sample_rate_hz: int) -> Tensor:
-    """Sums of STFT magnitudes [..., frames, bands] under triangles of height 1 on the HTK mel scale, 0 Hz to Nyquist."""
+    """Sums of STFT magnitudes [..., frames, bands] under triangles of height 1, HTK mel scale, 0 Hz to Nyquist."""
     with warnings.catch_warnings():  # the narrowest band of some window lengths holds no bin: 0 in both signals
         warnings.simplefilter("ignore")
         triangles = melscale_fbanks(window // 2 + 1, 0.0, sample_rate_hz / 2, bands, sample_rate_hz)
@@ -267,7 +267,7 @@ def repetition_rate(codes: np.ndarray | Tensor, n: int = REPETITION_FRAMES) -> f
 
 
 class _WindowHashes:
-    """64-bit hashes of any window of a sequence in constant time: sums of code[t] * base^t, moved to a common origin."""
+    """64-bit hash of any window of a sequence in constant time: the sum of symbol[t] * base^t, moved to the origin."""
 
     def __init__(self, symbols: np.ndarray, base: np.uint64) -> None:
         inverse = np.uint64(pow(int(base), -1, 2**64))
