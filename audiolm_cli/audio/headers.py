@@ -10,6 +10,8 @@ from typing import BinaryIO
 
 SNIFF_BYTES = 64
 """Enough of a file for `sniff`."""
+AFTER_DATA = (b"LIST", b"fact", b"PEAK", b"bext", b"cue ", b"smpl", b"id3 ", b"ID3 ", b"iXML", b"JUNK", b"PAD ")
+"""Chunks that may follow the samples of a WAV."""
 MOST_CHUNKS = 10_000
 """A header with more chunks than this is not searched further."""
 
@@ -94,6 +96,17 @@ def data_bytes(stream: BinaryIO) -> tuple[int, int] | None:
                 return (length - start, size) if 0 < size < length - start else None
             return size, length - start
     return None
+
+
+def unstated_size(stream: BinaryIO) -> int | None:
+    """Where a WAV says that it holds 0 bytes of samples although there are some, as interrupted recorders do."""
+    stream.seek(0)
+    start = chunk_offset(stream, b"data") if stream.read(4) == b"RIFF" else None
+    if start is None:
+        return None
+    stream.seek(start - 4)
+    size, following = stream.read(4), stream.read(4)
+    return start - 4 if size == bytes(4) and len(following) == 4 and following not in AFTER_DATA else None
 
 
 def chunk_offset(stream: BinaryIO, name: bytes) -> int | None:

@@ -19,7 +19,7 @@ from typing import BinaryIO
 import numpy as np
 import soundfile
 
-from audiolm_cli.audio.headers import SNIFF_BYTES, data_bytes, is_text, sniff
+from audiolm_cli.audio.headers import SNIFF_BYTES, data_bytes, is_text, sniff, unstated_size
 from audiolm_cli.audio.recording import BITS, FLOATS, Recording
 from audiolm_cli.errors import AudioInputError, MemoryLimitError
 
@@ -67,14 +67,20 @@ def read_audio(source: str | Path, *, max_duration_s: float | None = None) -> Re
 
 @contextlib.contextmanager
 def _opened(source: str | Path, label: str) -> Iterator[BinaryIO]:
-    """The file, unbuffered; what comes from a pipe goes to a temporary file first, since headers are read twice."""
+    """The file, unbuffered; a copy of what comes from a pipe, or has to be mended before libsndfile reads it."""
     with _raw(source, label) as raw:
         if stat.S_ISREG(os.fstat(raw.fileno()).st_mode):
-            yield raw
-        else:
-            with tempfile.TemporaryFile(buffering=0) as spool:
-                shutil.copyfileobj(raw, spool, 1 << 20)
-                yield spool
+            mend = unstated_size(raw) is not None
+            raw.seek(0)
+            if not mend:
+                yield raw
+                return
+        with tempfile.TemporaryFile(buffering=0) as copy:
+            shutil.copyfileobj(raw, copy, 1 << 20)
+            if (position := unstated_size(copy)) is not None:
+                copy.seek(position)
+                copy.write(b"\xff" * 4)  # up to the end
+            yield copy
 
 
 def _raw(source: str | Path, label: str) -> BinaryIO:
@@ -130,6 +136,7 @@ def _read(stream: BinaryIO, source: str | Path, label: str, max_duration_s: floa
 def _decode(stream: BinaryIO, label: str, name: str, max_duration_s: float | None) -> tuple[Recording, bool]:
     """All samples of a file that libsndfile knows, and whether these are all."""
     sizes = data_bytes(stream)
+    cut = sizes is not None and sizes[0] > sizes[1] + SLOPPY_BYTES
     stream.seek(0)
     try:
         with ForwardFile(stream if os.name == "nt" else stream.fileno(), closefd=False) as file:
@@ -139,11 +146,13 @@ def _decode(stream: BinaryIO, label: str, name: str, max_duration_s: float | Non
             tags = {key: text for key, text in file.copy_metadata().items() if text}
             promised = file.frames
     except soundfile.SoundFileError as error:
-        cause = getattr(error, "error_string", str(error)).removeprefix("Error : ").rstrip(". ")
-        raise AudioInputError(f"{label}: cannot be decoded ({cause}); convert it to WAV or FLAC") from error
+        if cut:
+            there = f"{sizes[1]} of the {sizes[0]} bytes of sound its header promises" if sizes else ""
+            raise AudioInputError(f"{label}: is truncated: holds {there}; get a complete copy") from error
+        raise AudioInputError(f"{label}: cannot be decoded ({_cause(error)}); convert it to WAV or FLAC") from error
     unread = -stream.tell() + stream.seek(0, os.SEEK_END)
     rate_hz = facts["sample_rate_hz"]
-    if sizes and sizes[0] > sizes[1] + SLOPPY_BYTES:
+    if sizes and cut:
         promised = len(samples) * sizes[0] // max(1, sizes[1])
     elif facts["format"] == "MP3" or promised >= 2**62:  # an estimate, or libsndfile's word for unknown
         promised = len(samples)
@@ -183,7 +192,7 @@ def _read_blocks(file: soundfile.SoundFile, label: str, max_duration_s: float | 
         try:
             got = len(file.read(out=samples[count : count + BLOCK_SAMPLES]))
         except soundfile.SoundFileError as error:
-            damage = getattr(error, "error_string", str(error)).removeprefix("Error : ").rstrip(". ")
+            damage = _cause(error)
             break
         count += got
         if limit is not None and count > limit:
@@ -194,6 +203,11 @@ def _read_blocks(file: soundfile.SoundFile, label: str, max_duration_s: float | 
             break
     samples.resize((count, file.channels), refcheck=False)
     return samples, damage
+
+
+def _cause(error: soundfile.SoundFileError) -> str:
+    """libsndfile's words for what is wrong."""
+    return str(getattr(error, "error_string", error)).removeprefix("Error : ").rstrip(". ")
 
 
 def _check_finite(samples: np.ndarray, rate_hz: int, label: str) -> None:

@@ -43,6 +43,8 @@ LADDER = ("PCM_S8", "PCM_U8", "PCM_16", "PCM_24", "PCM_32", "FLOAT", "DOUBLE")
 LOSSY = {"OGG": "VORBIS", "MP3": "MPEG_LAYER_III"}
 RIFF_BYTES = 2**32 - 2**20
 """Samples that a WAV, AIFF or AU file can hold, leaving room for its header."""
+TAGS = ("title", "artist", "album", "tracknumber", "date", "genre", "comment", "copyright", "license", "software")
+"""What libsndfile can store; "software" gets its name appended."""
 TAG_BYTES = {"FLAC": 30_000, "OGG": 30_000, "MP3": 30_000}
 OTHER_TAG_BYTES = 1500
 """Longest tag elsewhere: libsndfile does not read longer ones back, nor AIFF files with 8 kB of them."""
@@ -83,10 +85,11 @@ def check_target(path: str | Path, force: bool) -> None:
     if str(path) == "-":
         return
     with _told(path):
-        target = _resolve(path, force)
-        probe, stream = _temporary(target)
-        stream.close()
-        probe.unlink()
+        probe = _beside(_resolve(path, force))
+        try:
+            _create(probe).close()
+        finally:
+            probe.unlink(missing_ok=True)
 
 
 def write_audio(
@@ -117,8 +120,7 @@ def write_audio(
         OutputError: the file exists and `force` is false; disk full; no permission; folder missing; too large for the
             format.
     """
-    width = 4 if subtype == "FLOAT" else 8 if subtype == "DOUBLE" else 1 if subtype in ("ULAW", "ALAW") else 0
-    size = samples.size * (width or BITS.get(subtype, 0) // 8)
+    size = samples.size * _width(subtype)
     if size > RIFF_BYTES and format in ("WAV", "WAVEX"):
         format = "RF64"
     if size > RIFF_BYTES and format in ("AIFF", "AU"):
@@ -132,9 +134,9 @@ def write_audio(
                 shutil.copyfileobj(stream, stdout, 1 << 20)
             return
         path = _resolve(target, force)
-        temporary, file = _temporary(path)
+        temporary = _beside(path)
         try:
-            with file:
+            with _create(temporary) as file:
                 _encode(file, samples, sample_rate_hz, format, subtype, tags)
                 os.fsync(file.fileno())
             if path.exists():
@@ -154,7 +156,7 @@ def _candidates(format: str, recording: Recording) -> list[str]:
     if recording.subtype in FLOATS:
         step = LADDER.index(recording.subtype)
     else:
-        step = min(i for i, name in enumerate(LADDER) if BITS[name] >= BITS[recording.subtype])
+        step = next(i for i, name in enumerate(LADDER) if BITS.get(name, 64) >= BITS[recording.subtype])
     own = [] if recording.subtype.startswith("ALAC") else [recording.subtype]  # a full disk crashes libsndfile's ALAC
     return [*own, *LADDER[step:], *reversed(LADDER[:step]), *lossy]
 
@@ -191,10 +193,10 @@ def _encode(
     N, C = samples.shape
     with soundfile.SoundFile(handle, "w", sample_rate_hz, C, subtype, format=format, closefd=False) as file:
         limit = TAG_BYTES.get(format, OTHER_TAG_BYTES)
-        for key, text in tags.items():
-            if format == "AIFF" and key == "software":  # read back with leftovers of the comment
+        for key in TAGS:
+            if key not in tags or (format == "AIFF" and key == "software"):  # which returns with bits of the comment
                 continue
-            value = text.replace("\0", " ").encode("utf-8", "replace")[:limit].decode("utf-8", "ignore")
+            value = tags[key].replace("\0", " ").encode("utf-8", "replace")[:limit].decode("utf-8", "ignore")
             if value:
                 with contextlib.suppress(soundfile.SoundFileError):  # a format without tags
                     setattr(file, key, value)
@@ -202,10 +204,12 @@ def _encode(
             file.write(samples[start : start + BLOCK_SAMPLES])
     if format == "OGG":
         _fix_serial(stream)
-    peak = chunk_offset(stream, b"PEAK")
-    if peak is not None:  # its second field is the time of writing
-        stream.seek(peak + 4)
-        stream.write(bytes(4))
+    if (peak := chunk_offset(stream, b"PEAK")) is not None:  # its second field is the time of writing
+        _overwrite(stream, peak + 4, bytes(4))
+    common, sound = chunk_offset(stream, b"COMM"), chunk_offset(stream, b"SSND")
+    if subtype in BITS and N * C * _width(subtype) % 2 and common and sound:  # libsndfile counts the padding as sound
+        _overwrite(stream, common + 2, struct.pack(">I", N))
+        _overwrite(stream, sound - 4, struct.pack(">I", 8 + N * C * _width(subtype)))
     stream.seek(0)
     exact = subtype in FLOATS or (subtype in BITS and subtype not in ("ULAW", "ALAW"))
     with ForwardFile(handle, closefd=False) as file:
@@ -217,6 +221,18 @@ def _encode(
             count += got
         if count < N:
             raise OSError(errno.EIO, f"only {count} of {N} samples were written")
+
+
+def _width(subtype: str) -> int:
+    """Bytes that a sample takes; 0 where that depends on the sound."""
+    widths = {"FLOAT": 4, "DOUBLE": 8, "ULAW": 1, "ALAW": 1}
+    return widths.get(subtype, BITS.get(subtype, 0) // 8)
+
+
+def _overwrite(stream: BinaryIO, position: int, data: bytes) -> None:
+    """Replace bytes in the middle of a file."""
+    stream.seek(position)
+    stream.write(data)
 
 
 def _fix_serial(stream: BinaryIO) -> None:
@@ -235,8 +251,7 @@ def _fix_serial(stream: BinaryIO) -> None:
     for position, size in pages:
         data[position + 14 : position + 18] = serial
         data[position + 22 : position + 26] = struct.pack("<I", _ogg_checksum(data[position : position + size]))
-    stream.seek(0)
-    stream.write(data)
+    _overwrite(stream, 0, data)
 
 
 def _ogg_checksum(page: bytearray) -> int:
@@ -259,11 +274,15 @@ def _resolve(path: str | Path, force: bool) -> Path:
     return target
 
 
-def _temporary(target: Path) -> tuple[Path, BinaryIO]:
-    """A new unbuffered file in the folder of `target`, with the permissions the user gives new files."""
-    path = target.with_name(f".audiolm-{secrets.token_hex(6)}.part")
+def _beside(target: Path) -> Path:
+    """A temporary name in the folder of `target`."""
+    return target.with_name(f".audiolm-{secrets.token_hex(6)}.part")
+
+
+def _create(path: Path) -> BinaryIO:
+    """A new unbuffered file, with the permissions that the user gives new files."""
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0), 0o666)
-    return path, os.fdopen(descriptor, "w+b", buffering=0)
+    return os.fdopen(descriptor, "w+b", buffering=0)
 
 
 @contextlib.contextmanager

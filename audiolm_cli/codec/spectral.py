@@ -139,11 +139,15 @@ class SpectralCodec(nn.Module):
     @torch.inference_mode()
     def encode(self, wav: Tensor) -> Tensor:
         """Codes [B, T, K] of wav [B, 1, N], T = ceil(N / hop)."""
+        if wav.shape[-1] == 0:
+            return torch.zeros(len(wav), 0, self.num_codebooks, dtype=torch.int64, device=wav.device)
         return self.network.quantizer.encode(self.network.latents(self.log_magnitudes(wav[:, 0])))
 
     @torch.inference_mode()
     def decode(self, codes: Tensor, known: KnownSamples | None = None) -> Tensor:
         """Audio [B, 1, T * hop] of codes [B, T, K]; its phase runs on from `known` samples."""
+        if codes.shape[1] == 0:
+            return torch.zeros(len(codes), 1, 0, device=codes.device)
         magnitudes = self.magnitudes(self.network.features(self.network.quantizer.decode(codes)))
         wav = griffin_lim(magnitudes, self.window, self.column_samples, self.config.griffin_lim_iterations, known)
         return wav[:, None]

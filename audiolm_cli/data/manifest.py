@@ -40,6 +40,8 @@ class CodecFacts:
     """K."""
     codebook_size: int
     """V."""
+    source: str = ""
+    """What finds the codec again: its catalogue name, or the path of its folder."""
 
     @property
     def frame_shift_s(self) -> float:

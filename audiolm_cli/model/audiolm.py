@@ -99,6 +99,25 @@ class AudioLM(nn.Module):
             if name.endswith("bias") and "norm" not in name:
                 nn.init.zeros_(parameter)
 
+    @torch.no_grad()
+    def adopt_codebooks(self, codebooks: Tensor) -> None:
+        """Start embeddings and heads as a random projection of the codec's codebooks [K, V, D].
+
+        Codes that sound alike then begin alike, which saves an untrained model from finding that out code by code.
+        """
+        D = self.config.d_model
+        if codebooks.shape[-1] > D:
+            return
+        frame = torch.linalg.qr(torch.randn(D, codebooks.shape[-1]))[0].to(codebooks)  # orthonormal columns
+        vectors = codebooks @ frame.T  # [K, V, D]
+        vectors = vectors * (0.02 / codebooks[0].std() * (D / codebooks.shape[-1]) ** 0.5)
+        for k, vector in enumerate(vectors):
+            self.ar_embeddings[k].weight.copy_(vector)  # type: ignore[operator]
+            self.nar_embeddings[k].weight.copy_(vector)  # type: ignore[operator]
+            if k > 0:
+                self.nar_heads[k - 1].weight.copy_(vector / vector.std() * 0.02)  # type: ignore[operator]
+        self.ar_head.weight[: self.eos].copy_(vectors[0])
+
     @property
     def eos(self) -> int:
         """The class that ends a piece."""

@@ -122,11 +122,13 @@ def codec_hash(name_or_path: str, cache: Path | None = None) -> str:
     return resolve(name_or_path, cache).files[CODEC_TENSORS].sha256
 
 
-def codec_facts(codec: Codec, sha256: str = "") -> CodecFacts:
-    """What codes of this codec mean, for a token store."""
+def codec_facts(name_or_path: str, codec: Codec, cache: Path | None = None) -> CodecFacts:
+    """What codes of this codec, loaded by this name, mean; for a token store."""
+    is_path = name_or_path not in KNOWN_CODECS and Path(name_or_path).is_dir()
     return CodecFacts(
         name=codec.name,
-        sha256=sha256,
+        source=str(Path(name_or_path).resolve()) if is_path else name_or_path,
+        sha256=codec_hash(name_or_path, cache),
         sample_rate_hz=codec.sample_rate_hz,
         hop_samples=codec.hop_samples,
         num_codebooks=codec.num_codebooks,

@@ -16,7 +16,7 @@ from audiolm_cli.data.files import AudioFile, find_audio, open_audio, read_clip,
 from audiolm_cli.data.manifest import CodecFacts, TokenClip, is_store, write_store
 from audiolm_cli.errors import DataError, OutputError, SomeInputsFailedError
 from audiolm_cli.events import Note, OnEvent, Progress, ignore
-from audiolm_cli.workflows.loading import codec_facts, codec_hash, load_codec, pick_device, set_threads
+from audiolm_cli.workflows.loading import codec_facts, load_codec, pick_device, set_threads
 
 SILENCE_PEAK = 1e-4
 """Recordings that never exceed this are dropped: -80 dB of full scale."""
@@ -121,8 +121,7 @@ def tokenize_with(
     """
     set_threads(threads)
     module = load_codec(codec, pick_device(device), cache)
-    facts = codec_facts(module, codec_hash(codec, cache))
-    return tokenize(inputs, output, module, facts, force=force, on_event=on_event)
+    return tokenize(inputs, output, module, codec_facts(codec, module, cache), force=force, on_event=on_event)
 
 
 def check_failures(result: Tokenized) -> None:
@@ -132,7 +131,9 @@ def check_failures(result: Tokenized) -> None:
         SomeInputsFailedError: some did.
     """
     if result.failed:
-        raise SomeInputsFailedError(f"{len(result.failed)} recordings could not be read: {'; '.join(result.failed[:5])}")
+        raise SomeInputsFailedError(
+            f"{len(result.failed)} recordings could not be read: {'; '.join(result.failed[:5])}"
+        )
 
 
 def encode_file(file: AudioFile, codec: Codec) -> np.ndarray | None:

@@ -12,9 +12,10 @@ from torch import Tensor
 
 from audiolm_cli.checkpoints.catalogue import BEST, KNOWN_CODECS, resolve
 from audiolm_cli.checkpoints.folder import CODEC_TENSORS, MODEL_TENSORS, Folder, load_tensors, write_folder
+from audiolm_cli.codec.spectral import SpectralCodec
 from audiolm_cli.config import ModelConfig, TrainConfig
 from audiolm_cli.data.manifest import CodecFacts, TokenClip, is_store, read_facts, read_store
-from audiolm_cli.errors import DataError, OutputError, UsageError
+from audiolm_cli.errors import DataError, ModelError, OutputError, UsageError
 from audiolm_cli.evaluation.model import score_windows
 from audiolm_cli.events import Note, OnEvent, ignore
 from audiolm_cli.model.audiolm import AudioLM, build, load_weights
@@ -73,23 +74,33 @@ def train(
     origin = resolve(init, cache) if init else None
     if origin is not None and origin.model is None:
         raise UsageError(f"--init {init}: holds a codec, not a model")
-    codec_name = codec or (init if init else "encodec-32khz")
     try:
         run.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise OutputError(f"{run}: cannot be created ({error.strerror}); choose another run folder with -o") from error
     store = source if is_store(source) else run / "tokens"
     if not is_store(store):
-        module = load_codec(codec_name, device, cache)
-        tokenize([source], store, module, codec_facts(module, codec_hash(codec_name, cache)), on_event=on_event)
+        wanted = codec or init or "encodec-32khz"
+        module = load_codec(wanted, device, cache)
+        tokenize([source], store, module, codec_facts(wanted, module, cache), on_event=on_event)
     facts = read_facts(store)
+    codec_name = codec or facts.source or facts.name
+    if codec_hash(codec_name, cache) != facts.sha256:
+        raise ModelError(
+            f"{codec_name} is not the codec that made the codes in {store} (sha256 {facts.sha256[:12]}...); "
+            "name that one with --codec, or tokenize the recordings again"
+        )
     train_clips, dev_clips = read_store(store, "train"), read_store(store, "dev")
     if not train_clips:
         raise DataError(f"{store}: no training clips in it")
     shape = _shape(shape, origin, facts)
     torch.manual_seed(config.seed)
     model = build(shape).to(device)
-    if origin is not None:
+    if origin is None:
+        codebooks = _codebooks(codec_name, cache)
+        if codebooks is not None:
+            model.adopt_codebooks(codebooks.to(device))
+    else:
         load_weights(model, {n: t.to(device).float() for n, t in load_tensors(origin, MODEL_TENSORS).items()})
     hours, frames = _report(model, config, train_clips, facts, on_event)
     started = time.monotonic()
@@ -125,6 +136,14 @@ def _shape(shape: ModelConfig | None, origin: Folder | None, facts: CodecFacts) 
         if own != given:
             raise UsageError(f"{field} is {own} in the model, but the codes of {facts.name} have {given}")
     return wanted
+
+
+def _codebooks(codec_name: str, cache: Path | None) -> Tensor | None:
+    """Vectors [K, V, D] of a spectral codec; None of any other."""
+    if codec_name in KNOWN_CODECS:
+        return None
+    codec = load_codec(codec_name, None, cache)
+    return codec.network.quantizer.codebooks if isinstance(codec, SpectralCodec) else None
 
 
 def _report(
