@@ -132,6 +132,8 @@ def read_store(folder: Path, split: str) -> list[TokenClip]:
     manifest = folder / f"cuts_{split}.jsonl.gz"
     if not manifest.is_file():
         raise DataError(f"{manifest}: no such manifest; expected what `audiolm tokenize` writes")
+    if manifest.stat().st_size == 0:
+        raise DataError(f"{manifest}: cannot be read (no content); tokenize the recordings again")
     try:
         with gzip.open(manifest) as stream:
             cuts = list(load_manifest(manifest)) if stream.read(1) else []

@@ -36,7 +36,9 @@ def save_state(folder: Path, step: int, tensors: dict[str, Tensor], meta: dict[s
         os.fsync(stream.fileno())
     shutil.rmtree(final, ignore_errors=True)
     temporary.rename(final)
-    for old in sorted(folder.glob("step-*"))[:-keep]:
+    states = sorted(folder.glob("step-*"))
+    kept = states[: states.index(final) + 1][-keep:]  # states of later steps did not verify, or this step were not done
+    for old in set(states) - set(kept):
         shutil.rmtree(old)
     return final
 
@@ -48,7 +50,7 @@ def load_state(folder: Path) -> tuple[int, dict[str, Tensor], dict[str, Any]] | 
             manifest = json.loads((candidate / MANIFEST).read_text())
             if _sha256(candidate / TENSORS) == manifest["sha256"]:
                 return int(manifest["step"]), load_file(candidate / TENSORS), manifest["meta"]
-        except (OSError, ValueError, KeyError, safetensors.SafetensorError):
+        except (OSError, ValueError, KeyError, TypeError, safetensors.SafetensorError):
             continue
     return None
 

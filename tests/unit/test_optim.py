@@ -75,12 +75,9 @@ def test_hidden_matrices_are_those_of_the_layers() -> None:
     names = {parameter: name for name, parameter in model.named_parameters()}
     assert len(hidden) + len(other) == len(names)
     matrices = ("attention.qkv", "attention.out", "up", "down")
-    assert sorted(names[p] for p in hidden) == sorted(
-        f"{kind}_decoder.layers.{layer}.{matrix}.weight"
-        for kind in ("ar", "nar")
-        for layer in (0, 1)
-        for matrix in matrices
-    )
+    layers = [f"{kind}_decoder.layers.{layer}" for kind in ("ar", "nar") for layer in (0, 1)]
+    expected = [f"{layer}.{matrix}.weight" for layer in layers for matrix in matrices]
+    assert sorted(names[p] for p in hidden) == sorted(expected)
 
 
 def test_warmup_stable_decay_rises_stays_and_falls() -> None:
