@@ -184,7 +184,7 @@ class GenerateConfig(_Config):
 class CodecTrainConfig(_Config):
     """Training of a spectral codec."""
 
-    steps: int = 6000
+    steps: int = 5200
     """Optimizer steps."""
     clips: int = 12
     """Clips per step."""
@@ -194,7 +194,7 @@ class CodecTrainConfig(_Config):
     """Peak learning rate of AdamW."""
     warmup_steps: int = 50
     """Steps of linear warm-up."""
-    quantize_from: float = 0.1
+    quantize_from: float = 0.03
     """Share of the steps trained without the quantizer, before its k-means initialisation."""
     commitment: float = 0.25
     """Weight of the commitment loss."""

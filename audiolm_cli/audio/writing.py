@@ -229,7 +229,7 @@ def _width(subtype: str) -> int:
     return widths.get(subtype, BITS.get(subtype, 0) // 8)
 
 
-def _overwrite(stream: BinaryIO, position: int, data: bytes) -> None:
+def _overwrite(stream: BinaryIO, position: int, data: bytes | bytearray) -> None:
     """Replace bytes in the middle of a file."""
     stream.seek(position)
     stream.write(data)

@@ -57,7 +57,7 @@ class CodecTrainer:
         self.codec, self.config, self.train, self.dev = codec, config, train, dev
         self.state_folder, self.on_event = state_folder, on_event
         self.network = codec.network
-        self.step = 0
+        self.step, self.elapsed_s = 0, 0.0
         self.quantize_from_step = int(config.quantize_from * config.steps)
         self.weights = _bin_weights(codec).to(codec.device)
         self.average = {name: p.detach().clone() for name, p in self.network.named_parameters()}
@@ -73,14 +73,15 @@ class CodecTrainer:
                 torch.manual_seed(self.config.seed)
                 self.network.initialise(self._many_features("components"))
             self.average = {name: p.detach().clone() for name, p in self.network.named_parameters()}
-        started, first = time.monotonic(), self.step
+        started, first, before_s = time.monotonic(), self.step, self.elapsed_s
         held_out = None
         while self.step < self.config.steps:
             if self.step == self.quantize_from_step:
                 self._start_quantizer()
             losses = self._train_step()
             self.step += 1
-            speed = (self.step - first) / (time.monotonic() - started)
+            self.elapsed_s = before_s + time.monotonic() - started
+            speed = (self.step - first) / (self.elapsed_s - before_s)
             detail = f"log {losses.log:.4f} linear {losses.linear:.4f} vq {losses.commitment:.4f} {speed:.2f} steps/s"
             self.on_event(Progress(stage="train", done=self.step, total=self.config.steps, unit="steps", detail=detail))
             if self.step % self.config.state_every == 0 or self.step == self.config.steps:
@@ -206,13 +207,17 @@ class CodecTrainer:
             | with_prefix("optimizer", optimizer_tensors(self.optimizer))
             | {"quantizer.counts": quantizer.counts, "quantizer.sums": quantizer.sums}
         )
-        save_state(self.state_folder, self.step, tensors, {"config": self.config.to_dict()})
+        meta = {"config": self.config.to_dict(), "elapsed_s": self.elapsed_s}
+        save_state(self.state_folder, self.step, tensors, meta)
+            self.state_folder, self.step, tensors, {"config": self.config.to_dict(), "elapsed_s": self.elapsed_s}
+        )
 
     def _resume(self) -> bool:
         found = load_state(self.state_folder)
         if found is None:
             return False
-        self.step, tensors, _ = found
+        self.step, tensors, meta = found
+        self.elapsed_s = float(meta["elapsed_s"])
         self.network.load_state_dict(without_prefix("network", tensors))
         average = without_prefix("average", tensors)
         self.average = {name: average[name].to(self.codec.device) for name in self.average}

@@ -97,17 +97,18 @@ class Trainer:
         self.samplers: dict[int, WindowSampler] = {}
         self.optimizers = _optimizers(model, config)
         self.average = {name: p.detach().clone() for name, p in model.named_parameters()}
-        self.step, self.best = 0, math.inf
+        self.step, self.best, self.elapsed_s = 0, math.inf, 0.0
 
     def run(self, on_best: OnBest) -> None:
         """Train to the last step; `on_best` gets the averaged weights whenever they validate better than ever."""
         self._resume()
-        started, first, frames = time.monotonic(), self.step, 0
+        started, frames, before_s = time.monotonic(), 0, self.elapsed_s
         while self.step < self.config.steps:
             windows, report = self._train_step()
             self.step += 1
             frames += windows.codes.shape[0] * windows.codes.shape[1]
-            speed = frames / (time.monotonic() - started)
+            self.elapsed_s = before_s + time.monotonic() - started
+            speed = frames / (self.elapsed_s - before_s)
             detail = (
                 f"loss {report.loss:.3f}  AR {report.ar_bits:.2f}  NAR {report.nar_bits:.2f} bits  {speed:.0f} frames/s"
             )
@@ -116,7 +117,7 @@ class Trainer:
                 self._log({"step": self.step, "frames_per_s": round(speed, 1), **report.__dict__})
             if self.step % self.config.validate_every == 0 or self.step == self.config.steps:
                 self._validate(on_best)
-        self.on_event(Note(message=f"trained {self.step - first} steps in {(time.monotonic() - started) / 60:.1f} min"))
+        self.on_event(Note(message=f"trained {self.step} steps in {self.elapsed_s / 60:.1f} min"))
 
     def _train_step(self) -> tuple[Windows, StepReport]:
         factor = warmup_stable_decay(self.step, self.config.steps, self.config.warmup_steps, self.config.decay_share)
@@ -200,7 +201,8 @@ class Trainer:
         tensors = with_prefix("model", self.model.state_dict()) | with_prefix("average", self.average)
         for i, optimizer in enumerate(self.optimizers):
             tensors |= with_prefix(f"optimizer{i}", optimizer_tensors(optimizer))
-        save_state(self.state_folder, self.step, tensors, {"best": self.best, "config": self.config.to_dict()})
+        meta = {"best": self.best, "elapsed_s": self.elapsed_s, "config": self.config.to_dict()}
+        save_state(self.state_folder, self.step, tensors, meta)
 
     def _resume(self) -> None:
         found = load_state(self.state_folder)
@@ -208,7 +210,7 @@ class Trainer:
         if found is None:
             return
         self.step, tensors, meta = found
-        self.best = meta["best"]
+        self.best, self.elapsed_s = float(meta["best"]), float(meta["elapsed_s"])
         self.model.load_state_dict(without_prefix("model", tensors))
         average = without_prefix("average", tensors)
         self.average = {name: average[name].to(self.model.device) for name in self.average}

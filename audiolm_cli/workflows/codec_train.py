@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import time
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -69,9 +68,9 @@ def train_codec(
             f"{parameters / 1e6:.1f} M parameters, {config.steps} steps"
         )
     )
-    started = time.monotonic()
     state = output.with_name(output.name + ".state")
-    losses = CodecTrainer(codec, config, parts["train"], parts["dev"] or parts["train"], state, on_event).run()
+    trainer = CodecTrainer(codec, config, parts["train"], parts["dev"] or parts["train"], state, on_event)
+    losses = trainer.run()
     folder = write_folder(
         output,
         kind="codec",
@@ -82,7 +81,7 @@ def train_codec(
             "command": "codec train",
             "config": config.to_dict(),
             "hours": round(hours, 3),
-            "minutes": round((time.monotonic() - started) / 60, 1),
+            "minutes": round(trainer.elapsed_s / 60, 1),
             "held_out": dataclasses.asdict(losses),
             "codebook_perplexity": [round(p, 1) for p in codec.network.quantizer.perplexities()],
         },

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -103,8 +102,9 @@ def train(
     else:
         load_weights(model, {n: t.to(device).float() for n, t in load_tensors(origin, MODEL_TENSORS).items()})
     hours, frames = _report(model, config, train_clips, facts, on_event)
-    started = time.monotonic()
     best = run / BEST
+    validation = dev_clips or train_clips[:1]
+    trainer = Trainer(model, config, train_clips, validation, run, score_windows, on_event)
 
     def keep(weights: dict[str, Tensor], scores: Scores) -> None:
         training = {
@@ -113,12 +113,12 @@ def train(
             "init": origin.name if origin else None,
             "hours": round(hours, 3),
             "frames": frames,
-            "minutes": round((time.monotonic() - started) / 60, 1),
+            "minutes": round(trainer.elapsed_s / 60, 1),
             "held_out": scores.to_dict(),
         }
         _write_model(best, run.name, shape, weights, codec_name, facts, training, cache)
 
-    Trainer(model, config, train_clips, dev_clips or train_clips[:1], run, score_windows, on_event).run(keep)
+    trainer.run(keep)
     return Trained(folder=resolve(str(best.resolve())), run=run)
 
 
