@@ -118,7 +118,7 @@ def _read(stream: BinaryIO, source: str | Path, label: str, max_duration_s: floa
         raise AudioInputError(f"{label}: holds text, not audio; expected {KNOWN}")
     else:
         reason = f"is not {KNOWN}"
-    if str(source) == "-":
+    if str(source) == "-" or not os.path.isfile(source):  # ffmpeg would wait for a pipe that has been read
         raise AudioInputError(f"{label}: {reason}; pipe a WAV, for example with: ffmpeg -i FILE -f wav -")
     with _converted(label, Path(source), reason, max_duration_s) as wav:
         recording, _ = _decode(wav, label, name, max_duration_s)
@@ -158,7 +158,7 @@ def _decode(stream: BinaryIO, label: str, name: str, max_duration_s: float | Non
         promised = len(samples)
     if promised > len(samples):
         there = f"holds {len(samples) / rate_hz:.2f} s of the {promised / rate_hz:.2f} s its header promises"
-        if sizes and sizes[1] >= 2**32 - 2**16:
+        if sizes and sizes[1] >= 2**32 - 2**16 and facts["format"] in ("WAV", "WAVEX", "AIFF", "AU"):
             raise AudioInputError(f"{label}: is over 4 GB, which its header cannot say; rewrite it as RF64 or W64")
         raise AudioInputError(f"{label}: is truncated or damaged: {there}; get a complete copy")
     if damage:
