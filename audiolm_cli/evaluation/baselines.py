@@ -117,14 +117,17 @@ def _buckets(totals: np.ndarray) -> np.ndarray:
 def _fit_weights(buckets: np.ndarray, high: np.ndarray, low: np.ndarray) -> np.ndarray:
     """Weights [64] of `high` over `low` that make held-out codes most likely, per bucket.
 
-    Expectation maximisation with half a code added to each side, so that a weight is never 0 or 1; 0.5 without data.
+    Expectation maximisation with half a code added to each side, so that a weight is never 0 or 1. Buckets without data
+    lie between their neighbours that have some (the final counts are higher than those fitted with); 0.5 if none has.
     """
+    frames = np.bincount(buckets, minlength=64)
     weights = np.full(64, 0.5)
     for _ in range(EM_STEPS):
         mixed = weights[buckets]
         credit = mixed * high / (mixed * high + (1 - mixed) * low)
-        weights = (np.bincount(buckets, credit, 64) + 0.5) / (np.bincount(buckets, minlength=64) + 1)
-    return weights
+        weights = (np.bincount(buckets, credit, 64) + 0.5) / (frames + 1)
+    fitted = np.flatnonzero(frames)
+    return np.interp(np.arange(64), fitted, weights[fitted]) if len(fitted) else weights
 
 
 class _Order:
