@@ -144,7 +144,7 @@ EXACT = [
 def test_lossless_files_come_back_bit_for_bit(
     tmp_path: Path, kind: tuple[str, str], channels: int, num_samples: int, rate_hz: int, seed: int
 ) -> None:
-    """What is written is what is read, and writing what was read gives the same file."""
+    """What is written is what is read, and writing what was read gives the same samples, in the same bytes."""
     format, subtype = kind
     native, clipped = to_native(noise(num_samples, channels, seed).T, recording(subtype))
     assert clipped == 0
@@ -155,7 +155,9 @@ def test_lossless_files_come_back_bit_for_bit(
     if subtype not in ("ULAW", "ALAW"):  # which round what was not read from such a file
         np.testing.assert_array_equal(got.samples, native)
     second = save(tmp_path / "b", got.samples, format=format, subtype=subtype, sample_rate_hz=rate_hz)
-    assert second.read_bytes() == first.read_bytes()
+    np.testing.assert_array_equal(read_audio(second).samples, got.samples)
+    if subtype != "ULAW":  # which has two zeros
+        assert second.read_bytes() == first.read_bytes()
 
 
 @pytest.mark.parametrize("subtype", ["ULAW", "ALAW", "PCM_U8", "PCM_S8"])
