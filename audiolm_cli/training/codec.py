@@ -209,15 +209,13 @@ class CodecTrainer:
         )
         meta = {"config": self.config.to_dict(), "elapsed_s": self.elapsed_s}
         save_state(self.state_folder, self.step, tensors, meta)
-            self.state_folder, self.step, tensors, {"config": self.config.to_dict(), "elapsed_s": self.elapsed_s}
-        )
 
     def _resume(self) -> bool:
         found = load_state(self.state_folder)
         if found is None:
             return False
         self.step, tensors, meta = found
-        self.elapsed_s = float(meta["elapsed_s"])
+        self.elapsed_s = float(meta.get("elapsed_s", 0.0))
         self.network.load_state_dict(without_prefix("network", tensors))
         average = without_prefix("average", tensors)
         self.average = {name: average[name].to(self.codec.device) for name in self.average}
@@ -233,5 +231,6 @@ def _bin_weights(codec: SpectralCodec) -> Tensor:
     bins = codec.config.window_samples // 2 + 1
     nyquist = codec.sample_rate_hz / 2
     frequency = torch.linspace(0, nyquist, bins)
-    weights = 2.0 - 1.5 * ((frequency - EMPHASIS_BELOW_HZ) / (nyquist - EMPHASIS_BELOW_HZ)).clamp(0, 1)
+    above = max(nyquist - EMPHASIS_BELOW_HZ, 1.0)  # a codec of 8 kHz has no such bins
+    weights = 2.0 - 1.5 * ((frequency - EMPHASIS_BELOW_HZ) / above).clamp(0, 1)
     return (weights / weights.mean()).repeat(2)

@@ -210,7 +210,7 @@ class Trainer:
         if found is None:
             return
         self.step, tensors, meta = found
-        self.best, self.elapsed_s = float(meta["best"]), float(meta["elapsed_s"])
+        self.best, self.elapsed_s = float(meta["best"]), float(meta.get("elapsed_s", 0.0))
         self.model.load_state_dict(without_prefix("model", tensors))
         average = without_prefix("average", tensors)
         self.average = {name: average[name].to(self.model.device) for name in self.average}

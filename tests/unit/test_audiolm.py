@@ -287,6 +287,26 @@ def test_weights_in_and_out_give_the_same_codes() -> None:
     assert torch.equal(*codes)
 
 
+def test_adopted_codebooks_make_similar_codes_similar() -> None:
+    """Embeddings and heads get the codebooks' geometry; a codec wider than the model changes nothing."""
+    model = tiny()
+    codebooks = torch.randn(K, V, 8, generator=torch.Generator().manual_seed(0))
+    codebooks[:, 1] = codebooks[:, 0] * 1.01
+    model.adopt_codebooks(codebooks)
+
+    def similarities(vectors: Tensor) -> Tensor:
+        return torch.nn.functional.cosine_similarity(vectors[:, None], vectors[None], dim=-1)
+
+    tables = [*model.ar_embeddings, *model.nar_embeddings, *model.nar_heads]
+    for table, k in zip(tables, [*range(K), *range(K), *range(1, K)], strict=True):
+        weights = table.weight.detach()
+        torch.testing.assert_close(similarities(weights), similarities(codebooks[k]), atol=1e-4, rtol=0)
+        assert 0.01 < weights.std() < 0.04
+    before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    model.adopt_codebooks(torch.randn(K, V, 33))
+    assert all(torch.equal(tensor, before[name]) for name, tensor in model.state_dict().items())
+
+
 def test_weights_of_another_shape_are_refused() -> None:
     with pytest.raises(ModelError, match=r"config\.json"):
         load_weights(tiny(), tiny(num_layers=1).state_dict())

@@ -1,0 +1,304 @@
+"""Training: interrupted runs end where uninterrupted ones do, losses fall, and stages leave each other alone."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import soundfile
+import torch
+from torch import Tensor
+
+from audiolm_cli.codec.spectral import SpectralCodec
+from audiolm_cli.config import CodecTrainConfig, ModelConfig, SpectralConfig, TrainConfig
+from audiolm_cli.data.files import AudioFile, open_audio
+from audiolm_cli.data.manifest import TokenClip
+from audiolm_cli.errors import DataError, UsageError
+from audiolm_cli.evaluation.model import score_windows
+from audiolm_cli.events import Event, Note, OnEvent, Progress, ignore
+from audiolm_cli.model.audiolm import AudioLM, build
+from audiolm_cli.training import codec as codec_training
+from audiolm_cli.training.codec import CodecLosses, CodecTrainer
+from audiolm_cli.training.loop import Trainer
+
+V, K = 16, 3
+
+
+class StoppedError(Exception):
+    """Stands for a run that was killed."""
+
+
+def corpus(clips: int, frames: int, seed: int = 0) -> list[TokenClip]:
+    """Recordings with a rule: codebook 1 is a walk of few steps, and the others follow from it."""
+    rng = np.random.default_rng(seed)
+    steps = rng.choice([3, 3, 3, 3, 3, 3, 3, 5], size=(clips, frames))
+    first = (np.cumsum(steps, axis=1) + rng.integers(V, size=(clips, 1))) % V
+    codes = np.stack([first, (first + 1) % V, first * 7 % V], axis=-1).astype(np.int16)
+    return [TokenClip(id=str(i), codes=own) for i, own in enumerate(codes)]
+
+
+def tiny(**fields: int | float) -> AudioLM:
+    torch.manual_seed(0)
+    shape: dict[str, Any] = {"d_model": 32, "nhead": 2, "num_layers": 1, "max_frames": 32}
+    return build(ModelConfig(**{**shape, "num_quantizers": K, "codebook_size": V, **fields}))
+
+
+CONFIG = TrainConfig(
+    steps=25, batch_frames=96, shortest_window=8, warmup_steps=3, validate_every=5, validation_windows=4, seed=7
+)
+
+
+class Run:
+    """Training of a tiny model in one folder, as a person starts it again and again."""
+
+    def __init__(self, folder: Path, config: TrainConfig = CONFIG, **shape: int | float) -> None:
+        self.folder, self.config, self.shape = folder, config, shape
+        self.best: list[dict[str, Tensor]] = []
+        folder.mkdir(exist_ok=True)
+
+    def start(self, on_event: OnEvent = ignore, model: AudioLM | None = None) -> Trainer:
+        model = model or tiny(**self.shape)
+        clips = corpus(6, 60), corpus(2, 40, seed=1)
+        trainer = Trainer(model, self.config, *clips, self.folder, score_windows, on_event)
+        trainer.run(lambda weights, scores: self.best.append({n: t.clone() for n, t in weights.items()}))
+        return trainer
+
+    def metrics(self) -> list[dict[str, Any]]:
+        """What was logged, without what depends on the clock."""
+
+        def refuse(constant: str) -> None:
+            raise AssertionError(f"{constant} is not JSON")
+
+        lines = (self.folder / "metrics.jsonl").read_text().splitlines()
+        entries = [json.loads(line, parse_constant=refuse) for line in lines]
+        return [{key: value for key, value in entry.items() if key != "frames_per_s"} for entry in entries]
+
+
+def stop_at(step: int) -> OnEvent:
+    """Ends a run after this step, before the step's state is saved."""
+
+    def on_event(event: Event) -> None:
+        if isinstance(event, Progress) and event.done == step:
+            raise StoppedError
+
+    return on_event
+
+
+def stop_in_validation(step: int) -> OnEvent:
+    """Ends a run between a validation and the state it belongs to."""
+
+    def on_event(event: Event) -> None:
+        if isinstance(event, Note) and event.message.startswith(f"step {step}: held-out"):
+            raise StoppedError
+
+    return on_event
+
+
+def same(a: dict[str, Tensor], b: dict[str, Tensor]) -> bool:
+    return a.keys() == b.keys() and all(torch.equal(a[name], b[name]) for name in a)
+
+
+@pytest.mark.parametrize("optimizer", ["muon", "adamw"])
+@pytest.mark.parametrize("dropout", [0.0, 0.2])
+def test_an_interrupted_run_ends_as_an_uninterrupted_one(tmp_path: Path, optimizer: str, dropout: float) -> None:
+    """Bit for bit: weights, averages, best weights and metrics; stopped before the first state and after."""
+    config = TrainConfig(**{**CONFIG.to_dict(), "optimizer": optimizer})
+    whole, broken = Run(tmp_path / "whole", config, dropout=dropout), Run(tmp_path / "broken", config, dropout=dropout)
+    expected = whole.start()
+    for stop in (stop_at(3), stop_at(11), stop_in_validation(15), stop_at(20)):
+        with pytest.raises(StoppedError):
+            broken.start(stop)
+        torch.manual_seed(99)  # a new process has another random state
+    ended = broken.start()
+    assert same(ended.model.state_dict(), expected.model.state_dict())
+    assert same(ended.average, expected.average)
+    assert same(broken.best[-1], whole.best[-1])
+    assert ended.best == expected.best
+    assert broken.metrics() == whole.metrics()
+
+
+def test_a_line_cut_short_is_dropped_from_the_metrics(tmp_path: Path) -> None:
+    whole, broken = Run(tmp_path / "whole"), Run(tmp_path / "broken")
+    whole.start()
+    with pytest.raises(StoppedError):
+        broken.start(stop_at(12))
+    log = tmp_path / "broken" / "metrics.jsonl"
+    log.write_text(log.read_text() + '{"step": 1')
+    broken.start()
+    assert broken.metrics() == whole.metrics()
+
+
+def test_a_finished_run_stays_as_it_is(tmp_path: Path) -> None:
+    run = Run(tmp_path)
+    first = run.start()
+    metrics, bests = run.metrics(), len(run.best)
+    again = run.start()
+    assert same(again.model.state_dict(), first.model.state_dict()) and again.step == CONFIG.steps
+    assert run.metrics() == metrics and len(run.best) == bests
+
+
+def test_a_seed_fixes_the_run(tmp_path: Path) -> None:
+    other = TrainConfig(**{**CONFIG.to_dict(), "seed": 8})
+    ends = [Run(tmp_path / name, config).start() for name, config in (("a", CONFIG), ("b", CONFIG), ("c", other))]
+    assert same(ends[0].model.state_dict(), ends[1].model.state_dict())
+    assert not same(ends[0].model.state_dict(), ends[2].model.state_dict())
+
+
+def test_the_best_weights_are_those_of_the_best_validation(tmp_path: Path) -> None:
+    """They are the averaged ones, and score what the log says."""
+    run = Run(tmp_path)
+    trainer = run.start()
+    scores = [entry["validation"]["total_bits"] for entry in run.metrics() if "validation" in entry]
+    assert len(scores) == 5 and trainer.best == min(scores)
+    assert len(run.best) == sum(score < min(scores[:i], default=math.inf) for i, score in enumerate(scores))
+    model = tiny()
+    model.load_state_dict(run.best[-1])
+    assert score_windows(model, torch.from_numpy(trainer.validation.codes)).total_bits == min(scores)
+
+
+def test_a_model_learns_the_rule_of_its_corpus(tmp_path: Path) -> None:
+    """Codebook 1 has an entropy of 0.54 bits per frame and the others none; chance is 4 bits each."""
+    config = TrainConfig(
+        steps=120,
+        batch_frames=512,
+        shortest_window=16,
+        warmup_steps=5,
+        validate_every=60,
+        validation_windows=8,
+        ema_decay=0.95,
+    )
+    trainer = Trainer(tiny(), config, corpus(40, 60), corpus(4, 60, seed=1), tmp_path, score_windows, ignore)
+    trainer.run(lambda weights, scores: None)
+    validations = [
+        json.loads(line)["validation"]
+        for line in (tmp_path / "metrics.jsonl").read_text().splitlines()
+        if "validation" in line
+    ]
+    last = validations[-1]
+    assert last["bits"][0] < 1.2 and max(last["bits"][1:]) < 0.5, validations
+    assert last["top1"][0] > 0.8 and min(last["top1"][1:]) > 0.95, validations
+    assert last["total_bits"] == pytest.approx(sum(last["bits"]))
+
+
+@pytest.mark.parametrize("optimizer", ["muon", "adamw"])
+@pytest.mark.parametrize(("stage", "trained"), [(1, "ar_"), (2, "nar_")])
+def test_a_stage_trains_its_decoder_and_no_other(tmp_path: Path, stage: int, trained: str, optimizer: str) -> None:
+    config = TrainConfig(**{**CONFIG.to_dict(), "train_stage": stage, "optimizer": optimizer})
+    run = Run(tmp_path, config)
+    trainer = run.start()
+    before, after = tiny().state_dict(), trainer.model.state_dict()
+    for name, tensor in before.items():
+        assert torch.equal(after[name], tensor) == (not name.startswith(trained)), name
+        if not name.startswith(trained):
+            assert torch.equal(trainer.average[name], tensor), name
+    missing = "nar_bits" if stage == 1 else "ar_bits"
+    assert [entry[missing] for entry in run.metrics() if "loss" in entry] == [None, None]
+
+
+def test_a_step_without_finite_gradients_changes_nothing(tmp_path: Path) -> None:
+    model = tiny()
+    model.ar_start.register_hook(lambda gradient: gradient * math.nan)
+    trainer = Run(tmp_path).start(model=model)
+    assert same(trainer.model.state_dict(), tiny().state_dict())
+
+
+def test_what_cannot_be_trained_is_refused(tmp_path: Path) -> None:
+    clips, stage2 = corpus(2, 40), TrainConfig(train_stage=2)
+    with pytest.raises(DataError, match="no clips"):
+        Trainer(tiny(), CONFIG, [], clips, tmp_path, score_windows, ignore)
+    with pytest.raises(UsageError, match="train-stage 2"):
+        Trainer(tiny(num_quantizers=1), stage2, clips, clips, tmp_path, score_windows, ignore)
+
+
+SHAPE = SpectralConfig(
+    sample_rate_hz=8000,
+    hop_samples=160,
+    window_samples=512,
+    width=16,
+    latent=8,
+    encoder_blocks=1,
+    decoder_blocks=1,
+    kernel=3,
+    expansion=2,
+    num_codebooks=2,
+    codebook_size=16,
+)
+CODEC_CONFIG = CodecTrainConfig(
+    steps=14, clips=4, clip_s=0.4, warmup_steps=3, quantize_from=0.25, state_every=3, ema_decay=0.9, seed=3
+)
+
+
+@pytest.fixture(scope="module")
+def recordings(tmp_path_factory: pytest.TempPathFactory) -> list[AudioFile]:
+    """Four of three seconds each: gliding tones with a little noise."""
+    folder, files = tmp_path_factory.mktemp("recordings"), []
+    for i in range(4):
+        rng = np.random.default_rng(i)
+        frequency_hz = np.repeat(rng.uniform(100, 1500, 12), 2000)
+        wav = 0.4 * np.sin(2 * np.pi * np.cumsum(frequency_hz) / 8000) + 0.001 * rng.standard_normal(24_000)
+        soundfile.write(folder / f"{i}.wav", wav.astype(np.float32), 8000, subtype="FLOAT")
+        files.append(open_audio(folder / f"{i}.wav"))
+    return files
+
+
+def train_codec(
+    files: list[AudioFile], folder: Path, on_event: OnEvent = ignore, config: CodecTrainConfig = CODEC_CONFIG
+) -> tuple[CodecTrainer, CodecLosses]:
+    torch.manual_seed(0)
+    codec = SpectralCodec(SHAPE)
+    torch.manual_seed(torch.seed())  # nothing may depend on the process's random state from here on
+    trainer = CodecTrainer(codec, config, files[:3], files[3:], folder, on_event)
+    return trainer, trainer.run()
+
+
+def test_an_interrupted_codec_ends_as_an_uninterrupted_one(recordings: list[AudioFile], tmp_path: Path) -> None:
+    """Bit for bit, stopped before the first state, at the step that brings the quantizer in, and after it."""
+    expected, losses = train_codec(recordings, tmp_path / "whole")
+    for step in (2, 4, 8, 12):
+        with pytest.raises(StoppedError):
+            train_codec(recordings, tmp_path / "broken", stop_at(step))
+    with pytest.raises(StoppedError):
+        train_codec(recordings, tmp_path / "broken", stop_in_validation(14))
+    ended, again = train_codec(recordings, tmp_path / "broken")
+    assert expected.quantize_from_step == 3
+    assert same(ended.codec.state_dict(), expected.codec.state_dict())
+    assert torch.equal(ended.network.quantizer.counts, expected.network.quantizer.counts)
+    assert again == losses
+
+
+def test_a_codec_gets_better(recordings: list[AudioFile], tmp_path: Path) -> None:
+    """Without its quantizer it beats the principal components it begins with; with it, the codes carry most of that."""
+    start = CodecTrainConfig(**{**CODEC_CONFIG.to_dict(), "steps": 1, "quantize_from": 1.0, "learning_rate": 1e-9})
+    plain = CodecTrainConfig(**{**start.to_dict(), "steps": 100, "learning_rate": 1e-2, "state_every": 100})
+    quantized = CodecTrainConfig(**{**plain.to_dict(), "quantize_from": 0.3})
+    logs = [
+        train_codec(recordings, tmp_path / str(i), config=config)[1].log
+        for i, config in enumerate((start, plain, quantized))
+    ]
+    assert logs[1] < 0.9 * logs[0], logs
+    assert logs[1] < logs[2] < 1.4 * logs[1], logs
+
+
+def test_the_usual_codec_starts_from_sixty_thousand_frames(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A small one from fewer: thirty frames per code, and enough for its principal components."""
+    counts = []
+    for shape in (SpectralConfig(), SHAPE):
+        trainer = CodecTrainer.__new__(CodecTrainer)
+        trainer.config, trainer.codec = CODEC_CONFIG, SpectralCodec(SHAPE)
+        trainer.codec.config = shape
+        monkeypatch.setattr(trainer.codec, "log_magnitudes", lambda wav: torch.zeros(10, 500, 1))
+        monkeypatch.setattr(trainer, "_clips", lambda rng: torch.zeros(1))
+        counts.append(len(trainer._many_features("components")))
+    assert counts == [60_000, 480]
+
+
+@pytest.mark.parametrize("rate_hz", [4000, 8000, 16_000, 32_000])
+def test_weights_of_bins_are_positive_and_average_one(rate_hz: int) -> None:
+    codec = SpectralCodec(SpectralConfig(**{**SHAPE.to_dict(), "sample_rate_hz": rate_hz}))
+    weights = codec_training._bin_weights(codec)
+    assert weights.mean().item() == pytest.approx(1.0, abs=1e-5) and weights.min() > 0
+    assert (weights[: len(weights) // 2].diff() <= 1e-6).all(), "high bins weigh no more than low ones"
