@@ -59,8 +59,7 @@ def griffin_lim(
         accelerated = consistent + MOMENTUM * (consistent - previous)
         previous = consistent
         columns = magnitudes * accelerated / accelerated.abs().clamp(min=1e-8)
-    wav = istft(columns, window, hop)
-    return wav if known is None else torch.where(given, fixed, wav)
+    return istft(columns, window, hop)
 
 
 def _sinusoidal_phases(magnitudes: Tensor, hop: int, window_samples: int) -> Tensor:

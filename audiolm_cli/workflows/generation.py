@@ -181,7 +181,8 @@ def make_takes(
                 own = own[own[:, 0] >= 0]
                 wanted = span
                 if len(own) < span.gap_frames:
-                    samples = min(new_samples, round(len(own) / codec.frame_rate_hz * recording.sample_rate_hz))
+                    frames = max(0, len(own) - span.left.hidden)
+                    samples = min(new_samples, round(frames / codec.frame_rate_hz * recording.sample_rate_hz))
                     wanted = dataclasses.replace(span, gap_frames=len(own), new_samples=samples)
                 audio = render_span(wanted, own[None], codec)
                 takes.append(Take(seed=seed, audio=audio))

@@ -20,6 +20,8 @@ SEAM_FRAMES = 64
 """Frames of real context decoded on each side of a generated span."""
 MARGIN_FRAMES = 16
 """Frames mirrored beyond a seam, so that the codec does not take the cut for an ending."""
+HIDDEN_FRAMES = 1
+"""Context frames next to a seam that are made anew: their codes depend on audio beyond the seam, which is not there."""
 FADE_S = 0.02
 """Length of the cross-fade inside the span."""
 TRAINING_PEAK = 10 ** (-3 / 20)
@@ -37,7 +39,9 @@ class Side:
     """Context on one side of a span, on the codec's frame grid that starts at the span's first sample."""
 
     codes: Tensor
-    """int64 [1, L, K]."""
+    """int64 [1, L, K], without the hidden frames."""
+    hidden: int
+    """Context frames between these codes and the span, whose codes are made anew."""
     wav: Tensor
     """float32 [1, 1, n]: the context's audio nearest to the span, at the codec's rate and the training level."""
     first: int
@@ -53,7 +57,7 @@ class Span:
     new_samples: int
     """Length of the span at that rate."""
     gap_frames: int
-    """The same in codec frames, rounded up."""
+    """Codec frames to make: the span, rounded up, and the hidden frames on both sides."""
     gain: float
     """What the recording was multiplied with to get to the training level."""
     before: np.ndarray
@@ -84,13 +88,13 @@ def open_span(
     hop_s = codec.hop_samples / codec.sample_rate_hz
     reach = math.ceil((frames + 2 * MARGIN_FRAMES) * hop_s * rate_hz)
     before, after = before[:, max(0, before.shape[1] - reach) :], after[:, :reach]
-    gap_frames = max(1, math.ceil(new_samples / rate_hz / hop_s - 1e-9))
+    new_frames = max(1, math.ceil(new_samples / rate_hz / hop_s - 1e-9))
     left = _left_side(before, rate_hz, frames, gain, codec)
-    right = _right_side(after, rate_hz, new_samples, gap_frames, frames, gain, codec)
+    right = _right_side(after, rate_hz, new_samples, new_frames, frames, gain, codec)
     return Span(
         rate_hz=rate_hz,
         new_samples=new_samples,
-        gap_frames=gap_frames,
+        gap_frames=left.hidden + new_frames + right.hidden,
         gain=gain,
         before=before,
         after=after,
@@ -109,7 +113,7 @@ def render_span(span: Span, codes: Tensor, codec: Codec) -> np.ndarray:
     left = span.left.codes[:, -SEAM_FRAMES:] if span.left.codes.shape[1] else span.left.codes
     right = span.right.codes[:, :SEAM_FRAMES]
     level = _level(span, left, right, codec)
-    lead, total = left.shape[1] * hop, (left.shape[1] + codes.shape[1] + right.shape[1]) * hop
+    lead, total = (left.shape[1] + span.left.hidden) * hop, (left.shape[1] + codes.shape[1] + right.shape[1]) * hop
     known = _known(span, lead, total, level)
     decoded = codec.decode(torch.cat([left, codes, right], dim=1), known)[0] * (level / span.gain)  # [1, total]
     mono, lead = _to_rate(decoded.cpu().numpy(), lead, codec.sample_rate_hz, span.rate_hz)
@@ -131,11 +135,14 @@ def _left_side(before: np.ndarray, rate_hz: int, frames: int, gain: float, codec
     inside = (exact - start) // codec.hop_samples
     keep = min(L, SEAM_FRAMES) * codec.hop_samples
     end = exact - start
-    return Side(codes=codes[:, inside - L : inside], wav=audio[..., end - keep : end], first=-keep)
+    hidden = HIDDEN_FRAMES if L > HIDDEN_FRAMES else 0
+    return Side(
+        codes=codes[:, inside - L : inside - hidden], hidden=hidden, wav=audio[..., end - keep : end], first=-keep
+    )
 
 
 def _right_side(
-    after: np.ndarray, rate_hz: int, new_samples: int, gap_frames: int, frames: int, gain: float, codec: Codec
+    after: np.ndarray, rate_hz: int, new_samples: int, new_frames: int, frames: int, gain: float, codec: Codec
 ) -> Side:
     """The context after the span, on the grid that starts at the span's first sample."""
     common = math.gcd(rate_hz, codec.sample_rate_hz)
@@ -147,13 +154,19 @@ def _right_side(
     skip = -first % codec.hop_samples
     wav, first = wav[skip:], first + skip
     codes = _encode(codec, torch.from_numpy(wav)[None, None].float())
-    lead = gap_frames - first // codec.hop_samples
+    lead = new_frames - first // codec.hop_samples
     usable = int(after.shape[1] / rate_hz * codec.frame_rate_hz) - 1
     count = max(0, min(frames, usable))
     edge = math.ceil(new_samples * codec.sample_rate_hz / rate_hz)  # first sample after the span
-    end = (gap_frames + min(count, SEAM_FRAMES)) * codec.hop_samples
+    end = (new_frames + min(count, SEAM_FRAMES)) * codec.hop_samples
     kept = wav[edge - first : end - first] if count else wav[:0]
-    return Side(codes=codes[:, lead : lead + count], wav=torch.from_numpy(kept)[None, None].float(), first=edge)
+    hidden = HIDDEN_FRAMES if count > HIDDEN_FRAMES else 0
+    return Side(
+        codes=codes[:, lead + hidden : lead + count],
+        hidden=hidden,
+        wav=torch.from_numpy(kept)[None, None].float(),
+        first=edge,
+    )
 
 
 def _margin(rate_hz: int, codec: Codec) -> int:
