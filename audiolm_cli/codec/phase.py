@@ -40,7 +40,8 @@ def griffin_lim(
 
     Starts from the phases of steady sinusoids at the spectral peaks, counted onward from the last phase that `known`
     samples (`wav` [B, 1, N], `mask` [N]) fix. The known samples are put back before every iteration, so what follows
-    them continues their partials.
+    them continues their partials. They come back exactly, but for rounding, a window away
+    from unknown ones, and nearly so beside them.
     """
     angles = _sinusoidal_phases(magnitudes, hop, len(window))
     if known is not None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from audiolm_cli.data.batching import WindowSampler, full_window
@@ -74,6 +74,7 @@ def test_fixed_windows_are_always_the_same_and_visit_every_clip(count: int) -> N
 
 
 @given(st.lists(st.integers(1, 900), min_size=1, max_size=30), st.integers(2, 750))
+@settings(deadline=None)
 def test_full_windows_fit_clips_with_half_of_all_frames(lengths: list[int], most: int) -> None:
     frames = full_window([clip(0, length) for length in lengths], most)
     assert frames <= most

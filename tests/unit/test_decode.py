@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
@@ -126,6 +126,7 @@ sides = st.integers(0, 30)
 
 
 @given(left=sides, missing=st.integers(1, 60), right=sides, window=st.integers(2, 24))
+@settings(deadline=None)
 def test_a_step_fits_the_window_and_moves_on(left: int, missing: int, right: int, window: int) -> None:
     step = plan_step(left, missing, right, window)
     assert step.frames <= window
@@ -141,6 +142,7 @@ def test_a_step_fits_the_window_and_moves_on(left: int, missing: int, right: int
 
 
 @given(left=sides, frames=st.integers(1, 60), right=st.integers(1, 30), window=st.integers(2, 24))
+@settings(deadline=None)
 def test_the_last_step_hears_the_right_context_from_half_a_window_away(
     left: int, frames: int, right: int, window: int
 ) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from audiolm_cli.data.files import SPLITS, AudioFile, draw_clips, find_audio, open_audio, read_clip, split_files
@@ -63,6 +63,7 @@ def test_what_cannot_be_read_is_named(tmp_path: Path, content: bytes) -> None:
 
 
 @given(st.lists(st.integers(0, 5000), max_size=40))
+@settings(deadline=None)
 def test_splits_share_the_files_and_keep_copies_together(names: list[int]) -> None:
     files = [named(name, f"{i}.wav") for i, name in enumerate(names)]
     parts = split_files(files)

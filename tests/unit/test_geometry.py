@@ -7,7 +7,7 @@ from collections import Counter
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from audiolm_cli.model.geometry import LEFT, LONGEST_INFILL, RIGHT, SHORTEST_SIDE, Geometry, TaskMix, draw_geometry
@@ -16,6 +16,7 @@ geometries = st.builds(Geometry, st.integers(0, 12), st.integers(1, 12), st.inte
 
 
 @given(geometries)
+@settings(deadline=None)
 def test_join_is_the_inverse_of_split(geometry: Geometry) -> None:
     codes = torch.arange(2 * geometry.frames * 3).view(2, geometry.frames, 3)
     context, target = geometry.split(codes)
@@ -24,6 +25,7 @@ def test_join_is_the_inverse_of_split(geometry: Geometry) -> None:
 
 
 @given(geometries)
+@settings(deadline=None)
 def test_positions_say_where_the_split_frames_came_from(geometry: Geometry) -> None:
     """Memory order is right, left, target, and together the positions are every frame of the timeline once."""
     timeline = torch.arange(geometry.frames).view(1, -1, 1)
@@ -35,6 +37,7 @@ def test_positions_say_where_the_split_frames_came_from(geometry: Geometry) -> N
 
 
 @given(geometries)
+@settings(deadline=None)
 def test_segments_tell_right_from_left(geometry: Geometry) -> None:
     after_gap = geometry.context_positions() >= geometry.left + geometry.gap
     assert geometry.segments().tolist() == torch.where(after_gap, RIGHT, LEFT).tolist()

@@ -23,6 +23,12 @@ CONVERGED_DB = -36.0
 SINE_DB = -18.0
 """The third of a second after a seam; measured: -21 at 440 Hz, -35 at 110 Hz, -46 and less above 1.2 kHz, and 1 to 6
 without known samples."""
+ROUNDING_DB = -120.0
+"""Known samples a window away from unknown ones; measured: -137 and less."""
+NEAR_SEAM_DB = -45.0
+"""Known samples within a window of the seam; measured: -51 at 440 Hz."""
+SEAM_STEP = 1e-3
+"""What the step over the seam adds to that of the sine, full scale being 1; measured: 0.0001."""
 GAP_DB = -16.0
 """A quarter of a second between known samples, or the 0.4 s before them; measured: -17 at 440 Hz."""
 
@@ -103,7 +109,11 @@ def test_a_steady_sine_runs_on_through_the_seam(frequency_hz: float) -> None:
     magnitudes = stft(truth, WINDOW, HOP).abs()
     after = slice(SEAM, N - WINDOW_SAMPLES // 2)
     anchored = griffin_lim(magnitudes, WINDOW, HOP, 32, known(truth, SEAM))
-    assert torch.equal(anchored[:, :SEAM], truth[:, :SEAM]), "known samples come back bit for bit"
+    far, near = slice(0, SEAM - WINDOW_SAMPLES), slice(SEAM - WINDOW_SAMPLES, SEAM)
+    assert error_db(anchored[:, far], truth[:, far]) < ROUNDING_DB, "known samples come back"
+    assert error_db(anchored[:, near], truth[:, near]) < NEAR_SEAM_DB
+    step = (anchored - truth)[:, SEAM - 1 : SEAM + 1].diff()
+    assert step.abs().max() < SEAM_STEP, "nothing clicks"
     free = griffin_lim(magnitudes, WINDOW, HOP, 32)
     with_known, without = error_db(anchored[:, after], truth[:, after]), error_db(free[:, after], truth[:, after])
     assert with_known < SINE_DB, f"{with_known:.1f} dB with known samples, {without:.1f} dB without"
@@ -117,7 +127,7 @@ def test_a_sine_meets_the_known_samples_after_it(first: int, last: int) -> None:
     mask = torch.ones(N, dtype=torch.bool)
     mask[first:last] = False
     filled = griffin_lim(magnitudes, WINDOW, HOP, 32, KnownSamples(wav=truth[:, None], mask=mask))
-    assert torch.equal(filled[:, mask], truth[:, mask])
+    assert error_db(filled[:, mask], truth[:, mask]) < NEAR_SEAM_DB
     inside = slice(max(first, WINDOW_SAMPLES // 2), last)
     assert error_db(filled[:, inside], truth[:, inside]) < GAP_DB
 
@@ -125,7 +135,7 @@ def test_a_sine_meets_the_known_samples_after_it(first: int, last: int) -> None:
 def test_when_all_is_known_all_comes_back() -> None:
     wav = noise(N)
     magnitudes = torch.zeros(1, N // HOP, WINDOW_SAMPLES // 2 + 1)
-    assert torch.equal(griffin_lim(magnitudes, WINDOW, HOP, 3, known(wav, N)), wav)
+    assert error_db(griffin_lim(magnitudes, WINDOW, HOP, 3, known(wav, N)), wav) < ROUNDING_DB
 
 
 def test_silence_stays_silent() -> None:

@@ -7,7 +7,7 @@ from itertools import pairwise
 
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
@@ -30,6 +30,7 @@ def test_doctests() -> None:
 
 
 @given(seeds, st.floats(0.05, 20), st.integers(0, V + 2), st.floats(0.01, 1), st.floats(0, 0.99))
+@settings(deadline=None)
 def test_probabilities_sum_to_one_and_keep_their_order(
     seed: int, temperature: float, top_k: int, top_p: float, min_p: float
 ) -> None:
@@ -45,6 +46,7 @@ def test_probabilities_sum_to_one_and_keep_their_order(
 
 
 @given(seeds, st.integers(1, V))
+@settings(deadline=None)
 def test_top_k_keeps_the_k_most_likely(seed: int, top_k: int) -> None:
     given_logits = logits(seed)
     kept = filtered_probabilities(given_logits, 1.0, top_k=top_k) > 0
@@ -53,6 +55,7 @@ def test_top_k_keeps_the_k_most_likely(seed: int, top_k: int) -> None:
 
 
 @given(seeds, st.floats(0.05, 0.95))
+@settings(deadline=None)
 def test_top_p_keeps_the_smallest_set_with_that_mass(seed: int, top_p: float) -> None:
     given_logits = logits(seed)
     full = given_logits.softmax(-1)
@@ -65,6 +68,7 @@ def test_top_p_keeps_the_smallest_set_with_that_mass(seed: int, top_p: float) ->
 
 
 @given(seeds, st.floats(0.01, 0.95))
+@settings(deadline=None)
 def test_min_p_drops_what_is_unlikely_beside_the_best(seed: int, min_p: float) -> None:
     full = logits(seed).softmax(-1)
     share = full / full.amax(-1, keepdim=True)
@@ -73,6 +77,7 @@ def test_min_p_drops_what_is_unlikely_beside_the_best(seed: int, min_p: float) -
 
 
 @given(seeds)
+@settings(deadline=None)
 def test_temperature_zero_is_greedy(seed: int) -> None:
     given_logits, uniform = logits(seed), torch.rand(3, dtype=torch.float64)
     assert torch.equal(filtered_probabilities(given_logits, 0.0).argmax(-1), given_logits.argmax(-1))
@@ -87,6 +92,7 @@ def test_a_lower_temperature_is_surer() -> None:
 
 
 @given(seeds, st.floats(0, 1, exclude_max=True))
+@settings(deadline=None)
 def test_draw_is_the_inverse_of_the_cumulative_distribution(seed: int, uniform: float) -> None:
     probabilities = filtered_probabilities(logits(seed), 1.0, top_k=5)
     codes = draw(probabilities, torch.full((3,), uniform, dtype=torch.float64))
