@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 # torch and typer read these when they are imported, which is after this file
@@ -54,3 +55,99 @@ def audiolm(capsys: pytest.CaptureFixture[str]) -> RunAudiolm:
         return Outcome(exit_code=caught.value.code, stdout=captured.out, stderr=captured.err)
 
     return run
+
+
+def make_piano(seconds: float, rate_hz: int = 32000, channels: int = 1, seed: int = 0) -> np.ndarray:
+    """float32 [N, C] of decaying notes with overtones, one every 0.4 s; peak 0.5, a little noise in each channel."""
+    rng = np.random.default_rng(seed)
+    count = round(seconds * rate_hz)
+    time_s = np.arange(count) / rate_hz
+    mono = np.zeros(count)
+    for onset in np.arange(0, seconds, 0.4):
+        pitch_hz = 220 * 2 ** (int(rng.integers(0, 25)) / 12)
+        since = time_s[time_s >= onset] - onset
+        note = sum(np.exp(-(3 + k) * since) * np.sin(2 * np.pi * k * pitch_hz * since) / k for k in (1, 2, 3))
+        mono[count - len(since) :] += note
+    mono *= 0.5 / max(np.abs(mono).max(), 1e-9)
+    return (mono[:, None] + 1e-3 * rng.standard_normal((count, channels))).astype(np.float32)
+
+
+@pytest.fixture(scope="session")
+def piano() -> Callable[..., np.ndarray]:
+    """`make_piano` for tests, which cannot import this file."""
+    return make_piano
+
+
+@pytest.fixture(scope="session")
+def tiny_codec(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a small spectral codec: principal components and k-means, no training."""
+    import torch
+
+    from audiolm_cli.checkpoints.folder import CODEC_TENSORS, write_folder
+    from audiolm_cli.codec.spectral import SpectralCodec
+    from audiolm_cli.config import SpectralConfig
+
+    shape = SpectralConfig(
+        width=16, latent=8, encoder_blocks=1, decoder_blocks=1, codebook_size=32, griffin_lim_iterations=4
+    )
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        codec = SpectralCodec(shape, name="tiny-codec")
+        with torch.no_grad():
+            features = codec.log_magnitudes(torch.from_numpy(make_piano(12.0).T))[0]
+            codec.network.initialise(features)
+            latents = codec.network.latents(features[None])[0]
+        codec.network.quantizer.initialise(latents, 4, torch.Generator().manual_seed(0))
+    return write_folder(
+        tmp_path_factory.mktemp("codecs") / "tiny-codec",
+        kind="codec",
+        name="tiny-codec",
+        model=None,
+        codec={"family": "spectral", "name": "tiny-codec", "config": shape.to_dict()},
+        training={"licence": "none: a test"},
+        tensors={CODEC_TENSORS: codec.state_dict()},
+        texts={},
+    ).path
+
+
+@pytest.fixture(scope="session")
+def make_model(tiny_codec: Path) -> Callable[..., Path]:
+    """Write a small random model with `tiny_codec` into a folder; with `ends=True` one that ends pieces soon.
+
+    That one finds every code, and the end of the piece, equally likely: it ends after 33 frames on average.
+    """
+    import torch
+
+    from audiolm_cli.checkpoints.folder import CODEC_TENSORS, MODEL_TENSORS, load_tensors, read_folder, write_folder
+    from audiolm_cli.config import ModelConfig
+    from audiolm_cli.model.audiolm import build
+
+    codec = read_folder(tiny_codec)
+    shape = ModelConfig(d_model=32, nhead=2, num_layers=2, codebook_size=32, max_frames=60)
+
+    def write(folder: Path, ends: bool = False) -> Path:
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(0)
+            model = build(shape)
+        with torch.no_grad():
+            model.ar_head.weight.mul_(
+                0 if ends else 10
+            )  # 10: neither flat nor certain, so that seeds and filters matter
+        return write_folder(
+            folder,
+            kind="model",
+            name=folder.name,
+            model=shape.to_dict(),
+            codec=codec.codec,
+            training={},
+            tensors={MODEL_TENSORS: model.state_dict(), CODEC_TENSORS: load_tensors(codec, CODEC_TENSORS)},
+            texts={},
+        ).path
+
+    return write
+
+
+@pytest.fixture(scope="session")
+def tiny_model(make_model: Callable[..., Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a small random model: good for plumbing, never for its sound."""
+    return make_model(tmp_path_factory.mktemp("models") / "tiny")

@@ -6,16 +6,18 @@ Knows nothing about codecs, models or torch.
 from audiolm_cli.audio.reading import read_audio
 from audiolm_cli.audio.recording import Recording, to_native
 from audiolm_cli.audio.signals import balance, mid, resample
-from audiolm_cli.audio.writing import check_target, output_format, write_audio
+from audiolm_cli.audio.writing import check_target, named_format, output_format, write_audio, write_bytes
 
 __all__ = [
     "Recording",
     "balance",
     "check_target",
     "mid",
+    "named_format",
     "output_format",
     "read_audio",
     "resample",
     "to_native",
     "write_audio",
+    "write_bytes",
 ]

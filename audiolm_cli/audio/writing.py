@@ -62,11 +62,7 @@ def output_format(path: str | Path, recording: Recording) -> tuple[str, str]:
     Raises:
         UsageError: the extension is unknown, or the format cannot hold the channels or the rate.
     """
-    extension = ".wav" if str(path) == "-" else Path(path).suffix.lower()
-    if extension not in FORMATS:
-        known = " ".join(FORMATS)
-        raise UsageError(f"{path}: unknown audio extension {extension!r}; expected one of {known}, or - for a WAV")
-    format = FORMATS[extension]
+    format = named_format(path)
     if format == "WAV" and recording.format == "WAVEX":
         format = "WAVEX"
     for subtype in _candidates(format, recording):
@@ -74,6 +70,19 @@ def output_format(path: str | Path, recording: Recording) -> tuple[str, str]:
             return format, subtype
     what = f"{recording.channels} channels at {recording.sample_rate_hz} Hz"
     raise UsageError(f"{path}: {format} cannot hold {what}; choose .wav, .w64 or .caf")
+
+
+def named_format(path: str | Path) -> str:
+    """The container that an output's name asks for; "-" is WAV.
+
+    Raises:
+        UsageError: the extension is unknown.
+    """
+    extension = ".wav" if str(path) == "-" else Path(path).suffix.lower()
+    if extension not in FORMATS:
+        known = " ".join(FORMATS)
+        raise UsageError(f"{path}: unknown audio extension {extension!r}; expected one of {known}, or - for a WAV")
+    return FORMATS[extension]
 
 
 def check_target(path: str | Path, force: bool) -> None:
@@ -133,18 +142,18 @@ def write_audio(
                 stream.seek(0)
                 shutil.copyfileobj(stream, stdout, 1 << 20)
             return
-        path = _resolve(target, force)
-        temporary = _beside(path)
-        try:
-            with _create(temporary) as file:
-                _encode(file, samples, sample_rate_hz, format, subtype, tags)
-                os.fsync(file.fileno())
-            if path.exists():
-                shutil.copymode(path, temporary)
-            os.replace(temporary, path)
-        except BaseException:
-            temporary.unlink(missing_ok=True)
-            raise
+        with _replacing(target, force) as file:
+            _encode(file, samples, sample_rate_hz, format, subtype, tags)
+
+
+def write_bytes(target: str | Path, data: bytes, *, force: bool) -> None:
+    """Write a whole file that goes with a recording, such as its picture, or nothing.
+
+    Raises:
+        OutputError: as `write_audio`.
+    """
+    with _told(target), _replacing(target, force) as file:
+        shutil.copyfileobj(BytesIO(data), file)  # an unbuffered file may take less than it is given
 
 
 def _candidates(format: str, recording: Recording) -> list[str]:
@@ -277,6 +286,23 @@ def _resolve(path: str | Path, force: bool) -> Path:
 def _beside(target: Path) -> Path:
     """A temporary name in the folder of `target`."""
     return target.with_name(f".audiolm-{secrets.token_hex(6)}.part")
+
+
+@contextlib.contextmanager
+def _replacing(target: str | Path, force: bool) -> Iterator[BinaryIO]:
+    """An open file under a temporary name, which takes the place of `target` when all went well and else is gone."""
+    path = _resolve(target, force)
+    temporary = _beside(path)
+    try:
+        with _create(temporary) as file:
+            yield file
+            os.fsync(file.fileno())
+        if path.exists():
+            shutil.copymode(path, temporary)
+        os.replace(temporary, path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
 
 
 def _create(path: Path) -> BinaryIO:

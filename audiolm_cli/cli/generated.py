@@ -23,7 +23,8 @@ def show_generation(out: Renderer, result: Generation) -> None:
     elif not to_stdout:
         for output in result.outputs:
             spans = ", ".join(f"{start:.3f}-{end:.3f} s" for start, end in output.generated)
-            out.print(f"{output.path}  (new: {spans} of {output.duration_s:.3f} s, seed {output.seed})")
+            how = f"new: {spans} of {output.duration_s:.3f} s, seed {output.seed}" if spans else "as it was"
+            out.print(f"{output.path}  ({how})")
     t = result.timing
     out.note(
         f"{result.model['name']} on {result.device} ({result.dtype}): load {t['load_s']:.1f} s, "
@@ -32,4 +33,5 @@ def show_generation(out: Renderer, result: Generation) -> None:
     )
     if result.failed:
         names = ", ".join(failure.input for failure in result.failed)
-        raise SomeInputsFailedError(f"{len(result.failed)} inputs failed and the others are done: {names}")
+        others = "and the others are done" if result.outputs else "and none is done"
+        raise SomeInputsFailedError(f"{len(result.failed)} inputs failed {others}: {names}")

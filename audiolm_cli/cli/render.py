@@ -96,11 +96,12 @@ class Renderer:
 
     def print_json(self, result: object) -> None:
         """One JSON object on stdout; paths become text, numbers that JSON cannot hold become null."""
-        sys.stdout.write(json.dumps(_plain(result), indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+        self.print(json.dumps(_plain(result), indent=2, ensure_ascii=False, allow_nan=False))
 
     def print(self, line: str) -> None:
-        """One line of the result on stdout."""
-        sys.stdout.write(line + "\n")
+        """One line of the result on stdout; what it cannot show, as of a name that is not UTF-8, is escaped."""
+        encoding = sys.stdout.encoding or "utf-8"
+        sys.stdout.write(line.encode(encoding, "backslashreplace").decode(encoding) + "\n")
 
     def table(self, columns: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
         """A table on stdout: drawn in a terminal, plain columns with nothing cut off elsewhere."""

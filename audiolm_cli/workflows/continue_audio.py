@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from pathlib import Path
 
-from audiolm_cli.audio import read_audio
+from audiolm_cli.audio import output_format, read_audio
 from audiolm_cli.config import GenerateConfig, SamplingConfig
 from audiolm_cli.errors import AudioInputError, UsageError
 from audiolm_cli.events import Note, OnEvent, ignore
@@ -49,13 +49,15 @@ def continue_files(
 
     Raises:
         AudioInputError: the only recording cannot be used.
-        UsageError: the duration is out of range, or the outputs do not fit.
+        UsageError: the duration is out of range, the options contradict each other, or the outputs do not fit.
         OutputError: an output exists already or cannot be written.
     """
     config, sampling = config or GenerateConfig(), sampling or SamplingConfig()
     watch = Stopwatch() if started is None else Stopwatch(started=started)
     if not 0 < duration_s <= LONGEST_S:
         raise UsageError(f"duration must be over 0 and at most {LONGEST_S:.0f} seconds, got {duration_s:g}")
+    if before and config.until_end:
+        raise UsageError("--until-end goes with a continuation, not with --before: what is put in front leads into it")
     jobs = plan_jobs(inputs, "continued", output, plot, config)
     loaded = load_for(config, watch)
     return run_jobs(
@@ -91,6 +93,10 @@ def continue_recording(
     if not recording.samples.any():
         on_event(Note(message=f"{job.source} is silent; it continues as the model thinks fit", warning=True))
     rate = recording.sample_rate_hz
+    if round(duration_s * rate) < 1:
+        raise UsageError(f"duration must be at least one sample, got {duration_s:g} s at {rate} Hz")
+    for path in job.paths:
+        output_format(path, recording)  # raises before the work what writing would raise after it
     at = 0 if before else recording.num_samples
     takes = make_takes(loaded, recording, at, at, round(duration_s * rate), config, sampling, on_event, watch)
     outputs = []

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 import secrets
 import time
 from collections.abc import Iterator
@@ -150,14 +151,15 @@ def make_takes(
     """
     codec, window = loaded.codec, loaded.model.config.max_frames
     with watch.stage("encode"):
-        frames = window if config.prompt_s is None else max(1, round(config.prompt_s * codec.frame_rate_hz))
+        wanted_s = math.inf if config.prompt_s is None else config.prompt_s
+        frames = max(1, round(min(wanted_s * codec.frame_rate_hz, window)))
         span = open_span(
             recording.wav(0, start),
             recording.wav(stop),
             recording.sample_rate_hz,
             new_samples,
             peak=_peak(recording),
-            frames=min(frames, window),
+            frames=frames,
             codec=codec,
         )
     first_seed = secrets.randbits(32) if config.seed is None else config.seed
@@ -212,6 +214,7 @@ def comment(
         "device": loaded.model.device.type,
         "dtype": loaded.dtype,
         "prompt_s": config.prompt_s,
+        "until_end": config.until_end or None,
         **settings,
         **sampling.to_dict(),
     }

@@ -5,18 +5,19 @@ Shared by every generating workflow. Knows nothing about what is generated.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from audiolm_cli.audio import Recording, check_target, output_format, write_audio
+from audiolm_cli.audio import Recording, check_target, named_format, output_format, write_audio
 from audiolm_cli.config import GenerateConfig
 from audiolm_cli.errors import AudioLMError
 from audiolm_cli.events import Note, OnEvent
 from audiolm_cli.workflows.generation import Failure, Generation, Output, Stopwatch, Take
 from audiolm_cli.workflows.loading import Loaded, load_model, pick_device, set_threads
 from audiolm_cli.workflows.naming import STREAM, numbered, output_paths
-from audiolm_cli.workflows.plot import plot_recording
+from audiolm_cli.workflows.plot import check_picture, plot_recording
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,22 +35,29 @@ class Job:
 def plan_jobs(inputs: list[str], verb: str, output: str | None, plot: Path | None, config: GenerateConfig) -> list[Job]:
     """A job per input, with every output checked before any work is done.
 
+    Two inputs with one stem are told apart by their place: `take.continued.wav`, `take-2.continued.wav`.
+
     Raises:
-        UsageError: the outputs cannot hold that many files.
+        UsageError: the outputs cannot hold that many files, or have extensions that are not written.
         OutputError: an output exists already or cannot be written.
     """
+    if plot is not None:
+        check_picture(plot)
     jobs: list[Job] = []
-    for index, source in enumerate(inputs):
+    taken: set[str] = set()
+    for place, source in enumerate(inputs, start=1):
         stem = "stdin" if source == STREAM else Path(source).stem
-        paths = output_paths(output, stem, verb, config.takes, len(inputs))
-        own = plot if plot is None or len(inputs) == 1 else plot.with_name(f"{plot.stem}.{stem}{plot.suffix}")
-        plots = numbered(own, config.takes) if own is not None else []
-        taken = {path for job in jobs for path in [*job.paths, *job.plots]}
-        if taken & {*paths, *plots}:  # two inputs with one stem
-            paths = numbered(Path(paths[0]).with_stem(f"{Path(paths[0]).stem}-{index + 1}"), config.takes)
-            plots = numbered(own.with_stem(f"{own.stem}-{index + 1}"), config.takes) if own is not None else []
+        for name in itertools.chain([stem], (f"{stem}-{number}" for number in itertools.count(place))):
+            paths = output_paths(output, name, verb, config.takes, len(inputs))
+            own = plot if plot is None or len(inputs) == 1 else plot.with_name(f"{plot.stem}.{name}{plot.suffix}")
+            plots = numbered(own, config.takes) if own is not None else []
+            if not taken & {*paths, *plots}:
+                break
+        for path in paths:
+            named_format(path)
         for path in [*paths, *plots]:
             check_target(path, config.force)
+        taken |= {*paths, *plots}
         jobs.append(Job(source=source, paths=paths, plots=plots))
     return jobs
 
@@ -103,7 +111,7 @@ def write_take(
         force=force,
     )
     if job.plots:
-        plot_recording(Path(job.plots[number - 1]), result, generated, title=Path(path).name)
+        plot_recording(Path(job.plots[number - 1]), result, generated, title=Path(path).name, force=force)
     return Output(
         path=path,
         seed=take.seed,

@@ -2,23 +2,37 @@
 
 from __future__ import annotations
 
+import io
+import warnings
 from pathlib import Path
 
 import numpy as np
 
-from audiolm_cli.audio import Recording, mid, resample
-from audiolm_cli.errors import OutputError
+from audiolm_cli.audio import Recording, mid, resample, write_bytes
+from audiolm_cli.errors import UsageError
 
 PLOT_RATE_HZ = 32000
 MEL_BANDS = 128
 SHADE = "#f28e2b"
 
 
-def plot_recording(path: Path, recording: Recording, generated: list[tuple[float, float]], title: str) -> None:
+def check_picture(path: str | Path) -> None:
+    """Raise now what `plot_recording` to this path would raise after long work.
+
+    Raises:
+        UsageError: the name does not end in `.png`.
+    """
+    if Path(path).suffix.lower() != ".png":
+        raise UsageError(f"--plot {path}: pictures are PNG files; give a name that ends in .png")
+
+
+def plot_recording(
+    path: Path, recording: Recording, generated: list[tuple[float, float]], title: str, *, force: bool
+) -> None:
     """Draw a recording into a PNG file; `generated` stretches are in seconds.
 
     Raises:
-        OutputError: the file cannot be written.
+        OutputError: the file exists and `force` is false, or it cannot be written.
     """
     import matplotlib
 
@@ -46,13 +60,14 @@ def plot_recording(path: Path, recording: Recording, generated: list[tuple[float
     below.set_yticks([float(np.interp(f, frequencies, np.arange(MEL_BANDS))) for f in ticks], [str(f) for f in ticks])
     below.set_ylabel("Hz (mel scale)")
     below.set_xlabel("seconds")
-    below.set_xlim(0, duration)
+    below.set_xlim(0, max(duration, 1 / PLOT_RATE_HZ))
     figure.colorbar(image, ax=below, label="dB", pad=0.01)
-    above.set_title(title)
-    try:
-        figure.savefig(path, metadata={"Software": None})
-    except OSError as error:
-        raise OutputError(f"{path}: the plot cannot be written ({error.strerror})") from error
+    above.set_title(title.encode("utf-8", "replace").decode("utf-8"), parse_math=False)
+    picture = io.BytesIO()
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Glyph")  # a name in letters that the font lacks
+        figure.savefig(picture, format="png", metadata={"Software": None})
+    write_bytes(path, picture.getvalue(), force=force)
 
 
 def mel_decibels(mono: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

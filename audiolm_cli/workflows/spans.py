@@ -122,14 +122,16 @@ def render_span(span: Span, codes: Tensor, codec: Codec) -> np.ndarray:
 
 def _left_side(before: np.ndarray, rate_hz: int, frames: int, gain: float, codec: Codec) -> Side:
     """The context before the span; its grid ends exactly at the span's first sample."""
-    unit = rate_hz // math.gcd(rate_hz, codec.sample_rate_hz)  # file samples after which both rates meet again
-    length = before.shape[1] // unit * unit
-    mono = mid(before)[before.shape[1] - length :] if length else np.zeros(0, np.float32)
+    common, length = math.gcd(rate_hz, codec.sample_rate_hz), before.shape[1]
+    unit = rate_hz // common  # file samples after which both rates meet again
+    extra = -length % unit  # zeros in front, so that the span's first sample is where they meet
+    mono = np.pad(mid(before), (extra, 0)) if length else np.zeros(0, np.float32)
     margin = _margin(rate_hz, codec)
     wav = _resample(_mirror_after(mono, margin), rate_hz, codec)
-    exact = length // unit * (codec.sample_rate_hz // math.gcd(rate_hz, codec.sample_rate_hz))
-    L = min(frames, exact // codec.hop_samples)
-    start = exact % codec.hop_samples
+    exact = (length + extra) // unit * (codec.sample_rate_hz // common)
+    whole = length * codec.sample_rate_hz // rate_hz // codec.hop_samples  # frames without any of the zeros
+    L = min(frames, whole)
+    start = exact - whole * codec.hop_samples
     audio = torch.from_numpy(wav[start:] * gain)[None, None].float()
     codes = _encode(codec, audio)
     inside = (exact - start) // codec.hop_samples
