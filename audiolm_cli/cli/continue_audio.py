@@ -63,8 +63,7 @@ def continue_command(
     with Renderer(quiet=quiet, verbose=verbose, no_progress=no_progress, json=json_output) as out:
         from audiolm_cli.workflows.continue_audio import continue_files
 
-        target = None if output is None else str(output)
         result = continue_files(
-            inputs, duration, before, target, plot, config, sampling, on_event=out.on_event, started=started
+            inputs, duration, before, output, plot, config, sampling, on_event=out.on_event, started=started
         )
         show_generation(out, result)

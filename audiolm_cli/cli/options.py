@@ -66,8 +66,8 @@ def _verbose_option(context: typer.Context, value: int) -> int:
     return value
 
 
-Output = Annotated[
-    Path | None, shared("-o", "--output", metavar="PATH", help="Where to write; '-' is standard output.")
+Output = Annotated[  # a text: a path would lose the slash that says "a folder"
+    str | None, shared("-o", "--output", metavar="PATH", help="File, or folder/, to write; '-' is standard output.")
 ]
 Model = Annotated[str, shared("-m", "--model", metavar="NAME|PATH", help="A model's name, or the path of its folder.")]
 Device = Annotated[

@@ -16,7 +16,7 @@ from audiolm_cli.errors import AudioLMError
 from audiolm_cli.events import Note, OnEvent
 from audiolm_cli.workflows.generation import Failure, Generation, Output, Stopwatch, Take
 from audiolm_cli.workflows.loading import Loaded, load_model, pick_device, set_threads
-from audiolm_cli.workflows.naming import STREAM, numbered, output_paths
+from audiolm_cli.workflows.naming import STREAM, make_folder, numbered, output_paths
 from audiolm_cli.workflows.plot import check_picture, plot_recording
 
 
@@ -43,6 +43,7 @@ def plan_jobs(inputs: list[str], verb: str, output: str | None, plot: Path | Non
     """
     if plot is not None:
         check_picture(plot)
+    make_folder(output)
     jobs: list[Job] = []
     taken: set[str] = set()
     for place, source in enumerate(inputs, start=1):
@@ -53,10 +54,10 @@ def plan_jobs(inputs: list[str], verb: str, output: str | None, plot: Path | Non
             plots = numbered(own, config.takes) if own is not None else []
             if not taken & {*paths, *plots}:
                 break
-        for path in paths:
-            named_format(path)
         for path in [*paths, *plots]:
             check_target(path, config.force)
+        for path in paths:
+            named_format(path)
         taken |= {*paths, *plots}
         jobs.append(Job(source=source, paths=paths, plots=plots))
     return jobs

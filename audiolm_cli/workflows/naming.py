@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from audiolm_cli.errors import UsageError
+from audiolm_cli.errors import OutputError, UsageError
 
 STREAM = "-"
 
@@ -34,6 +34,20 @@ def output_paths(output: str | None, stem: str, verb: str, takes: int, inputs: i
     elif output is not None and inputs > 1:
         raise UsageError(f"-o {output}: {inputs} inputs need a folder; create it, or end its name with /")
     return numbered(path, takes)
+
+
+def make_folder(output: str | None) -> None:
+    """Make the folder that `output` names by ending in a separator, where there is none.
+
+    Raises:
+        OutputError: it cannot be made.
+    """
+    if output is None or not output.endswith("/"):
+        return
+    try:
+        Path(output).mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OutputError(f"{output}: the folder cannot be made ({error.strerror}); choose another with -o") from error
 
 
 def numbered(path: Path, count: int) -> list[str]:

@@ -54,13 +54,13 @@ def plot_recording(
     if generated:
         above.legend(loc="upper right", fontsize="small")
     decibels, frequencies = mel_decibels(resample(mono[None], recording.sample_rate_hz, PLOT_RATE_HZ)[0])
-    duration = len(mono) / recording.sample_rate_hz
+    duration = max(len(mono) / recording.sample_rate_hz, 1 / PLOT_RATE_HZ)  # an axis needs some length
     image = below.imshow(decibels, origin="lower", aspect="auto", extent=(0, duration, 0, MEL_BANDS), cmap="magma")
     ticks = [100, 250, 500, 1000, 2000, 4000, 8000, 16000]
     below.set_yticks([float(np.interp(f, frequencies, np.arange(MEL_BANDS))) for f in ticks], [str(f) for f in ticks])
     below.set_ylabel("Hz (mel scale)")
     below.set_xlabel("seconds")
-    below.set_xlim(0, max(duration, 1 / PLOT_RATE_HZ))
+    below.set_xlim(0, duration)
     figure.colorbar(image, ax=below, label="dB", pad=0.01)
     above.set_title(title.encode("utf-8", "replace").decode("utf-8"), parse_math=False)
     picture = io.BytesIO()

@@ -231,7 +231,7 @@ def test_every_shared_option_reads_its_variable(
         del seen["seen"]
 
     given: dict[str, tuple[str, object]] = {
-        "output": ("o.wav", Path("o.wav")),
+        "output": ("o.wav", "o.wav"),
         "model": ("runs/x", "runs/x"),
         "device": ("cuda:1", "cuda:1"),
         "dtype": ("bf16", "bf16"),
