@@ -33,6 +33,11 @@ def istft(columns: Tensor, window: Tensor, hop: int) -> Tensor:
     return wav / weight.clamp(min=1e-8)
 
 
+def absolute(columns: Tensor) -> Tensor:
+    """Magnitudes of complex columns; several times faster on a CPU than `abs`, which guards against overflow."""
+    return (columns.real.square() + columns.imag.square()).sqrt()
+
+
 def griffin_lim(
     magnitudes: Tensor, window: Tensor, hop: int, iterations: int, known: KnownSamples | None = None
 ) -> Tensor:
@@ -49,7 +54,7 @@ def griffin_lim(
         true_columns = stft(torch.where(given, fixed, torch.zeros_like(fixed)), window, hop)
         covered = _covered_columns(given, len(window), hop)  # [J]
         angles = _anchor(angles, true_columns, covered)
-        magnitudes = torch.where(covered[None, :, None], true_columns.abs(), magnitudes)
+        magnitudes = torch.where(covered[None, :, None], absolute(true_columns), magnitudes)
     columns = torch.polar(magnitudes, angles)
     previous = torch.zeros_like(columns)
     for _ in range(iterations):
@@ -59,7 +64,7 @@ def griffin_lim(
         consistent = stft(wav, window, hop)
         accelerated = consistent + MOMENTUM * (consistent - previous)
         previous = consistent
-        columns = magnitudes * accelerated / accelerated.abs().clamp(min=1e-8)
+        columns = accelerated * (magnitudes / absolute(accelerated).clamp(min=1e-8))
     return istft(columns, window, hop)
 
 
@@ -115,8 +120,11 @@ def _anchor(angles: Tensor, true_columns: Tensor, covered: Tensor) -> Tensor:
 
 def _overlap_add(frames: Tensor, hop: int) -> Tensor:
     """Sum frames [B, J, window] at steps of hop and drop the margins: [B, hop * J]."""
-    _, J, window_samples = frames.shape
+    B, J, window_samples = frames.shape
+    parts = -(-window_samples // hop)
+    pieces = F.pad(frames, (0, parts * hop - window_samples)).view(B, J, parts, hop)
+    summed = frames.new_zeros(B, J + parts - 1, hop)
+    for i in range(parts):
+        summed[:, i : i + J] += pieces[:, :, i]
     margin = (window_samples - hop) // 2
-    total = hop * (J - 1) + window_samples
-    summed = F.fold(frames.transpose(1, 2), (1, total), (1, window_samples), stride=(1, hop))  # [B, 1, 1, total]
-    return summed[:, 0, 0, margin : total - margin]
+    return summed.view(B, -1)[:, margin : margin + hop * J]

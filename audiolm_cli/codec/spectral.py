@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from audiolm_cli.codec.base import KnownSamples
-from audiolm_cli.codec.phase import griffin_lim, stft
+from audiolm_cli.codec.phase import absolute, griffin_lim, stft
 from audiolm_cli.codec.quantizer import ResidualVectorQuantizer
 from audiolm_cli.config import SpectralConfig
 
@@ -128,7 +128,7 @@ class SpectralCodec(nn.Module):
         """Features [B, T, 2 * bins]: log(|STFT| + floor) of wav [B, N], both columns of a frame side by side."""
         padded = F.pad(wav, (0, -wav.shape[-1] % self.hop_samples))
         columns = stft(padded, self.window, self.column_samples)
-        features = (columns.abs() + self.config.floor).log()
+        features = (absolute(columns) + self.config.floor).log()
         return features.reshape(len(features), -1, COLUMNS_PER_FRAME * features.shape[-1])
 
     def magnitudes(self, features: Tensor) -> Tensor:
