@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
-from audiolm_cli.checkpoints.folder import CODEC_TENSORS, Folder, write_folder
+from audiolm_cli.checkpoints.folder import CODEC_TENSORS, CONFIG, Folder, write_folder
 from audiolm_cli.codec.spectral import SpectralCodec
 from audiolm_cli.config import CodecTrainConfig, SpectralConfig
 from audiolm_cli.data.files import find_audio, open_audio, split_files
@@ -43,15 +44,17 @@ def train_codec(
     """Train a spectral codec on the recordings under `source` and write it to the folder `output`.
 
     Interrupted and called again with the same arguments, it goes on from its last saved state, which lies beside the
-    output as `<output>.state`.
+    output as `<output>.state` until the codec is written.
 
     Raises:
         DataError: there is too little audio.
-        OutputError: the output exists already.
+        OutputError: the output exists already or cannot be written.
     """
     config, shape = config or CodecTrainConfig(), shape or SpectralConfig()
     if output.exists() and not force:
         raise OutputError(f"{output}: exists already; choose another folder or overwrite it with -f")
+    if output.exists() and not (output / CONFIG).is_file():
+        raise OutputError(f"{output}: is no codec folder, so -f does not overwrite it; choose another folder")
     keep_freed_memory()
     set_threads(config.threads)
     torch.manual_seed(config.seed)
@@ -69,6 +72,10 @@ def train_codec(
         )
     )
     state = output.with_name(output.name + ".state")
+    try:
+        state.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OutputError(f"{state}: cannot be created ({error.strerror}); choose another place with -o") from error
     trainer = CodecTrainer(codec, config, parts["train"], parts["dev"] or parts["train"], state, on_event)
     losses = trainer.run()
     folder = write_folder(
@@ -89,6 +96,7 @@ def train_codec(
         texts={},
         force=force,
     )
+    shutil.rmtree(state, ignore_errors=True)  # or the next training into this place would go on from it
     return TrainedCodec(folder=folder, losses=losses)
 
 

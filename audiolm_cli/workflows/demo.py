@@ -31,11 +31,12 @@ def demo(
     """
     watch = Stopwatch() if started is None else Stopwatch(started=started)
     sampling = SamplingConfig()
+    config = dataclasses.replace(config, takes=1, seed=1 if config.seed is None else config.seed)
+    loaded = load_for(config, watch)
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise OutputError(f"{folder}: cannot be created ({error.strerror}); name another folder") from error
-    config = dataclasses.replace(config, takes=1, seed=1 if config.seed is None else config.seed)
     jobs = [
         plan_jobs([name], name, str(folder / f"{name}.wav"), folder / f"{name}.png", config)[0]
         for name in ("prompt", "continued", "infilled")
@@ -48,7 +49,6 @@ def demo(
         "continued": (end, end, round(CONTINUED_S * rate)),
         "infilled": (*gap, gap[1] - gap[0]),
     }
-    loaded = load_for(config, watch)
 
     def run(job: Job) -> list[Output]:
         start, stop, length = spans[job.source]

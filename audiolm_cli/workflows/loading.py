@@ -116,10 +116,11 @@ def codec_of(folder: Folder, device: torch.device, cache: Path | None = None) ->
 
 
 def codec_hash(name_or_path: str, cache: Path | None = None) -> str:
-    """SHA-256 of a codec's weights."""
+    """SHA-256 of the weights of a codec, or of a model's codec."""
     if name_or_path in KNOWN_CODECS:
         return KNOWN_CODECS[name_or_path].sha256
-    return resolve(name_or_path, cache).files[CODEC_TENSORS].sha256
+    folder = resolve(name_or_path, cache)
+    return folder.files[CODEC_TENSORS].sha256 if folder.carries_codec else str(folder.codec["sha256"])
 
 
 def codec_facts(name_or_path: str, codec: Codec, cache: Path | None = None) -> CodecFacts:

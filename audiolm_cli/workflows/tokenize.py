@@ -2,22 +2,28 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
 
+from audiolm_cli.audio import read_audio, resample
 from audiolm_cli.codec.base import Codec
 from audiolm_cli.codec.chunked import encode_chunked
-from audiolm_cli.data.files import AudioFile, find_audio, open_audio, read_clip, split_files
+from audiolm_cli.data.files import AudioFile, find_audio, open_audio, split_files
 from audiolm_cli.data.manifest import CodecFacts, TokenClip, is_store, write_store
-from audiolm_cli.errors import DataError, OutputError, SomeInputsFailedError
+from audiolm_cli.errors import AudioLMError, DataError, OutputError, SomeInputsFailedError
 from audiolm_cli.events import Note, OnEvent, Progress, ignore
 from audiolm_cli.workflows.loading import codec_facts, load_codec, pick_device, set_threads
 
+PARTIAL = ".partial"
+"""Where a store is while it is being written, inside its folder."""
 SILENCE_PEAK = 1e-4
 """Recordings that never exceed this are dropped: -80 dB of full scale."""
 
@@ -50,10 +56,11 @@ def tokenize(
     """Encode every recording under `inputs` into a token store at `output`.
 
     Exact duplicates and silence are dropped and counted; files that cannot be read are listed and the others done.
+    The store appears when it is whole.
 
     Raises:
         DataError: there is no usable recording.
-        OutputError: the output exists already.
+        OutputError: the output exists already or cannot be written.
     """
     if is_store(output) and not force:
         raise OutputError(f"{output}: holds a token store already; choose another folder or overwrite it with -f")
@@ -73,7 +80,7 @@ def tokenize(
     if not files:
         raise DataError(f"none of {len(paths)} files could be read as audio; the first: {failed[0]}")
     total_s = sum(file.duration_s for file in files.values())
-    names = _unique_names(list(files.values()))
+    names = unique_names(list(files.values()))
     kept_s = 0.0
 
     def clips() -> Iterator[tuple[str, TokenClip]]:
@@ -81,20 +88,26 @@ def tokenize(
         done_s = 0.0
         for split, members in split_files(list(files.values())).items():
             for file in members:
-                codes = encode_file(file, codec)
                 done_s += file.duration_s
-                on_event(
-                    Progress(stage="tokenize", done=done_s, total=total_s, unit="s", detail=f"{names[file.sha256]}")
-                )
+                try:
+                    codes = encode_file(file, codec)
+                except AudioLMError as error:
+                    failed.append(str(error))
+                    continue
+                finally:
+                    name = names[file.sha256]
+                    on_event(Progress(stage="tokenize", done=done_s, total=total_s, unit="s", detail=name))
                 if codes is None:
                     dropped["silence"] += 1
                     continue
-                kept_s += file.duration_s
+                kept_s += len(codes) / codec.frame_rate_hz
                 yield split, TokenClip(id=names[file.sha256], codes=codes)
 
-    cuts = write_store(output, facts, clips())
-    if not sum(cuts.values()):
-        raise DataError(f"none of {len(paths)} files holds more than silence; nothing was tokenized")
+    with _whole(output) as partial:
+        cuts = write_store(partial, facts, clips())
+        if not sum(cuts.values()):
+            reason = f"could be read; the first: {failed[0]}" if failed else "holds more than silence"
+            raise DataError(f"none of {len(paths)} files {reason}; nothing was tokenized")
     kept = ", ".join(f"{count} {split}" for split, count in cuts.items())
     left_out = ", ".join(f"{count} {reason}" for reason, count in dropped.items()) or "none"
     on_event(Note(message=f"tokenized {kept_s / 3600:.2f} h: {kept}; dropped: {left_out}; failed: {len(failed)}"))
@@ -137,20 +150,51 @@ def check_failures(result: Tokenized) -> None:
 
 
 def encode_file(file: AudioFile, codec: Codec) -> np.ndarray | None:
-    """Codes int16 [T, K] of the whole frames of a recording, mixed to mono; None when it is silent."""
-    rate = codec.sample_rate_hz
-    frames = int(file.duration_s * codec.frame_rate_hz + 1e-6)
-    wav = read_clip(file, 0.0, max(frames, 1) * codec.hop_samples, rate)
+    """Codes int16 [T, K] of the whole frames of a recording, mixed to mono; None when it is silent.
+
+    Raises:
+        AudioInputError: it is damaged, or not what its header says.
+        MemoryLimitError: it does not fit into memory.
+    """
+    recording = read_audio(file.path)
+    frames = max(1, int(recording.duration_s * codec.frame_rate_hz + 1e-6))
+    mono = recording.wav().mean(axis=0, keepdims=True)
+    wav = resample(mono, recording.sample_rate_hz, codec.sample_rate_hz)[0, : frames * codec.hop_samples]
     if np.abs(wav).max(initial=0.0) < SILENCE_PEAK:
         return None
+    wav = np.pad(wav, (0, frames * codec.hop_samples - len(wav)))
     codes = encode_chunked(codec, torch.from_numpy(wav)[None, None].to(codec.device))
     return codes[0].cpu().numpy().astype(np.int16)
 
 
-def _unique_names(files: list[AudioFile]) -> dict[str, str]:
+def unique_names(files: list[AudioFile]) -> dict[str, str]:
     """A name for each file by its hash: the stem, with part of the hash where two are alike."""
-    stems = Counter(file.path.stem for file in files)
-    return {
-        file.sha256: file.path.stem if stems[file.path.stem] == 1 else f"{file.path.stem}-{file.sha256[:8]}"
-        for file in files
-    }
+    stems = {file.sha256: file.path.stem.encode("utf-8", "replace").decode("utf-8") for file in files}
+    uses = Counter(stems.values())
+    return {sha256: stem if uses[stem] == 1 else f"{stem}-{sha256[:8]}" for sha256, stem in stems.items()}
+
+
+@contextmanager
+def _whole(output: Path) -> Iterator[Path]:
+    """A new folder whose files move into `output` when all went well, and which is gone otherwise.
+
+    Raises:
+        OutputError: the system refuses to write there.
+    """
+    made, partial = not output.exists(), output / PARTIAL
+    try:
+        try:
+            shutil.rmtree(partial, ignore_errors=True)  # of a run that was killed
+            partial.mkdir(parents=True)
+            yield partial
+            for old in output.glob("cuts_*.jsonl.gz"):  # which would not fit the new codes
+                old.unlink()
+            for new in sorted(partial.iterdir(), key=lambda path: path.name.startswith("cuts_")):  # these make a store
+                os.replace(new, output / new.name)
+        finally:
+            shutil.rmtree(partial, ignore_errors=True)
+            if made and output.is_dir() and not any(output.iterdir()):
+                output.rmdir()
+    except OSError as error:
+        reason = error.strerror or error
+        raise OutputError(f"{output}: the store cannot be written ({reason}); choose another with -o") from error

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +15,7 @@ from audiolm_cli.checkpoints.catalogue import BEST, KNOWN_CODECS, resolve
 from audiolm_cli.checkpoints.folder import CODEC_TENSORS, MODEL_TENSORS, Folder, load_tensors, write_folder
 from audiolm_cli.codec.spectral import SpectralCodec
 from audiolm_cli.config import ModelConfig, TrainConfig
+from audiolm_cli.data.files import find_audio
 from audiolm_cli.data.manifest import CodecFacts, TokenClip, is_store, read_facts, read_store
 from audiolm_cli.errors import DataError, ModelError, OutputError, UsageError
 from audiolm_cli.evaluation.model import score_windows
@@ -23,6 +26,8 @@ from audiolm_cli.training.loop import Scores, Trainer
 from audiolm_cli.workflows.loading import codec_facts, codec_hash, load_codec, pick_device, set_threads
 from audiolm_cli.workflows.tokenize import tokenize
 
+SETTINGS = "train.json"
+"""What a run folder says about the training in it."""
 FRAMES_PER_PARAMETER = 0.2
 """Fewer training frames than this per parameter bring a warning."""
 
@@ -56,7 +61,8 @@ def train(
         source: a folder of recordings, or what `audiolm tokenize` wrote.
         run: the run folder: model, states, tokens, metrics.
         codec: name or path of the codec for recordings; with `init`, that model's codec unless given.
-        shape: the model's shape; with `init`, that model's.
+        shape: the model's shape, but for number and size of the codebooks, which are the codec's; with `init`, that
+            model's.
         config: how to train.
         init: name or path of a model to start from.
         cache: the checkpoint cache; None is the user's.
@@ -65,7 +71,8 @@ def train(
     Raises:
         DataError: there is nothing to train on.
         ModelError: the codec or the initial model is missing or does not fit.
-        UsageError: the arguments contradict each other.
+        UsageError: the arguments contradict each other, or what the run folder was started with.
+        OutputError: the run folder cannot be written.
     """
     config, device = config or TrainConfig(), pick_device((config or TrainConfig()).device)
     keep_freed_memory()
@@ -73,16 +80,16 @@ def train(
     origin = resolve(init, cache) if init else None
     if origin is not None and origin.model is None:
         raise UsageError(f"--init {init}: holds a codec, not a model")
-    try:
-        run.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise OutputError(f"{run}: cannot be created ({error.strerror}); choose another run folder with -o") from error
     store = source if is_store(source) else run / "tokens"
     if not is_store(store):
+        find_audio(source)
         wanted = codec or init or "encodec-32khz"
+        _check_init(init, wanted, codec_hash(wanted, cache), cache)
         module = load_codec(wanted, device, cache)
+        _make_folder(run)
         tokenize([source], store, module, codec_facts(wanted, module, cache), on_event=on_event)
     facts = read_facts(store)
+    _check_init(init, str(store), facts.sha256, cache)
     codec_name = codec or facts.source or facts.name
     if codec_hash(codec_name, cache) != facts.sha256:
         raise ModelError(
@@ -93,6 +100,8 @@ def train(
     if not train_clips:
         raise DataError(f"{store}: no training clips in it")
     shape = _shape(shape, origin, facts)
+    _make_folder(run)
+    _check_settings(run, source, shape, on_event)
     torch.manual_seed(config.seed)
     model = build(shape).to(device)
     if origin is None:
@@ -122,13 +131,60 @@ def train(
     return Trained(folder=resolve(str(best.resolve())), run=run)
 
 
+def _make_folder(run: Path) -> None:
+    try:
+        run.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OutputError(f"{run}: cannot be created ({error.strerror}); choose another run folder with -o") from error
+
+
+def _check_init(init: str | None, name: str, sha256: str, cache: Path | None) -> None:
+    """Refuse to go on from a model that knows the codes of another codec than `sha256`, the one of `name`.
+
+    Raises:
+        ModelError: it is another one.
+    """
+    if init is not None and codec_hash(init, cache) != sha256:
+        raise ModelError(
+            f"--init {init}: has another codec than {name}, so its codes mean other sounds; "
+            f"use that model's codec (--codec {init}) or train without --init"
+        )
+
+
+def _check_settings(run: Path, source: Path, shape: ModelConfig, on_event: OnEvent) -> None:
+    """Write down what the run is started with, or compare with what it was started with.
+
+    Raises:
+        UsageError: it was another shape, whose saved state does not fit.
+    """
+    path, place, own = run / SETTINGS, str(source.resolve()), shape.to_dict()
+    try:
+        if not path.exists():
+            path.write_text(json.dumps({"source": place, "shape": own}, indent=1) + "\n")
+            return
+        values = json.loads(path.read_text())
+        started, started_on = values["shape"], values["source"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise OutputError(f"{path}: cannot be read or written ({error}); choose another run folder with -o") from error
+    changed = [name for name, value in own.items() if started.get(name) != value]
+    if changed:
+        was = ", ".join(f"{name} {started.get(name)}" for name in changed)
+        raise UsageError(f"{run}: was started with {was}; give the same --preset or --init, or another folder with -o")
+    if started_on != place:
+        on_event(Note(message=f"{run} was started on {started_on}; going on from there", warning=True))
+
+
 def _shape(shape: ModelConfig | None, origin: Folder | None, facts: CodecFacts) -> ModelConfig:
-    """The model's shape, checked against the codes.
+    """The model's shape: that of `origin`, checked against the codes, or `shape` with the codebooks of the codes.
 
     Raises:
         UsageError: codebooks or codes do not fit.
     """
-    wanted = ModelConfig.from_dict(origin.model) if origin is not None and origin.model else shape or ModelConfig()
+    if origin is None or origin.model is None:
+        return dataclasses.replace(
+            shape or ModelConfig(), num_quantizers=facts.num_codebooks, codebook_size=facts.codebook_size
+        )
+    wanted = ModelConfig.from_dict(origin.model)
     for field, own, given in (
         ("num_quantizers", wanted.num_quantizers, facts.num_codebooks),
         ("codebook_size", wanted.codebook_size, facts.codebook_size),

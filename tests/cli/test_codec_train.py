@@ -1,0 +1,136 @@
+"""`audiolm codec train`: a folder of audio to a codec that `--codec` reads, stopped or not; and what it refuses."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import soundfile
+
+from audiolm_cli.config import CodecTrainConfig, SpectralConfig
+from audiolm_cli.errors import DataError
+from audiolm_cli.events import Event, Note, Progress
+from audiolm_cli.workflows import codec_train
+from audiolm_cli.workflows.codec_train import train_codec
+from audiolm_cli.workflows.loading import load_codec
+
+Piano = Callable[..., np.ndarray]
+SHAPE = SpectralConfig(
+    width=16, latent=8, encoder_blocks=1, decoder_blocks=1, codebook_size=16, griffin_lim_iterations=2
+)
+STEPS = CodecTrainConfig(steps=7, clips=2, clip_s=0.5, quantize_from=0.3, state_every=3, seed=2)
+
+
+class Killed(BaseException):
+    """What stands for a signal in the middle of a step."""
+
+
+@pytest.fixture(scope="module")
+def recordings(tmp_path_factory: pytest.TempPathFactory, piano: Piano) -> Path:
+    """Four short recordings."""
+    folder = tmp_path_factory.mktemp("recordings")
+    for i in range(4):
+        soundfile.write(folder / f"{i}.flac", piano(2.0, 16000, seed=i), 16000)
+    return folder
+
+
+def test_the_command(
+    audiolm: Any, recordings: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, piano: Piano
+) -> None:
+    """A folder of audio to a codec (here a small one), which then tokenizes; its facts and losses are told."""
+    monkeypatch.setattr(codec_train, "SpectralConfig", lambda: SHAPE)
+    output = tmp_path / "mine"
+    options = ["--steps", 3, "--clips", 2, "--state-every", 2, "--seed", 1, "--json"]
+    shown = audiolm("codec", "train", recordings, "-o", output, *options)
+    assert shown.exit_code == 0, shown.stderr
+    result = json.loads(shown.stdout)
+    assert result["path"] == str(output) and result["held_out"]["log"] > 0
+    assert os.listdir(tmp_path) == ["mine"]  # the state went when the codec came
+    codec = load_codec(str(output))
+    assert (codec.name, codec.codebook_size) == ("mine", 16)
+    shown = audiolm("tokenize", recordings, "-o", tmp_path / "tokens", "--codec", output)
+    assert shown.exit_code == 0, shown.stderr
+    facts = json.loads(audiolm("models", "info", output, "--json").stdout)
+    assert (facts["kind"], facts["training"]["config"]["steps"]) == ("codec", 3)
+
+
+def test_a_killed_training_ends_with_the_same_weights(recordings: Path, tmp_path: Path) -> None:
+    """Before the first state, between two, and before the last."""
+    whole = train_codec(recordings, tmp_path / "whole", name="c", config=STEPS, shape=SHAPE)
+    for at in (2, 5, 7):
+
+        def kill(event: Event, at: int = at) -> None:
+            if isinstance(event, Progress) and event.done == at:
+                raise Killed
+
+        output = tmp_path / f"killed-{at}"
+        with pytest.raises(Killed):
+            train_codec(recordings, output, name="c", config=STEPS, shape=SHAPE, on_event=kill)
+        assert not output.exists()
+        notes: list[Event] = []
+        again = train_codec(recordings, output, name="c", config=STEPS, shape=SHAPE, on_event=notes.append)
+        assert again.folder.files == whole.folder.files
+        resumed = [e.message for e in notes if isinstance(e, Note) and "resumed" in e.message]
+        assert resumed == ([] if at < 3 else [f"resumed at step {at // 3 * 3}"])
+
+
+def test_training_anew_does_not_go_on_from_what_is_done(recordings: Path, tmp_path: Path, piano: Piano) -> None:
+    """With -f on other recordings, another codec comes out."""
+    first = train_codec(recordings, tmp_path / "c", config=STEPS, shape=SHAPE)
+    soundfile.write(tmp_path / "a.wav", piano(3.0, 16000, seed=99), 16000)
+    second = train_codec(tmp_path / "a.wav", tmp_path / "c", config=STEPS, shape=SHAPE, force=True)
+    assert second.folder.files != first.folder.files
+
+
+def test_outputs_are_checked_before_the_work(audiolm: Any, recordings: Path, tmp_path: Path) -> None:
+    """An existing codec without -f, and with -f something that is no codec; a place that cannot be written."""
+    train_codec(recordings, tmp_path / "c", config=dataclasses.replace(STEPS, steps=1), shape=SHAPE)
+    shown = audiolm("codec", "train", recordings, "-o", tmp_path / "c")
+    assert shown.exit_code == 7 and "exists already" in shown.stderr
+    for flags in ((), ("-f",)):
+        shown = audiolm("codec", "train", recordings, "-o", recordings, *flags)
+        assert shown.exit_code == 7 and str(recordings) in shown.stderr
+    (tmp_path / "file").touch()
+    shown = audiolm("codec", "train", recordings, "-o", tmp_path / "file" / "c")
+    assert shown.exit_code == 7 and "cannot be created" in shown.stderr
+    assert sorted(os.listdir(tmp_path)) == ["c", "file"]
+
+
+def test_unusable_sources(audiolm: Any, tmp_path: Path, piano: Piano) -> None:
+    """Missing, without audio, broken, too short: exit code 3, one line, nothing left behind."""
+    (tmp_path / "in").mkdir()
+    shown = audiolm("codec", "train", tmp_path / "missing", "-o", tmp_path / "c")
+    assert shown.exit_code == 3 and "no such file" in shown.stderr
+    shown = audiolm("codec", "train", tmp_path / "in", "-o", tmp_path / "c")
+    assert shown.exit_code == 3 and "no audio files" in shown.stderr
+    soundfile.write(tmp_path / "in" / "a.wav", piano(1.0, 16000), 16000)
+    shown = audiolm("codec", "train", tmp_path / "in", "-o", tmp_path / "c")
+    assert shown.exit_code == 3 and "expected at least 2.0 s" in shown.stderr
+    (tmp_path / "in" / "b.wav").write_text("Dear Sir or Madam")
+    with pytest.raises(DataError, match=r"b\.wav: cannot be read as audio"):
+        train_codec(tmp_path / "in", tmp_path / "c", config=STEPS, shape=SHAPE)
+    assert os.listdir(tmp_path) == ["in"]
+
+
+def test_options_reach_the_workflow(audiolm: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each flag is a field."""
+    seen: dict[str, Any] = {}
+
+    def fake(source: Path, output: Path, **given: Any) -> None:
+        seen.update(given, source=source, output=output)
+        raise DataError("far enough")
+
+    monkeypatch.setattr(codec_train, "train_codec", fake)
+    options = ["--steps", 7, "--clips", 8, "--state-every", 9, "--seed", 4, "--threads", 2, "--device", "cpu", "-f"]
+    assert audiolm("codec", "train", "in", "-o", "c", *options).exit_code == 3
+    config = seen["config"]
+    assert (config.steps, config.clips, config.state_every, config.seed) == (7, 8, 9, 4)
+    assert (config.threads, config.device, seen["force"]) == (2, "cpu", True)
+    assert (seen["source"], seen["output"]) == (Path("in"), Path("c"))
+    assert audiolm("codec", "train", "in", "-o", "c", "--steps", 0).exit_code == 2

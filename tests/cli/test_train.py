@@ -1,0 +1,265 @@
+"""`audiolm train`: a folder of audio to a model that `-m` reads, stopped or not; and what it refuses."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import soundfile
+
+from audiolm_cli.checkpoints.catalogue import resolve
+from audiolm_cli.config import ModelConfig, TrainConfig
+from audiolm_cli.errors import DataError, ModelError, UsageError
+from audiolm_cli.events import Event, Note, Progress
+from audiolm_cli.workflows.train import Trained, train
+
+Piano = Callable[..., np.ndarray]
+SHAPE = ModelConfig(d_model=32, nhead=2, num_layers=2, max_frames=60)
+STEPS = TrainConfig(steps=8, batch_frames=120, shortest_window=20, validate_every=3, validation_windows=4, seed=5)
+
+
+class Killed(BaseException):
+    """What stands for a signal in the middle of a step."""
+
+
+@pytest.fixture(scope="module")
+def recordings(tmp_path_factory: pytest.TempPathFactory, piano: Piano) -> Path:
+    """Six short recordings."""
+    folder = tmp_path_factory.mktemp("recordings")
+    for i in range(6):
+        soundfile.write(folder / f"{i}.wav", piano(2.0, 16000, seed=i), 16000)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def run(recordings: Path, tiny_codec: Path, tmp_path_factory: pytest.TempPathFactory) -> Trained:
+    """A run that was never stopped."""
+    return train(recordings, tmp_path_factory.mktemp("runs") / "run", codec=str(tiny_codec), shape=SHAPE, config=STEPS)
+
+
+def weights(trained: Trained) -> str:
+    """Hash of the model's weights."""
+    return trained.folder.files["model.safetensors"].sha256
+
+
+def test_the_command(audiolm: Any, recordings: Path, tiny_codec: Path, tmp_path: Path) -> None:
+    """One command from a folder of audio to a model, one more to new audio; the codec's book sizes are taken over."""
+    run, source = tmp_path / "mine", recordings / "0.wav"
+    options = ["--codec", tiny_codec, "--steps", 2, "--batch-frames", 80, "--validate-every", 1, "--seed", 3, "--json"]
+    shown = audiolm("train", recordings, "-o", run, *options)
+    assert shown.exit_code == 0, shown.stderr
+    result = json.loads(shown.stdout)
+    assert result["run"] == str(run) and result["model"]["name"] == "mine"
+    entries = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    assert [entry["step"] for entry in entries if "validation" in entry] == [1, 2]
+    shown = audiolm("continue", source, "-m", run, "-d", 0.2, "-o", tmp_path / "new.wav", "--json")
+    assert shown.exit_code == 0, shown.stderr
+    assert json.loads(shown.stdout)["model"] == result["model"]
+    assert soundfile.info(tmp_path / "new.wav").frames == 32000 + 3200
+    moved = tmp_path / "elsewhere"
+    run.rename(moved)
+    assert audiolm("continue", source, "-m", moved, "-d", 0.2, "-o", tmp_path / "again.wav").exit_code == 0
+
+
+def test_a_run_describes_itself(run: Trained) -> None:
+    """What was trained, on how much, with what, and how good it is, in the model's folder."""
+    facts = run.folder.training
+    assert (facts["command"], facts["init"]) == ("train", None)
+    assert facts["config"]["steps"] == 8 and facts["frames"] > 0 and facts["held_out"]["total_bits"] > 0
+    assert run.folder.model is not None and run.folder.model["codebook_size"] == 32
+    assert run.folder == resolve(str(run.run))
+
+
+@pytest.mark.parametrize("at", [1, 4, 8])
+def test_a_killed_run_ends_with_the_same_weights(
+    run: Trained, recordings: Path, tiny_codec: Path, tmp_path: Path, at: int
+) -> None:
+    """Before the first state, between two, and after the last step but before its state."""
+
+    def kill(event: Event) -> None:
+        if isinstance(event, Progress) and event.stage == "train" and event.done == at:
+            raise Killed
+
+    def again(on_event: Callable[[Event], None]) -> Trained:
+        place = tmp_path / "run"
+        return train(recordings, place, codec=str(tiny_codec), shape=SHAPE, config=STEPS, on_event=on_event)
+
+    with pytest.raises(Killed):
+        again(kill)
+    notes: list[Event] = []
+    assert weights(again(notes.append)) == weights(run)
+    said = [event.message for event in notes if isinstance(event, Note)]
+    assert (f"resumed at step {at // 3 * 3 if at > 3 else 0}" in said) == (at > 3)
+    notes.clear()
+    assert weights(again(notes.append)) == weights(run)  # once more, when there is nothing left to do
+    assert not any(isinstance(event, Progress) for event in notes)
+
+
+def test_a_run_killed_while_tokenizing_starts_over(recordings: Path, tiny_codec: Path, tmp_path: Path) -> None:
+    """No half a store is taken for a whole one."""
+
+    def kill(event: Event) -> None:
+        if isinstance(event, Progress) and event.stage == "tokenize":
+            raise Killed
+
+    place = tmp_path / "run"
+    with pytest.raises(Killed):
+        train(recordings, place, codec=str(tiny_codec), shape=SHAPE, config=STEPS, on_event=kill)
+    assert os.listdir(place) == []
+    short = dataclasses.replace(STEPS, steps=1)
+    assert train(recordings, place, codec=str(tiny_codec), shape=SHAPE, config=short).folder.training["frames"] > 0
+
+
+def test_a_token_store_trains(audiolm: Any, run: Trained, recordings: Path, tiny_codec: Path, tmp_path: Path) -> None:
+    """What `tokenize` wrote gives the same weights as the recordings themselves, and knows its codec."""
+    assert audiolm("tokenize", recordings, "-o", tmp_path / "t", "--codec", tiny_codec).exit_code == 0
+    assert weights(train(tmp_path / "t", tmp_path / "run", shape=SHAPE, config=STEPS)) == weights(run)
+    assert not (tmp_path / "run" / "tokens").exists()
+
+
+def test_init(audiolm: Any, run: Trained, recordings: Path, tmp_path: Path) -> None:
+    """Training goes on from a model, with its shape and its codec; where it starts it is that model."""
+    options = ["--steps", 1, "--batch-frames", 80, "--json"]
+    shown = audiolm("train", recordings, "-o", tmp_path / "fine", "--init", run.run, *options)
+    assert shown.exit_code == 0, shown.stderr
+    fine = resolve(str(tmp_path / "fine"))
+    assert (fine.model, fine.training["init"]) == (run.folder.model, "run")
+    assert fine.files["codec.safetensors"] == run.folder.files["codec.safetensors"]
+    still = dataclasses.replace(STEPS, steps=1, learning_rate=0.0, adam_learning_rate=0.0)
+    assert weights(train(recordings, tmp_path / "still", init=str(run.run), config=still)) == weights(run)
+
+
+@pytest.fixture
+def other_codec(tiny_codec: Path, tmp_path: Path) -> Path:
+    """The tiny codec with its codebooks upside down."""
+    from audiolm_cli.checkpoints.folder import CODEC_TENSORS, load_tensors, read_folder, write_folder
+
+    folder = read_folder(tiny_codec)
+    tensors = load_tensors(folder, CODEC_TENSORS)
+    tensors["network.quantizer.codebooks"] = tensors["network.quantizer.codebooks"].flip(1)
+    return write_folder(
+        tmp_path / "other",
+        kind="codec",
+        name="other",
+        model=None,
+        codec=folder.codec,
+        training={},
+        tensors={CODEC_TENSORS: tensors},
+        texts={},
+    ).path
+
+
+def test_the_wrong_codec_is_refused(
+    audiolm: Any, run: Trained, recordings: Path, tiny_codec: Path, other_codec: Path, tmp_path: Path
+) -> None:
+    """For a store, and for a model to start from, be it from a store or from recordings; before any work."""
+    assert audiolm("tokenize", recordings, "-o", tmp_path / "t", "--codec", tiny_codec).exit_code == 0
+    assert audiolm("tokenize", recordings / "0.wav", "-o", tmp_path / "o", "--codec", other_codec).exit_code == 0
+    listing = sorted(os.listdir(tmp_path))
+    with pytest.raises(ModelError, match="is not the codec that made the codes"):
+        train(tmp_path / "t", tmp_path / "run", codec=str(other_codec), shape=SHAPE, config=STEPS)
+    with pytest.raises(ModelError, match="another codec"):
+        train(tmp_path / "o", tmp_path / "run", init=str(run.run), config=STEPS)
+    with pytest.raises(ModelError, match="another codec"):
+        train(recordings, tmp_path / "run", init=str(run.run), codec=str(other_codec), config=STEPS)
+    assert sorted(os.listdir(tmp_path)) == listing
+
+
+def test_the_codec_of_a_store_is_gone(audiolm: Any, recordings: Path, other_codec: Path, tmp_path: Path) -> None:
+    """--codec says where it is now."""
+    assert audiolm("tokenize", recordings, "-o", tmp_path / "t", "--codec", other_codec).exit_code == 0
+    moved = other_codec.rename(tmp_path / "moved")
+    one = dataclasses.replace(STEPS, steps=1)
+    with pytest.raises(ModelError, match="other"):
+        train(tmp_path / "t", tmp_path / "run", shape=SHAPE, config=one)
+    assert train(tmp_path / "t", tmp_path / "run", codec=str(moved), shape=SHAPE, config=one).folder.kind == "model"
+
+
+def test_another_shape_or_source_in_the_same_run(
+    run: Trained, recordings: Path, tiny_codec: Path, tmp_path: Path, piano: Piano
+) -> None:
+    """Another shape is refused, saying what it was; other recordings bring a warning."""
+    place = tmp_path / "run"
+    shutil.copytree(run.run, place)
+    with pytest.raises(UsageError, match="num_layers 2"):
+        train(recordings, place, codec=str(tiny_codec), shape=dataclasses.replace(SHAPE, num_layers=1), config=STEPS)
+    (tmp_path / "others").mkdir()
+    soundfile.write(tmp_path / "others" / "a.wav", piano(1.0, 16000), 16000)
+    events: list[Event] = []
+    train(tmp_path / "others", place, codec=str(tiny_codec), shape=SHAPE, config=STEPS, on_event=events.append)
+    assert any(isinstance(e, Note) and e.warning and str(recordings) in e.message for e in events)
+
+
+def test_little_data_brings_a_warning(recordings: Path, tiny_codec: Path, tmp_path: Path) -> None:
+    """With the numbers, and what would suit it better."""
+    events: list[Event] = []
+    one = dataclasses.replace(STEPS, steps=1)
+    train(recordings, tmp_path / "run", codec=str(tiny_codec), shape=SHAPE, config=one, on_event=events.append)
+    warned = [e.message for e in events if isinstance(e, Note) and e.warning]
+    assert any("is little for 0.1 M parameters" in message and "--init" in message for message in warned)
+
+
+def test_one_recording_is_enough(tiny_codec: Path, tmp_path: Path, piano: Piano) -> None:
+    """It is trained and validated on."""
+    soundfile.write(tmp_path / "a.wav", piano(2.0, 16000), 16000)
+    one = dataclasses.replace(STEPS, steps=1)
+    trained = train(tmp_path / "a.wav", tmp_path / "run", codec=str(tiny_codec), shape=SHAPE, config=one)
+    assert trained.folder.training["frames"] == 100
+
+
+def test_unusable_sources(audiolm: Any, recordings: Path, tiny_codec: Path, tmp_path: Path) -> None:
+    """Missing, without audio, on an unknown codec or model: exit code, one line, no run folder left behind."""
+    (tmp_path / "empty").mkdir()
+    run = ["-o", tmp_path / "run"]
+    for source, options, code, word in (
+        (tmp_path / "missing", ["--codec", tiny_codec], 3, "no such file"),
+        (tmp_path / "empty", ["--codec", tiny_codec], 3, "no audio files"),
+        (recordings, ["--codec", "nothing"], 4, "nothing"),
+        (recordings, ["--init", "nothing"], 4, "nothing"),
+        (recordings, [], 4, "encodec-32khz"),
+        (recordings, ["--init", tiny_codec], 2, "holds a codec"),
+        (recordings, ["--steps", 0], 2, "steps"),
+        (recordings, ["--preset", "huge"], 2, "preset"),
+        (recordings, ["--train-stage", 3], 2, "train-stage"),
+    ):
+        shown = audiolm("train", source, *run, *options)
+        assert (shown.exit_code, shown.stdout) == (code, ""), shown.stderr
+        assert word in shown.stderr and "Traceback" not in shown.stderr
+    assert os.listdir(tmp_path) == ["empty"]
+    (tmp_path / "file").touch()
+    shown = audiolm("train", recordings, "-o", tmp_path / "file", "--codec", tiny_codec)
+    assert shown.exit_code == 7 and "cannot be created" in shown.stderr
+
+
+def test_a_damaged_store(tmp_path: Path) -> None:
+    """It is no store without the file that says what its codes mean."""
+    (tmp_path / "t").mkdir()
+    (tmp_path / "t" / "cuts_train.jsonl.gz").touch()
+    with pytest.raises(DataError, match=r"codec\.json"):
+        train(tmp_path / "t", tmp_path / "run", shape=SHAPE, config=STEPS)
+
+
+def test_options_reach_the_workflow(audiolm: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each flag is a field."""
+    seen: dict[str, Any] = {}
+
+    def fake(source: Path, run: Path, **given: Any) -> None:
+        seen.update(given, source=source, run=run)
+        raise DataError("far enough")
+
+    monkeypatch.setattr("audiolm_cli.workflows.train.train", fake)
+    options = ["--preset", "small", "--steps", 7, "--batch-frames", 8, "--train-stage", 1, "--validate-every", 9]
+    more = ["--seed", 4, "--threads", 2, "--device", "cpu", "--codec", "c", "--init", "m", "--cache-dir", tmp_path]
+    assert audiolm("train", "in", "-o", "run", *options, *more).exit_code == 3
+    config = seen["config"]
+    assert (config.steps, config.batch_frames, config.train_stage, config.validate_every) == (7, 8, 1, 9)
+    assert (config.seed, config.threads, config.device) == (4, 2, "cpu")
+    assert (seen["codec"], seen["init"], seen["cache"]) == ("c", "m", tmp_path)
+    assert (seen["source"], seen["run"], seen["shape"].d_model) == (Path("in"), Path("run"), 512)
