@@ -74,7 +74,7 @@ Device = Annotated[
     str, shared("--device", metavar="auto|cpu|cuda[:N]", parser=_device_option, help="Where to compute.")
 ]
 Dtype = Annotated[Literal["auto", "fp32", "bf16", "int8"], shared("--dtype", help="Number format of the model.")]
-Threads = Annotated[int | None, shared("--threads", min=1, metavar="N", help="CPU threads.")]
+Threads = Annotated[int | None, shared("--threads", min=1, max=1024, metavar="N", help="CPU threads.")]
 Seed = Annotated[
     int | None, shared("--seed", min=0, max=2**63 - 1, metavar="N", help="Same seed, same result; drawn when absent.")
 ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 from audiolm_cli.errors import OutputError, UsageError
@@ -29,7 +30,7 @@ def output_paths(output: str | None, stem: str, verb: str, takes: int, inputs: i
             )
         return [STREAM]
     path = Path(f"{stem}.{verb}.wav") if output is None else Path(output)
-    if output is not None and (path.is_dir() or output.endswith("/")):
+    if output is not None and (os.path.isdir(path) or output.endswith("/")):
         path = path / f"{stem}.{verb}.wav"
     elif output is not None and inputs > 1:
         raise UsageError(f"-o {output}: {inputs} inputs need a folder; create it, or end its name with /")

@@ -31,7 +31,7 @@ from audiolm_cli.workflows.continue_audio import continue_files
 Piano = Callable[..., np.ndarray]
 RATES_HZ = (8000, 11025, 16000, 22050, 32000, 44100, 48000, 96000, 192000, 44101, 31999, 12345)
 KINDS = (
-    [(".wav", subtype) for subtype in ("PCM_16", "PCM_24", "PCM_32", "FLOAT")]
+    [(".wav", subtype) for subtype in ("PCM_16", "PCM_24", "PCM_32", "FLOAT", "PCM_U8", "DOUBLE")]
     + [(".flac", "PCM_16"), (".flac", "PCM_24")]
     + [(".aiff", subtype) for subtype in ("PCM_16", "PCM_24", "FLOAT")]
 )
@@ -458,6 +458,15 @@ def test_every_option_reads_the_environment(go: Any, take: Path, monkeypatch: py
     assert comment("env.flac")["top_k"] == 5 and comment("env.flac")["before"] is True
 
 
+@pytest.mark.parametrize("peak", [1e-44, 1e-6, 4.0, 1e37])
+def test_any_level(go: Any, piano: Piano, peak: float) -> None:
+    """Float recordings far over or under full scale go on at a level of their own kind, in numbers."""
+    soundfile.write("in.wav", (piano(0.7, 44100, 2).astype(np.float64) * peak).astype(np.float32), 44100, "FLOAT")
+    assert go("in.wav", "-d", 0.3, "--seed", 1).exit_code == 0
+    new = native("in.continued.wav")[-13230:]
+    assert np.isfinite(new).all() and np.abs(new).max() < max(peak, 0.1)
+
+
 @pytest.mark.parametrize("dtype", ["int8", "bf16", "fp32"])
 def test_dtypes(go: Any, take: Path, dtype: str) -> None:
     """Each works on the CPU, keeps the recording, and is reported."""
@@ -477,6 +486,27 @@ def test_threads(go: Any, take: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert go(take, "-d", 0.1, "--threads", 3).exit_code == 0
     assert go(take, "-d", 0.1, "-f").exit_code == 0
     assert asked == [3]
+
+
+def test_a_model_in_the_cache(
+    audiolm: Any, tiny_model: Path, take: Path, tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By its name, in the cache of --cache-dir or of the environment; offline as always."""
+    shutil.copytree(tiny_model, tmp_path / "other" / "mine")
+    flags = ["-m", "mine", "-d", 0.1, "--offline", "-f"]
+    assert audiolm("continue", take, *flags, "--cache-dir", tmp_path / "other").exit_code == 0
+    assert audiolm("continue", take, *flags).exit_code == 4
+    shutil.copytree(tiny_model, cache / "mine")
+    assert audiolm("continue", take, *flags).exit_code == 0
+
+
+def test_progress(go: Any, take: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Lines where there is no terminal, none with --no-progress, each stage's time with -v."""
+    monkeypatch.setattr("audiolm_cli.cli.render.LINE_EVERY_S", 0.0)
+    assert "generate: 1/" in go(take, "-d", 0.2).stderr
+    assert "generate:" not in go(take, "-d", 0.2, "-f", "--no-progress").stderr
+    said = go(take, "-d", 0.2, "-f", "--no-progress", "-v").stderr
+    assert "generate: 0." in said and "decode: 0." in said
 
 
 def test_quiet(go: Any, take: Path) -> None:
@@ -594,6 +624,8 @@ def test_no_permission_to_read(tiny_model: Path, take: Path, here: Path) -> None
         (["--temperature", "nan"], 2, "temperature"),
         (["--top-p", "0"], 2, "top-p"),
         (["--threads", "0"], 2, "threads"),
+        (["--threads", "9" * 12], 2, "threads"),
+        (["-o", "a" * 300 + ".wav"], 7, "name too long"),
         (["--dtype", "fp8"], 2, "dtype"),
         (["--device", "tpu"], 2, "device"),
         (["-m", "pianissimo-xyz"], 4, "pianissimo-xyz"),
