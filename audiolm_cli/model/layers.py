@@ -82,11 +82,10 @@ class Attention(nn.Module):
         """Output [B, S, D] of attended values [B, H, S, Dh]."""
         return self.out(heads.transpose(1, 2).flatten(2))
 
-    def forward(self, x: Tensor, context: int, rotation: Rotation | None, causal: bool) -> Tensor:
+    def forward(self, x: Tensor, context: int, rotation: Rotation | None, causal: bool, last: bool) -> Tensor:
         """x [B, S, D]: the first `context` positions see each other, the rest see all (if causal, what came before)."""
         q, k, v = self.project(x, rotation)
         S = x.shape[1]
-        own = F.scaled_dot_product_attention(q[:, :, :context], k[:, :, :context], v[:, :, :context])
         if not causal:
             rest = F.scaled_dot_product_attention(q[:, :, context:], k, v)
         elif context == 0:
@@ -94,7 +93,10 @@ class Attention(nn.Module):
         else:
             mask = causal_lower_right(S - context, S)
             rest = F.scaled_dot_product_attention(q[:, :, context:], k, v, attn_mask=mask)
-        return self.merge(torch.cat([own, rest], dim=2) if context else rest)
+        if context == 0 or last:
+            return self.merge(rest)
+        own = F.scaled_dot_product_attention(q[:, :, :context], k[:, :, :context], v[:, :, :context])
+        return self.merge(torch.cat([own, rest], dim=2))
 
     def prefill(self, x: Tensor, rotation: Rotation | None, cache: Cache) -> Tensor:
         """Context x [B, S, D] on itself, its keys and values left in the cache."""
@@ -127,9 +129,12 @@ class Layer(nn.Module):
         """x [B, S, D] plus its feed-forward."""
         return x + self.dropout(self.down(F.gelu(self.up(self.norm2(x, stage)))))
 
-    def forward(self, x: Tensor, context: int, rotation: Rotation | None, causal: bool, stage: Tensor | None) -> Tensor:
-        """x [B, S, D], context first; see `Attention.forward`."""
-        x = x + self.dropout(self.attention(self.norm1(x, stage), context, rotation, causal))
+    def forward(
+        self, x: Tensor, context: int, rotation: Rotation | None, causal: bool, stage: Tensor | None, last: bool
+    ) -> Tensor:
+        """x [B, S, D], context first; the `last` layer leaves the context out, since nothing reads it any more."""
+        attended = self.attention(self.norm1(x, stage), context, rotation, causal, last)
+        x = (x[:, context:] if last else x) + self.dropout(attended)
         return self.feed_forward(x, stage)
 
     def prefill(self, x: Tensor, rotation: Rotation | None, cache: Cache) -> Tensor:
@@ -188,8 +193,8 @@ class Decoder(nn.Module):
         x = self.dropout(torch.cat([context, target], dim=1))
         x, rotation = self.place(x, torch.cat([context_positions, target_positions]))
         for layer in self.layers:
-            x = layer(x, L, rotation, causal, stage)
-        return self.norm(x[:, L:], stage)
+            x = layer(x, L, rotation, causal, stage, last=layer is self.layers[-1])
+        return self.norm(x, stage)
 
     def new_cache(self, batch: int, size: int, like: Tensor) -> list[Cache]:
         """Empty caches, one per layer."""

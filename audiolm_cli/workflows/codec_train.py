@@ -16,9 +16,8 @@ from audiolm_cli.config import CodecTrainConfig, SpectralConfig
 from audiolm_cli.data.files import find_audio, open_audio, split_files
 from audiolm_cli.errors import DataError, OutputError
 from audiolm_cli.events import Note, OnEvent, ignore
-from audiolm_cli.training.allocator import keep_freed_memory
 from audiolm_cli.training.codec import CodecLosses, CodecTrainer
-from audiolm_cli.workflows.loading import pick_device, set_threads
+from audiolm_cli.workflows.loading import pick_device, prepare_cpu
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,8 +54,7 @@ def train_codec(
         raise OutputError(f"{output}: exists already; choose another folder or overwrite it with -f")
     if output.exists() and not (output / CONFIG).is_file():
         raise OutputError(f"{output}: is no codec folder, so -f does not overwrite it; choose another folder")
-    keep_freed_memory()
-    set_threads(config.threads)
+    prepare_cpu(config.threads)
     torch.manual_seed(config.seed)
     files = [open_audio(path) for path in find_audio(source)]
     parts = split_files(files)

@@ -33,7 +33,7 @@ from audiolm_cli.evaluation.model import context_use, continuation_geometry, sco
 from audiolm_cli.events import OnEvent, Progress, ignore
 from audiolm_cli.model.decode import generate
 from audiolm_cli.model.geometry import Geometry
-from audiolm_cli.workflows.loading import Loaded, load_model, pick_device, set_threads
+from audiolm_cli.workflows.loading import Loaded, load_model, pick_device, prepare_cpu
 from audiolm_cli.workflows.spans import open_span, render_span
 from audiolm_cli.workflows.tokenize import encode_file
 from audiolm_cli.workflows.windows import fill_gap
@@ -101,7 +101,7 @@ def evaluate(
     Raises:
         DataError: there is nothing long enough.
     """
-    set_threads(threads)
+    prepare_cpu(threads)
     loaded = load_model(model, pick_device(device), "fp32", cache)
     files = [f for f in map(open_audio, find_audio(source)) if f.duration_s >= SHORTEST_S]
     files = [file for file in files if file.split == "test"] or files

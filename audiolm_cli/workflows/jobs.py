@@ -15,7 +15,7 @@ from audiolm_cli.config import GenerateConfig
 from audiolm_cli.errors import AudioLMError
 from audiolm_cli.events import Note, OnEvent
 from audiolm_cli.workflows.generation import Failure, Generation, Output, Stopwatch, Take
-from audiolm_cli.workflows.loading import Loaded, load_model, pick_device, set_threads
+from audiolm_cli.workflows.loading import Loaded, load_model, pick_device, prepare_cpu
 from audiolm_cli.workflows.naming import STREAM, make_folder, numbered, output_paths
 from audiolm_cli.workflows.plot import check_picture, plot_recording
 
@@ -65,7 +65,7 @@ def plan_jobs(inputs: list[str], verb: str, output: str | None, plot: Path | Non
 
 def load_for(config: GenerateConfig, watch: Stopwatch) -> Loaded:
     """The model of a generating command; everything up to here counts as loading."""
-    set_threads(config.threads)
+    prepare_cpu(config.threads)
     cache = None if config.cache_dir is None else Path(config.cache_dir)
     loaded = load_model(config.model, pick_device(config.device), config.dtype, cache)
     watch.loaded()

@@ -16,6 +16,7 @@ from audiolm_cli.data.manifest import CodecFacts
 from audiolm_cli.errors import ModelError, UsageError
 from audiolm_cli.model.audiolm import AudioLM, build
 from audiolm_cli.model.quantize import quantize_linears
+from audiolm_cli.workflows.allocator import keep_freed_memory
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,8 +50,9 @@ def pick_device(name: str) -> torch.device:
     return device
 
 
-def set_threads(threads: int | None) -> None:
-    """Let torch use this many CPU threads; None leaves its choice."""
+def prepare_cpu(threads: int | None) -> None:
+    """Let torch use this many CPU threads (None leaves its choice) and keep the memory it frees."""
+    keep_freed_memory()
     if threads is not None:
         torch.set_num_threads(threads)
 

@@ -20,7 +20,7 @@ from audiolm_cli.data.files import AudioFile, find_audio, open_audio, split_file
 from audiolm_cli.data.manifest import CodecFacts, TokenClip, is_store, write_store
 from audiolm_cli.errors import AudioLMError, DataError, OutputError, SomeInputsFailedError
 from audiolm_cli.events import Note, OnEvent, Progress, ignore
-from audiolm_cli.workflows.loading import codec_facts, load_codec, pick_device, set_threads
+from audiolm_cli.workflows.loading import codec_facts, load_codec, pick_device, prepare_cpu
 
 PARTIAL = ".partial"
 """Where a store is while it is being written, inside its folder."""
@@ -132,7 +132,7 @@ def tokenize_with(
     Raises:
         ModelError: there is no such codec.
     """
-    set_threads(threads)
+    prepare_cpu(threads)
     module = load_codec(codec, pick_device(device), cache)
     return tokenize(inputs, output, module, codec_facts(codec, module, cache), force=force, on_event=on_event)
 

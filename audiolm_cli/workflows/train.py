@@ -21,9 +21,8 @@ from audiolm_cli.errors import DataError, ModelError, OutputError, UsageError
 from audiolm_cli.evaluation.model import score_windows
 from audiolm_cli.events import Note, OnEvent, ignore
 from audiolm_cli.model.audiolm import AudioLM, build, load_weights
-from audiolm_cli.training.allocator import keep_freed_memory
 from audiolm_cli.training.loop import Scores, Trainer
-from audiolm_cli.workflows.loading import codec_facts, codec_hash, load_codec, pick_device, set_threads
+from audiolm_cli.workflows.loading import codec_facts, codec_hash, load_codec, pick_device, prepare_cpu
 from audiolm_cli.workflows.tokenize import tokenize
 
 SETTINGS = "train.json"
@@ -75,8 +74,7 @@ def train(
         OutputError: the run folder cannot be written.
     """
     config, device = config or TrainConfig(), pick_device((config or TrainConfig()).device)
-    keep_freed_memory()
-    set_threads(config.threads)
+    prepare_cpu(config.threads)
     origin = resolve(init, cache) if init else None
     if origin is not None and origin.model is None:
         raise UsageError(f"--init {init}: holds a codec, not a model")
