@@ -12,8 +12,8 @@ SETTINGS = ((M_MMAP_THRESHOLD, 2**30), (M_TRIM_THRESHOLD, 2**31 - 1), (M_TOP_PAD
 def keep_freed_memory() -> bool:
     """Tell glibc not to give large freed blocks back to the system; True where that is possible.
 
-    Without it, a third of the time on a CPU, and at times most of it, goes into page faults for tensors of the same size
-    as before.
+    Without it, a third of the time on a CPU, and at times most of it, goes into page faults for tensors of the same
+    size as before.
     """
     if not sys.platform.startswith("linux"):
         return False

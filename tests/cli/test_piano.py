@@ -1,0 +1,78 @@
+"""The bundled model, on the demo's prompt: small enough, undamaged, and better than chance in every part."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from importlib import resources
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+import torch
+
+from audiolm_cli.audio import mid, read_audio, resample
+from audiolm_cli.checkpoints.catalogue import resolve
+from audiolm_cli.checkpoints.folder import verify_folder
+from audiolm_cli.evaluation.metrics import chroma_correlation, mel_distance, spectral_distance
+from audiolm_cli.evaluation.model import context_use, score_windows
+from audiolm_cli.workflows.loading import Loaded, load_model
+
+PRELUDE = Path(str(resources.files("audiolm_cli"))) / "assets" / "demo" / "prelude.flac"
+
+
+@pytest.fixture(scope="module")
+def loaded() -> Loaded:
+    """The model, as generating commands load it."""
+    return load_model("piano", torch.device("cpu"), "fp32")
+
+
+@pytest.fixture(scope="module")
+def wav() -> torch.Tensor:
+    """The prelude as the codec takes it, at the level of the training recordings."""
+    recording = read_audio(PRELUDE)
+    mono = resample(mid(recording.wav())[None], recording.sample_rate_hz, 32000)
+    return torch.from_numpy(mono / np.abs(mono).max() * 10 ** (-3 / 20))[None]
+
+
+def test_the_bundle_is_undamaged_and_small() -> None:
+    folder = resolve("piano")
+    verify_folder(folder)
+    assert sum(path.stat().st_size for path in folder.path.iterdir()) < 60e6
+    assert "Held-out numbers" in (folder.path / "MODEL_CARD.md").read_text()
+
+
+def test_the_codec_keeps_the_notes(loaded: Loaded, wav: torch.Tensor) -> None:
+    decoded = loaded.codec.decode(loaded.codec.encode(wav))[..., : wav.shape[-1]]
+    pair = wav[0, 0], decoded[0, 0]
+    assert mel_distance(*pair) < 0.2
+    assert spectral_distance(*pair) < 0.1
+    assert chroma_correlation(*pair) > 0.9
+
+
+def test_it_predicts_music_it_never_saw(loaded: Loaded, wav: torch.Tensor) -> None:
+    codes = loaded.codec.encode(wav)[:, :400]
+    scores = score_windows(loaded.model, codes)
+    assert scores.total_bits < 0.75 * 44  # 44 bits are uniform
+    assert scores.top10[0] > 0.5
+
+
+def test_its_own_prompt_helps_more_than_a_constant_one(loaded: Loaded, wav: torch.Tensor) -> None:
+    codes = loaded.codec.encode(wav)[:, :400]
+    use = context_use(loaded.model, codes, torch.full_like(codes, 7))
+    assert use.ar_bits > 0 and use.nar_bits > 0
+
+
+def test_continue_writes_what_it_promises(audiolm: Callable[..., object], tmp_path: Path) -> None:
+    target = tmp_path / "out.wav"
+    outcome = audiolm("continue", PRELUDE, "-d", "1.5", "--seed", 5, "-o", target, "--json")
+    assert outcome.exit_code == 0, outcome.stderr  # type: ignore[attr-defined]
+    result = json.loads(outcome.stdout)  # type: ignore[attr-defined]
+    assert result["model"] == {"name": "piano", "sha256": resolve("piano").sha256}
+    before, rate = soundfile.read(PRELUDE, dtype="int16")
+    after, _ = soundfile.read(target, dtype="int16")
+    assert np.array_equal(after[: len(before)], before)
+    new = after[len(before) :].astype(float)
+    assert len(new) == round(1.5 * rate)
+    assert 0.1 < np.sqrt((new**2).mean()) / np.sqrt((before[-rate:].astype(float) ** 2).mean()) < 3

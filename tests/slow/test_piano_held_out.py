@@ -1,0 +1,60 @@
+"""The bundled model's promises on held-out recordings: those of the folder that PIANO_RECORDINGS names.
+
+PIANO_TOKENS, when set as well, is the token store it was trained on, for the n-gram baselines.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from audiolm_cli.evaluation.report import markdown
+from audiolm_cli.workflows.evaluate import Evaluation, evaluate
+
+RECORDINGS = os.environ.get("PIANO_RECORDINGS")
+TOKENS = os.environ.get("PIANO_TOKENS")
+
+pytestmark = [pytest.mark.slow, pytest.mark.skipif(RECORDINGS is None, reason="needs PIANO_RECORDINGS, a folder")]
+
+
+@pytest.fixture(scope="module")
+def measured() -> Evaluation:
+    """One evaluation for all tests; `-s` shows it."""
+    result = evaluate(Path(RECORDINGS or ""), "piano", tokens=Path(TOKENS) if TOKENS else None)
+    print(markdown(result.to_dict()))
+    return result
+
+
+def test_the_context_matters(measured: Evaluation) -> None:
+    assert measured.context["ar_share"] >= 0.95
+    assert measured.context["nar_share"] >= 0.95
+
+
+def test_top_10(measured: Evaluation) -> None:
+    assert measured.scores["top10"][0] >= 0.5
+
+
+def test_better_than_bigrams(measured: Evaluation) -> None:
+    if not measured.baselines:
+        pytest.skip("needs PIANO_TOKENS")
+    bigram = next(b for b in measured.baselines if b["name"] == "bigram")
+    assert measured.scores["bits"][0] <= 0.85 * bigram["bits"][0]
+    assert all(own < other for own, other in zip(measured.scores["bits"], bigram["bits"], strict=True))
+
+
+def test_the_codec(measured: Evaluation) -> None:
+    whole = measured.levels["round_trip_whole"]
+    assert whole["mel"] <= 0.16
+    assert whole["chroma"] >= 0.93
+
+
+def test_levels_are_ordered(measured: Evaluation) -> None:
+    levels = measured.levels
+    assert levels["round_trip"]["mel"] < levels["first_codebook"]["mel"] < levels["generated"]["mel"]
+
+
+def test_seams(measured: Evaluation) -> None:
+    assert measured.seams["placed_jump"] <= 0.2
+    assert measured.seams["placed_flux_z"] <= 3
