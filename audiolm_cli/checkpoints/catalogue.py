@@ -133,7 +133,10 @@ def find_checkpoint(name: str, cache: Path) -> Path:
     path = cache / known.name / known.filename
     wanted = f"{known.url} ({known.bytes} bytes, sha256 {known.sha256}, licence {known.licence})"
     if not path.is_file():
-        raise ModelError(f"codec {name} is not in the cache; fetch {wanted} and place it as {path}")
+        raise ModelError(
+            f"codec {name} is not in the cache; fetch {wanted} and place it as {path}, "
+            "or use the bundled codec with --codec piano"
+        )
     found = path.stat().st_size
     if found != known.bytes:
         raise ModelError(f"{path} has {found} bytes, expected {known.bytes}; replace it with {wanted}")

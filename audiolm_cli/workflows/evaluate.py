@@ -42,6 +42,10 @@ CLIP_S = 10.0
 """Length of the excerpts that audio is compared on."""
 SHORTEST_S = 2 * CLIP_S
 """Recordings shorter than this are left out."""
+SILENT_SHARE = 0.5
+"""Windows and excerpts with more silence than this are left out: silence is easy to predict."""
+SILENCE_PEAK = 1e-3
+"""A frame that never exceeds this is silent: -60 dB of full scale."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -109,9 +113,11 @@ def evaluate(
         raise DataError(f"{source}: no recording of {SHORTEST_S:g} s or more to evaluate on")
     held_out = _encode(files, loaded, on_event)
     sampler = WindowSampler(held_out, loaded.model.config.max_frames)
-    codes = torch.from_numpy(sampler.fixed(windows).codes)
+    codes = _without_silence(torch.from_numpy(sampler.fixed(3 * windows).codes), loaded)[:windows]
+    if len(codes) < 2:
+        raise DataError(f"{source}: the recordings to evaluate on are silent, nearly throughout")
     scores = score_windows(loaded.model, codes)
-    other = codes.roll(1, 0)  # `fixed` takes the recordings in turn, so the one before is another recording
+    other = codes.roll(1, 0)  # `fixed` takes the recordings in turn, so the one before is another one
     geometry = continuation_geometry(codes.shape[1])
     train = [clip.codes for clip in read_store(tokens, "train")] if tokens is not None else []
     targets = [window[geometry.left - 1 :].numpy() for window in codes]
@@ -144,15 +150,26 @@ def _encode(files: list[AudioFile], loaded: Loaded, on_event: OnEvent) -> list[T
 
 
 def _excerpts(files: list[AudioFile], count: int, loaded: Loaded) -> list[Tensor]:
-    """Excerpts [1, 1, N] spread evenly over the recordings."""
+    """Excerpts [1, 1, N] spread evenly over the recordings, silent ones left out."""
     rate, samples = loaded.codec.sample_rate_hz, round(CLIP_S * loaded.codec.sample_rate_hz)
-    turns = -(-count // len(files))
-    found = []
-    for i in range(count):
+    turns = 3 * -(-count // len(files))
+    found: list[Tensor] = []
+    for i in range(turns * len(files)):
         file = files[i % len(files)]
         start = (file.duration_s - CLIP_S) * (i // len(files) + 0.5) / turns
-        found.append(torch.from_numpy(read_clip(file, start, samples, rate))[None, None].to(loaded.codec.device))
-    return found
+        clip = read_clip(file, start, samples, rate)
+        frames = np.abs(clip).reshape(-1, loaded.codec.hop_samples).max(axis=1)
+        if np.mean(frames < SILENCE_PEAK) <= SILENT_SHARE:
+            found.append(torch.from_numpy(clip)[None, None].to(loaded.codec.device))
+    return found[:: max(1, len(found) // count)][:count]
+
+
+def _without_silence(codes: Tensor, loaded: Loaded) -> Tensor:
+    """The windows [N, T, K] in which the first codebook is not mostly what digital silence is encoded as."""
+    frames = 64
+    silence = loaded.codec.encode(torch.zeros(1, 1, frames * loaded.codec.hop_samples, device=loaded.codec.device))
+    share = (codes[..., 0] == silence[0, frames // 2, 0].cpu()).float().mean(1)
+    return codes[share <= SILENT_SHARE]
 
 
 def _compare(
