@@ -11,6 +11,7 @@ from audiolm_cli.cli import options
 from audiolm_cli.cli.generated import show_generation
 from audiolm_cli.cli.render import Renderer
 from audiolm_cli.config import GenerateConfig, SamplingConfig
+from audiolm_cli.errors import UsageError
 
 Inputs = Annotated[list[str], typer.Argument(metavar="IN...", help="Audio files; '-' is a WAV on standard input.")]
 Before = Annotated[bool, options.shared("--before", panel="Generation", help="Put the new audio in front.")]
@@ -45,6 +46,8 @@ def continue_command(
 ) -> None:
     """Continue recordings: append new audio that goes on where each one ends."""
     started = time.perf_counter()
+    if json_output and output == "-":
+        raise UsageError("--json and -o - both want standard output; write the audio to a file")
     sampling = SamplingConfig(temperature=temperature, top_k=top_k, top_p=top_p, nar_temperature=nar_temperature)
     config = GenerateConfig(
         model=model,

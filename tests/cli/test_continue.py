@@ -606,6 +606,7 @@ def test_no_permission_to_read(tiny_model: Path, take: Path, here: Path) -> None
         (["-o", "missing/out.wav"], 7, "does not exist"),
         (["-o", "/dev/full"], 7, "device"),
         (["-o", "there.wav"], 7, "exists already"),
+        (["--json", "-o", "-"], 2, "standard output"),
         (["-o", "out.xyz"], 2, "unknown audio extension"),
         (["-o", "out"], 2, "unknown audio extension"),
         (["-o", "out.mp3", "--takes", "0"], 2, "takes"),
