@@ -69,7 +69,7 @@ class Folder:
     files: dict[str, FileEntry]
     """Tensor files by name."""
     sha256: str
-    """Identifies the model: hash over the configuration as written and the hashes of its files."""
+    """Identifies the model: hash over the configuration, but for the training facts, and the hashes of its files."""
 
     @property
     def carries_codec(self) -> bool:
@@ -248,7 +248,7 @@ def hash_file(path: Path) -> str:
 
 
 def _identity(config: dict[str, Any]) -> str:
-    described = {key: value for key, value in config.items() if key != "files"}
+    described = {key: value for key, value in config.items() if key not in ("files", "training")}
     text = json.dumps(described, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
     files = config.get("files")
     if isinstance(files, dict):

@@ -132,7 +132,9 @@ def _as_expected(error: Exception) -> AudioLMError | None:
     torch = sys.modules.get("torch")
     if isinstance(error, MemoryError) or (torch is not None and isinstance(error, torch.OutOfMemoryError)):
         return MemoryLimitError("out of memory; try a shorter duration, --dtype bf16, or --device cpu")
-    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EROFS):
+    if isinstance(error, RuntimeError) and "DefaultCPUAllocator" in str(error):  # how torch says it on a CPU
+        return MemoryLimitError("out of memory; try a shorter duration or fewer takes")
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES):
         return OutputError(f"{error.filename or 'the output'} cannot be written: {error.strerror}")
     return None
 

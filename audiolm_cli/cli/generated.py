@@ -18,13 +18,14 @@ def show_generation(out: Renderer, result: Generation) -> None:
         SomeInputsFailedError: some of several inputs failed.
     """
     to_stdout = any(output.path == "-" for output in result.outputs)
-    if out.json and not to_stdout:
+    if out.json:
         out.print_json(result)
-    elif not to_stdout:
+    else:
+        show = out.note if to_stdout else out.print
         for output in result.outputs:
             spans = ", ".join(f"{start:.3f}-{end:.3f} s" for start, end in output.generated)
             how = f"new: {spans} of {output.duration_s:.3f} s, seed {output.seed}" if spans else "as it was"
-            out.print(f"{output.path}  ({how})")
+            show(f"{output.path}  ({how})")
     t = result.timing
     out.note(
         f"{result.model['name']} on {result.device} ({result.dtype}): load {t['load_s']:.1f} s, "

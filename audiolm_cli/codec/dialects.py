@@ -161,7 +161,7 @@ def read_settings(settings: str | None) -> dict[str, Any]:
     Raises:
         ModelError: the text is no YAML.
     """
-    import yaml  # type: ignore[import-untyped]
+    import yaml
 
     try:
         values = yaml.safe_load(settings or "")

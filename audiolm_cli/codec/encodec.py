@@ -27,7 +27,7 @@ from audiolm_cli.codec.dialects import check_layout, read_settings, to_encodec, 
 from audiolm_cli.config import _Config, _require
 from audiolm_cli.errors import AudioInputError, DataError, ModelError
 
-_FETCH_HINT = "Get the published weights with `audiolm models pull encodec-32khz`."
+_FETCH_HINT = "`audiolm models path encodec-32khz` says where the published weights come from and where they go."
 _PAD_MODES = ("reflect", "constant", "replicate")
 _PICKLED = (".bin", ".th", ".pt")
 _PIP_LINE = 'pip install --force-reinstall "torch>=2.11,<2.12" "torchaudio>=2.11,<2.12" "encodec>=0.1.1,<0.2"'

@@ -17,6 +17,8 @@ from audiolm_cli.errors import DataError
 
 AUDIO_SUFFIXES = (".wav", ".flac", ".aif", ".aiff", ".ogg", ".mp3", ".w64", ".rf64", ".au", ".caf")
 SPLITS = ("train", "dev", "test")
+MOST_SAMPLES = 2**40
+"""A header that promises more than this promises nothing."""
 DEV_PER_MILLE = 25
 TEST_PER_MILLE = 40
 
@@ -76,16 +78,25 @@ def open_audio(path: Path) -> AudioFile:
             digest = hashlib.file_digest(stream, "sha256").hexdigest()
     except (soundfile.SoundFileError, OSError) as error:
         raise DataError(f"{path}: cannot be read as audio ({error}); remove it or convert it to WAV or FLAC") from error
+    if info.frames > MOST_SAMPLES:
+        raise DataError(f"{path}: does not say how long it is; convert it to WAV or FLAC with a known length")
     return AudioFile(path=path, sample_rate_hz=info.samplerate, num_samples=info.frames, sha256=digest)
 
 
 def read_clip(file: AudioFile, start_s: float, num_samples: int, sample_rate_hz: int) -> np.ndarray:
-    """Mono float32 [num_samples] at `sample_rate_hz`, from `start_s` on; zeros beyond the end of the file."""
+    """Mono float32 [num_samples] at `sample_rate_hz`, from `start_s` on; zeros beyond the end of the file.
+
+    Raises:
+        DataError: the file turns out to be damaged.
+    """
     first = round(start_s * file.sample_rate_hz)
     wanted = -(-num_samples * file.sample_rate_hz // sample_rate_hz) + 1
-    with soundfile.SoundFile(str(file.path)) as stream:
-        stream.seek(min(first, file.num_samples))
-        mono = stream.read(wanted, dtype="float32", always_2d=True).mean(axis=1)
+    try:
+        with soundfile.SoundFile(str(file.path)) as stream:
+            stream.seek(min(first, file.num_samples))
+            mono = stream.read(wanted, dtype="float32", always_2d=True).mean(axis=1)
+    except soundfile.SoundFileError as error:
+        raise DataError(f"{file.path}: is damaged ({error}); remove it or repair it") from error
     if file.sample_rate_hz != sample_rate_hz:
         mono = resample(mono[None], file.sample_rate_hz, sample_rate_hz)[0]
     clip = np.zeros(num_samples, dtype=np.float32)

@@ -22,7 +22,8 @@ def table(columns: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
 def markdown(result: dict[str, Any]) -> str:
     """The tables of an evaluation (`workflows.evaluate.Evaluation.to_dict`)."""
     scores, parts = result["scores"], []
-    parts.append(f"{result['recordings']} held-out recordings; {result['windows']} windows of codes.")
+    kind = "held-out recordings" if result["held_out"] else "recordings, which may be in the training set"
+    parts.append(f"{result['recordings']} {kind}; {result['windows']} windows of codes.")
     K = len(scores["bits"])
     columns = ["bits per frame", *(f"codebook {k + 1}" for k in range(K)), "sum"]
     rows = [["model", *scores["bits"], scores["total_bits"]]]

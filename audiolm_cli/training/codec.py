@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +14,9 @@ from audiolm_cli.codec.spectral import SpectralCodec
 from audiolm_cli.config import CodecTrainConfig
 from audiolm_cli.data.files import AudioFile, draw_clips, read_clip
 from audiolm_cli.events import Note, OnEvent, Progress
+from audiolm_cli.training.optim import cosine
 from audiolm_cli.training.state import (
+    check_same_settings,
     load_state,
     optimizer_tensors,
     restore_optimizer,
@@ -76,7 +77,7 @@ class CodecTrainer:
         started, first, before_s = time.monotonic(), self.step, self.elapsed_s
         held_out = None
         while self.step < self.config.steps:
-            if self.step == self.quantize_from_step:
+            if self.step >= self.quantize_from_step and not self.network.quantizer.counts.any():
                 self._start_quantizer()
             losses = self._train_step()
             self.step += 1
@@ -100,7 +101,7 @@ class CodecTrainer:
 
     def _train_step(self) -> CodecLosses:
         for group in self.optimizer.param_groups:
-            group["lr"] = self.config.learning_rate * self._schedule()
+            group["lr"] = self.config.learning_rate * cosine(self.step, self.config.steps, self.config.warmup_steps)
         features = self.codec.log_magnitudes(self._clips(self._rng("clips", self.step)))
         quantizing = self.step >= self.quantize_from_step
         loss, losses = self._loss(features, quantizing, update=True)
@@ -153,10 +154,6 @@ class CodecTrainer:
         starts = [rng.random() * max(0.0, f.duration_s - self.config.clip_s) for f in files]
         wav = np.stack([read_clip(f, s, num_samples, rate) for f, s in zip(files, starts, strict=True)])
         return self.codec.log_magnitudes(torch.from_numpy(wav).to(self.codec.device))
-
-    def _schedule(self) -> float:
-        warm = min(1.0, (self.step + 1) / self.config.warmup_steps)
-        return warm * (0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * self.step / self.config.steps)))
 
     def _start_quantizer(self) -> None:
         self.on_event(Note(message=f"step {self.step}: k-means for {self.codec.num_codebooks} codebooks"))
@@ -215,6 +212,7 @@ class CodecTrainer:
         if found is None:
             return False
         self.step, tensors, meta = found
+        check_same_settings(self.state_folder, meta["config"], self.config.to_dict())
         self.elapsed_s = float(meta.get("elapsed_s", 0.0))
         self.network.load_state_dict(without_prefix("network", tensors))
         average = without_prefix("average", tensors)

@@ -26,6 +26,7 @@ from audiolm_cli.model.audiolm import AudioLM
 from audiolm_cli.model.geometry import TaskMix, draw_geometry
 from audiolm_cli.training.optim import Muon, split_parameters, warmup_stable_decay
 from audiolm_cli.training.state import (
+    check_same_settings,
     load_state,
     optimizer_tensors,
     restore_optimizer,
@@ -210,6 +211,7 @@ class Trainer:
         if found is None:
             return
         self.step, tensors, meta = found
+        check_same_settings(self.state_folder, meta["config"], self.config.to_dict())
         self.best, self.elapsed_s = float(meta["best"]), float(meta.get("elapsed_s", 0.0))
         self.model.load_state_dict(without_prefix("model", tensors))
         average = without_prefix("average", tensors)

@@ -17,18 +17,28 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from audiolm_cli.errors import OutputError, UsageError
+
 MANIFEST = "manifest.json"
 TENSORS = "state.safetensors"
 
 
 def save_state(folder: Path, step: int, tensors: dict[str, Tensor], meta: dict[str, Any], keep: int = 2) -> Path:
-    """Write `step-NNNNNNN` under `folder` by a temporary name, its hashes last, and prune all but `keep` states."""
+    """Write `step-NNNNNNN` under `folder` by a temporary name, its hashes last, and prune all but `keep` states.
+
+    Raises:
+        OutputError: the disk is full or refuses.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     final = folder / f"step-{step:07d}"
     temporary = folder / f".{final.name}.partial"
     shutil.rmtree(temporary, ignore_errors=True)
     temporary.mkdir()
-    save_file({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}, temporary / TENSORS)
+    try:
+        save_file({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}, temporary / TENSORS)
+    except (OSError, safetensors.SafetensorError) as error:
+        shutil.rmtree(temporary, ignore_errors=True)
+        raise OutputError(f"{folder}: the training state cannot be saved ({error}); free some space") from error
     digest = _sha256(temporary / TENSORS)
     with (temporary / MANIFEST).open("w") as stream:
         json.dump({"step": step, "sha256": digest, "meta": meta}, stream)
@@ -53,6 +63,23 @@ def load_state(folder: Path) -> tuple[int, dict[str, Tensor], dict[str, Any]] | 
         except (OSError, ValueError, KeyError, TypeError, safetensors.SafetensorError):
             continue
     return None
+
+
+MAY_CHANGE = ("steps", "threads", "device", "state_every", "validate_every")
+"""Settings that a run may be continued with other values of."""
+
+
+def check_same_settings(folder: Path, saved: dict[str, Any], given: dict[str, Any]) -> None:
+    """Refuse to go on from a state that other settings led to.
+
+    Raises:
+        UsageError: a setting differs; the message names it.
+    """
+    given = json.loads(json.dumps(given))
+    changed = [name for name in given if name not in MAY_CHANGE and saved.get(name, given[name]) != given[name]]
+    if changed:
+        was = ", ".join(f"{name} {saved[name]} (now {given[name]})" for name in changed)
+        raise UsageError(f"{folder}: was started with {was}; give the same settings, or another output with -o")
 
 
 def optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:

@@ -9,13 +9,15 @@ from audiolm_cli.audio import output_format, read_audio
 from audiolm_cli.config import GenerateConfig, SamplingConfig
 from audiolm_cli.errors import AudioInputError, UsageError
 from audiolm_cli.events import Note, OnEvent, ignore
-from audiolm_cli.workflows.generation import Generation, Output, Stopwatch, comment, make_takes, splice
+from audiolm_cli.workflows.generation import Generation, Output, Stopwatch, comment, make_takes, splice, used_settings
 from audiolm_cli.workflows.jobs import Job, load_for, plan_jobs, run_jobs, write_take
 from audiolm_cli.workflows.loading import Loaded
 
 SHORTEST_PROMPT_S = 0.1
 """Less context than this is refused: it says nothing."""
-LONGEST_S = 3600.0
+LONGEST_COMMENT = 150
+"""Characters of the input's own comment that go into the new one."""
+LONGEST_S = 600.0
 """Longest continuation in one call."""
 
 
@@ -66,6 +68,7 @@ def continue_files(
             job, loaded, duration_s, before, config=config, sampling=sampling, on_event=on_event, watch=watch
         ),
         loaded,
+        {"duration_s": duration_s, "before": before, **used_settings(config, sampling)},
         on_event,
         watch,
     )
@@ -105,7 +108,9 @@ def continue_recording(
         start = at
         if config.only_new:
             result, start = dataclasses.replace(result, samples=result.samples[at : at + length]), 0
-        note = comment("continue", loaded, config, sampling, take.seed, duration_s=duration_s, before=before)
+        said = recording.tags.get("comment", "")[:LONGEST_COMMENT] or None
+        settings = {"duration_s": duration_s, "before": before, "input_comment": said}
+        note = comment("continue", loaded, config, sampling, take.seed, **settings)
         result = dataclasses.replace(result, tags=recording.tags | {"comment": note})
         spans = [(start / rate, (start + length) / rate)]
         outputs.append(write_take(job, number, take, result, spans, force=config.force))

@@ -13,7 +13,16 @@ from audiolm_cli.audio import read_audio
 from audiolm_cli.config import GenerateConfig, SamplingConfig
 from audiolm_cli.errors import OutputError
 from audiolm_cli.events import OnEvent, ignore
-from audiolm_cli.workflows.generation import Generation, Output, Stopwatch, Take, comment, make_takes, splice
+from audiolm_cli.workflows.generation import (
+    Generation,
+    Output,
+    Stopwatch,
+    Take,
+    comment,
+    make_takes,
+    splice,
+    used_settings,
+)
 from audiolm_cli.workflows.jobs import Job, load_for, plan_jobs, run_jobs, write_take
 
 PROMPT = "prelude.flac"
@@ -60,4 +69,4 @@ def demo(
         where = [(start / rate, (start + take.audio.shape[1]) / rate)]
         return [write_take(job, 1, take, result, where, force=config.force)]
 
-    return run_jobs(jobs, run, loaded, on_event, watch)
+    return run_jobs(jobs, run, loaded, used_settings(config, sampling), on_event, watch)

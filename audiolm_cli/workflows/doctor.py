@@ -190,7 +190,7 @@ def _cache(cache: Path) -> Iterator[Check]:
 
 def _bundled() -> Check:
     path = catalogue.bundled_folders().get(BUNDLED)
-    reinstall = "run: pip install --force-reinstall --no-deps audiolm-cli"
+    reinstall = "in the folder audiolm came from, run: pip install --force-reinstall --no-deps ."
     if path is None:
         return Check(name="model", status="fail", value=f"{BUNDLED} is not in the package", remedy=reinstall)
     try:

@@ -12,9 +12,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from audiolm_cli.codec.chunked import encode_chunked
 from audiolm_cli.config import SamplingConfig
-from audiolm_cli.data.batching import WindowSampler
-from audiolm_cli.data.files import AudioFile, find_audio, open_audio, read_clip
+from audiolm_cli.data.files import AudioFile, find_audio, open_audio
 from audiolm_cli.data.manifest import TokenClip, read_store
 from audiolm_cli.errors import DataError
 from audiolm_cli.evaluation.baselines import measure_baselines
@@ -30,12 +30,12 @@ from audiolm_cli.evaluation.metrics import (
     spectral_flux_z,
 )
 from audiolm_cli.evaluation.model import context_use, continuation_geometry, score_windows
-from audiolm_cli.events import OnEvent, Progress, ignore
+from audiolm_cli.events import Note, OnEvent, Progress, ignore
 from audiolm_cli.model.decode import generate
 from audiolm_cli.model.geometry import Geometry
 from audiolm_cli.workflows.loading import Loaded, load_model, pick_device, prepare_cpu
 from audiolm_cli.workflows.spans import open_span, render_span
-from audiolm_cli.workflows.tokenize import encode_file
+from audiolm_cli.workflows.tokenize import read_leveled
 from audiolm_cli.workflows.windows import fill_gap
 
 CLIP_S = 10.0
@@ -55,7 +55,9 @@ class Evaluation:
     model: dict[str, str]
     """Its "name" and "sha256"."""
     recordings: int
-    """Held-out recordings."""
+    """Recordings measured on."""
+    held_out: bool
+    """Whether they are of the split "test", which no training uses."""
     clips: int
     """Excerpts compared as audio."""
     windows: int
@@ -93,7 +95,7 @@ def evaluate(
     seed: int = 0,
     on_event: OnEvent = ignore,
 ) -> Evaluation:
-    """Measure a model and its codec on the "test" recordings under `source` (all of them when none has that split).
+    """Measure a model and its codec on the "test" recordings under `source`; on all when none has that split.
 
     Args:
         source: a folder of recordings.
@@ -108,25 +110,25 @@ def evaluate(
     prepare_cpu(threads)
     loaded = load_model(model, pick_device(device), "fp32", cache)
     files = [f for f in map(open_audio, find_audio(source)) if f.duration_s >= SHORTEST_S]
-    files = [file for file in files if file.split == "test"] or files
-    if not files:
-        raise DataError(f"{source}: no recording of {SHORTEST_S:g} s or more to evaluate on")
-    held_out = _encode(files, loaded, on_event)
-    sampler = WindowSampler(held_out, loaded.model.config.max_frames)
-    codes = _without_silence(torch.from_numpy(sampler.fixed(3 * windows).codes), loaded)[:windows]
-    if len(codes) < 2:
-        raise DataError(f"{source}: the recordings to evaluate on are silent, nearly throughout")
+    tests = [file for file in files if file.split == "test"]
+    if not tests:
+        on_event(Note(message=f"{source}: no recording has the split test, so all are taken", warning=True))
+    files = tests or files
+    if len(files) < 2:
+        raise DataError(f"{source}: {len(files)} recordings of {SHORTEST_S:g} s or more; expected at least 2")
+    held_out, excerpts = _read(files, loaded, -(-clips // len(files)), on_event)
+    excerpts = excerpts[:clips]
+    codes, other = _windows(held_out, windows, loaded)
     scores = score_windows(loaded.model, codes)
-    other = codes.roll(1, 0)  # `fixed` takes the recordings in turn, so the one before is another one
     geometry = continuation_geometry(codes.shape[1])
     train = [clip.codes for clip in read_store(tokens, "train")] if tokens is not None else []
     targets = [window[geometry.left - 1 :].numpy() for window in codes]
     baselines = measure_baselines(train, targets, loaded.codec.codebook_size) if train else []
-    excerpts = _excerpts(files, clips, loaded)
     levels, unpaired = _compare(excerpts, loaded, train, seed, on_event)
     return Evaluation(
         model={"name": loaded.folder.name, "sha256": loaded.folder.sha256},
-        recordings=len(files),
+        recordings=len(held_out),
+        held_out=bool(tests),
         clips=len(excerpts),
         windows=len(codes),
         scores=scores.to_dict(),
@@ -139,37 +141,62 @@ def evaluate(
     )
 
 
-def _encode(files: list[AudioFile], loaded: Loaded, on_event: OnEvent) -> list[TokenClip]:
-    clips = []
+def _read(
+    files: list[AudioFile], loaded: Loaded, turns: int, on_event: OnEvent
+) -> tuple[list[TokenClip], list[Tensor]]:
+    """The codes of every recording that is not silent, and `turns` excerpts [1, 1, N] of each, one of each in turn."""
+    codec, samples = loaded.codec, round(CLIP_S * loaded.codec.sample_rate_hz)
+    clips: list[TokenClip] = []
+    excerpts: list[list[Tensor]] = []
     for done, file in enumerate(files, start=1):
-        codes = encode_file(file, loaded.codec)
-        if codes is not None:
+        wav = read_leveled(file, codec)
+        if wav is not None:
+            audio = torch.from_numpy(wav)[None, None].to(codec.device)
+            codes = encode_chunked(codec, audio)[0].cpu().numpy().astype(np.int16)
             clips.append(TokenClip(id=file.path.stem, codes=codes))
+            places = range(0, len(wav) - samples + 1, samples)
+            audible = [place for place in places if _is_audible(wav[place : place + samples], codec.hop_samples)]
+            excerpts.append([audio[..., place : place + samples] for place in _spread(audible, turns)])
         on_event(Progress(stage="encode", done=done, total=len(files), unit="files"))
-    return clips
+    return clips, [own[turn] for turn in range(turns) for own in excerpts if turn < len(own)]
 
 
-def _excerpts(files: list[AudioFile], count: int, loaded: Loaded) -> list[Tensor]:
-    """Excerpts [1, 1, N] spread evenly over the recordings, silent ones left out."""
-    rate, samples = loaded.codec.sample_rate_hz, round(CLIP_S * loaded.codec.sample_rate_hz)
-    turns = 3 * -(-count // len(files))
-    found: list[Tensor] = []
-    for i in range(turns * len(files)):
-        file = files[i % len(files)]
-        start = (file.duration_s - CLIP_S) * (i // len(files) + 0.5) / turns
-        clip = read_clip(file, start, samples, rate)
-        frames = np.abs(clip).reshape(-1, loaded.codec.hop_samples).max(axis=1)
-        if np.mean(frames < SILENCE_PEAK) <= SILENT_SHARE:
-            found.append(torch.from_numpy(clip)[None, None].to(loaded.codec.device))
-    return found[:: max(1, len(found) // count)][:count]
+def _windows(clips: list[TokenClip], count: int, loaded: Loaded) -> tuple[Tensor, Tensor]:
+    """Windows [N, T, K] spread over the recordings, silent ones left out, and for each one of another recording.
+
+    Raises:
+        DataError: fewer than two recordings have one.
+    """
+    length, probe = loaded.model.config.max_frames, 64
+    silence = loaded.codec.encode(torch.zeros(1, 1, probe * loaded.codec.hop_samples, device=loaded.codec.device))
+    silent_code = silence[0, probe // 2, 0].item()
+    found: list[list[np.ndarray]] = []
+    for clip in clips:
+        cut = [clip.codes[start : start + length] for start in range(0, len(clip.codes) - length + 1, length)]
+        audible = [window for window in cut if np.mean(window[:, 0] == silent_code) <= SILENT_SHARE]
+        if audible:
+            found.append(_spread(audible, -(-count // len(clips))))
+    if len(found) < 2:
+        raise DataError(f"{len(found)} recordings have {length} frames that are not silent; expected at least 2")
+    pairs = [
+        (window, found[(own + 1) % len(found)][turn % len(found[(own + 1) % len(found)])])
+        for own, windows in enumerate(found)
+        for turn, window in enumerate(windows)
+    ]
+    chosen = np.array(_spread(pairs, count)).astype(np.int64)  # [N, 2, T, K]
+    return torch.from_numpy(chosen[:, 0]), torch.from_numpy(chosen[:, 1])
 
 
-def _without_silence(codes: Tensor, loaded: Loaded) -> Tensor:
-    """The windows [N, T, K] in which the first codebook is not mostly what digital silence is encoded as."""
-    frames = 64
-    silence = loaded.codec.encode(torch.zeros(1, 1, frames * loaded.codec.hop_samples, device=loaded.codec.device))
-    share = (codes[..., 0] == silence[0, frames // 2, 0].cpu()).float().mean(1)
-    return codes[share <= SILENT_SHARE]
+def _spread(items: list[Any], count: int) -> list[Any]:
+    """At most `count` of the items, evenly spread."""
+    if len(items) <= count:
+        return items
+    return [items[int((i + 0.5) * len(items) / count)] for i in range(count)]
+
+
+def _is_audible(wav: np.ndarray, hop: int) -> bool:
+    """Whether at most SILENT_SHARE of the frames of wav [n] are silent."""
+    return float(np.mean(np.abs(wav).reshape(-1, hop).max(axis=1) < SILENCE_PEAK)) <= SILENT_SHARE
 
 
 def _compare(
@@ -241,13 +268,12 @@ def _seams(excerpts: list[Tensor], loaded: Loaded, seed: int, on_event: OnEvent)
         rate, at = codec.sample_rate_hz, int(0.4 * wav.shape[-1])
         mono = wav[0].cpu().numpy()
         before, new = mono[:, :at], 2 * rate
-        peak = float(np.abs(mono).max())
-        span = open_span(before, mono[:, :0], rate, new, peak, loaded.model.config.max_frames // 2, codec)
+        span = open_span(before, mono[:, :0], rate, new, 1.0, loaded.model.config.max_frames // 2, codec)
         generator = torch.Generator().manual_seed(seed + index)
         codes = fill_gap(
             loaded.model, span.left.codes, span.right.codes, span.gap_frames, SamplingConfig(), [generator]
         )
-        bare = codec.decode(codes)[0].cpu().numpy()[:, :new] / span.gain
+        bare = codec.decode(codes)[0].cpu().numpy()[:, :new]
         versions = {"placed": render_span(span, codes, codec), "bare": bare, "original": mono[:, at : at + new]}
         for name, after in versions.items():
             whole = torch.from_numpy(np.concatenate([before, after], axis=1)[0])

@@ -19,10 +19,11 @@ import numpy as np
 import torch
 
 from audiolm_cli import __version__
-from audiolm_cli.audio import Recording, to_native
+from audiolm_cli.audio import Recording, mid, to_native
 from audiolm_cli.config import GenerateConfig, SamplingConfig
 from audiolm_cli.events import Note, OnEvent, Progress
 from audiolm_cli.model.decode import Timing
+from audiolm_cli.workflows.level import training_gain
 from audiolm_cli.workflows.loading import Loaded
 from audiolm_cli.workflows.spans import open_span, render_span
 from audiolm_cli.workflows.windows import fill_gap
@@ -70,6 +71,10 @@ class Generation:
     """Where it ran."""
     dtype: str
     """Number format of the model."""
+    version: str
+    """Of audiolm."""
+    settings: dict[str, Any]
+    """What the command was told, or took as default."""
     timing: dict[str, float]
     """Seconds by stage, frames and real-time factor."""
     failed: list[Failure] = field(default_factory=list)
@@ -158,7 +163,7 @@ def make_takes(
             recording.wav(stop),
             recording.sample_rate_hz,
             new_samples,
-            peak=_peak(recording),
+            gain=training_gain(mid(recording.wav())),
             frames=frames,
             codec=codec,
         )
@@ -201,6 +206,11 @@ def splice(recording: Recording, start: int, stop: int, take: Take, on_event: On
     return dataclasses.replace(recording, samples=samples)
 
 
+def used_settings(config: GenerateConfig, sampling: SamplingConfig) -> dict[str, Any]:
+    """What decides the codes, beside model, seed and length."""
+    return {"prompt_s": config.prompt_s, "until_end": config.until_end, **sampling.to_dict()}
+
+
 def comment(
     command: str, loaded: Loaded, config: GenerateConfig, sampling: SamplingConfig, seed: int, **settings: Any
 ) -> str:
@@ -213,18 +223,7 @@ def comment(
         "model_sha256": loaded.folder.sha256,
         "device": loaded.model.device.type,
         "dtype": loaded.dtype,
-        "prompt_s": config.prompt_s,
-        "until_end": config.until_end or None,
         **settings,
-        **sampling.to_dict(),
+        **used_settings(config, sampling),
     }
     return json.dumps({name: value for name, value in facts.items() if value is not None})
-
-
-def _peak(recording: Recording) -> float:
-    """Largest absolute sample, full scale being 1."""
-    samples = recording.samples
-    if not samples.size:
-        return 0.0
-    scale = float(2 ** (8 * samples.itemsize - 1)) if samples.dtype.kind == "i" else 1.0
-    return max(float(samples.max()), -float(samples.min())) / scale

@@ -6,13 +6,16 @@ Shared by every generating workflow. Knows nothing about what is generated.
 from __future__ import annotations
 
 import itertools
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+from audiolm_cli import __version__
 from audiolm_cli.audio import Recording, check_target, named_format, output_format, write_audio
 from audiolm_cli.config import GenerateConfig
-from audiolm_cli.errors import AudioLMError
+from audiolm_cli.errors import AudioLMError, UsageError
 from audiolm_cli.events import Note, OnEvent
 from audiolm_cli.workflows.generation import Failure, Generation, Output, Stopwatch, Take
 from audiolm_cli.workflows.loading import Loaded, load_model, pick_device, prepare_cpu
@@ -46,6 +49,7 @@ def plan_jobs(inputs: list[str], verb: str, output: str | None, plot: Path | Non
     make_folder(output)
     jobs: list[Job] = []
     taken: set[str] = set()
+    others = {os.path.realpath(source) for source in inputs if source != STREAM}
     for place, source in enumerate(inputs, start=1):
         stem = "stdin" if source == STREAM else Path(source).stem
         for name in itertools.chain([stem], (f"{stem}-{number}" for number in itertools.count(place))):
@@ -56,6 +60,8 @@ def plan_jobs(inputs: list[str], verb: str, output: str | None, plot: Path | Non
                 break
         for path in [*paths, *plots]:
             check_target(path, config.force)
+            if os.path.realpath(path) in others - {os.path.realpath(source)}:
+                raise UsageError(f"{path} is an input as well as an output; write into another folder with -o")
         for path in paths:
             named_format(path)
         taken |= {*paths, *plots}
@@ -73,7 +79,12 @@ def load_for(config: GenerateConfig, watch: Stopwatch) -> Loaded:
 
 
 def run_jobs(
-    jobs: list[Job], run: Callable[[Job], list[Output]], loaded: Loaded, on_event: OnEvent, watch: Stopwatch
+    jobs: list[Job],
+    run: Callable[[Job], list[Output]],
+    loaded: Loaded,
+    settings: dict[str, Any],
+    on_event: OnEvent,
+    watch: Stopwatch,
 ) -> Generation:
     """The outputs of every job. One that fails is reported and the others go on; a single one raises its error."""
     outputs: list[Output] = []
@@ -91,6 +102,8 @@ def run_jobs(
         model={"name": loaded.folder.name, "sha256": loaded.folder.sha256},
         device=str(loaded.model.device),
         dtype=loaded.dtype,
+        version=__version__,
+        settings=settings,
         timing=watch.report(sum(end - begin for output in outputs for begin, end in output.generated)),
         failed=failed,
     )

@@ -24,10 +24,6 @@ HIDDEN_FRAMES = 1
 """Context frames next to a seam that are made anew: their codes depend on audio beyond the seam, which is not there."""
 FADE_S = 0.02
 """Length of the cross-fade inside the span."""
-TRAINING_PEAK = 10 ** (-3 / 20)
-"""Recordings are brought to this peak before encoding: models are trained at it."""
-LARGEST_GAIN = 10 ** (40 / 20)
-"""Gain at most, so that silence stays silence."""
 LEVEL_RANGE = (0.5, 2.0)
 """How far the level of a span may be moved to match its context."""
 BALANCE_S = 5.0
@@ -71,7 +67,7 @@ class Span:
 
 
 def open_span(
-    before: np.ndarray, after: np.ndarray, rate_hz: int, new_samples: int, peak: float, frames: int, codec: Codec
+    before: np.ndarray, after: np.ndarray, rate_hz: int, new_samples: int, gain: float, frames: int, codec: Codec
 ) -> Span:
     """Encode the contexts of a span.
 
@@ -80,11 +76,10 @@ def open_span(
         after: float32 [C, n], the recording after it.
         rate_hz: the recording's rate.
         new_samples: length of the span at that rate.
-        peak: the recording's peak.
+        gain: what brings the recording to the training level.
         frames: context frames wanted on each side, at most.
         codec: what encodes them.
     """
-    gain = min(TRAINING_PEAK / peak, LARGEST_GAIN) if peak > 0 else 1.0
     hop_s = codec.hop_samples / codec.sample_rate_hz
     reach = math.ceil((frames + 2 * MARGIN_FRAMES) * hop_s * rate_hz)
     before, after = before[:, max(0, before.shape[1] - reach) :], after[:, :reach]

@@ -13,13 +13,14 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from audiolm_cli.audio import read_audio, resample
+from audiolm_cli.audio import mid, read_audio, resample
 from audiolm_cli.codec.base import Codec
 from audiolm_cli.codec.chunked import encode_chunked
 from audiolm_cli.data.files import AudioFile, find_audio, open_audio, split_files
 from audiolm_cli.data.manifest import CodecFacts, TokenClip, is_store, write_store
 from audiolm_cli.errors import AudioLMError, DataError, OutputError, SomeInputsFailedError
 from audiolm_cli.events import Note, OnEvent, Progress, ignore
+from audiolm_cli.workflows.level import training_gain
 from audiolm_cli.workflows.loading import codec_facts, load_codec, pick_device, prepare_cpu
 
 PARTIAL = ".partial"
@@ -156,15 +157,30 @@ def encode_file(file: AudioFile, codec: Codec) -> np.ndarray | None:
         AudioInputError: it is damaged, or not what its header says.
         MemoryLimitError: it does not fit into memory.
     """
-    recording = read_audio(file.path)
-    frames = max(1, int(recording.duration_s * codec.frame_rate_hz + 1e-6))
-    mono = recording.wav().mean(axis=0, keepdims=True)
-    wav = resample(mono, recording.sample_rate_hz, codec.sample_rate_hz)[0, : frames * codec.hop_samples]
-    if np.abs(wav).max(initial=0.0) < SILENCE_PEAK:
+    wav = read_leveled(file, codec)
+    if wav is None:
         return None
-    wav = np.pad(wav, (0, frames * codec.hop_samples - len(wav)))
     codes = encode_chunked(codec, torch.from_numpy(wav)[None, None].to(codec.device))
     return codes[0].cpu().numpy().astype(np.int16)
+
+
+def read_leveled(file: AudioFile, codec: Codec) -> np.ndarray | None:
+    """A recording as codes are made of it: mono float32 [n] at the codec's rate, whole frames, at the training level.
+
+    Returns:
+        None for silence.
+
+    Raises:
+        AudioInputError: it is damaged, or not what its header says.
+        MemoryLimitError: it does not fit into memory.
+    """
+    recording = read_audio(file.path)
+    samples = max(1, int(recording.duration_s * codec.frame_rate_hz + 1e-6)) * codec.hop_samples
+    mono = mid(recording.wav())
+    if np.abs(mono).max(initial=0.0) < SILENCE_PEAK:
+        return None
+    wav = resample(mono[None], recording.sample_rate_hz, codec.sample_rate_hz)[0, :samples]
+    return np.pad(wav, (0, samples - len(wav))) * np.float32(training_gain(mono))
 
 
 def unique_names(files: list[AudioFile]) -> dict[str, str]:

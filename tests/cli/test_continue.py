@@ -254,7 +254,7 @@ def test_the_comment_holds_the_settings(go: Any, take: Path, tiny_model: Path) -
     assert (
         facts | {"command": "continue", "duration_s": 0.3, "before": False, "model": "tiny", "dtype": "fp32"} == facts
     )
-    assert "until_end" not in facts
+    assert facts["until_end"] is False and facts["input_comment"] == "mine"
     assert read_audio("tagged.continued.wav").tags["title"] == "Prelude"
 
 
@@ -382,7 +382,7 @@ def test_json(go: Any, take: Path, tiny_model: Path) -> None:
     """One object of the promised shape on stdout; times add up."""
     shown = go(take, "-d", 0.5, "--seed", 4, "--json")
     result = json.loads(shown.stdout)
-    assert set(result) == {"outputs", "model", "device", "dtype", "timing", "failed"}
+    assert set(result) == {"outputs", "model", "device", "dtype", "version", "settings", "timing", "failed"}
     assert result["outputs"] == [
         {
             "path": "take.continued.wav",
@@ -396,6 +396,13 @@ def test_json(go: Any, take: Path, tiny_model: Path) -> None:
     ]
     assert result["model"]["name"] == "tiny" and len(result["model"]["sha256"]) == 64
     assert (result["device"], result["dtype"], result["failed"]) == ("cpu", "fp32", [])
+    assert result["settings"] == {"duration_s": 0.5, "before": False, "prompt_s": None, "until_end": False} | {
+        "temperature": 1.0,
+        "top_k": 0,
+        "top_p": 1.0,
+        "min_p": 0.0,
+        "nar_temperature": 0.0,
+    }
     timing = result["timing"]
     stages = [timing[f"{stage}_s"] for stage in ("load", "encode", "ar", "nar", "decode")]
     assert all(seconds > 0 for seconds in stages)
@@ -734,10 +741,18 @@ def test_one_of_three_fails(go: Any, take: Path, piano: Piano) -> None:
     assert shown.exit_code == 10 and "none is done" in shown.stderr
 
 
+def test_an_output_is_no_input(go: Any, take: Path) -> None:
+    """A second run over all files of a folder does not overwrite what it is about to read."""
+    shutil.copy(take, "take.continued.wav")
+    shown = go(take, "take.continued.wav", "-d", 0.1, "-f")
+    assert shown.exit_code == 2 and "is an input as well" in shown.stderr
+    assert Path("take.continued.wav").read_bytes() == take.read_bytes()
+
+
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_stopped_in_the_middle(tiny_model: Path, take: Path, number: int, code: int) -> None:
     """While it generates: the exit code of the signal, and no file."""
-    command = [sys.executable, "-m", "audiolm_cli", "continue", "-m", str(tiny_model), str(take), "-d", "3000"]
+    command = [sys.executable, "-m", "audiolm_cli", "continue", "-m", str(tiny_model), str(take), "-d", "600"]
     script = (
         "import sys; from audiolm_cli.cli import render; from audiolm_cli.cli.app import main\n"
         "render.LINE_EVERY_S = 0.2\n"

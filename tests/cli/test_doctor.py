@@ -63,7 +63,7 @@ def test_a_damaged_bundled_model(audiolm: Any, piano: Path) -> None:
     (piano / "codec.safetensors").write_bytes(data)
     shown = audiolm("doctor")
     assert shown.exit_code == 4
-    assert "model: run: pip install --force-reinstall" in shown.stdout
+    assert "run: pip install --force-reinstall" in shown.stdout
     shutil.rmtree(piano)
     shown = audiolm("doctor", "--json")
     assert (shown.exit_code, checks(shown)["model"]["status"]) == (4, "fail")

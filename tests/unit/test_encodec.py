@@ -269,7 +269,7 @@ def test_unusable_files_are_refused(
     with pytest.raises(ModelError, match=message) as caught:
         EncodecCodec.load(path, TINY)
     assert str(path) in str(caught.value)
-    assert "audiolm models pull encodec-32khz" in str(caught.value)
+    assert "audiolm models path encodec-32khz" in str(caught.value)
     assert not (tmp_path / "trap-was-run").exists()
 
 
@@ -288,7 +288,7 @@ def test_a_broken_installation_names_the_line_that_repairs_it(
     monkeypatch.setitem(sys.modules, "encodec.model", None)
     with pytest.raises(ModelError, match=r'pip install .*"torchaudio>=2.11,<2.12"') as caught:
         EncodecCodec.load(path, TINY)
-    assert "models pull" not in str(caught.value)
+    assert "models path" not in str(caught.value)
 
 
 def test_building_prints_no_warning(codec: EncodecCodec) -> None:

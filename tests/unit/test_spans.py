@@ -12,18 +12,18 @@ import torch
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from audiolm_cli.audio import mid
 from audiolm_cli.codec.base import Codec
 from audiolm_cli.config import GenerateConfig
 from audiolm_cli.errors import OutputError, UsageError
 from audiolm_cli.workflows.jobs import plan_jobs
+from audiolm_cli.workflows.level import LARGEST_GAIN, TRAINING_PEAK, training_gain
 from audiolm_cli.workflows.loading import load_codec
 from audiolm_cli.workflows.naming import numbered, output_paths
 from audiolm_cli.workflows.spans import (
     FADE_S,
-    LARGEST_GAIN,
     LEVEL_RANGE,
     SEAM_FRAMES,
-    TRAINING_PEAK,
     Span,
     _level,
     _place,
@@ -43,8 +43,8 @@ def codec(tiny_codec: Path) -> Codec:
 
 def span_of(codec: Codec, before: np.ndarray, after: np.ndarray, rate_hz: int, new: int, frames: int = 60) -> Span:
     """A span between two pieces of one recording, float32 [C, n] each."""
-    peak = float(max(np.abs(before).max(initial=0), np.abs(after).max(initial=0)))
-    return open_span(before, after, rate_hz, new, peak=peak, frames=frames, codec=codec)
+    gain = training_gain(mid(np.concatenate([before, after], axis=1)))
+    return open_span(before, after, rate_hz, new, gain=gain, frames=frames, codec=codec)
 
 
 def random_codes(span: Span, codec: Codec, seed: int = 0) -> torch.Tensor:
