@@ -16,6 +16,7 @@ import soundfile
 
 from audiolm_cli.data.files import AudioFile
 from audiolm_cli.data.manifest import read_facts, read_store
+from audiolm_cli.workflows.level import TRAINING_PEAK
 from audiolm_cli.workflows.loading import codec_hash, load_codec
 from audiolm_cli.workflows.tokenize import unique_names
 
@@ -70,14 +71,20 @@ def test_counts(audiolm: Any, recordings: Path, tiny_codec: Path, tmp_path: Path
 
 
 def test_the_codes_are_the_codecs(audiolm: Any, tiny_codec: Path, tmp_path: Path, piano: Piano) -> None:
-    """As `encode` gives them for the mean of the channels."""
+    """As `encode` gives them for the mean of the channels at the training level, whatever the file's own."""
     import torch
 
     wav = piano(2.0, 32000, 2)
     soundfile.write(tmp_path / "a.wav", wav, 32000, subtype="FLOAT")
-    assert audiolm("tokenize", tmp_path / "a.wav", "-o", tmp_path / "t", "--codec", tiny_codec).exit_code == 0
-    expected = load_codec(str(tiny_codec)).encode(torch.from_numpy(wav.mean(1))[None, None])[0]
-    assert np.array_equal(codes(tmp_path / "t")["a"], expected.numpy())
+    soundfile.write(tmp_path / "b.wav", wav / 8, 32000, subtype="FLOAT")
+    inputs = tmp_path / "a.wav", tmp_path / "b.wav"
+    assert audiolm("tokenize", *inputs, "-o", tmp_path / "t", "--codec", tiny_codec).exit_code == 0
+    mono = wav.mean(1)
+    leveled = torch.from_numpy(mono * (TRAINING_PEAK / np.abs(mono).max()))
+    expected = load_codec(str(tiny_codec)).encode(leveled.float()[None, None])[0].numpy()
+    found = codes(tmp_path / "t")
+    assert np.mean(found["a"] == expected) > 0.98  # but for ties that rounding decides
+    assert np.mean(found["b"] == expected) > 0.98
 
 
 def test_a_store_is_not_overwritten(audiolm: Any, recordings: Path, tiny_codec: Path, tmp_path: Path) -> None:
