@@ -10,11 +10,13 @@ import typer
 from audiolm_cli.cli import options
 from audiolm_cli.cli.render import Renderer
 from audiolm_cli.config import PRESETS, TrainConfig
+from audiolm_cli.errors import UsageError
 
 Source = Annotated[Path, typer.Argument(metavar="PATH", help="A folder of audio, or a token store.")]
 Run = Annotated[Path, options.shared("-o", "--output", metavar="RUN", help="The run folder; `-m RUN` reads it.")]
 Preset = Annotated[
-    Literal["tiny", "small", "base"], options.shared("--preset", panel="Training", help="Size of the model.")
+    Literal["tiny", "small", "base"] | None,
+    options.shared("--preset", panel="Training", help="Size of the model; tiny when nothing is said."),
 ]
 Init = Annotated[
     str | None, options.shared("--init", metavar="NAME|PATH", panel="Training", help="Start from this model.")
@@ -36,7 +38,7 @@ def train_command(
     source: Source,
     run: Run,
     codec: options.OptionalCodecName = None,
-    preset: Preset = "tiny",
+    preset: Preset = None,
     init: Init = None,
     steps: Steps = TrainConfig.steps,
     batch_frames: BatchFrames = TrainConfig.batch_frames,
@@ -52,6 +54,8 @@ def train_command(
     cache_dir: options.CacheDir = None,
 ) -> None:
     """Train a model on a folder of recordings; stopped and started again, it goes on."""
+    if preset is not None and init is not None:
+        raise UsageError("--preset and --init: a model to start from has its own size; leave one of them out")
     config = TrainConfig(
         steps=steps,
         batch_frames=batch_frames,
@@ -68,7 +72,7 @@ def train_command(
             source,
             run,
             codec=codec,
-            shape=PRESETS[preset],
+            shape=PRESETS[preset or "tiny"],
             config=config,
             init=init,
             cache=cache_dir,

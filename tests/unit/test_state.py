@@ -10,10 +10,12 @@ import pytest
 import torch
 from torch import nn
 
+from audiolm_cli.errors import UsageError
 from audiolm_cli.training.optim import Muon
 from audiolm_cli.training.state import (
     MANIFEST,
     TENSORS,
+    check_same_settings,
     load_state,
     optimizer_tensors,
     restore_optimizer,
@@ -139,3 +141,11 @@ def test_prefixes_come_off_again() -> None:
     both = with_prefix("x", tensors) | with_prefix("xy", {"a.b": torch.zeros(2)})
     assert without_prefix("x", both) == tensors
     assert list(without_prefix("xy", both)) == ["a.b"]
+
+
+def test_other_settings_are_named() -> None:
+    """What decides the result may not change on the way; how long and where to compute may."""
+    saved = {"seed": 0, "steps": 10, "gain_db": [-6.0, 2.0]}
+    check_same_settings(Path("run"), saved, {"seed": 0, "steps": 20, "gain_db": (-6.0, 2.0)})
+    with pytest.raises(UsageError, match=r"seed 0 \(now 1\)"):
+        check_same_settings(Path("run"), saved, {"seed": 1, "steps": 10, "gain_db": (-6.0, 2.0)})
