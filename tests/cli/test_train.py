@@ -256,10 +256,13 @@ def test_options_reach_the_workflow(audiolm: Any, tmp_path: Path, monkeypatch: p
 
     monkeypatch.setattr("audiolm_cli.workflows.train.train", fake)
     options = ["--preset", "small", "--steps", 7, "--batch-frames", 8, "--train-stage", 1, "--validate-every", 9]
-    more = ["--seed", 4, "--threads", 2, "--device", "cpu", "--codec", "c", "--init", "m", "--cache-dir", tmp_path]
+    more = ["--seed", 4, "--threads", 2, "--device", "cpu", "--codec", "c", "--cache-dir", tmp_path]
     assert audiolm("train", "in", "-o", "run", *options, *more).exit_code == 3
     config = seen["config"]
     assert (config.steps, config.batch_frames, config.train_stage, config.validate_every) == (7, 8, 1, 9)
     assert (config.seed, config.threads, config.device) == (4, 2, "cpu")
-    assert (seen["codec"], seen["init"], seen["cache"]) == ("c", "m", tmp_path)
+    assert (seen["codec"], seen["init"], seen["cache"]) == ("c", None, tmp_path)
     assert (seen["source"], seen["run"], seen["shape"].d_model) == (Path("in"), Path("run"), 512)
+    assert audiolm("train", "in", "-o", "run", "--init", "m").exit_code == 3 and seen["init"] == "m"
+    both = audiolm("train", "in", "-o", "run", "--init", "m", "--preset", "tiny")
+    assert both.exit_code == 2 and "--preset and --init" in both.stderr
