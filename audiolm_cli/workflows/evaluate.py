@@ -71,7 +71,7 @@ class Evaluation:
     levels: dict[str, dict[str, float]]
     """Distances from the original: codec round trip, true codebook 1 + NAR, all generated."""
     codebook_perplexity: list[float]
-    """Exponentiated entropy of each codebook's use."""
+    """Exponentiated entropy of each codebook's use in the windows."""
     seams: dict[str, float]
     """Medians at the seam of continuations, placed by the tool and pasted without care, and of the originals there."""
     unpaired: dict[str, float]
@@ -135,7 +135,7 @@ def evaluate(
         baselines=[baseline.to_dict() for baseline in baselines],
         context=dataclasses.asdict(context_use(loaded.model, codes, other)),
         levels=levels,
-        codebook_perplexity=_perplexities(held_out, loaded.codec.codebook_size),
+        codebook_perplexity=_perplexities(codes, loaded.codec.codebook_size),
         seams=_seams(excerpts, loaded, seed, on_event),
         unpaired=unpaired,
     )
@@ -288,10 +288,10 @@ def _add(sums: dict[str, dict[str, list[float]]], name: str, values: dict[str, f
         sums.setdefault(name, {}).setdefault(key, []).append(value)
 
 
-def _perplexities(clips: list[TokenClip], codebook_size: int) -> list[float]:
-    codes = np.concatenate([clip.codes for clip in clips])
+def _perplexities(codes: Tensor, codebook_size: int) -> list[float]:
+    """Exponentiated entropy of each codebook's use in windows [N, T, K]."""
     found = []
-    for column in codes.T:
+    for column in codes.flatten(0, 1).numpy().T:
         shares = np.bincount(column, minlength=codebook_size) / len(column)
         shares = shares[shares > 0]
         found.append(float(np.exp(-(shares * np.log(shares)).sum())))
