@@ -339,13 +339,17 @@ def _drop_stale(path: Path) -> None:
 
 
 def _save_tensors(path: Path, tensors: Mapping[str, Tensor]) -> None:
+    """Write a safetensors file with the permissions of any other new file; safetensors alone makes it private."""
     from safetensors import SafetensorError
     from safetensors.torch import save_file
 
     try:
+        path.touch()
+        mode = path.stat().st_mode
         save_file({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}, path)
     except SafetensorError as error:
         raise OutputError(f"{path} cannot be written: {error}") from error
+    path.chmod(mode)
     with path.open("rb") as stream:
         os.fsync(stream.fileno())
 

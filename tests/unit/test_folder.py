@@ -332,3 +332,10 @@ def test_an_unwritable_place_is_an_output_error(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(OutputError, match="cannot be written"):
         write(tmp_path / "file" / "tiny")
+
+
+def test_others_may_read_what_they_may_read_elsewhere(tmp_path: Path) -> None:
+    """Tensor files get the permissions of any new file, so a shared installation works for every user."""
+    (tmp_path / "plain").touch()
+    folder = write(tmp_path / "a")
+    assert {path.stat().st_mode for path in folder.path.iterdir()} == {(tmp_path / "plain").stat().st_mode}
