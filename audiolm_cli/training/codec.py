@@ -14,6 +14,7 @@ from audiolm_cli.codec.spectral import SpectralCodec
 from audiolm_cli.config import CodecTrainConfig
 from audiolm_cli.data.files import AudioFile, draw_clips, read_clip
 from audiolm_cli.events import Note, OnEvent, Progress
+from audiolm_cli.training.average import start_average, swap_average, update_average
 from audiolm_cli.training.optim import cosine
 from audiolm_cli.training.state import (
     check_same_settings,
@@ -61,7 +62,7 @@ class CodecTrainer:
         self.step, self.elapsed_s = 0, 0.0
         self.quantize_from_step = int(config.quantize_from * config.steps)
         self.weights = _bin_weights(codec).to(codec.device)
-        self.average = {name: p.detach().clone() for name, p in self.network.named_parameters()}
+        self.average = start_average(self.network)
         self.optimizer = torch.optim.AdamW(
             self.network.parameters(), lr=config.learning_rate, betas=(0.9, 0.98), weight_decay=0.0
         )
@@ -73,7 +74,7 @@ class CodecTrainer:
             with torch.random.fork_rng(devices=[]):  # the principal components start from random directions
                 torch.manual_seed(self.config.seed)
                 self.network.initialise(self._many_features("components"))
-            self.average = {name: p.detach().clone() for name, p in self.network.named_parameters()}
+            self.average = start_average(self.network)
         started, first, before_s = time.monotonic(), self.step, self.elapsed_s
         held_out = None
         while self.step < self.config.steps:
@@ -96,7 +97,7 @@ class CodecTrainer:
                     )
                 )
         held_out = held_out or self.evaluate()
-        self._swap_average()
+        swap_average(self.average, self.network)
         return held_out
 
     def _train_step(self) -> CodecLosses:
@@ -110,9 +111,7 @@ class CodecTrainer:
         norm = torch.nn.utils.clip_grad_norm_(self.network.parameters(), 1.0)
         if torch.isfinite(norm):
             self.optimizer.step()
-        decay = min(self.config.ema_decay, (1 + self.step) / (10 + self.step))
-        parameters = dict(self.network.named_parameters())
-        torch._foreach_lerp_(list(self.average.values()), [parameters[n].detach() for n in self.average], 1 - decay)
+        update_average(self.average, self.network, self.config.ema_decay, self.step)
         return losses
 
     def _loss(self, features: Tensor, quantizing: bool, update: bool) -> tuple[Tensor, CodecLosses]:
@@ -140,10 +139,10 @@ class CodecTrainer:
     @torch.no_grad()
     def evaluate(self, clips: int = 24) -> CodecLosses:
         """Held-out losses of the averaged weights, on clips that are the same at every call."""
-        self._swap_average()
+        swap_average(self.average, self.network)
         features = self._dev_features(clips)
         _, losses = self._loss(features, self.step > self.quantize_from_step, update=False)
-        self._swap_average()
+        swap_average(self.average, self.network)
         return losses
 
     def _dev_features(self, clips: int) -> Tensor:
@@ -188,13 +187,6 @@ class CodecTrainer:
 
     def _torch_rng(self, purpose: str, step: int) -> torch.Generator:
         return torch.Generator().manual_seed(int(self._rng(purpose, step).integers(2**62)))
-
-    def _swap_average(self) -> None:
-        with torch.no_grad():
-            for name, parameter in self.network.named_parameters():
-                current = parameter.detach().clone()
-                parameter.copy_(self.average[name])
-                self.average[name] = current
 
     def _save(self) -> None:
         quantizer = self.network.quantizer

@@ -24,6 +24,7 @@ from audiolm_cli.errors import UsageError
 from audiolm_cli.events import Note, OnEvent, Progress
 from audiolm_cli.model.audiolm import AudioLM
 from audiolm_cli.model.geometry import TaskMix, draw_geometry
+from audiolm_cli.training.average import start_average, swap_average, update_average
 from audiolm_cli.training.optim import Muon, split_parameters, warmup_stable_decay
 from audiolm_cli.training.state import (
     check_same_settings,
@@ -97,7 +98,7 @@ class Trainer:
         self.longest = full_window(train, model.config.max_frames)
         self.samplers: dict[int, WindowSampler] = {}
         self.optimizers = _optimizers(model, config)
-        self.average = {name: p.detach().clone() for name, p in model.named_parameters()}
+        self.average = start_average(model)
         self.step, self.best, self.elapsed_s = 0, math.inf, 0.0
 
     def run(self, on_best: OnBest) -> None:
@@ -151,9 +152,7 @@ class Trainer:
         if torch.isfinite(norm):
             for optimizer in self.optimizers:
                 optimizer.step()
-        decay = min(self.config.ema_decay, (1 + self.step) / (10 + self.step))
-        parameters = dict(self.model.named_parameters())
-        torch._foreach_lerp_(list(self.average.values()), [parameters[n].detach() for n in self.average], 1 - decay)
+        update_average(self.average, self.model, self.config.ema_decay, self.step)
         return windows, StepReport(loss=loss.item(), ar_bits=ar_bits, nar_bits=nar_bits, gradient_norm=norm.item())
 
     def _draw(self, rng: np.random.Generator) -> Windows:
@@ -166,9 +165,9 @@ class Trainer:
         return self.samplers[frames].draw(max(1, round(self.config.batch_frames / frames)), rng)
 
     def _validate(self, on_best: OnBest) -> None:
-        self._swap_average()
+        swap_average(self.average, self.model)
         scores = self.score(self.model, torch.from_numpy(self.validation.codes))
-        self._swap_average()
+        swap_average(self.average, self.model)
         self._log({"step": self.step, "validation": scores.to_dict()})
         self.on_event(Note(message=f"step {self.step}: held-out {scores.summary()}"))
         if scores.total_bits < self.best:
@@ -190,13 +189,6 @@ class Trainer:
             temporary = self.log.with_suffix(".partial")
             temporary.write_text("".join(kept))
             temporary.replace(self.log)
-
-    def _swap_average(self) -> None:
-        with torch.no_grad():
-            for name, parameter in self.model.named_parameters():
-                current = parameter.detach().clone()
-                parameter.copy_(self.average[name])
-                self.average[name] = current
 
     def _save(self) -> None:
         tensors = with_prefix("model", self.model.state_dict()) | with_prefix("average", self.average)

@@ -5,7 +5,6 @@ Knows nothing about what is trained.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import shutil
@@ -17,6 +16,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from audiolm_cli.checkpoints.folder import hash_file
 from audiolm_cli.errors import OutputError, UsageError
 
 MANIFEST = "manifest.json"
@@ -39,7 +39,7 @@ def save_state(folder: Path, step: int, tensors: dict[str, Tensor], meta: dict[s
     except (OSError, safetensors.SafetensorError) as error:
         shutil.rmtree(temporary, ignore_errors=True)
         raise OutputError(f"{folder}: the training state cannot be saved ({error}); free some space") from error
-    digest = _sha256(temporary / TENSORS)
+    digest = hash_file(temporary / TENSORS)
     with (temporary / MANIFEST).open("w") as stream:
         json.dump({"step": step, "sha256": digest, "meta": meta}, stream)
         stream.flush()
@@ -58,7 +58,7 @@ def load_state(folder: Path) -> tuple[int, dict[str, Tensor], dict[str, Any]] | 
     for candidate in sorted(folder.glob("step-*"), reverse=True):
         try:
             manifest = json.loads((candidate / MANIFEST).read_text())
-            if _sha256(candidate / TENSORS) == manifest["sha256"]:
+            if hash_file(candidate / TENSORS) == manifest["sha256"]:
                 return int(manifest["step"]), load_file(candidate / TENSORS), manifest["meta"]
         except (OSError, ValueError, KeyError, TypeError, safetensors.SafetensorError):
             continue
@@ -105,8 +105,3 @@ def with_prefix(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
 def without_prefix(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
     """Those tensors whose names begin with `prefix.`, without it."""
     return {name[len(prefix) + 1 :]: tensor for name, tensor in tensors.items() if name.startswith(prefix + ".")}
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
