@@ -66,8 +66,11 @@ class ModelConfig(_Config):
     """Dropout in attention output, feed-forward and embeddings, 0..1."""
     prompt_share: float = 0.4
     """Share of an item that the two-argument `forward` of the training recipes takes as prompt."""
+    nar_passes: int = 1
+    """NAR passes per codebook when generating; over 1 for models trained with some of its frames known."""
 
     def __post_init__(self) -> None:
+        _require(self.nar_passes >= 1, f"nar_passes must be at least 1, got {self.nar_passes}")
         _require(self.nhead >= 1, f"nhead must be at least 1, got {self.nhead}")
         _require(
             self.d_model % (2 * self.nhead) == 0,
@@ -130,10 +133,15 @@ class SamplingConfig(_Config):
     """AR: drop codes less likely than this share of the most likely one, 0 <= p < 1."""
     nar_temperature: float = 0.0
     """NAR temperature; 0 is greedy."""
+    nar_passes: int | None = None
+    """NAR passes per codebook, most confident frames first; None is the model's own number."""
 
     def __post_init__(self) -> None:
         _require(self.temperature >= 0, f"temperature must be 0 or more, got {self.temperature}")
         _require(self.nar_temperature >= 0, f"nar-temperature must be 0 or more, got {self.nar_temperature}")
+        _require(
+            self.nar_passes is None or self.nar_passes >= 1, f"nar-passes must be 1 or more, got {self.nar_passes}"
+        )
         _require(self.top_k >= 0, f"top-k must be 0 (off) or more, got {self.top_k}")
         _require(0 < self.top_p <= 1, f"top-p must be in (0, 1], got {self.top_p}")
         _require(0 <= self.min_p < 1, f"min-p must be in [0, 1), got {self.min_p}")
@@ -240,6 +248,11 @@ class TrainConfig(_Config):
     """Last share of the steps, over which the rate falls to zero."""
     train_stage: int = 0
     """0 trains both decoders, 1 the AR, 2 the NAR."""
+    nar_known: float = 0.6
+    """Share of items whose NAR target has some frames known, a random number of them; what generating in several
+    passes needs. The others have none, which one pass needs."""
+    dtype: str = "auto"
+    """"fp32" or "bf16" (autocast, weights stay fp32); "auto" is bf16 where the device multiplies in it."""
     ema_decay: float = 0.995
     """Decay of the averaged weights that are validated and kept."""
     clip_norm: float = 1.0
@@ -259,6 +272,8 @@ class TrainConfig(_Config):
         _require(self.steps >= 1, f"steps must be 1 or more, got {self.steps}")
         _require(self.train_stage in (0, 1, 2), f"train-stage must be 0, 1 or 2, got {self.train_stage}")
         _require(self.optimizer in ("muon", "adamw"), f'optimizer must be "muon" or "adamw", got {self.optimizer!r}')
+        _require(0 <= self.nar_known <= 1, f"nar-known must be in [0, 1], got {self.nar_known}")
+        _require(self.dtype in ("auto", "fp32", "bf16"), f"dtype must be auto, fp32 or bf16, got {self.dtype!r}")
         _require(self.batch_frames >= 1, f"batch frames must be 1 or more, got {self.batch_frames}")
 
 

@@ -60,6 +60,7 @@ class AudioLM(nn.Module):
         positions: str = "rotary",
         dropout: float = 0.0,
         prompt_share: float = 0.4,
+        nar_passes: int = 1,
     ) -> None:
         super().__init__()
         self.config = config = ModelConfig(
@@ -72,6 +73,7 @@ class AudioLM(nn.Module):
             positions=positions,
             dropout=dropout,
             prompt_share=prompt_share,
+            nar_passes=nar_passes,
         )
         D, K, V = config.d_model, config.num_quantizers, config.codebook_size
         shape = (D, config.nhead, config.num_layers, config.dropout)
@@ -170,17 +172,34 @@ class AudioLM(nn.Module):
         )
         return Predictions(codebook=0, logits=self.ar_head(states), labels=labels)
 
-    def nar_predict(self, context: Tensor, target: Tensor, geometry: Geometry, codebook: int) -> Predictions:
-        """Predictions of `codebook` (1..K-1) of target codes [B, M, K], of which only the ones before it are read."""
+    def nar_predict(
+        self, context: Tensor, target: Tensor, geometry: Geometry, codebook: int, known: Tensor | None = None
+    ) -> Predictions:
+        """Predictions of one further codebook, all frames at once.
+
+        Args:
+            context: codes [B, L, K] in memory order.
+            target: codes [B, M, K], of which those of the codebooks before `codebook` are read.
+            geometry: where both lie on the timeline.
+            codebook: which one is predicted, 1..K-1.
+            known: bool [B, M], frames whose code of `codebook` itself is read as well and not predicted: masked
+                training and decoding (Chang et al., "MaskGIT", 2022, section 3); None is no frame.
+        """
+        own = target[..., codebook]
+        embedded = _sum_embeddings(self.nar_embeddings, target[..., :codebook])
+        if known is not None:
+            given = self.nar_embeddings[codebook](own.masked_fill(~known, 0))
+            embedded = embedded + given * known[..., None]
         states = self.nar_decoder(
             _sum_embeddings(self.nar_embeddings, context) + self.nar_segments(geometry.segments(context.device)),
-            _sum_embeddings(self.nar_embeddings, target[..., :codebook]) + self.nar_segments.weight[TARGET],
+            embedded + self.nar_segments.weight[TARGET],
             geometry.context_positions(target.device),
             geometry.target_positions(target.device),
             causal=False,
             stage=self.nar_stages.weight[codebook - 1],
         )
-        return Predictions(codebook=codebook, logits=self.nar_heads[codebook - 1](states), labels=target[..., codebook])
+        labels = own if known is None else own.masked_fill(known, IGNORE)
+        return Predictions(codebook=codebook, logits=self.nar_heads[codebook - 1](states), labels=labels)
 
     def forward(
         self, x: Tensor, x_lens: Tensor, y: Tensor, y_lens: Tensor, codebook: int | None = None

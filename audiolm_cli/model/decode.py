@@ -5,6 +5,7 @@ Knows nothing about audio or files.
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -110,14 +111,55 @@ def generate(
     for length in sorted(set(lengths) - {0}):
         items = [i for i, own in enumerate(lengths) if own == length]
         shape = Geometry(geometry.left, length, geometry.right) if length < M else geometry
-        target = codes[items, :length]
-        for k in range(1, K):
-            logits = model.nar_predict(contexts[items], target, shape, k).logits
-            target[..., k] = sample_nar(logits, sampling, noise[items, k - 1, :length].to(context.device))
-        codes[items, :length] = target
+        fine = noise[items, :, :length].to(context.device)
+        codes[items, :length] = fill_codebooks(model, contexts[items], codes[items, :length], shape, sampling, fine)
     timing.nar_s += time.perf_counter() - started
     timing.frames += sum(lengths)
     return codes
+
+
+@torch.inference_mode()
+def fill_codebooks(
+    model: AudioLM,
+    context: Tensor,
+    target: Tensor,
+    geometry: Geometry,
+    sampling: SamplingConfig,
+    noise: Tensor,
+    known_codebooks: int = 1,
+) -> Tensor:
+    """The target with its further codebooks generated, one after the other.
+
+    With several passes, each codebook comes in portions, the most confident frames first, so that the later ones hear
+    the earlier (Chang et al., "MaskGIT", 2022, section 3.2; per codebook: Borsos et al., "SoundStorm", 2023, 3.3).
+
+    Args:
+        model: the decoders, in eval mode.
+        context: codes [B, L, K] in memory order.
+        target: codes [B, M, K]; the leading `known_codebooks` are read.
+        geometry: where both lie on the timeline.
+        sampling: how codes are drawn, and in how many passes.
+        noise: uniform numbers [B, K - 1, M].
+        known_codebooks: how many codebooks are kept, 1..K.
+    """
+    target, M = target.clone(), target.shape[1]
+    passes = min(sampling.nar_passes or model.config.nar_passes, M)
+    for k in range(known_codebooks, target.shape[-1]):
+        known = torch.zeros_like(target[..., k], dtype=torch.bool)
+        for done in range(1, passes + 1):
+            logits = model.nar_predict(context, target, geometry, k, known if done > 1 else None).logits
+            drawn = sample_nar(logits, sampling, noise[:, k - 1])
+            target[..., k] = torch.where(known, target[..., k], drawn)
+            if done < passes:
+                known = most_confident(logits, drawn, known, round(M * (1 - math.cos(math.pi / 2 * done / passes))))
+    return target
+
+
+def most_confident(logits: Tensor, drawn: Tensor, known: Tensor, count: int) -> Tensor:
+    """`count` frames per item [B, M]: those `known` already, then those whose drawn codes [B, M] are likeliest."""
+    likelihood = logits.float().log_softmax(-1).gather(-1, drawn[..., None])[..., 0]
+    order = likelihood.masked_fill(known, 1.0).argsort(dim=-1, descending=True, stable=True)
+    return torch.zeros_like(known).scatter_(-1, order[:, : max(1, count)], True)
 
 
 def _generate_first(

@@ -50,9 +50,10 @@ class Rotation:
         self.cos, self.sin = angles.cos().to(dtype), angles.sin().to(dtype)
 
     def __call__(self, x: Tensor) -> Tensor:
-        """Rotated x [B, H, S, Dh]."""
+        """Rotated x [B, H, S, Dh], of the same type: under autocast, x is narrower than the angles."""
         even, odd = x.chunk(2, dim=-1)
-        return torch.cat([even * self.cos - odd * self.sin, even * self.sin + odd * self.cos], dim=-1)
+        rotated = torch.cat([even * self.cos - odd * self.sin, even * self.sin + odd * self.cos], dim=-1)
+        return rotated.to(x.dtype)
 
 
 class Cache:

@@ -98,6 +98,7 @@ class Trainer:
         self.longest = full_window(train, model.config.max_frames)
         self.samplers: dict[int, WindowSampler] = {}
         self.optimizers = _optimizers(model, config)
+        self.bf16 = config.dtype == "bf16" or (config.dtype == "auto" and multiplies_bf16(model.device))
         self.average = start_average(model)
         self.step, self.best, self.elapsed_s = 0, math.inf, 0.0
 
@@ -136,14 +137,16 @@ class Trainer:
         losses: list[Tensor] = []
         ar_bits = nar_bits = math.nan
         self.model.train()
-        if self.config.train_stage != 2:
-            ends = torch.from_numpy(windows.ends).to(device) if geometry.right == 0 else None
-            losses.append(self.model.ar_predict(context, target, geometry, ends).loss())
-            ar_bits = losses[-1].item() / math.log(2)
-        if self.config.train_stage != 1 and self.model.config.num_quantizers > 1:
-            codebook = _draw_codebook(self.model.config.num_quantizers, rng)
-            losses.append(self.model.nar_predict(context, target, geometry, codebook).loss())
-            nar_bits = losses[-1].item() / math.log(2)
+        with torch.autocast(device.type, torch.bfloat16, enabled=self.bf16):
+            if self.config.train_stage != 2:
+                ends = torch.from_numpy(windows.ends).to(device) if geometry.right == 0 else None
+                losses.append(self.model.ar_predict(context, target, geometry, ends).loss())
+                ar_bits = losses[-1].item() / math.log(2)
+            if self.config.train_stage != 1 and self.model.config.num_quantizers > 1:
+                codebook = _draw_codebook(self.model.config.num_quantizers, rng)
+                known = _draw_known(target.shape[:2], self.config.nar_known, rng).to(device)
+                losses.append(self.model.nar_predict(context, target, geometry, codebook, known).loss())
+                nar_bits = losses[-1].item() / math.log(2)
         loss = torch.stack(losses).mean()
         for optimizer in self.optimizers:
             optimizer.zero_grad(set_to_none=True)
@@ -218,11 +221,29 @@ def _finite(value: object) -> object:
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
+def multiplies_bf16(device: torch.device) -> bool:
+    """Whether the device has instructions for bf16 products; without them, autocast is slower than fp32."""
+    return torch.cuda.is_bf16_supported() if device.type == "cuda" else torch.cpu._is_avx512_bf16_supported()
+
+
 def _draw_codebook(num_quantizers: int, rng: np.random.Generator) -> int:
     """Which codebook the NAR decoder predicts in this step."""
     stages = num_quantizers - 1
     shares = np.array(STAGE_SHARES) if stages == len(STAGE_SHARES) else np.full(stages, 1 / stages)
     return 1 + int(rng.choice(stages, p=shares))
+
+
+def _draw_known(shape: tuple[int, ...], share: float, rng: np.random.Generator) -> Tensor:
+    """Which frames' codes are given, bool [B, M]: in `share` of the items some, in the others none.
+
+    The masked part is the cosine of a uniform angle (Chang et al., "MaskGIT", 2022, section 3.3): mostly much.
+    """
+    B, M = shape
+    given = 1 - np.cos(rng.uniform(0, np.pi / 2, size=B))
+    given[rng.random(B) >= share] = 0
+    known = rng.random((B, M)) < given[:, None]
+    known[0, rng.integers(M)] = False  # something is left to predict
+    return torch.from_numpy(known)
 
 
 def _optimizers(model: AudioLM, config: TrainConfig) -> list[torch.optim.Optimizer]:

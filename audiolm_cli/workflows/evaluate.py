@@ -31,8 +31,7 @@ from audiolm_cli.evaluation.metrics import (
 )
 from audiolm_cli.evaluation.model import context_use, continuation_geometry, score_windows
 from audiolm_cli.events import Note, OnEvent, Progress, ignore
-from audiolm_cli.model.decode import generate
-from audiolm_cli.model.geometry import Geometry
+from audiolm_cli.model.decode import fill_codebooks, generate
 from audiolm_cli.workflows.loading import Loaded, load_model, pick_device, prepare_cpu
 from audiolm_cli.workflows.spans import open_span, render_span
 from audiolm_cli.workflows.tokenize import read_leveled
@@ -216,9 +215,10 @@ def _compare(
         codes = codec.encode(wav)
         geometry = continuation_geometry(codes.shape[1])
         context, target = geometry.split(codes)
+        greedy = torch.zeros(1, codes.shape[2] - 1, geometry.gap)  # draws nothing
         versions = {
             "round_trip": target,
-            "first_codebook": _fine_codes(loaded, context, target, geometry),
+            "first_codebook": fill_codebooks(model, context, target, geometry, SamplingConfig(), greedy),
             "generated": generate(
                 model, context, geometry, SamplingConfig(), [torch.Generator().manual_seed(seed + index)]
             ),
@@ -249,15 +249,6 @@ def _compare(
         unpaired["longest_match_frames_original"] = max(longest_match(codes, train).frames for codes in true_codes)
     means = {name: {key: float(np.mean(values)) for key, values in found.items()} for name, found in sums.items()}
     return means, unpaired
-
-
-def _fine_codes(loaded: Loaded, context: Tensor, target: Tensor, geometry: Geometry) -> Tensor:
-    """The target with its own first codebook and the NAR decoder's most likely others."""
-    codes = target.clone()
-    with torch.inference_mode():
-        for k in range(1, loaded.codec.num_codebooks):
-            codes[..., k] = loaded.model.nar_predict(context, codes, geometry, k).logits.argmax(-1)
-    return codes
 
 
 def _seams(excerpts: list[Tensor], loaded: Loaded, seed: int, on_event: OnEvent) -> dict[str, float]:

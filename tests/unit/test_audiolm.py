@@ -134,6 +134,38 @@ def test_nar_logits_read_only_the_codebooks_before(name: str, codebook: int) -> 
 
 
 @torch.no_grad()
+@pytest.mark.parametrize("codebook", [1, 2])
+@torch.no_grad()
+def test_nar_logits_read_the_codebook_itself_where_it_is_known(codebook: int) -> None:
+    geometry, model = GEOMETRIES["both"], tiny()
+    context, target = window(geometry)
+    known = torch.zeros(target.shape[:2], dtype=torch.bool)
+    nothing = model.nar_predict(context, target, geometry, codebook, known)
+    assert torch.equal(nothing.logits, model.nar_predict(context, target, geometry, codebook).logits)
+    known[:, 2] = True
+    before = model.nar_predict(context, target, geometry, codebook, known)
+    assert (before.labels[:, 2] == IGNORE).all() and (before.labels != IGNORE).sum() == known.numel() - len(known)
+    unread = changed(target, 3, codebook)
+    assert torch.equal(model.nar_predict(context, unread, geometry, codebook, known).logits, before.logits)
+    after = model.nar_predict(context, changed(target, 2, codebook), geometry, codebook, known).logits
+    assert ((after - before.logits).abs().amax(dim=(0, 2)) > 1e-4).all(), "every frame hears it"
+
+
+def test_bf16_autocast_stays_near_float32() -> None:
+    geometry, model = GEOMETRIES["both"], tiny()
+    context, target = window(geometry)
+    with torch.no_grad():
+        exact = (
+            model.ar_predict(context, target, geometry).loss(),
+            model.nar_predict(context, target, geometry, 1).loss(),
+        )
+        with torch.autocast("cpu", torch.bfloat16):
+            near = model.ar_predict(context, target, geometry), model.nar_predict(context, target, geometry, 1)
+    assert near[0].logits.dtype == torch.bfloat16
+    for own, other in zip(exact, near, strict=True):
+        assert own.item() == pytest.approx(other.loss().item(), rel=0.02)
+
+
 def test_rotation_makes_products_depend_on_distance_alone() -> None:
     generator = torch.Generator().manual_seed(3)
     q, k = torch.randn(2, 1, 1, 1, 16, dtype=torch.float64, generator=generator)

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from audiolm_cli.config import ModelConfig, SamplingConfig
 from audiolm_cli.model.audiolm import AudioLM, build
-from audiolm_cli.model.decode import Timing, generate
+from audiolm_cli.model.decode import Timing, fill_codebooks, generate, most_confident
 from audiolm_cli.model.geometry import Geometry
 from audiolm_cli.workflows import windows
 from audiolm_cli.workflows.windows import fill_gap, plan_step
@@ -202,3 +202,42 @@ def test_a_take_that_ends_does_not_end_the_others(ending: AudioLM) -> None:
     for i, seed in enumerate(seeds):
         alone = fill_gap(ending, codes(5), codes(0), 60, SamplingConfig(), seeded(seed), until_end=True)
         assert torch.equal(alone[0], made[i, : own[i]])
+
+
+@pytest.mark.parametrize("geometry", GEOMETRIES, ids=str)
+def test_several_nar_passes_keep_the_given_codebooks(model: AudioLM, geometry: Geometry) -> None:
+    context, target = codes(geometry.context), codes(geometry.gap, seed=1)
+    noise = torch.rand(1, K - 1, geometry.gap, generator=torch.Generator().manual_seed(2))
+    one, many = (
+        fill_codebooks(model, context, target, geometry, SamplingConfig(nar_passes=n), noise, known_codebooks=2)
+        for n in (1, 4)
+    )
+    for filled in (one, many):
+        assert torch.equal(filled[..., :2], target[..., :2])
+        assert filled.min() >= 0 and filled.max() < V
+    assert torch.equal(one[..., 2], model.nar_predict(context, target, geometry, 2).logits.argmax(-1))
+
+
+def test_later_passes_hear_the_frames_of_earlier_ones(model: AudioLM) -> None:
+    geometry, sampling = Geometry(4, 8), SamplingConfig(nar_temperature=1.0)
+    context, target = codes(4), codes(8, seed=1)
+    noise = torch.rand(1, K - 1, 8, generator=torch.Generator().manual_seed(2))
+    filled = [
+        fill_codebooks(model, context, target, geometry, SamplingConfig(nar_temperature=1.0, nar_passes=n), noise)
+        for n in (1, 1, 3, 3)
+    ]
+    assert torch.equal(filled[0], filled[1]) and torch.equal(filled[2], filled[3])
+    assert not torch.equal(filled[0], filled[2])
+    assert sampling.nar_passes is None and torch.equal(
+        fill_codebooks(model, context, target, geometry, sampling, noise), filled[0]
+    ), "the model's own number is 1"
+
+
+def test_the_most_confident_frames_come_first() -> None:
+    logits = torch.zeros(1, 4, 3)
+    logits[0, :, 1] = torch.tensor([1.0, 5.0, 3.0, 0.0])
+    drawn = torch.ones(1, 4, dtype=torch.long)
+    nothing = torch.zeros(1, 4, dtype=torch.bool)
+    assert most_confident(logits, drawn, nothing, 2).tolist() == [[False, True, True, False]]
+    last = torch.tensor([[False, False, False, True]])
+    assert most_confident(logits, drawn, last, 2).tolist() == [[False, True, False, True]], "known frames stay"

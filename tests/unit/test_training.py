@@ -23,7 +23,7 @@ from audiolm_cli.events import Event, Note, OnEvent, Progress, ignore
 from audiolm_cli.model.audiolm import AudioLM, build
 from audiolm_cli.training import codec as codec_training
 from audiolm_cli.training.codec import CodecLosses, CodecTrainer
-from audiolm_cli.training.loop import Trainer
+from audiolm_cli.training.loop import Trainer, _draw_known
 
 V, K = 16, 3
 
@@ -45,6 +45,15 @@ def tiny(**fields: int | float) -> AudioLM:
     torch.manual_seed(0)
     shape: dict[str, Any] = {"d_model": 32, "nhead": 2, "num_layers": 1, "max_frames": 32}
     return build(ModelConfig(**{**shape, "num_quantizers": K, "codebook_size": V, **fields}))
+
+
+def test_known_frames_are_a_random_number_of_some_items_and_leave_something() -> None:
+    rng = np.random.default_rng(0)
+    drawn = torch.stack([_draw_known((8, 40), 0.5, rng) for _ in range(200)]).float().mean(-1)  # shares [200, 8]
+    assert 0.42 < (drawn > 0).float().mean() < 0.52, "half, less those whose share rounds to no frame"
+    assert 0.30 < drawn[drawn > 0].mean() < 0.42, "1 - 2 / pi is 0.36"
+    assert not _draw_known((3, 40), 0.0, rng).any()
+    assert not any(_draw_known((1, 1), 1.0, rng).any() for _ in range(100))
 
 
 CONFIG = TrainConfig(
