@@ -33,6 +33,7 @@ COMMANDS = (
     ("models verify", "audiolm_cli.cli.models:verify_command"),
     ("evaluate", "audiolm_cli.cli.evaluate:evaluate_command"),
     ("demo", "audiolm_cli.cli.demo:demo_command"),
+    ("guide", "audiolm_cli.cli.guide:guide_command"),
     ("doctor", "audiolm_cli.cli.doctor:doctor_command"),
 )
 """Every command in the order of the help page, with the function that runs it. A new one is one line."""

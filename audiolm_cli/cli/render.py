@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     from rich.progress import TaskID
 
 LINE_EVERY_S = 10.0
+PAGE_WIDTH = 100
+"""Columns of a page of text; longer lines are tiring to read."""
 
 
 class Renderer:
@@ -112,6 +114,16 @@ class Renderer:
         widths = [max(len(row[index]) for row in [list(columns), *texts]) for index in range(len(columns))]
         for row in [[column.upper() for column in columns], *texts]:
             self.print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+
+    def markdown(self, text: str) -> None:
+        """A page of Markdown on stdout: drawn in a terminal, as it is elsewhere."""
+        if not sys.stdout.isatty():
+            self.print(text.rstrip("\n"))
+            return
+        from rich.markdown import Markdown
+
+        console = Console(highlight=False)
+        console.print(Markdown(text), width=min(PAGE_WIDTH, console.width))
 
     def _draw_table(self, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
         from rich.box import SIMPLE_HEAD

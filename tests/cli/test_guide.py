@@ -1,0 +1,155 @@
+"""`audiolm guide`: every page shows, and every command and program in it runs, on tiny things in their own folder."""
+
+from __future__ import annotations
+
+import re
+import shlex
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import soundfile
+
+from audiolm_cli.cli.app import COMMANDS
+from audiolm_cli.config import PRESETS, ModelConfig, SpectralConfig
+from audiolm_cli.workflows.guide import OVERVIEW, TOPICS, guide
+
+Piano = Callable[..., np.ndarray]
+PAGES = (OVERVIEW, *TOPICS)
+WIDEST = 76
+"""Columns that a line of code has on an 80-column terminal."""
+SMALL = {
+    "--steps": "2",
+    "--batch-frames": "80",
+    "-d": "0.3",
+}
+"""What the test says in place of the guide's numbers, so that a command takes a moment."""
+ELSE_SMALL = {"DURATION": "0.3", "CLIPS": "2", "WINDOWS": "2", "DEVICE": "cpu"}
+"""The same for options that the guide leaves out, through the environment."""
+
+
+def blocks(page: str, language: str) -> list[str]:
+    """The code blocks of one language on a page."""
+    return re.findall(rf"^```{language}\n(.*?)^```", guide(page), re.DOTALL | re.MULTILINE)
+
+
+def commands(page: str) -> list[list[str]]:
+    """The command lines on a page, as words."""
+    lines = "".join(blocks(page, "bash")).replace("\\\n", " ").splitlines()
+    return [words for line in lines if (words := shlex.split(line, comments=True))]
+
+
+def smaller(words: list[str]) -> list[str]:
+    """A command line with numbers that a test can wait for."""
+    return [SMALL.get(before, word) for before, word in zip(["", *words], words, strict=False)]
+
+
+@pytest.fixture
+def studio(tmp_path: Path, piano: Piano, tiny_model: Path, make_model: Any, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The current folder as the guide assumes it: recordings, a take, a trained model; everything small."""
+    from audiolm_cli.checkpoints import catalogue
+    from audiolm_cli.workflows import codec_train, demo, evaluate
+
+    (tmp_path / "recordings").mkdir()
+    for i in range(6):
+        soundfile.write(tmp_path / "recordings" / f"{i}.wav", piano(2.2, 16000, seed=i), 16000)
+    for name in ("take.wav", "take.flac", "theme.wav"):
+        soundfile.write(tmp_path / name, piano(1.0, 16000, seed=9), 16000)
+    make_model(tmp_path / "runs" / "mine")
+    shape = SpectralConfig(
+        width=16, latent=8, encoder_blocks=1, decoder_blocks=1, codebook_size=16, griffin_lim_iterations=2
+    )
+    monkeypatch.setattr(codec_train, "SpectralConfig", lambda: shape)
+    monkeypatch.setattr(catalogue, "bundled_folders", lambda: {"piano": tiny_model})
+    monkeypatch.setattr(demo, "CONTINUED_S", 0.3)
+    monkeypatch.setattr(evaluate, "CLIP_S", 1.0)
+    monkeypatch.setattr(evaluate, "SHORTEST_S", 2.0)
+    for name in PRESETS:
+        monkeypatch.setitem(PRESETS, name, ModelConfig(d_model=32, nhead=2, num_layers=1, max_frames=60))
+    for name, value in ELSE_SMALL.items():
+        monkeypatch.setenv(f"AUDIOLM_{name}", value)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_every_command_runs(audiolm: Any, studio: Path, page: str) -> None:
+    """In the order of the page, with the files that earlier commands wrote."""
+    for words in commands(page):
+        assert words[0] == "audiolm", words
+        if "runs/mine" in words and words[1] == "train":
+            words[words.index("runs/mine")] = "runs/new"  # `runs/mine` is what other pages continue with
+        shown = audiolm(*smaller(words[1:]))
+        assert shown.exit_code == 0, f"{shlex.join(words)}\n{shown.stderr}"
+
+
+@pytest.mark.parametrize("page", [page for page in PAGES if blocks(page, "python")])
+def test_every_program_runs(audiolm: Any, studio: Path, page: str) -> None:
+    """The Python on a page does what it says, beside the commands."""
+    assert audiolm("tokenize", "recordings", "-o", "tokens", "--codec", "piano").exit_code == 0
+    for block in blocks(page, "python"):
+        exec(compile(block, f"guide/{page}.md", "exec"), {})
+
+
+def test_the_guide_has_commands() -> None:
+    """The tests above have something to run, and there is no other kind of block that hides a command."""
+    assert sum(len(commands(page)) for page in PAGES) > 20
+    for page in PAGES:
+        assert set(re.findall(r"^```(\w*)$", guide(page), re.MULTILINE)) <= {"bash", "python", "text", ""}, page
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_what_is_mentioned_exists(audiolm: Any, page: str) -> None:
+    """Commands and options that stand in the text are the program's, and code fits an 80-column terminal."""
+    text = guide(page)
+    names = {words for words, _ in COMMANDS} | {words.split()[0] for words, _ in COMMANDS}
+    for mentioned in re.findall(r"`audiolm ([a-z]+)", text):
+        assert mentioned in names, mentioned
+    known = "".join(audiolm(*words.split(), "--help").stdout for words, _ in COMMANDS)
+    for option in re.findall(r"--[a-z][a-z-]+", text):
+        assert re.search(rf"{option}\b(?!-)", known), option
+    for language in ("bash", "python", "text"):
+        for line in "".join(blocks(page, language)).splitlines():
+            assert len(line) <= WIDEST, line
+
+
+def test_pages(audiolm: Any) -> None:
+    """Elsewhere than in a terminal a page is its own Markdown; without a topic the overview lists them all."""
+    for page in TOPICS:
+        shown = audiolm("guide", page)
+        assert (shown.exit_code, shown.stdout, shown.stderr) == (0, guide(page), "")
+    assert audiolm("guide").stdout == guide()
+    assert all(f"| `{page}` |" in guide() for page in TOPICS)
+    assert audiolm("guide", " Data ").stdout == guide("data")
+
+
+def test_in_a_terminal(audiolm: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The Markdown is drawn: no bare fences, headings or table rules are left."""
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+    monkeypatch.setenv("COLUMNS", "200")
+    drawn = re.sub(r"\x1b\[[\d;]*m", "", audiolm("guide", "training").stdout)
+    assert "audiolm train recordings/ -o runs/fine --init piano" in drawn
+    assert not re.search(r"```|^#|\|---", drawn, re.MULTILINE)
+    assert max(len(line) for line in drawn.splitlines()) <= 100
+
+
+def test_an_unknown_topic(audiolm: Any) -> None:
+    """It is a usage error that says which there are."""
+    shown = audiolm("guide", "cooking")
+    assert (shown.exit_code, shown.stdout) == (2, "")
+    assert all(word in shown.stderr for word in ("cooking", *TOPICS))
+
+
+def test_reading_needs_no_torch() -> None:
+    """The manual opens at once."""
+    code = (
+        "import sys\nfrom audiolm_cli.cli.app import main\n"
+        "try:\n    main(['guide', 'data'])\nexcept SystemExit:\n"
+        "    print([name for name in ('torch', 'numpy', 'lhotse') if name in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60)
+    assert done.stdout.endswith("[]\n")
