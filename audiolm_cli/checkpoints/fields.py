@@ -16,6 +16,8 @@ from audiolm_cli.errors import ModelError
 FORMAT_VERSION = 1
 FORMATS = {"model": "audiolm-model", "codec": "audiolm-codec"}
 FAMILIES = ("spectral", "encodec")
+UNKNOWN = "unknown"
+"""Family of a codec that was not there when a model was trained on its codes; its name and its frames are known."""
 
 _TYPES: dict[str, type] = {
     "format": str,
@@ -60,7 +62,8 @@ def check_config(config: Path, values: dict[str, Any]) -> None:
         _check_file(config, filename, entry)
     if is_model and "model.safetensors" not in values["files"]:
         raise bad_field(config, "files", "lists no model.safetensors")
-    if "codec.safetensors" not in values["files"] and (not is_model or "sha256" not in values["codec"]):
+    named = is_model and ("sha256" in values["codec"] or values["codec"]["family"] == UNKNOWN)
+    if "codec.safetensors" not in values["files"] and not named:
         remedy = "; without it, field codec.sha256 must identify a catalogued codec" if is_model else ""
         raise bad_field(config, "files", f"lists no codec.safetensors{remedy}")
 
@@ -68,7 +71,7 @@ def check_config(config: Path, values: dict[str, Any]) -> None:
 def _check_codec(config: Path, codec: dict[str, Any]) -> None:
     _check_types(config, "codec.", codec, _CODEC_TYPES)
     _check_unknown(config, "codec.", codec, [*_CODEC_TYPES, "sha256"])
-    if codec["family"] not in FAMILIES:
+    if codec["family"] not in (*FAMILIES, UNKNOWN):
         raise bad_field(config, "codec.family", f"is {codec['family']!r}, expected {' or '.join(FAMILIES)}")
     if "sha256" in codec:
         _check_sha256(config, "codec.sha256", codec["sha256"])

@@ -1,72 +1,71 @@
-"""Token stores: codes of recordings as lhotse cuts over an HDF5 file. The only importer of lhotse.
+"""Token stores: folders of lhotse cut manifests with the codes of recordings as features.
 
-Knows nothing about codecs or models: it is handed codes and the facts that describe them.
+Writes those of `audiolm tokenize`, and reads these and what VALL-E-style recipes write. Knows nothing about codecs or
+models: it is handed codes and the facts that describe them.
 """
 
 from __future__ import annotations
 
-import gzip
 import json
-import zlib
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
+from audiolm_cli.data.cuts import ENDS, Cut, read_clip, read_cuts
 from audiolm_cli.data.files import SPLITS
+from audiolm_cli.data.storage import ArrayReader
+from audiolm_cli.data.tokens import CodecFacts, TokenClip
 from audiolm_cli.errors import DataError
 
 FACTS = "codec.json"
 FEATURES = "codes.h5"
-ENDS = "ends"
-"""Custom field of a cut whose last frame is not the end of its recording: false."""
+NAMES = {"train": ("train",), "dev": ("dev", "validation", "valid"), "test": ("test",)}
+"""What recipes call the splits in the names of their manifests."""
+SUFFIXES = (".jsonl.gz", ".jsonl")
+SHIFT_TOLERANCE_S = 1e-4
+"""Frame shifts that differ by less are the same, written with more or fewer digits."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class CodecFacts:
-    """What the codes of a store mean."""
+class _Origin:
+    """A feature type that recipes write, and the codec behind it."""
 
     name: str
-    """The codec's name."""
-    sha256: str
-    """Hash of the codec's weights; empty when unknown."""
     sample_rate_hz: int
-    """Rate of the audio that was encoded."""
     hop_samples: int
-    """Samples per frame."""
-    num_codebooks: int
-    """K."""
     codebook_size: int
-    """V."""
-    source: str = ""
-    """What finds the codec again: its catalogue name, or the path of its folder."""
-
-    @property
-    def frame_shift_s(self) -> float:
-        """Seconds per frame."""
-        return self.hop_samples / self.sample_rate_hz
+    catalogued: bool = False
 
 
-@dataclass(frozen=True, kw_only=True)
-class TokenClip:
-    """Codes of one recording."""
-
-    id: str
-    """Name of the recording within the store."""
-    codes: np.ndarray
-    """int16 [T, K]."""
-    ends: bool = True
-    """True where the last frame is the end of the recording."""
+ORIGINS = {
+    "encodec": _Origin(name="encodec-24khz", sample_rate_hz=24_000, hop_samples=320, codebook_size=1024),
+    "encodec32": _Origin(
+        name="encodec-32khz", sample_rate_hz=32_000, hop_samples=640, codebook_size=2048, catalogued=True
+    ),
+    "encodec32ft": _Origin(name="encodec32ft", sample_rate_hz=32_000, hop_samples=640, codebook_size=2048),
+}
+"""`encodec32ft` is somebody's own fine-tuning, so no catalogue has it."""
 
 
-def write_store(folder: Path, facts: CodecFacts, clips: Iterable[tuple[str, TokenClip]]) -> dict[str, int]:
-    """Write (split, clip) pairs as `cuts_<split>.jsonl.gz` and `codes.h5`; returns the number of cuts of each split."""
+def write_store(
+    folder: Path, facts: CodecFacts, clips: Iterable[tuple[str, TokenClip]], *, place: Path | None = None
+) -> dict[str, int]:
+    """Write (split, clip) pairs as `cuts_<split>.jsonl.gz` and `codes.h5`; returns the number of cuts of each split.
+
+    Args:
+        folder: where to write.
+        facts: what the codes mean.
+        clips: the pairs; they may be made on the way.
+        place: where the store will be in the end, so that lhotse finds the codes from any working directory; None is
+            `folder`.
+    """
     from lhotse import CutSet, Features, MonoCut
     from lhotse.features.io import NumpyHdf5Writer
 
     folder.mkdir(parents=True, exist_ok=True)
+    path = str((place or folder).resolve() / FEATURES)
     cuts: dict[str, list[MonoCut]] = {split: [] for split in SPLITS}
     with NumpyHdf5Writer(folder / FEATURES) as writer:
         for split, clip in clips:
@@ -82,7 +81,7 @@ def write_store(folder: Path, facts: CodecFacts, clips: Iterable[tuple[str, Toke
                 start=0.0,
                 duration=duration,
                 storage_type=writer.name,
-                storage_path=FEATURES,
+                storage_path=path,
                 storage_key=key,
                 recording_id=clip.id,
                 channels=0,
@@ -103,47 +102,123 @@ def write_store(folder: Path, facts: CodecFacts, clips: Iterable[tuple[str, Toke
     return {split: len(members) for split, members in cuts.items()}
 
 
+def find_manifest(folder: Path, split: str) -> Path | None:
+    """The manifest of a split in a store, under whichever name recipes give it; None when there is none."""
+    names = [f"cuts_{name}{suffix}" for name in NAMES[split] for suffix in SUFFIXES]
+    return next((folder / name for name in names if (folder / name).is_file()), None)
+
+
 def is_store(folder: Path) -> bool:
     """True when the folder holds token manifests."""
-    return any(folder.glob("cuts_*.jsonl.gz"))
+    return any(find_manifest(folder, split) for split in SPLITS)
 
 
 def read_facts(folder: Path) -> CodecFacts:
-    """What the codes of a store mean.
+    """What the codes of a store mean: what its `codec.json` says, or without one, what its features say.
+
+    Features do not say how many codes a codebook has. Where their type does not either, it is the power of two that
+    holds every code of the store; a `codec.json` beside the manifests says it for certain.
 
     Raises:
-        DataError: the file that says so is missing or damaged.
+        DataError: the store says nothing, or nothing that can be understood.
     """
-    try:
-        values: dict[str, Any] = json.loads((folder / FACTS).read_text())
-        return CodecFacts(**values)
-    except (OSError, ValueError, TypeError) as error:
-        raise DataError(f"{folder / FACTS}: cannot be read ({error}); tokenize the recordings again") from error
+    facts = _stated(folder)
+    if facts.codebook_size:
+        return facts
+    highest = max(
+        (int(clip.codes.max(initial=0)) for split in SPLITS for clip in iter_store(folder, split, facts)), default=0
+    )
+    return replace(facts, codebook_size=2 ** max(1, highest.bit_length()))
+
+
+def iter_store(folder: Path, split: str, facts: CodecFacts | None = None) -> Iterator[TokenClip]:
+    """The clips of one split, one after the other; none where the store has no such split, unless that is "train".
+
+    Args:
+        folder: the store.
+        split: one of "train", "dev" and "test".
+        facts: those of the store, where they are known already.
+
+    Raises:
+        DataError: the manifest or its codes are missing or damaged, or are not all of one codec.
+    """
+    manifest = find_manifest(folder, split)
+    if manifest is None:
+        if split != "train":
+            return
+        raise DataError(f"{folder / f'cuts_{split}.jsonl.gz'}: no such manifest; expected what audiolm tokenize writes")
+    facts, own = facts or _stated(folder), (folder / FEATURES).resolve()
+    is_ours = (folder / FACTS).is_file() and own.is_file()
+    with ArrayReader(folder) as arrays:
+        for cut in read_cuts(manifest):
+            try:
+                _check_alike(cut, facts)
+                if is_ours and Path(cut.storage[1]).name == FEATURES:  # the store may have been moved
+                    cut = replace(cut, storage=(cut.storage[0], str(own), cut.storage[2]))
+                if cut.ends is None:
+                    cut = replace(cut, ends=is_ours)  # ours say where a clip does not end its recording
+                yield read_clip(cut, arrays, facts.codebook_size)
+            except DataError as error:
+                raise DataError(f"{manifest}: cannot be read: {error}") from error
 
 
 def read_store(folder: Path, split: str) -> list[TokenClip]:
-    """The clips of one split, codes in memory.
+    """The clips of one split, codes in memory; none where the store has no such split, unless that is "train".
 
     Raises:
-        DataError: the manifest or its codes are missing or damaged.
+        DataError: the manifest or its codes are missing or damaged, or are not all of one codec.
     """
-    from lhotse import load_manifest
+    return list(iter_store(folder, split))
 
-    manifest = folder / f"cuts_{split}.jsonl.gz"
-    if not manifest.is_file():
-        raise DataError(f"{manifest}: no such manifest; expected what `audiolm tokenize` writes")
-    if manifest.stat().st_size == 0:
-        raise DataError(f"{manifest}: cannot be read (no content); tokenize the recordings again")
-    try:
-        with gzip.open(manifest) as stream:
-            cuts = list(load_manifest(manifest)) if stream.read(1) else []
-        return [
-            TokenClip(
-                id=cut.id,
-                codes=cut.with_features_path_prefix(folder).load_features().astype(np.int16),
-                ends=(cut.custom or {}).get(ENDS, True),
-            )
-            for cut in cuts
-        ]
-    except (OSError, EOFError, zlib.error, KeyError, ValueError) as error:
-        raise DataError(f"{manifest}: cannot be read ({error}); tokenize the recordings again") from error
+
+def _stated(folder: Path) -> CodecFacts:
+    """The facts of a store, with a codebook size of 0 where nothing says it."""
+    path = folder / FACTS
+    if path.exists():
+        try:
+            values: dict[str, Any] = json.loads(path.read_text())
+            return CodecFacts(**values)
+        except (OSError, ValueError, TypeError) as error:
+            raise DataError(f"{path}: cannot be read ({error}); tokenize the recordings again") from error
+    manifests = [path for split in SPLITS if (path := find_manifest(folder, split))]
+    first = next((cut for manifest in manifests for cut in read_cuts(manifest)), None)
+    if first is None:
+        raise DataError(f"{folder}: cannot be read: neither {FACTS} nor a cut says what its codes are")
+    return _facts_of(first)
+
+
+def _facts_of(cut: Cut) -> CodecFacts:
+    """What the features of a cut say about the codec."""
+    origin = ORIGINS.get(cut.type)
+    if origin is not None and abs(origin.hop_samples / origin.sample_rate_hz - cut.frame_shift_s) < SHIFT_TOLERANCE_S:
+        certain = origin.catalogued and cut.num_codebooks == 4
+        return CodecFacts(
+            name=origin.name if certain or not origin.catalogued else cut.type,
+            sha256="",
+            source=origin.name if certain else "",
+            sample_rate_hz=origin.sample_rate_hz,
+            hop_samples=origin.hop_samples,
+            num_codebooks=cut.num_codebooks,
+            codebook_size=origin.codebook_size,
+        )
+    shift = Fraction(cut.frame_shift_s).limit_denominator(1_000_000)
+    samples = shift * cut.sample_rate_hz
+    rate = cut.sample_rate_hz if samples.denominator == 1 else shift.denominator
+    return CodecFacts(
+        name=cut.type,
+        sha256="",
+        sample_rate_hz=rate,
+        hop_samples=int(shift * rate),
+        num_codebooks=cut.num_codebooks,
+        codebook_size=0,
+    )
+
+
+def _check_alike(cut: Cut, facts: CodecFacts) -> None:
+    """Refuse a cut whose codes are not of the store's codec."""
+    if cut.num_codebooks != facts.num_codebooks:
+        raise DataError(f"cut {cut.id} has {cut.num_codebooks} codebooks, but the store's have {facts.num_codebooks}")
+    if abs(cut.frame_shift_s - facts.frame_shift_s) > SHIFT_TOLERANCE_S:
+        raise DataError(
+            f"cut {cut.id} has a frame shift of {cut.frame_shift_s} s, but the store's have {facts.frame_shift_s} s"
+        )

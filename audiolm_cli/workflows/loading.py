@@ -7,8 +7,16 @@ from pathlib import Path
 
 import torch
 
-from audiolm_cli.checkpoints.catalogue import KNOWN_CODECS, cache_dir, find_checkpoint, resolve
-from audiolm_cli.checkpoints.folder import CODEC_TENSORS, MODEL_TENSORS, Folder, load_tensors
+from audiolm_cli.checkpoints.catalogue import (
+    KNOWN_CODECS,
+    bundled_folders,
+    cache_dir,
+    cached_folders,
+    find_checkpoint,
+    resolve,
+)
+from audiolm_cli.checkpoints.fields import UNKNOWN
+from audiolm_cli.checkpoints.folder import CODEC_TENSORS, MODEL_TENSORS, Folder, load_tensors, read_folder
 from audiolm_cli.codec.base import Codec
 from audiolm_cli.codec.spectral import SpectralCodec
 from audiolm_cli.config import ModelConfig, SpectralConfig
@@ -102,7 +110,19 @@ def load_codec(name_or_path: str, device: torch.device | None = None, cache: Pat
 
 
 def codec_of(folder: Folder, device: torch.device, cache: Path | None = None) -> Codec:
-    """The codec that a model or codec folder carries or names."""
+    """The codec that a model or codec folder carries or names.
+
+    Raises:
+        ModelError: it is not here, or damaged.
+    """
+    if folder.codec["family"] == UNKNOWN:
+        known = codec_by_hash(str(folder.codec.get("sha256", "")), cache)
+        if known is not None:
+            return codec_of(known, device, cache)
+        raise ModelError(
+            f"{folder.path}: was trained on codes of the codec {folder.codec['name']}, which is not here; "
+            f"place its folder in the cache ({cache_dir(cache)}), or train again and name it with --codec"
+        )
     if not folder.carries_codec:
         return _encodec(str(folder.codec["name"]), device, cache)
     if folder.codec["family"] == "spectral":
@@ -118,11 +138,37 @@ def codec_of(folder: Folder, device: torch.device, cache: Path | None = None) ->
 
 
 def codec_hash(name_or_path: str, cache: Path | None = None) -> str:
-    """SHA-256 of the weights of a codec, or of a model's codec."""
+    """SHA-256 of the weights of a codec, or of a model's codec; empty where a model does not know that of its codec."""
     if name_or_path in KNOWN_CODECS:
         return KNOWN_CODECS[name_or_path].sha256
     folder = resolve(name_or_path, cache)
-    return folder.files[CODEC_TENSORS].sha256 if folder.carries_codec else str(folder.codec["sha256"])
+    return folder.files[CODEC_TENSORS].sha256 if folder.carries_codec else str(folder.codec.get("sha256", ""))
+
+
+def codec_by_hash(sha256: str, cache: Path | None = None) -> Folder | None:
+    """A bundled or cached folder that carries the codec with these weights; None when none does."""
+    for path in (*bundled_folders().values(), *cached_folders(cache_dir(cache)).values()):
+        try:
+            folder = read_folder(path)
+        except ModelError:
+            continue
+        if folder.carries_codec and folder.files[CODEC_TENSORS].sha256 == sha256:
+            return folder
+    return None
+
+
+def codec_shape(folder: Folder) -> tuple[int, int]:
+    """(sample rate in Hz, samples per frame) of the codec that a folder carries or names."""
+    values = folder.codec["config"]
+    if folder.codec["family"] == "spectral":
+        spectral = SpectralConfig.from_dict(values)
+        return spectral.sample_rate_hz, spectral.hop_samples
+    if folder.codec["family"] == UNKNOWN:
+        return int(values["sample_rate_hz"]), int(values["hop_samples"])
+    from audiolm_cli.codec.encodec import EncodecConfig
+
+    encodec = EncodecConfig.from_dict(values)
+    return encodec.sample_rate_hz, encodec.hop_samples
 
 
 def codec_facts(name_or_path: str, codec: Codec, cache: Path | None = None) -> CodecFacts:

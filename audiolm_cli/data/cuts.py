@@ -1,0 +1,154 @@
+"""The lines of a cut manifest, ours or a recipe's, as clips of codes.
+
+Reads lhotse's format (JSON lines) itself, so that manifests of any version of lhotse are read alike. Knows nothing about
+folders of manifests or what the codes mean.
+"""
+
+from __future__ import annotations
+
+import gzip
+import json
+import math
+import zlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from audiolm_cli.data.storage import ArrayReader
+from audiolm_cli.data.tokens import TokenClip
+from audiolm_cli.errors import DataError
+
+ENDS = "ends"
+"""Custom field of a cut that says whether its last frame is the end of its recording."""
+LARGEST_CODE = np.iinfo(np.int16).max
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cut:
+    """What a line says about its codes."""
+
+    id: str
+    """The cut's name."""
+    type: str
+    """What made the features."""
+    frame_shift_s: float
+    """Seconds per frame."""
+    sample_rate_hz: int
+    """Of the recording, not necessarily of what was encoded."""
+    num_codebooks: int
+    """K."""
+    first: int
+    """The first frame within the stored array: cuts may be windows of it."""
+    count: int
+    """Frames."""
+    storage: tuple[str, str, str]
+    """Type, path and key of the array."""
+    ends: bool | None
+    """Whether the cut ends where its recording does; None when nothing says so."""
+
+
+def read_cuts(manifest: Path) -> Iterator[Cut]:
+    """The cuts of a manifest, `.jsonl` or `.jsonl.gz`, in its order.
+
+    Raises:
+        DataError: it cannot be read, or a line is no cut with features.
+    """
+    number = 0
+    try:
+        opened = gzip.open(manifest, "rb") if manifest.name.endswith(".gz") else manifest.open("rb")
+        with opened as stream:
+            if manifest.stat().st_size == 0:  # a gzip file without content has some bytes
+                raise DataError(f"{manifest}: cannot be read (no content); tokenize the recordings again")
+            for number, line in enumerate(stream, start=1):
+                if line.strip():
+                    yield _parse(json.loads(line))
+    except (OSError, EOFError, zlib.error) as error:
+        raise DataError(f"{manifest}: cannot be read ({error}); tokenize the recordings again") from error
+    except ValueError as error:
+        raise DataError(f"{manifest}: line {number} cannot be read ({error}); expected a lhotse cut as JSON") from error
+    except (KeyError, TypeError, AttributeError, OverflowError) as error:
+        raise DataError(f"{manifest}: line {number} is no lhotse cut (wrong or missing: {error})") from error
+    except _NotCodesError as error:
+        raise DataError(f"{manifest}: line {number}: {error}") from error
+
+
+def read_clip(cut: Cut, arrays: ArrayReader, codebook_size: int) -> TokenClip:
+    """The codes of a cut, checked.
+
+    Args:
+        cut: the cut.
+        arrays: what reads them.
+        codebook_size: codes must be below this; 0 when it is not known.
+
+    Raises:
+        DataError: they are missing, or are no codes of that codec.
+    """
+    try:
+        stored = arrays.read(*cut.storage, cut.first, cut.count)
+    except DataError as error:
+        raise DataError(f"cut {cut.id}: {error}") from error
+    return TokenClip(id=cut.id, codes=_as_codes(stored, cut, codebook_size), ends=bool(cut.ends))
+
+
+def _as_codes(stored: np.ndarray, cut: Cut, codebook_size: int) -> np.ndarray:
+    """int16 [T, K] of what was stored."""
+    if stored.ndim != 2 or stored.shape[1] != cut.num_codebooks:
+        raise DataError(f"cut {cut.id}: its array has shape {stored.shape}, expected (frames, {cut.num_codebooks})")
+    if len(stored) < cut.count - 1:  # encoders round the last frame up or down
+        raise DataError(f"cut {cut.id}: has {len(stored)} frames from frame {cut.first} on, but promises {cut.count}")
+    if stored.dtype.kind not in "iuf" or (stored.dtype.kind == "f" and (stored != np.rint(stored)).any()):
+        raise DataError(f"cut {cut.id}: holds features of type {cut.type!r}, not codes; codes are whole numbers")
+    lowest, highest = (int(stored.min()), int(stored.max())) if stored.size else (0, 0)
+    limit = codebook_size or LARGEST_CODE + 1
+    if lowest < 0 or highest >= limit:
+        wrong = lowest if lowest < 0 else highest
+        raise DataError(f"cut {cut.id}: holds the code {wrong}, expected 0 to {limit - 1}")
+    return stored.astype(np.int16)
+
+
+class _NotCodesError(Exception):
+    """A line that is a proper lhotse item, but none that has codes."""
+
+
+def _parse(line: dict[str, Any]) -> Cut:
+    """One line. What lhotse leaves out when it is empty (supervisions, recording, custom) may be missing."""
+    name = line["id"]
+    if "tracks" in line or line.get("type") in ("MixedCut", "PaddingCut"):
+        raise _NotCodesError(f"cut {name} is mixed or padded, which codes cannot be; expected plain cuts")
+    if "duration" not in line or "start" not in line:
+        raise _NotCodesError(f"{name} is no cut but a recording or a supervision; expected cuts with features")
+    features = line.get("features")
+    if not features:
+        raise _NotCodesError(
+            f"cut {name} has no features, so no codes; make them with audiolm tokenize, or with the recipe's tokenizer"
+        )
+    shift = float(features["frame_shift"])
+    start, duration = float(line["start"]), float(line["duration"])
+    if not (shift > 0 and duration > 0 and math.isfinite(duration / shift)):
+        raise ValueError(f"frame_shift {shift}, duration {duration}")
+    first = _frames(start - float(features["start"]), shift)
+    if first < 0:
+        raise ValueError(f"the cut starts at {start} s, before its features")
+    recording, custom = line.get("recording") or {}, line.get("custom") or {}
+    ends = custom.get(ENDS)
+    if ends is None and "duration" in recording:
+        ends = abs(start + duration - float(recording["duration"])) < shift
+    return Cut(
+        id=str(name),
+        type=str(features["type"]),
+        frame_shift_s=shift,
+        sample_rate_hz=int(features["sampling_rate"]),
+        num_codebooks=int(features["num_features"]),
+        first=first,
+        count=_frames(duration, shift),
+        storage=(str(features["storage_type"]), str(features["storage_path"]), str(features["storage_key"])),
+        ends=None if ends is None else bool(ends),
+    )
+
+
+def _frames(seconds: float, shift: float) -> int:
+    """Frames in a time, rounded half up as lhotse does."""
+    return math.floor(seconds / shift + 0.5 + 1e-6)
