@@ -1,7 +1,7 @@
 """The lines of a cut manifest, ours or a recipe's, as clips of codes.
 
-Reads lhotse's format (JSON lines) itself, so that manifests of any version of lhotse are read alike. Knows nothing about
-folders of manifests or what the codes mean.
+Reads lhotse's format (JSON lines) itself, so that manifests of any version of lhotse are read alike. Knows nothing
+about folders of manifests or what the codes mean.
 """
 
 from __future__ import annotations
@@ -58,11 +58,11 @@ def read_cuts(manifest: Path) -> Iterator[Cut]:
     """
     number = 0
     try:
-        opened = gzip.open(manifest, "rb") if manifest.name.endswith(".gz") else manifest.open("rb")
-        with opened as stream:
+        with gzip.open(manifest, "rb") if manifest.name.endswith(".gz") else manifest.open("rb") as stream:
             if manifest.stat().st_size == 0:  # a gzip file without content has some bytes
                 raise DataError(f"{manifest}: cannot be read (no content); tokenize the recordings again")
-            for number, line in enumerate(stream, start=1):
+            for line in stream:
+                number += 1
                 if line.strip():
                     yield _parse(json.loads(line))
     except (OSError, EOFError, zlib.error) as error:

@@ -180,8 +180,8 @@ def _stated(folder: Path) -> CodecFacts:
             return CodecFacts(**values)
         except (OSError, ValueError, TypeError) as error:
             raise DataError(f"{path}: cannot be read ({error}); tokenize the recordings again") from error
-    manifests = [path for split in SPLITS if (path := find_manifest(folder, split))]
-    first = next((cut for manifest in manifests for cut in read_cuts(manifest)), None)
+    manifests = [find_manifest(folder, split) for split in SPLITS]
+    first = next((cut for manifest in manifests if manifest for cut in read_cuts(manifest)), None)
     if first is None:
         raise DataError(f"{folder}: cannot be read: neither {FACTS} nor a cut says what its codes are")
     return _facts_of(first)

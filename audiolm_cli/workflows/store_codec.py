@@ -8,7 +8,7 @@ from typing import Any
 
 from audiolm_cli.checkpoints.catalogue import KNOWN_CODECS, cache_dir, resolve
 from audiolm_cli.checkpoints.fields import UNKNOWN
-from audiolm_cli.checkpoints.folder import CODEC_TENSORS, Folder
+from audiolm_cli.checkpoints.folder import Folder
 from audiolm_cli.data.manifest import SHIFT_TOLERANCE_S, CodecFacts, read_facts
 from audiolm_cli.errors import ModelError
 from audiolm_cli.events import Note, OnEvent, ignore
@@ -27,10 +27,12 @@ class StoreCodec:
     """The folder that carries or names it; None for a catalogued codec, and when it is not here."""
 
     def record(self) -> dict[str, Any]:
-        """What a model's `config.json` says about the codec when it does not carry it."""
+        """What a model's `config.json` says about the codec."""
         if self.name in KNOWN_CODECS:
             known = KNOWN_CODECS[str(self.name)]
             return {"family": known.family, "name": known.name, "config": {}, "sha256": known.sha256}
+        if self.folder is not None:
+            return dict(self.folder.codec)
         frames = {"sample_rate_hz": self.facts.sample_rate_hz, "hop_samples": self.facts.hop_samples}
         told = {"sha256": self.facts.sha256} if self.facts.sha256 else {}
         return {"family": UNKNOWN, "name": self.facts.name, "config": frames, **told}
@@ -115,7 +117,7 @@ def _resolved(name: str, cache: Path | None) -> Folder | None:
         folder = resolve(name, cache) if name else None
     except ModelError:
         return None
-    return folder if folder is not None and CODEC_TENSORS in folder.files else None
+    return folder if folder is not None and codec_hash(str(folder.path), cache) else None
 
 
 def _check_same(store: Path, name: str, sha256: str, facts: CodecFacts) -> None:

@@ -11,18 +11,19 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from audiolm_cli.checkpoints.catalogue import BEST, KNOWN_CODECS, resolve
+from audiolm_cli.checkpoints.catalogue import BEST, resolve
 from audiolm_cli.checkpoints.folder import CODEC_TENSORS, MODEL_TENSORS, Folder, load_tensors, write_folder
 from audiolm_cli.codec.spectral import SpectralCodec
 from audiolm_cli.config import ModelConfig, TrainConfig
 from audiolm_cli.data.files import find_audio
-from audiolm_cli.data.manifest import CodecFacts, TokenClip, is_store, read_facts, read_store
+from audiolm_cli.data.manifest import CodecFacts, TokenClip, is_store, read_store
 from audiolm_cli.errors import DataError, ModelError, OutputError, UsageError
 from audiolm_cli.evaluation.model import score_windows
 from audiolm_cli.events import Note, OnEvent, ignore
 from audiolm_cli.model.audiolm import AudioLM, build, load_weights
 from audiolm_cli.training.loop import Scores, Trainer
 from audiolm_cli.workflows.loading import codec_facts, codec_hash, load_codec, pick_device, prepare_cpu
+from audiolm_cli.workflows.store_codec import StoreCodec, check_frame_rate, codec_of_store
 from audiolm_cli.workflows.tokenize import tokenize
 
 SETTINGS = "train.json"
@@ -86,14 +87,14 @@ def train(
         module = load_codec(wanted, device, cache)
         _make_folder(run)
         tokenize([source], store, module, codec_facts(wanted, module, cache), on_event=on_event)
-    facts = read_facts(store)
-    _check_init(init, str(store), facts.sha256, cache)
-    codec_name = codec or facts.source or facts.name
-    if codec_hash(codec_name, cache) != facts.sha256:
-        raise ModelError(
-            f"{codec_name} is not the codec that made the codes in {store} (sha256 {facts.sha256[:12]}...); "
-            "name that one with --codec, or tokenize the recordings again"
-        )
+    owner = codec_of_store(store, codec, cache, on_event)
+    facts = owner.facts
+    if init is not None and origin is not None:
+        check_frame_rate(store, facts, f"--init {init}", origin)
+        if facts.sha256:
+            _check_init(init, str(store), facts.sha256, cache)
+        else:
+            on_event(Note(message=f"{store} does not say whether its codes are those that {init} knows", warning=True))
     train_clips, dev_clips = read_store(store, "train"), read_store(store, "dev")
     if not train_clips:
         raise DataError(f"{store}: no training clips in it")
@@ -103,7 +104,7 @@ def train(
     torch.manual_seed(config.seed)
     model = build(shape).to(device)
     if origin is None:
-        codebooks = _codebooks(codec_name, cache)
+        codebooks = _codebooks(owner, cache)
         if codebooks is not None:
             model.adopt_codebooks(codebooks.to(device))
     else:
@@ -123,7 +124,7 @@ def train(
             "minutes": round(trainer.elapsed_s / 60, 1),
             "held_out": scores.to_dict(),
         }
-        _write_model(best, run.name, shape, weights, codec_name, facts, training, cache)
+        _write_model(best, run.name, shape, weights, owner, training)
 
     trainer.run(keep)
     return Trained(folder=resolve(str(best.resolve())), run=run)
@@ -192,11 +193,11 @@ def _shape(shape: ModelConfig | None, origin: Folder | None, facts: CodecFacts) 
     return wanted
 
 
-def _codebooks(codec_name: str, cache: Path | None) -> Tensor | None:
-    """Vectors [K, V, D] of a spectral codec; None of any other."""
-    if codec_name in KNOWN_CODECS:
+def _codebooks(owner: StoreCodec, cache: Path | None) -> Tensor | None:
+    """Vectors [K, V, D] of a spectral codec; None of any other, and of one that is not here."""
+    if owner.name is None or owner.folder is None or owner.folder.codec["family"] != "spectral":
         return None
-    codec = load_codec(codec_name, None, cache)
+    codec = load_codec(owner.name, None, cache)
     return codec.network.quantizer.codebooks if isinstance(codec, SpectralCodec) else None
 
 
@@ -229,24 +230,18 @@ def _write_model(
     name: str,
     shape: ModelConfig,
     weights: dict[str, Tensor],
-    codec_name: str,
-    facts: CodecFacts,
+    owner: StoreCodec,
     training: Mapping[str, object],
-    cache: Path | None,
 ) -> None:
     tensors = {MODEL_TENSORS: {n: t.detach().cpu().to(torch.float16) for n, t in weights.items()}}
-    if codec_name in KNOWN_CODECS:
-        codec = {"family": "encodec", "name": codec_name, "config": {}, "sha256": facts.sha256}
-    else:
-        origin = resolve(codec_name, cache)
-        codec = origin.codec
-        tensors[CODEC_TENSORS] = load_tensors(origin, CODEC_TENSORS)
+    if owner.folder is not None and owner.folder.carries_codec:
+        tensors[CODEC_TENSORS] = load_tensors(owner.folder, CODEC_TENSORS)
     write_folder(
         path,
         kind="model",
         name=name,
         model=shape.to_dict(),
-        codec=codec,
+        codec=owner.record(),
         training=training,
         tensors=tensors,
         texts={"MODEL_CARD.md": f"# {name}\n\nTrained with `audiolm train`; its facts are in `config.json`.\n"},

@@ -173,13 +173,14 @@ def test_the_wrong_codec_is_refused(
 
 
 def test_the_codec_of_a_store_is_gone(audiolm: Any, recordings: Path, other_codec: Path, tmp_path: Path) -> None:
-    """--codec says where it is now."""
+    """Its codes are trained on all the same; --codec says where it is now, and then the model carries it."""
     assert audiolm("tokenize", recordings, "-o", tmp_path / "t", "--codec", other_codec).exit_code == 0
     moved = other_codec.rename(tmp_path / "moved")
     one = dataclasses.replace(STEPS, steps=1)
-    with pytest.raises(ModelError, match="other"):
-        train(tmp_path / "t", tmp_path / "run", shape=SHAPE, config=one)
-    assert train(tmp_path / "t", tmp_path / "run", codec=str(moved), shape=SHAPE, config=one).folder.kind == "model"
+    assert not train(tmp_path / "t", tmp_path / "without", shape=SHAPE, config=one).folder.carries_codec
+    shown = audiolm("continue", recordings / "0.wav", "-m", tmp_path / "without", "-o", tmp_path / "new.wav")
+    assert shown.exit_code == 4 and "the codec tiny-codec, which is not here" in shown.stderr
+    assert train(tmp_path / "t", tmp_path / "run", codec=str(moved), shape=SHAPE, config=one).folder.carries_codec
 
 
 def test_another_shape_or_source_in_the_same_run(
@@ -239,10 +240,10 @@ def test_unusable_sources(audiolm: Any, recordings: Path, tiny_codec: Path, tmp_
 
 
 def test_a_damaged_store(tmp_path: Path) -> None:
-    """It is no store without the file that says what its codes mean."""
+    """A manifest without content is named."""
     (tmp_path / "t").mkdir()
     (tmp_path / "t" / "cuts_train.jsonl.gz").touch()
-    with pytest.raises(DataError, match=r"codec\.json"):
+    with pytest.raises(DataError, match=r"cuts_train\.jsonl\.gz: cannot be read"):
         train(tmp_path / "t", tmp_path / "run", shape=SHAPE, config=STEPS)
 
 

@@ -269,9 +269,7 @@ def put(where: str, **values: object) -> Callable[[dict[str, Any]], Any]:
         (drop("id"), "line 1 is no lhotse cut"),
     ],
 )
-def test_what_is_no_cut_with_codes_is_named(
-    recipe: Recipe, change: Callable[[dict[str, Any]], Any], told: str
-) -> None:
+def test_what_is_no_cut_with_codes_is_named(recipe: Recipe, change: Callable[[dict[str, Any]], Any], told: str) -> None:
     store = recipe(suffix=".jsonl")
     rewrite(store / "cuts_train.jsonl", change)
     with pytest.raises(DataError, match=told) as caught:
