@@ -37,6 +37,38 @@ def parse_time(text: str) -> float:
     return int(hours or 0) * 3600 + int(minutes or 0) * 60 + float(seconds)
 
 
+def parse_gap(text: str) -> tuple[float, float | None]:
+    """Start and end in seconds of "START:END"; a missing start is 0, a missing end None.
+
+    Both are times as `parse_time` takes them, written alike, since colons stand inside times as well; with a minus
+    sign between them they need not be.
+
+    Raises:
+        UsageError: it is not such a text.
+
+    >>> parse_gap("12.4:14"), parse_gap("1:02.5:1:04"), parse_gap("58-1:02"), parse_gap("3:")
+    ((12.4, 14.0), (62.5, 64.0), (58.0, 62.0), (3.0, None))
+    """
+    wrong = UsageError(f"--gap {text!r} is not START:END; write seconds (12.4:14) or minutes and seconds (1:02.5:1:04)")
+    text, parts = text.strip(), text.strip().split(":")
+    if "-" in text:
+        start, _, end = text.partition("-")
+    elif text.startswith(":"):
+        start, end = "", text[1:]
+    elif text.endswith(":"):
+        start, end = text[:-1], ""
+    elif len(parts) % 2 == 0:
+        start, end = ":".join(parts[: len(parts) // 2]), ":".join(parts[len(parts) // 2 :])
+    else:
+        raise wrong
+    if not start and not end:
+        raise wrong
+    try:
+        return parse_time(start) if start else 0.0, parse_time(end) if end else None
+    except UsageError as error:
+        raise UsageError(f"--gap {text!r}: {error}") from error
+
+
 def time_option(value: str | float) -> float:
     """`parse_time` for an option: what does not fit is reported with the option's name; defaults are numbers."""
     try:

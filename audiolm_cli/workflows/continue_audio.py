@@ -2,21 +2,16 @@
 
 from __future__ import annotations
 
-import dataclasses
 from pathlib import Path
 
-from audiolm_cli.audio import output_format, read_audio
 from audiolm_cli.config import GenerateConfig, SamplingConfig
-from audiolm_cli.errors import AudioInputError, UsageError
-from audiolm_cli.events import Note, OnEvent, ignore
-from audiolm_cli.workflows.generation import Generation, Output, Stopwatch, comment, make_takes, splice, used_settings
-from audiolm_cli.workflows.jobs import Job, load_for, plan_jobs, run_jobs, write_take
+from audiolm_cli.errors import UsageError
+from audiolm_cli.events import OnEvent, ignore
+from audiolm_cli.workflows.generation import Generation, Output, Stopwatch, used_settings
+from audiolm_cli.workflows.jobs import Job, load_for, plan_jobs, read_input, run_jobs, write_takes
 from audiolm_cli.workflows.loading import Loaded
+from audiolm_cli.workflows.takes import Gap, make_takes
 
-SHORTEST_PROMPT_S = 0.1
-"""Less context than this is refused: it says nothing."""
-LONGEST_COMMENT = 150
-"""Characters of the input's own comment that go into the new one."""
 LONGEST_S = 600.0
 """Longest continuation in one call."""
 
@@ -86,32 +81,11 @@ def continue_recording(
     watch: Stopwatch,
 ) -> list[Output]:
     """Continue one recording; see `continue_files`."""
-    with watch.stage("encode"):
-        recording = read_audio(job.source)
-    if recording.duration_s < SHORTEST_PROMPT_S:
-        raise AudioInputError(
-            f"{job.source}: {1000 * recording.duration_s:.0f} ms of audio is too little to continue; "
-            f"expected at least {1000 * SHORTEST_PROMPT_S:.0f} ms"
-        )
-    if not recording.samples.any():
-        on_event(Note(message=f"{job.source} is silent; it continues as the model thinks fit", warning=True))
-    rate = recording.sample_rate_hz
-    if round(duration_s * rate) < 1:
-        raise UsageError(f"duration must be at least one sample, got {duration_s:g} s at {rate} Hz")
-    for path in job.paths:
-        output_format(path, recording)  # raises before the work what writing would raise after it
-    at = 0 if before else recording.num_samples
-    takes = make_takes(loaded, recording, at, at, round(duration_s * rate), config, sampling, on_event, watch)
-    outputs = []
-    for number, take in enumerate(takes, start=1):
-        result, length = splice(recording, at, at, take, on_event), take.audio.shape[1]
-        start = at
-        if config.only_new:
-            result, start = dataclasses.replace(result, samples=result.samples[at : at + length]), 0
-        said = recording.tags.get("comment", "")[:LONGEST_COMMENT] or None
-        settings = {"duration_s": duration_s, "before": before, "input_comment": said}
-        note = comment("continue", loaded, config, sampling, take.seed, **settings)
-        result = dataclasses.replace(result, tags=recording.tags | {"comment": note})
-        spans = [(start / rate, (start + length) / rate)]
-        outputs.append(write_take(job, number, take, result, spans, force=config.force))
-    return outputs
+    recording = read_input(job, watch, on_event)
+    at, length = 0 if before else recording.num_samples, round(duration_s * recording.sample_rate_hz)
+    if length < 1:
+        raise UsageError(f"duration must be at least one sample, got {duration_s:g} s at {recording.sample_rate_hz} Hz")
+    gaps = [Gap(start=at, stop=at, new_samples=length)]
+    takes = make_takes(loaded, recording, gaps, config, sampling, on_event, watch)
+    settings = {"duration_s": duration_s, "before": before}
+    return write_takes(job, recording, gaps, takes, "continue", settings, loaded, config, sampling, on_event)

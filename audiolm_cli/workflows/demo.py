@@ -13,17 +13,9 @@ from audiolm_cli.audio import read_audio
 from audiolm_cli.config import GenerateConfig, SamplingConfig
 from audiolm_cli.errors import OutputError
 from audiolm_cli.events import OnEvent, ignore
-from audiolm_cli.workflows.generation import (
-    Generation,
-    Output,
-    Stopwatch,
-    Take,
-    comment,
-    make_takes,
-    splice,
-    used_settings,
-)
-from audiolm_cli.workflows.jobs import Job, load_for, plan_jobs, run_jobs, write_take
+from audiolm_cli.workflows.generation import Generation, Output, Stopwatch, used_settings
+from audiolm_cli.workflows.jobs import Job, load_for, plan_jobs, run_jobs, write_take, write_takes
+from audiolm_cli.workflows.takes import Gap, Take, make_takes
 
 PROMPT = "prelude.flac"
 CONTINUED_S = 10.0
@@ -52,21 +44,18 @@ def demo(
     ]
     recording = read_audio(str(resources.files("audiolm_cli") / "assets" / "demo" / PROMPT))
     rate, end = recording.sample_rate_hz, recording.num_samples
-    gap = (round(GAP_S[0] * rate), round(GAP_S[1] * rate))
-    spans = {
-        "prompt": (end, end, 0),
-        "continued": (end, end, round(CONTINUED_S * rate)),
-        "infilled": (*gap, gap[1] - gap[0]),
+    start, stop = (round(edge_s * rate) for edge_s in GAP_S)
+    gaps = {
+        "continued": Gap(start=end, stop=end, new_samples=round(CONTINUED_S * rate)),
+        "infilled": Gap(start=start, stop=stop, new_samples=stop - start),
     }
 
     def run(job: Job) -> list[Output]:
-        start, stop, length = spans[job.source]
-        if length == 0:
-            return [write_take(job, 1, Take(seed=0, audio=recording.wav(0, 0)), recording, [], force=config.force)]
-        take = make_takes(loaded, recording, start, stop, length, config, sampling, on_event, watch)[0]
-        note = comment(f"demo {job.source}", loaded, config, sampling, take.seed)
-        result = dataclasses.replace(splice(recording, start, stop, take, on_event), tags={"comment": note})
-        where = [(start / rate, (start + take.audio.shape[1]) / rate)]
-        return [write_take(job, 1, take, result, where, force=config.force)]
+        if job.source not in gaps:
+            return [write_take(job, 1, Take(seed=0, pieces=[]), recording, [], force=config.force)]
+        gap = [gaps[job.source]]
+        takes = make_takes(loaded, recording, gap, config, sampling, on_event, watch)
+        command = f"demo {job.source}"
+        return write_takes(job, recording, gap, takes, command, {}, loaded, config, sampling, on_event)
 
     return run_jobs(jobs, run, loaded, used_settings(config, sampling), on_event, watch)

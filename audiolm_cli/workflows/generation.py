@@ -1,32 +1,22 @@
-"""What every generating workflow shares: takes for one span of a recording, what was written, and how long it took.
+"""What a generating workflow reports: what was written, from what, and how long it took.
 
-Knows nothing about commands or terminals.
+Knows nothing about commands or terminals, nor how anything is generated.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import json
-import math
-import secrets
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
-import numpy as np
-import torch
-
 from audiolm_cli import __version__
-from audiolm_cli.audio import Recording, mid, to_native
 from audiolm_cli.config import GenerateConfig, SamplingConfig
-from audiolm_cli.events import Note, OnEvent, Progress
 from audiolm_cli.model.decode import Timing
-from audiolm_cli.workflows.level import training_gain
 from audiolm_cli.workflows.loading import Loaded
-from audiolm_cli.workflows.spans import open_span, render_span
-from audiolm_cli.workflows.windows import fill_gap
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -127,83 +117,6 @@ class Stopwatch:
             "frames": self.model.frames,
             "rtf": round(rtf, 4),
         }
-
-
-@dataclass(frozen=True, kw_only=True)
-class Take:
-    """One alternative for a span."""
-
-    seed: int
-    """What its random numbers came from."""
-    audio: np.ndarray
-    """float32 [C, n], the span at the recording's rate."""
-
-
-def make_takes(
-    loaded: Loaded,
-    recording: Recording,
-    start: int,
-    stop: int,
-    new_samples: int,
-    config: GenerateConfig,
-    sampling: SamplingConfig,
-    on_event: OnEvent,
-    watch: Stopwatch,
-) -> list[Take]:
-    """Alternatives for the samples `start:stop` of a recording, each `new_samples` long (shorter with `until_end`).
-
-    `start == stop` inserts: at the end that is a continuation, at the beginning a prelude.
-    """
-    codec, window = loaded.codec, loaded.model.config.max_frames
-    with watch.stage("encode"):
-        wanted_s = math.inf if config.prompt_s is None else config.prompt_s
-        frames = max(1, round(min(wanted_s * codec.frame_rate_hz, window)))
-        span = open_span(
-            recording.wav(0, start),
-            recording.wav(stop),
-            recording.sample_rate_hz,
-            new_samples,
-            gain=training_gain(mid(recording.wav())),
-            frames=frames,
-            codec=codec,
-        )
-    first_seed = secrets.randbits(32) if config.seed is None else config.seed
-    seeds = [(first_seed + take) % 2**63 for take in range(config.takes)]
-    groups = [[seed] for seed in seeds] if config.until_end else [seeds]
-    takes: list[Take] = []
-    for group in groups:
-        codes = fill_gap(
-            loaded.model,
-            span.left.codes,
-            span.right.codes,
-            span.gap_frames,
-            sampling,
-            [torch.Generator().manual_seed(seed) for seed in group],
-            until_end=config.until_end,
-            on_frame=lambda done: on_event(Progress(stage="generate", done=done, total=span.gap_frames, unit="frames")),
-            timing=watch.model,
-        )
-        with watch.stage("decode"):
-            for seed, own in zip(group, codes, strict=True):
-                own = own[own[:, 0] >= 0]
-                wanted = span
-                if len(own) < span.gap_frames:
-                    frames = max(0, len(own) - span.left.hidden)
-                    samples = min(new_samples, round(frames / codec.frame_rate_hz * recording.sample_rate_hz))
-                    wanted = dataclasses.replace(span, gap_frames=len(own), new_samples=samples)
-                audio = render_span(wanted, own[None], codec)
-                takes.append(Take(seed=seed, audio=audio))
-                on_event(Progress(stage="decode", done=len(takes), total=config.takes, unit="takes"))
-    return takes
-
-
-def splice(recording: Recording, start: int, stop: int, take: Take, on_event: OnEvent) -> Recording:
-    """The recording with its samples `start:stop` replaced by a take; every other sample is what it was."""
-    new, clipped = to_native(take.audio, recording)
-    if clipped:
-        on_event(Note(message=f"{clipped} generated samples were over full scale and are clipped", warning=True))
-    samples = np.concatenate([recording.samples[:start], new, recording.samples[stop:]])
-    return dataclasses.replace(recording, samples=samples)
 
 
 def used_settings(config: GenerateConfig, sampling: SamplingConfig) -> dict[str, Any]:

@@ -5,6 +5,7 @@ Shared by every generating workflow. Knows nothing about what is generated.
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 import os
 from collections.abc import Callable
@@ -13,14 +14,22 @@ from pathlib import Path
 from typing import Any
 
 from audiolm_cli import __version__
-from audiolm_cli.audio import Recording, check_target, named_format, output_format, write_audio
-from audiolm_cli.config import GenerateConfig
-from audiolm_cli.errors import AudioLMError, UsageError
+from audiolm_cli.audio import Recording, check_target, named_format, output_format, read_audio, write_audio
+from audiolm_cli.config import GenerateConfig, SamplingConfig
+from audiolm_cli.errors import AudioInputError, AudioLMError, UsageError
 from audiolm_cli.events import Note, OnEvent
-from audiolm_cli.workflows.generation import Failure, Generation, Output, Stopwatch, Take
+from audiolm_cli.workflows.generation import Failure, Generation, Output, Stopwatch, comment
 from audiolm_cli.workflows.loading import Loaded, load_model, pick_device, prepare_cpu
 from audiolm_cli.workflows.naming import STREAM, make_folder, numbered, output_paths
 from audiolm_cli.workflows.plot import check_picture, plot_recording
+from audiolm_cli.workflows.takes import Gap, Take, generated_spans, splice
+
+SHORTEST_CONTEXT_S = 0.1
+"""Less context than this is refused: it says nothing."""
+LONGEST_INPUT_S = 3600.0
+"""Longer inputs are refused: a recording is held in memory."""
+LONGEST_COMMENT = 150
+"""Characters of the input's own comment that go into the new one."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -107,6 +116,56 @@ def run_jobs(
         timing=watch.report(sum(end - begin for output in outputs for begin, end in output.generated)),
         failed=failed,
     )
+
+
+def read_input(job: Job, watch: Stopwatch, on_event: OnEvent) -> Recording:
+    """The recording of a job, after everything about it that would only fail when it is written.
+
+    Raises:
+        AudioInputError: it cannot be used, or is too short or too long.
+        UsageError: an output's format cannot hold it.
+    """
+    with watch.stage("encode"):
+        recording = read_audio(job.source, max_duration_s=LONGEST_INPUT_S)
+    check_context(recording.duration_s, job.source)
+    if not recording.samples.any():
+        on_event(Note(message=f"{job.source} is silent; it goes on as the model thinks fit", warning=True))
+    for path in job.paths:
+        output_format(path, recording)
+    return recording
+
+
+def check_context(seconds: float, source: str) -> None:
+    """Refuse to generate from less audio than says anything."""
+    if seconds < SHORTEST_CONTEXT_S:
+        raise AudioInputError(
+            f"{source}: {1000 * seconds:.0f} ms of audio is too little to go by; "
+            f"expected at least {1000 * SHORTEST_CONTEXT_S:.0f} ms"
+        )
+
+
+def write_takes(
+    job: Job,
+    recording: Recording,
+    gaps: list[Gap],
+    takes: list[Take],
+    command: str,
+    settings: dict[str, Any],
+    loaded: Loaded,
+    config: GenerateConfig,
+    sampling: SamplingConfig,
+    on_event: OnEvent,
+) -> list[Output]:
+    """Write a recording once for each take in its gaps, with the settings in the comment tag."""
+    outputs = []
+    said = recording.tags.get("comment", "")[:LONGEST_COMMENT] or None
+    for number, take in enumerate(takes, start=1):
+        note = comment(command, loaded, config, sampling, take.seed, **settings, input_comment=said)
+        result = splice(recording, gaps, take, on_event, only_new=config.only_new)
+        result = dataclasses.replace(result, tags=recording.tags | {"comment": note})
+        spans = generated_spans(gaps, take, recording.sample_rate_hz, only_new=config.only_new)
+        outputs.append(write_take(job, number, take, result, spans, force=config.force))
+    return outputs
 
 
 def write_take(

@@ -81,7 +81,7 @@ def open_span(
         codec: what encodes them.
     """
     hop_s = codec.hop_samples / codec.sample_rate_hz
-    reach = math.ceil((frames + 2 * MARGIN_FRAMES) * hop_s * rate_hz)
+    reach = context_samples(frames, rate_hz, codec)
     before, after = before[:, max(0, before.shape[1] - reach) :], after[:, :reach]
     new_frames = max(1, math.ceil(new_samples / rate_hz / hop_s - 1e-9))
     left = _left_side(before, rate_hz, frames, gain, codec)
@@ -96,6 +96,11 @@ def open_span(
         left=left,
         right=right,
     )
+
+
+def context_samples(frames: int, rate_hz: int, codec: Codec) -> int:
+    """How many samples next to a span `open_span` reads on each side for `frames` context frames."""
+    return math.ceil((frames + 2 * MARGIN_FRAMES) * codec.hop_samples / codec.sample_rate_hz * rate_hz)
 
 
 def render_span(span: Span, codes: Tensor, codec: Codec) -> np.ndarray:

@@ -28,13 +28,14 @@ def fill_gap(
     on_frame: Callable[[int], None] | None = None,
     timing: Timing | None = None,
 ) -> Tensor:
-    """Codes int64 [takes, frames, K] between left [1, L, K] and right [1, R, K] context codes.
+    """Codes int64 [takes, frames, K] between left [1 or takes, L, K] and right [1 or takes, R, K] context codes.
 
     A gap that does not fit into the model's window is filled in steps: onwards from the left context, or, where there
     is only a right one, backwards from it. With `until_end` a take may end early: the result is then as long as its
     longest take, and shorter takes are filled with -1 after their end.
     """
     takes, window = len(generators), model.config.max_frames
+    shared = len(left) == 1 and len(right) == 1  # then one prefill serves all takes
     left, right = left.expand(takes, -1, -1), right.expand(takes, -1, -1)
     made = left.new_zeros(takes, 0, left.shape[-1])
     running = list(range(takes))
@@ -52,7 +53,7 @@ def fill_gap(
             context = torch.cat([right[:, : geometry.right], past[:, past.shape[1] - geometry.left :]], dim=1)
         generated = generate(
             model,
-            context[running] if made.shape[1] else context[:1],
+            context[:1] if shared and not made.shape[1] else context[running],
             geometry,
             sampling,
             [generators[i] for i in running],

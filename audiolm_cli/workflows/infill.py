@@ -1,0 +1,151 @@
+"""`audiolm infill`: stretches of a recording made anew, between what precedes and follows them.
+
+Knows nothing about commands or terminals.
+"""
+
+from __future__ import annotations
+
+import itertools
+from pathlib import Path
+
+from audiolm_cli.audio import Recording
+from audiolm_cli.config import GenerateConfig, SamplingConfig
+from audiolm_cli.errors import UsageError
+from audiolm_cli.events import OnEvent, ignore
+from audiolm_cli.workflows.continue_audio import LONGEST_S
+from audiolm_cli.workflows.generation import Generation, Output, Stopwatch, used_settings
+from audiolm_cli.workflows.jobs import Job, check_context, load_for, plan_jobs, read_input, run_jobs, write_takes
+from audiolm_cli.workflows.loading import Loaded
+from audiolm_cli.workflows.takes import Gap, make_takes
+
+ROUNDING_S = 0.001
+"""An end this little beyond the file is its end: people copy it from displays of milliseconds."""
+
+
+def infill_files(
+    inputs: list[str],
+    gaps: list[tuple[float, float | None]],
+    length_s: float | None = None,
+    output: str | None = None,
+    plot: Path | None = None,
+    config: GenerateConfig | None = None,
+    sampling: SamplingConfig | None = None,
+    *,
+    on_event: OnEvent = ignore,
+    started: float | None = None,
+) -> Generation:
+    """Write each input with its gaps made anew, and say what was written.
+
+    Args:
+        inputs: audio files; "-" is a WAV on standard input.
+        gaps: (start, end) of each gap in seconds, in any order; None is the end of the file. A gap at the start or the
+            end of the file has context on one side. With `length_s` an empty gap takes new audio in.
+        length_s: length of what takes the place of each gap; None is the gap's own. What follows moves.
+        output: file, folder or "-"; None is `<stem>.infilled.wav` in the current folder.
+        plot: where to draw the result; None draws nothing.
+        config: model, device, takes, seed, ...; `until_end` does not apply.
+        sampling: how codes are drawn.
+        on_event: gets the progress.
+        started: when the command began, by `time.perf_counter`.
+
+    Returns:
+        What was written. With several inputs, those that failed are in `failed`, and the others are done.
+
+    Raises:
+        AudioInputError: the only recording cannot be used.
+        UsageError: a gap is empty, reversed, overlaps another or lies outside the only file, or options contradict
+            each other.
+        OutputError: an output exists already or cannot be written.
+    """
+    config, sampling = config or GenerateConfig(), sampling or SamplingConfig()
+    watch = Stopwatch() if started is None else Stopwatch(started=started)
+    if config.until_end:
+        raise UsageError("an infill ends where the recording goes on; until_end is for continuations")
+    gaps = check_gaps(gaps, length_s)
+    jobs = plan_jobs(inputs, "infilled", output, plot, config)
+    loaded = load_for(config, watch)
+    return run_jobs(
+        jobs,
+        lambda job: infill_recording(
+            job, loaded, gaps, length_s, config=config, sampling=sampling, on_event=on_event, watch=watch
+        ),
+        loaded,
+        {"gaps_s": gaps, "length_s": length_s, **used_settings(config, sampling)},
+        on_event,
+        watch,
+    )
+
+
+def infill_recording(
+    job: Job,
+    loaded: Loaded,
+    gaps: list[tuple[float, float | None]],
+    length_s: float | None,
+    *,
+    config: GenerateConfig,
+    sampling: SamplingConfig,
+    on_event: OnEvent,
+    watch: Stopwatch,
+) -> list[Output]:
+    """Infill one recording; see `infill_files`."""
+    recording = read_input(job, watch, on_event)
+    placed = [place_gap(gap, length_s, recording, job.source) for gap in gaps]
+    check_context(
+        recording.duration_s - sum(gap.stop - gap.start for gap in placed) / recording.sample_rate_hz, job.source
+    )
+    takes = make_takes(loaded, recording, placed, config, sampling, on_event, watch)
+    settings = {"gaps_s": gaps, "length_s": length_s}
+    return write_takes(job, recording, placed, takes, "infill", settings, loaded, config, sampling, on_event)
+
+
+def check_gaps(gaps: list[tuple[float, float | None]], length_s: float | None) -> list[tuple[float, float | None]]:
+    """The gaps in order.
+
+    Raises:
+        UsageError: there is none, one is empty or reversed, or two overlap.
+    """
+    if not gaps:
+        raise UsageError("no gap to fill; say where with --gap START:END")
+    if length_s is not None and not 0 < length_s <= LONGEST_S:
+        raise UsageError(f"length must be over 0 and at most {LONGEST_S:.0f} seconds, got {length_s:g}")
+    for start, end in gaps:
+        if end is not None and end < start:
+            raise UsageError(f"gap {_said(start, end)} ends before it starts; write START:END")
+        if end == start and length_s is None:
+            raise UsageError(f"gap {_said(start, end)} has no length; write START:END, or put audio in with --length")
+        if length_s is None and end is not None and end - start > LONGEST_S:
+            raise UsageError(f"gap {_said(start, end)} is longer than {LONGEST_S:.0f} s, the longest allowed")
+    ordered = sorted(gaps, key=lambda gap: gap[0])
+    for (start, end), (next_start, next_end) in itertools.pairwise(ordered):
+        if end is None or next_start < end or (next_start, next_end) == (start, end):
+            raise UsageError(f"gaps {_said(start, end)} and {_said(next_start, next_end)} overlap; join them into one")
+    return ordered
+
+
+def place_gap(gap: tuple[float, float | None], length_s: float | None, recording: Recording, source: str) -> Gap:
+    """A gap in the samples of a recording.
+
+    Raises:
+        UsageError: it reaches beyond the recording, is the whole of it, or has no samples.
+    """
+    rate_hz, length = recording.sample_rate_hz, recording.num_samples
+    start, end_s = round(gap[0] * rate_hz), gap[1]
+    stop = length if end_s is None else round(end_s * rate_hz)
+    if length < stop <= length + ROUNDING_S * rate_hz:
+        stop = length
+    if stop > length or start >= length:
+        raise UsageError(f"{source} ends at {recording.duration_s:.3f} s; gap {_said(*gap)} reaches beyond that")
+    if stop - start >= length:
+        raise UsageError(f"gap {_said(*gap)} is the whole of {source}; leave at least one side to go by")
+    if stop <= start and length_s is None:
+        raise UsageError(f"gap {_said(*gap)} has no sample at {rate_hz} Hz; make it longer")
+    new = stop - start if length_s is None else round(length_s * rate_hz)
+    if new < 1:
+        raise UsageError(f"length must be at least one sample, got {length_s:g} s at {rate_hz} Hz")
+    if new > LONGEST_S * rate_hz:
+        raise UsageError(f"gap {_said(*gap)} is longer than {LONGEST_S:.0f} s, the longest allowed")
+    return Gap(start=start, stop=stop, new_samples=new)
+
+
+def _said(start: float, end: float | None) -> str:
+    return f"{start:g}:{'' if end is None else f'{end:g}'}"
