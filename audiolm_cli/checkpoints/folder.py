@@ -139,7 +139,7 @@ def write_folder(
                 "files": entries,
             }
             _write_synced(temporary / CONFIG, json.dumps(config, indent=2, ensure_ascii=False) + "\n")
-            _sync_folder(temporary)
+            sync_folder(temporary)
             folder = read_folder(temporary)
             _put_in_place(temporary, path)
         finally:
@@ -322,7 +322,7 @@ def _put_in_place(temporary: Path, path: Path) -> None:
         if path.exists():
             path.rename(aside)
         temporary.rename(path)
-        _sync_folder(path.parent)
+        sync_folder(path.parent)
     finally:
         if path.exists():
             shutil.rmtree(aside, ignore_errors=True)
@@ -361,7 +361,8 @@ def _write_synced(path: Path, text: str) -> None:
         os.fsync(stream.fileno())
 
 
-def _sync_folder(path: Path) -> None:
+def sync_folder(path: Path) -> None:
+    """Wait until the names in a folder are on the disk."""
     if os.name == "nt":  # Windows cannot open folders
         return
     descriptor = os.open(path, os.O_RDONLY)

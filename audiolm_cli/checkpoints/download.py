@@ -1,0 +1,392 @@
+"""One file from the network to its final name: resumed across runs, checked, and whole or absent.
+
+The bytes so far lie beside the final name as `.<name>.part`, with a note of where they came from. Knows nothing about
+what the file is for.
+"""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import json
+import os
+import random
+import shutil
+import time
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+import requests
+
+from audiolm_cli.checkpoints.folder import hash_file, sync_folder
+from audiolm_cli.checkpoints.locks import hold
+from audiolm_cli.checkpoints.transfer import (
+    BrokenTransferError,
+    RangeRefusedError,
+    SourceRefusedError,
+    Stream,
+    check_address,
+    open_stream,
+)
+from audiolm_cli.config import FetchConfig
+from audiolm_cli.errors import NetworkError, OutputError
+from audiolm_cli.events import Note, OnEvent, Progress, ignore
+
+REPORT_EVERY_S = 0.1
+_READ_BYTES = 1 << 20
+_LONGEST_BACKOFF = 16.0
+_FULL = (errno.ENOSPC, errno.EDQUOT)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Wanted:
+    """A file that somebody serves."""
+
+    label: str
+    """What it is called in messages."""
+    urls: tuple[str, ...]
+    """Its address, then those of mirrors."""
+    bytes: int | None = None
+    """Size; None when unknown."""
+    sha256: str = ""
+    """Leading hex digits of the hash: 64 when it is known, fewer when no more is published, none when nothing is."""
+
+    @property
+    def place_by_hand(self) -> str:
+        """What a person needs to know who fetches it by other means."""
+        size = "" if self.bytes is None else f", {self.bytes} bytes"
+        digits = "" if len(self.sha256) == 64 else " starts with"
+        known = f", sha256{digits} {self.sha256}" if self.sha256 else ""
+        facts = f"{size}{known}".removeprefix(", ")
+        return " or ".join(self.urls) + (f" ({facts})" if facts else "")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Fetched:
+    """A file that is there and whole."""
+
+    path: Path
+    """Where it is."""
+    bytes: int
+    """Its size."""
+    sha256: str
+    """Its hash, all 64 digits."""
+    url: str
+    """The address it came from; empty when it was there already."""
+
+
+def fetch(wanted: Wanted, target: Path, config: FetchConfig | None = None, *, on_event: OnEvent = ignore) -> Fetched:
+    """The file at `target`, downloaded unless a whole one is there.
+
+    Processes that want the same file wait for each other, so that it is transferred once. A transfer that was broken
+    off, even by SIGKILL, goes on where it stopped.
+
+    Args:
+        wanted: addresses, and what is known of the contents. Without a hash, a server that does not say how long the
+            file is gets refused, and a file that is there already is taken as it is.
+        target: the final name; its folder is made when missing.
+        config: timeouts, attempts, endpoint.
+        on_event: gets the progress.
+
+    Raises:
+        NetworkError: offline, or no address gave the file; what arrived of it is kept.
+        OutputError: the disk is full or not writable; what arrived is kept.
+    """
+    config = config or FetchConfig()
+    if present := _present(wanted, target):
+        return present
+    if config.offline:
+        raise NetworkError(
+            f"{wanted.label} is not here, and no connection may be opened (offline); "
+            f"fetch {wanted.place_by_hand} elsewhere and place it as {target}"
+        )
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with hold(target.parent, target.name, on_event=on_event):
+            if present := _present(wanted, target):
+                return present
+            with requests.Session() as session:
+                return _Download(session, wanted, target, config, on_event).run()
+    except OSError as error:
+        raise _disk_error(target, error) from error
+
+
+def discard_part(target: Path) -> int:
+    """Remove what a broken-off download of `target` left; returns its size in bytes."""
+    part, note = _part_names(target)
+    size = part.stat().st_size if part.is_file() else 0
+    part.unlink(missing_ok=True)
+    note.unlink(missing_ok=True)
+    return size
+
+
+def probe_size(url: str, config: FetchConfig, *, pinned: bool = False) -> int | None:
+    """How many bytes a server says a file has; None when it does not say, or cannot be reached now.
+
+    Raises:
+        SourceRefusedError: the address will not give the file.
+    """
+    check_address(url, pinned=pinned)
+    with requests.Session() as session:
+        try:
+            stream = open_stream(session, url, config)
+        except BrokenTransferError:
+            return None
+        stream.close()
+        return stream.total
+
+
+def matches(digest: str, expected: str) -> bool:
+    """Whether a hash starts with the digits that are known of it."""
+    return digest.startswith(expected.lower())
+
+
+class _Download:
+    """One call of `fetch` once it holds the lock."""
+
+    def __init__(
+        self, session: requests.Session, wanted: Wanted, target: Path, config: FetchConfig, on_event: OnEvent
+    ) -> None:
+        self.session = session
+        self.wanted = wanted
+        self.target = target
+        self.config = config
+        self.on_event = on_event
+        self.part = _Part(target, wanted)
+
+    def run(self) -> Fetched:
+        reasons = []
+        try:
+            for url in self.wanted.urls:
+                try:
+                    check_address(url, pinned=bool(self.wanted.sha256))
+                    return self._from(url)
+                except SourceRefusedError as error:
+                    reasons.append(f"{url}: {error}")
+        finally:
+            self.part.close()
+        kept = f" {self.part.size} bytes are kept, and the next attempt goes on from there." if self.part.size else ""
+        raise NetworkError(
+            f"{self.wanted.label} could not be downloaded: {'; '.join(reasons)}.{kept} "
+            f"Try again, or fetch {self.wanted.place_by_hand} by other means and place it as {self.target}"
+        )
+
+    def _from(self, url: str) -> Fetched:
+        """The file from this address, asked as often as `attempts` allows without a new byte."""
+        failures, farthest, mismatches = 0, self.part.size, 0
+        while True:
+            try:
+                total = self._receive(url)
+                digest = self.part.digest()
+                if matches(digest, self.wanted.sha256):
+                    return self._keep(url, digest)
+                if total is None:  # it may be a part: such a body ends where the connection does
+                    raise BrokenTransferError(f"its sha256 is {digest}, expected {self.wanted.sha256}")
+                pieces = self.part.pieces
+                self.part.restart()
+                mismatches += 1
+                if pieces == 1 or mismatches > 1:  # else the fault may be in what an earlier connection left
+                    raise SourceRefusedError(f"its sha256 is {digest}, expected {self.wanted.sha256}")
+                continue
+            except RangeRefusedError as error:
+                self.part.restart()
+                failures, reason, wait_s = failures + 1, str(error), 0.0
+            except BrokenTransferError as error:
+                if self.part.size > farthest:
+                    farthest, failures = self.part.size, 0
+                failures, reason, asked = failures + 1, str(error), error.wait_s
+                if asked is not None and asked > self.config.longest_wait_s:
+                    raise SourceRefusedError(f"{reason} and asks to wait {asked:.0f} s") from error
+                backoff = min(2.0 ** (failures - 1), _LONGEST_BACKOFF) * self.config.backoff_s
+                wait_s = max(backoff * random.uniform(1, 1.25), asked or 0.0)
+            if failures >= self.config.attempts:
+                raise SourceRefusedError(f"{reason} ({failures} attempts without a new byte)")
+            if wait_s >= 1:
+                self.on_event(Note(message=f"{self.wanted.label}: {reason}; trying again in {wait_s:.0f} s"))
+            time.sleep(wait_s)
+
+    def _receive(self, url: str) -> int | None:
+        """Add what one connection gives to the part, until the file is complete.
+
+        Returns:
+            Its size; None when nobody knows, and the connection was closed in good order.
+
+        Raises:
+            SourceRefusedError, RangeRefusedError, BrokenTransferError: it is not complete.
+        """
+        offset = self.part.size
+        if offset and offset == self.wanted.bytes:
+            return offset
+        validator = self.part.validator_for(url)
+        if offset and not validator and not self.wanted.sha256:
+            self.part.restart()  # nothing would show that the file has changed since
+            offset = 0
+        stream = open_stream(self.session, url, self.config, offset, validator)
+        try:
+            if stream.start and validator and stream.validator and stream.validator != validator:
+                raise RangeRefusedError("the file has changed since the transfer began")
+            if stream.start != offset:
+                self.part.restart()
+            total = self._agreed_size(stream)
+            self._check_space(total)
+            self.part.begin(url, stream)
+            self._copy(stream, total)
+        finally:
+            stream.close()
+        return total
+
+    def _agreed_size(self, stream: Stream) -> int | None:
+        known = self.wanted.bytes
+        if known is not None and stream.total is not None and stream.total != known:
+            raise SourceRefusedError(f"the server says it has {stream.total} bytes, expected {known}")
+        total = known if known is not None else stream.total
+        if total is None and not self.wanted.sha256:
+            raise SourceRefusedError("the server does not say how long it is; give its --sha256")
+        return total
+
+    def _copy(self, stream: Stream, total: int | None) -> None:
+        reported, begun, first = 0.0, time.monotonic(), self.part.size
+        for block in stream.blocks():
+            if total is not None and self.part.size + len(block) > total:
+                self.part.restart()
+                raise SourceRefusedError(f"the server sends more than {total} bytes")
+            self.part.write(block)
+            if (now := time.monotonic()) - reported >= REPORT_EVERY_S or self.part.size == total:
+                reported = now
+                rate = (self.part.size - first) / max(now - begun, 1e-3)
+                self.on_event(
+                    Progress(
+                        stage=f"download {self.wanted.label}",
+                        done=self.part.size,
+                        total=total,
+                        unit="B",
+                        detail=f"{rate / 1e6:.1f} MB/s",
+                    )
+                )
+        if total is not None and self.part.size < total:
+            raise BrokenTransferError(f"the server sent {self.part.size} of {total} bytes")
+
+    def _check_space(self, total: int | None) -> None:
+        free = shutil.disk_usage(self.target.parent).free
+        missing = (total or 0) - self.part.size + self.config.spare_bytes - free
+        if missing > 0:
+            raise OutputError(
+                f"{self.target.parent}: {self.wanted.label} needs {missing / 1e6:.0f} MB more than is free; "
+                "make room, or choose another cache with --cache-dir"
+            )
+
+    def _keep(self, url: str, digest: str) -> Fetched:
+        """Give the part its final name."""
+        size = self.part.size
+        self.part.sync()
+        if hash_file(self.part.path) != digest:  # some network file systems give one lock to two processes
+            self.part.restart()
+            raise SourceRefusedError("the disk holds something other than what was written; try another --cache-dir")
+        self.part.become(self.target)
+        return Fetched(path=self.target, bytes=size, sha256=digest, url=url)
+
+
+class _Part:
+    """The bytes so far, on disk, with their hash."""
+
+    def __init__(self, target: Path, wanted: Wanted) -> None:
+        self.path, self.note = _part_names(target)
+        self.wanted = wanted
+        self.size = 0
+        self.pieces = 0
+        """Connections that contributed, an earlier run counted as one."""
+        self._origin = self._read_note()
+        if self._origin.get("sha256", wanted.sha256) != wanted.sha256:
+            self.path.unlink(missing_ok=True)  # the catalogue has another version since
+        self._file = os.fdopen(os.open(self.path, os.O_RDWR | os.O_CREAT | getattr(os, "O_BINARY", 0), 0o666), "r+b")
+        self._hash = hashlib.sha256()
+        while block := self._file.read(_READ_BYTES):
+            self._hash.update(block)
+            self.size += len(block)
+        self.pieces = int(self.size > 0)
+        if wanted.bytes is not None and self.size > wanted.bytes:
+            self.restart()
+
+    def validator_for(self, url: str) -> str:
+        """What the server at `url` said of the version these bytes are of; empty when they are of another server."""
+        return str(self._origin.get("validator", "")) if self._origin.get("url") == url else ""
+
+    def begin(self, url: str, stream: Stream) -> None:
+        """Note where the next bytes come from."""
+        self.pieces += 1
+        self._origin = {"url": url, "validator": stream.validator, "sha256": self.wanted.sha256}
+        self.note.write_text(json.dumps(self._origin))
+
+    def write(self, block: bytes) -> None:
+        """Append a block."""
+        self._file.write(block)
+        self._file.flush()
+        self._hash.update(block)
+        self.size += len(block)
+
+    def restart(self) -> None:
+        """Start from nothing, in a new file: whoever still writes to the old one does no harm."""
+        self._file.close()
+        self.path.unlink(missing_ok=True)
+        self._file = self.path.open("w+b")
+        self._hash = hashlib.sha256()
+        self.size = self.pieces = 0
+
+    def digest(self) -> str:
+        """The hash of all bytes so far."""
+        return self._hash.hexdigest()
+
+    def sync(self) -> None:
+        """Wait until the bytes are on the disk."""
+        self._file.flush()
+        os.fsync(self._file.fileno())
+
+    def become(self, target: Path) -> None:
+        """Give the file its final name."""
+        self._file.close()
+        os.replace(self.path, target)
+        self.note.unlink(missing_ok=True)
+        sync_folder(target.parent)
+
+    def close(self) -> None:
+        """Leave the bytes for the next run; an empty part is removed."""
+        self._file.close()
+        if self.size == 0:  # also when it has its final name: then there is nothing to remove
+            with suppress(OSError):
+                self.path.unlink(missing_ok=True)
+                self.note.unlink(missing_ok=True)
+
+    def _read_note(self) -> dict[str, str]:
+        try:
+            values = json.loads(self.note.read_text())
+        except (OSError, ValueError, RecursionError):
+            return {}
+        return values if isinstance(values, dict) else {}
+
+
+def _part_names(target: Path) -> tuple[Path, Path]:
+    return target.with_name(f".{target.name}.part"), target.with_name(f".{target.name}.part.json")
+
+
+def _present(wanted: Wanted, target: Path) -> Fetched | None:
+    """What is at `target` when it is what is wanted."""
+    try:
+        size = target.stat().st_size
+        if not target.is_file() or (wanted.bytes is not None and size != wanted.bytes):
+            return None
+        digest = hash_file(target)
+    except OSError:
+        return None
+    return Fetched(path=target, bytes=size, sha256=digest, url="") if matches(digest, wanted.sha256) else None
+
+
+def _disk_error(target: Path, error: OSError) -> OutputError:
+    if error.errno in _FULL:
+        part = _part_names(target)[0]
+        kept = part.stat().st_size if part.is_file() else 0
+        return OutputError(
+            f"{target.parent}: the disk is full; {kept} bytes are kept, and the download goes on from there once "
+            "there is room, or choose another cache with --cache-dir"
+        )
+    return OutputError(f"{target.parent} cannot be written ({error.strerror or error}); choose another --cache-dir")
