@@ -105,7 +105,7 @@ def tokenize(
                 yield split, TokenClip(id=names[file.sha256], codes=codes)
 
     with _whole(output) as partial:
-        cuts = write_store(partial, facts, clips())
+        cuts = write_store(partial, facts, clips(), place=output)
         if not sum(cuts.values()):
             reason = f"could be read; the first: {failed[0]}" if failed else "holds more than silence"
             raise DataError(f"none of {len(paths)} files {reason}; nothing was tokenized")

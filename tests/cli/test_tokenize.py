@@ -70,6 +70,22 @@ def test_counts(audiolm: Any, recordings: Path, tiny_codec: Path, tmp_path: Path
     ]
 
 
+def test_lhotse_loads_what_was_written(
+    audiolm: Any, recordings: Path, tiny_codec: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Integer codes (T, K), from any working directory."""
+    import lhotse
+
+    monkeypatch.chdir(tmp_path)
+    assert audiolm("tokenize", recordings, "-o", "tokens", "--codec", tiny_codec).exit_code == 0
+    monkeypatch.chdir("/")
+    cuts = lhotse.load_manifest(tmp_path / "tokens" / "cuts_train.jsonl.gz")
+    loaded = {cut.id: cut.load_features() for cut in cuts}
+    own = codes(tmp_path / "tokens")
+    assert loaded and all(np.array_equal(array, own[name]) for name, array in loaded.items())
+    assert all(np.issubdtype(array.dtype, np.integer) for array in loaded.values())
+
+
 def test_the_codes_are_the_codecs(audiolm: Any, tiny_codec: Path, tmp_path: Path, piano: Piano) -> None:
     """As `encode` gives them for the mean of the channels at the training level, whatever the file's own."""
     import torch
@@ -173,7 +189,7 @@ def test_unusable_options(
     shown = audiolm("tokenize", one, "-o", tmp_path / "file", "--codec", tiny_codec)
     assert shown.exit_code == 7 and "cannot be written" in shown.stderr
 
-    def full(*_: object) -> None:
+    def full(*_: object, **__: object) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     monkeypatch.setattr("audiolm_cli.workflows.tokenize.write_store", full)
