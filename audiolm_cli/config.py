@@ -266,17 +266,27 @@ class TrainConfig(_Config):
     full_windows: float = 0.6
     """Share of steps with windows of full length; the others are shorter."""
     optimizer: str = "muon"
-    """"muon" (hidden matrices, AdamW for the rest) or "adamw"."""
-    learning_rate: float = 0.02
-    """Peak rate of the hidden matrices under Muon, of everything under AdamW."""
+    """"muon" (hidden matrices, AdamW for the rest), "adamw" or "scaled-adam"."""
+    learning_rate: float | None = None
+    """Peak rate: of the hidden matrices under Muon, of everything otherwise; None is the optimizer's usual one."""
     adam_learning_rate: float = 2e-3
     """Peak rate of what Muon does not train."""
+    schedule: str | None = None
+    """"wsd" (warm-up, stable, decay), "cosine" or "eden"; None is eden for ScaledAdam and wsd otherwise."""
     weight_decay: float = 0.01
     """Decoupled weight decay of the hidden matrices."""
     warmup_steps: int = 50
     """Steps of linear warm-up."""
     decay_share: float = 0.3
-    """Last share of the steps, over which the rate falls to zero."""
+    """wsd: last share of the steps, over which the rate falls to zero."""
+    eden_steps: float = 5000.0
+    """eden: steps after which the rate begins to fall with the square root of the steps."""
+    eden_epochs: float = 4.0
+    """eden: passes over the data after which it begins to fall with their square root."""
+    infill_share: float = 0.35
+    """Share of steps that fill a gap; the other tasks keep their proportions."""
+    fixed_split: bool = False
+    """Train continuations after the model's `prompt_share` of each window, 40 %, and no other task."""
     train_stage: int = 0
     """0 trains both decoders, 1 the AR, 2 the NAR."""
     nar_known: float = 0.6
@@ -288,12 +298,22 @@ class TrainConfig(_Config):
     """Decay of the averaged weights that are validated and kept."""
     clip_norm: float = 1.0
     """Largest gradient norm."""
+    spike_deviations: float = 8.0
+    """A step whose loss lies this many standard deviations over the running mean changes nothing."""
+    micro_frames: int = 0
+    """Most frames that go through the model at once; a step's other frames are accumulated. 0 is no limit."""
     seed: int = 0
     """Seed of every random draw."""
     validate_every: int = 250
     """Steps between validations and saved states."""
     validation_windows: int = 24
     """Held-out windows of each validation."""
+    patience: int = 0
+    """Validations in a row without a better one that end the training; 0 goes on to the last step."""
+    sample_every: int = 0
+    """Steps between calls of the sampling hook; 0 never calls it."""
+    log_every: int = 10
+    """Steps between lines of `metrics.jsonl`."""
     threads: int | None = None
     """CPU threads; None leaves torch's choice."""
     device: str = "auto"
@@ -302,12 +322,29 @@ class TrainConfig(_Config):
     def __post_init__(self) -> None:
         _require(self.steps >= 1, f"steps must be 1 or more, got {self.steps}")
         _require(self.train_stage in (0, 1, 2), f"train-stage must be 0, 1 or 2, got {self.train_stage}")
-        _require(self.optimizer in ("muon", "adamw"), f'optimizer must be "muon" or "adamw", got {self.optimizer!r}')
         _require(0 <= self.nar_known <= 1, f"nar-known must be in [0, 1], got {self.nar_known}")
-        _require(self.dtype in ("auto", "fp32", "bf16"), f"dtype must be auto, fp32 or bf16, got {self.dtype!r}")
+        _require(
+            self.optimizer in LEARNING_RATES,
+            f"optimizer must be one of {', '.join(LEARNING_RATES)}, got {self.optimizer!r}",
+        )
+        if self.learning_rate is None:
+            object.__setattr__(self, "learning_rate", LEARNING_RATES[self.optimizer])
+        if self.schedule is None:
+            object.__setattr__(self, "schedule", "eden" if self.optimizer == "scaled-adam" else "wsd")
+        _require(self.schedule in SCHEDULES, f"schedule must be one of {', '.join(SCHEDULES)}, got {self.schedule!r}")
         _require(self.batch_frames >= 1, f"batch frames must be 1 or more, got {self.batch_frames}")
+        _require(0 <= self.infill_share <= 1, f"infill share must be in [0, 1], got {self.infill_share}")
+        _require(self.micro_frames >= 0, f"micro frames must be 0 (no limit) or more, got {self.micro_frames}")
+        _require(self.dtype in ("auto", "fp32", "bf16"), f"dtype must be auto, fp32 or bf16, got {self.dtype}")
+        _require(self.patience >= 0, f"patience must be 0 (off) or more, got {self.patience}")
+        _require(self.validate_every >= 1, f"validate-every must be 1 or more, got {self.validate_every}")
+        _require(self.log_every >= 1, f"log every must be 1 or more, got {self.log_every}")
 
 
+LEARNING_RATES = {"muon": 0.02, "adamw": 1e-3, "scaled-adam": 0.05}
+"""Usual peak learning rates by optimizer."""
+SCHEDULES = ("wsd", "cosine", "eden")
+"""Learning-rate schedules."""
 PRESETS = {
     "tiny": ModelConfig(d_model=256, nhead=4, num_layers=4, max_frames=500),
     "small": ModelConfig(d_model=512, nhead=8, num_layers=8, max_frames=750),

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,7 +33,51 @@ class Note:
     """True for what the user should act on."""
 
 
-Event = Progress | Note
+@dataclass(frozen=True, kw_only=True)
+class TrainStep:
+    """One optimizer step of a training is done."""
+
+    step: int
+    """Steps done, this one included."""
+    steps: int
+    """Steps in all."""
+    loss: float
+    """Mean of the trained decoders' losses on this step's batch, in nats."""
+    learning_rate: float
+    """Of the first parameter group."""
+    gradient_norm: float
+    """Before clipping."""
+    skipped: int
+    """Steps so far that changed nothing, because their loss or gradient was not usable."""
+    bits: list[float]
+    """Cross-entropy per frame and codebook, running mean over the latest steps; NaN where nothing is known yet."""
+    top1: list[float]
+    """Share of frames, per codebook, whose code was the likeliest one; running mean."""
+    top10: list[float]
+    """Share of frames, per codebook, whose code was among the ten likeliest; running mean."""
+    frames_per_s: float
+    """Frames trained per second since this process began."""
+    eta_s: float
+    """Seconds to the last step at that speed."""
+    memory_bytes: int
+    """Largest amount of memory in use so far: the device's on CUDA, the process's elsewhere; 0 where unknown."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Validation:
+    """The averaged weights were scored on held-out windows."""
+
+    step: int
+    """Steps done."""
+    scores: Mapping[str, Any]
+    """What `metrics.jsonl` says under "validation"."""
+    summary: str
+    """The same as one line for a person."""
+    best: bool
+    """No earlier validation of this training was better."""
+
+
+Event = Progress | Note | TrainStep | Validation
 OnEvent = Callable[[Event], None]
 
 

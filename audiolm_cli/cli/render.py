@@ -74,7 +74,10 @@ class Renderer:
         """Draw what a workflow reports."""
         if isinstance(event, Note):
             self.note(event.message, warning=event.warning)
-            return
+        elif isinstance(event, Progress):
+            self._show_progress(event)
+
+    def _show_progress(self, event: Progress) -> None:
         started = self._started.setdefault(event.stage, self._clock())
         if self._progress and _is_terminal():
             self._draw_bar(event)

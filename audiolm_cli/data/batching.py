@@ -9,6 +9,9 @@ import numpy as np
 from audiolm_cli.data.manifest import TokenClip
 from audiolm_cli.errors import DataError
 
+LENGTH_RATIO = 1.25
+"""Longest over shortest clip of a bucket, both cut to the longest window."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Windows:
@@ -52,20 +55,21 @@ class WindowSampler:
                 f"none of {len(clips)} clips has {frames} frames (the longest has {longest}); "
                 "train on longer recordings or on a shorter window"
             )
-        self._weights = np.array([len(clip.codes) for clip in self.clips], dtype=np.float64)
-        self._weights /= self._weights.sum()
+        self.total_frames = sum(len(clip.codes) for clip in self.clips)
+        self._weights = np.array([len(clip.codes) for clip in self.clips], dtype=np.float64) / self.total_frames
 
-    def draw(self, count: int, rng: np.random.Generator) -> Windows:
-        """`count` windows."""
+    def draw(self, count: int, rng: np.random.Generator, frames: int | None = None) -> Windows:
+        """`count` windows of `frames` frames: at most the sampler's own number, which None means."""
+        frames = frames or self.frames
         chosen = rng.choice(len(self.clips), size=count, p=self._weights)
         at_end = rng.random(count) < self.end_share
         places = rng.random(count)
         codes, ends = [], []
         for index, end, place in zip(chosen, at_end, places, strict=True):
             clip = self.clips[index]
-            last = len(clip.codes) - self.frames
+            last = len(clip.codes) - frames
             start = last if end else int(place * (last + 1))
-            codes.append(clip.codes[start : start + self.frames])
+            codes.append(clip.codes[start : start + frames])
             ends.append(clip.ends and start == last)
         return Windows(codes=np.stack(codes).astype(np.int64), ends=np.array(ends))
 
@@ -79,3 +83,48 @@ class WindowSampler:
             starts.append((clip, round((len(clip.codes) - self.frames) * (turn + 0.5) / turns)))
         codes = np.stack([clip.codes[s : s + self.frames] for clip, s in starts]).astype(np.int64)
         return Windows(codes=codes, ends=np.zeros(count, dtype=bool))
+
+
+class WindowBuckets:
+    """Windows of clips of any length: nothing is padded and every frame is about as likely as every other.
+
+    Clips of like length share a bucket, whose full windows are as long as its shortest clip; all that hold the longest
+    window share one. A batch comes from one bucket, drawn by its share of all frames.
+    """
+
+    def __init__(self, clips: list[TokenClip], longest: int, shortest: int, full_share: float) -> None:
+        """Sort the clips into buckets.
+
+        Args:
+            longest: frames of the longest window.
+            shortest: frames of the shortest window; of a bucket of shorter clips, its own longest.
+            full_share: share of batches whose windows are as long as their bucket allows.
+
+        Raises:
+            DataError: there are no clips.
+        """
+        if not clips:
+            raise DataError("no clips to cut windows from; expected at least one recording")
+        self.shortest, self.full_share = shortest, full_share
+        lengths = sorted({min(len(clip.codes), longest) for clip in clips}, reverse=True)
+        tops = [lengths[0]]
+        for length in lengths[1:]:
+            if tops[-1] == longest or length * LENGTH_RATIO < tops[-1]:
+                tops.append(length)
+        members: dict[int, list[TokenClip]] = {top: [] for top in tops}
+        for clip in clips:
+            members[min(top for top in tops if top >= min(len(clip.codes), longest))].append(clip)
+        self.buckets = [
+            WindowSampler(own, min(longest, min(len(clip.codes) for clip in own))) for own in members.values()
+        ]
+        """By falling length."""
+        weights = np.array([sampler.total_frames for sampler in self.buckets], dtype=np.float64)
+        self._weights = weights / weights.sum()
+
+    def draw(self, batch_frames: int, rng: np.random.Generator, least: int = 1) -> Windows:
+        """Windows of one length, about `batch_frames` frames in all and at least `least` windows."""
+        bucket = self.buckets[int(rng.choice(len(self.buckets), p=self._weights)) if len(self.buckets) > 1 else 0]
+        frames = bucket.frames
+        if rng.random() >= self.full_share:
+            frames = int(rng.integers(min(self.shortest, frames), frames + 1))
+        return bucket.draw(max(least, round(batch_frames / frames)), rng, frames)

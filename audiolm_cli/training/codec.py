@@ -15,7 +15,7 @@ from audiolm_cli.config import CodecTrainConfig
 from audiolm_cli.data.files import AudioFile, draw_clips, read_clip
 from audiolm_cli.events import Note, OnEvent, Progress
 from audiolm_cli.training.average import start_average, swap_average, update_average
-from audiolm_cli.training.optim import cosine
+from audiolm_cli.training.schedules import cosine
 from audiolm_cli.training.state import (
     check_same_settings,
     load_state,

@@ -1,12 +1,14 @@
-"""Optimizers and learning-rate schedules. Knows nothing about models beyond their parameters' names and shapes."""
+"""Muon, and the optimizers of a training. Knows nothing about models beyond their parameters' names and shapes."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterable
 
 import torch
 from torch import Tensor, nn
+
+from audiolm_cli.config import TrainConfig
+from audiolm_cli.training.scaled_adam import ScaledAdam
 
 NEWTON_SCHULZ = (3.4445, -4.7750, 2.0315)
 """Coefficients of the quintic iteration (Jordan et al., "Muon", 2024)."""
@@ -66,16 +68,24 @@ def split_parameters(model: nn.Module) -> tuple[list[nn.Parameter], list[nn.Para
     return hidden, other
 
 
-def warmup_stable_decay(step: int, steps: int, warmup: int, decay_share: float) -> float:
-    """Factor on the learning rate: linear warm-up, constant, then linear to zero over the last share of the steps.
-
-    Hu et al., "MiniCPM" (2024), section 4.
-    """
-    decay = max(1, round(decay_share * steps))
-    return min((step + 1) / max(warmup, 1), 1.0, max(0.0, (steps - step) / decay))
-
-
-def cosine(step: int, steps: int, warmup: int, floor: float = 0.02) -> float:
-    """Factor on the learning rate: linear warm-up, then half a cosine down to `floor`."""
-    warm = min(1.0, (step + 1) / max(warmup, 1))
-    return warm * (floor + (1 - floor) * 0.5 * (1 + math.cos(math.pi * min(step, steps) / steps)))
+def build_optimizers(model: nn.Module, config: TrainConfig) -> list[torch.optim.Optimizer]:
+    """The optimizers of a training; each parameter group's peak learning rate is under "peak"."""
+    hidden, other = split_parameters(model)
+    rate = config.learning_rate
+    assert rate is not None, "TrainConfig fills it in"
+    optimizers: list[torch.optim.Optimizer]
+    if config.optimizer == "scaled-adam":
+        optimizers = [ScaledAdam([*hidden, *other], lr=rate)]
+    elif config.optimizer == "adamw":
+        groups = [
+            {"params": hidden, "weight_decay": config.weight_decay},
+            {"params": other, "weight_decay": 0.0},
+        ]
+        optimizers = [torch.optim.AdamW(groups, lr=rate, betas=(0.9, 0.95))]
+    else:
+        adam = torch.optim.AdamW(other, lr=config.adam_learning_rate, betas=(0.9, 0.95), weight_decay=0.0)
+        optimizers = [Muon(hidden, lr=rate, weight_decay=config.weight_decay), adam]
+    for optimizer in optimizers:
+        for group in optimizer.param_groups:
+            group["peak"] = group["lr"]
+    return optimizers

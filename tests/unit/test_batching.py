@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from audiolm_cli.data.batching import WindowSampler, full_window
+from audiolm_cli.data.batching import LENGTH_RATIO, WindowBuckets, WindowSampler, full_window
 from audiolm_cli.data.manifest import TokenClip
 from audiolm_cli.errors import DataError
 
@@ -90,3 +90,48 @@ def test_one_long_recording_does_not_claim_the_full_windows() -> None:
 def test_without_clips_there_is_no_window() -> None:
     with pytest.raises(DataError, match="no clips"):
         full_window([], 10)
+
+
+def lengths_of_songs() -> list[int]:
+    """Five to fifteen seconds, evenly."""
+    return [int(x) for x in np.random.default_rng(3).integers(250, 751, size=60)]
+
+
+@pytest.mark.parametrize(
+    ("lengths", "longest"),
+    [(lengths_of_songs(), 750), (lengths_of_songs(), 500), ([9000, 30_000, 4000], 500), ([120, 90, 2000, 700, 7], 500)],
+)
+def test_frames_of_short_and_long_clips_are_about_as_likely(lengths: list[int], longest: int) -> None:
+    """Each clip gets its share of the frames trained on, and no stretch of a clip goes without."""
+    clips = [clip(i, length) for i, length in enumerate(lengths)]
+    buckets = WindowBuckets(clips, longest, shortest=100, full_share=0.6)
+    rng, seen = np.random.default_rng(0), [np.zeros(length) for length in lengths]
+    for _ in range(4000):
+        windows = buckets.draw(2500, rng)
+        for window in windows.codes:
+            seen[window[0, 0]][window[0, 1] : window[-1, 1] + 1] += 1
+    total = sum(own.sum() for own in seen)
+    for own in seen:
+        assert own.sum() / total == pytest.approx(len(own) / sum(lengths), rel=0.25, abs=1e-3)
+        thirds = [part.mean() for part in np.array_split(own, 3)]
+        assert min(thirds) > 0.4 * max(thirds), "fewer windows reach the edges than the middle"
+
+
+@given(st.lists(st.integers(1, 2000), min_size=1, max_size=30), st.integers(1, 750), st.integers(1, 300))
+@settings(deadline=None)
+def test_buckets_hold_every_clip_once_and_their_windows_fit(lengths: list[int], longest: int, shortest: int) -> None:
+    clips = [clip(i, length) for i, length in enumerate(lengths)]
+    buckets = WindowBuckets(clips, longest, shortest, full_share=0.5)
+    held = [int(own.codes[0, 0]) for bucket in buckets.buckets for own in bucket.clips]
+    assert sorted(held) == list(range(len(clips)))
+    for bucket in buckets.buckets:
+        capped = [min(longest, len(own.codes)) for own in bucket.clips]
+        assert bucket.frames == min(capped) and max(capped) <= LENGTH_RATIO * min(capped)
+    windows = buckets.draw(1000, np.random.default_rng(0), least=3)
+    B, T, _ = windows.codes.shape
+    assert max(3, round(1000 / T)) == B and min(shortest, min(lengths), longest) <= T <= longest
+
+
+def test_without_clips_there_are_no_buckets() -> None:
+    with pytest.raises(DataError, match="no clips"):
+        WindowBuckets([], 10, 5, 0.5)

@@ -10,7 +10,8 @@ from torch import nn
 
 from audiolm_cli.config import ModelConfig
 from audiolm_cli.model.audiolm import build
-from audiolm_cli.training.optim import Muon, cosine, orthogonalise, split_parameters, warmup_stable_decay
+from audiolm_cli.training.optim import Muon, orthogonalise, split_parameters
+from audiolm_cli.training.schedules import cosine, warmup_stable_decay
 
 
 @pytest.mark.parametrize("shape", [(16, 16), (8, 32), (32, 8), (64, 48)])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import math
 from pathlib import Path
@@ -19,11 +20,12 @@ from audiolm_cli.data.files import AudioFile, open_audio
 from audiolm_cli.data.manifest import TokenClip
 from audiolm_cli.errors import DataError, UsageError
 from audiolm_cli.evaluation.model import score_windows
-from audiolm_cli.events import Event, Note, OnEvent, Progress, ignore
+from audiolm_cli.events import Event, Note, OnEvent, Progress, TrainStep, Validation, ignore
 from audiolm_cli.model.audiolm import AudioLM, build
 from audiolm_cli.training import codec as codec_training
 from audiolm_cli.training.codec import CodecLosses, CodecTrainer
-from audiolm_cli.training.loop import Trainer, _draw_known
+from audiolm_cli.training.loop import OnSample, Trainer
+from audiolm_cli.training.steps import Stepper, draw_known
 
 V, K = 16, 3
 
@@ -49,11 +51,13 @@ def tiny(**fields: int | float) -> AudioLM:
 
 def test_known_frames_are_a_random_number_of_some_items_and_leave_something() -> None:
     rng = np.random.default_rng(0)
-    drawn = torch.stack([_draw_known((8, 40), 0.5, rng) for _ in range(200)]).float().mean(-1)  # shares [200, 8]
+    drawn = (
+        torch.from_numpy(np.stack([draw_known((8, 40), 0.5, rng) for _ in range(200)])).float().mean(-1)
+    )  # shares [200, 8]
     assert 0.42 < (drawn > 0).float().mean() < 0.52, "half, less those whose share rounds to no frame"
     assert 0.30 < drawn[drawn > 0].mean() < 0.42, "1 - 2 / pi is 0.36"
-    assert not _draw_known((3, 40), 0.0, rng).any()
-    assert not any(_draw_known((1, 1), 1.0, rng).any() for _ in range(100))
+    assert not draw_known((3, 40), 0.0, rng).any()
+    assert not any(draw_known((1, 1), 1.0, rng).any() for _ in range(100))
 
 
 CONFIG = TrainConfig(
@@ -69,11 +73,13 @@ class Run:
         self.best: list[dict[str, Tensor]] = []
         folder.mkdir(exist_ok=True)
 
-    def start(self, on_event: OnEvent = ignore, model: AudioLM | None = None) -> Trainer:
+    def start(
+        self, on_event: OnEvent = ignore, model: AudioLM | None = None, on_sample: OnSample | None = None
+    ) -> Trainer:
         model = model or tiny(**self.shape)
         clips = corpus(6, 60), corpus(2, 40, seed=1)
         trainer = Trainer(model, self.config, *clips, self.folder, score_windows, on_event)
-        trainer.run(lambda weights, scores: self.best.append({n: t.clone() for n, t in weights.items()}))
+        trainer.run(lambda weights, scores: self.best.append({n: t.clone() for n, t in weights.items()}), on_sample)
         return trainer
 
     def metrics(self) -> list[dict[str, Any]]:
@@ -221,6 +227,67 @@ def test_what_cannot_be_trained_is_refused(tmp_path: Path) -> None:
         Trainer(tiny(), CONFIG, [], clips, tmp_path, score_windows, ignore)
     with pytest.raises(UsageError, match="train-stage 2"):
         Trainer(tiny(num_quantizers=1), stage2, clips, clips, tmp_path, score_windows, ignore)
+
+
+def test_events_say_what_the_metrics_say(tmp_path: Path) -> None:
+    """One per step, one per validation; accuracies are shares, and the best validations are marked."""
+    events: list[Event] = []
+    run = Run(tmp_path, dataclasses.replace(CONFIG, log_every=1))
+    run.start(events.append)
+    steps = [event for event in events if isinstance(event, TrainStep)]
+    logged = [entry for entry in run.metrics() if "loss" in entry]
+    assert [(e.step, e.loss, e.gradient_norm, e.learning_rate) for e in steps] == [
+        (e["step"], e["loss"], e["gradient_norm"], e["learning_rate"]) for e in logged
+    ]
+    assert steps[0].bits[0] == logged[0]["ar_bits"]
+    assert steps[0].bits[logged[0]["nar_codebook"] - 1] == logged[0]["nar_bits"]
+    last = steps[-1]
+    assert last.steps == 25 and last.eta_s == 0 and last.frames_per_s > 0 and last.memory_bytes > 10_000_000
+    assert min(last.bits) > 0 and all(0 <= a <= b <= 1 for a, b in zip(last.top1, last.top10, strict=True))
+    validations = [event for event in events if isinstance(event, Validation)]
+    assert [{"step": v.step, "validation": v.scores} for v in validations] == [
+        entry for entry in run.metrics() if "validation" in entry
+    ]
+    assert sum(v.best for v in validations) == len(run.best)
+
+
+def test_accuracies_are_those_of_the_batch(tmp_path: Path) -> None:
+    """Of a model that always names codes 0 to 9 first, in this order."""
+    model = tiny(codebook_size=64)
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            parameter.mul_(0.0 if "head" not in name else 1.0)
+        for norm in (model.ar_decoder.norm.bias, model.nar_decoder.norm.project.bias[32:]):
+            norm.fill_(1.0)
+        for head in (model.ar_head, *model.nar_heads):
+            head.weight.copy_(-torch.arange(len(head.weight))[:, None] / 32.0)  # type: ignore[operator,arg-type]
+    codes = np.tile(np.array([[0, 9, 10]], dtype=np.int16), (40, 1))
+    codes[::4] = 63
+    config = dataclasses.replace(CONFIG, fixed_split=True, full_windows=1.0, batch_frames=32, nar_known=0.0)
+    stepper = Stepper(model, config, [TokenClip(id="a", codes=codes, ends=False)])
+    expected = {0: (1.0, 1.0), 1: (0.0, 1.0), 2: (0.0, 0.0)}
+    batch = stepper.draw(0)
+    share = (batch.windows.codes[:, batch.geometry.left :, 0] != 63).mean()
+    ar, nar = stepper.step(0).decoders
+    assert (ar.top1, ar.top10) == pytest.approx([share * x for x in expected[0]])
+    assert (nar.top1, nar.top10) == pytest.approx([share * x for x in expected[nar.codebook]])
+
+
+def test_samples_are_made_of_the_averaged_weights_and_change_nothing(tmp_path: Path) -> None:
+    """The hook may draw as it likes."""
+    config = dataclasses.replace(CONFIG, sample_every=10)
+    taken: list[tuple[int, bool, dict[str, Tensor]]] = []
+
+    def on_sample(step: int, model: AudioLM) -> None:
+        torch.rand(7)
+        taken.append((step, model.training, {n: t.detach().clone() for n, t in model.named_parameters()}))
+
+    plain = Run(tmp_path / "plain", dropout=0.2).start()
+    run = Run(tmp_path / "sampled", config, dropout=0.2)
+    sampled = run.start(on_sample=on_sample)
+    assert same(plain.model.state_dict(), sampled.model.state_dict()) and same(plain.average, sampled.average)
+    assert [(step, training) for step, training, _ in taken] == [(10, False), (20, False)]
+    assert same(taken[0][2], run.best[1]), "steps 5 and 10 were the best so far"
 
 
 SHAPE = SpectralConfig(

@@ -1,0 +1,72 @@
+"""What a person sees of a training while it runs: running means, speed, time left, memory.
+
+Knows nothing about how a step is made.
+"""
+
+from __future__ import annotations
+
+import math
+import sys
+import time
+
+import torch
+
+from audiolm_cli.events import TrainStep
+from audiolm_cli.training.steps import DecoderReport, StepReport
+
+MEMORY = 0.95
+"""Decay of the running means, per step in which the codebook was predicted."""
+
+
+class Running:
+    """Running means per codebook and the speed of this process."""
+
+    def __init__(self, num_quantizers: int, device: torch.device) -> None:
+        self.device = device
+        self.means: list[tuple[float, float, float]] = [(math.nan,) * 3] * num_quantizers
+        self.started, self.frames, self.steps = time.monotonic(), 0, 0
+
+    def add(self, report: StepReport, step: int, steps: int, skipped: int) -> TrainStep:
+        """The event of a step that has just been done."""
+        self.frames += report.frames
+        self.steps += 1
+        for decoder in report.decoders:
+            self.means[decoder.codebook] = _mixed(self.means[decoder.codebook], decoder)
+        elapsed_s = max(time.monotonic() - self.started, 1e-9)
+        bits, top1, top10 = (list(column) for column in zip(*self.means, strict=True))
+        return TrainStep(
+            step=step,
+            steps=steps,
+            loss=report.loss,
+            learning_rate=report.learning_rate,
+            gradient_norm=report.gradient_norm,
+            skipped=skipped,
+            bits=bits,
+            top1=top1,
+            top10=top10,
+            frames_per_s=self.frames / elapsed_s,
+            eta_s=(steps - step) * elapsed_s / self.steps,
+            memory_bytes=memory_bytes(self.device),
+        )
+
+
+def memory_bytes(device: torch.device) -> int:
+    """The largest amount of memory in use so far: the device's on CUDA, this process's elsewhere; 0 where unknown."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device)
+    try:
+        import resource
+    except ImportError:  # Windows
+        return 0
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024
+
+
+def _mixed(mean: tuple[float, float, float], decoder: DecoderReport) -> tuple[float, float, float]:
+    new = (decoder.bits, decoder.top1, decoder.top10)
+    if not all(map(math.isfinite, new)):
+        return mean
+    if math.isnan(mean[0]):
+        return new
+    a, b, c = (MEMORY * old + (1 - MEMORY) * now for old, now in zip(mean, new, strict=True))
+    return a, b, c
