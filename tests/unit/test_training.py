@@ -61,7 +61,14 @@ def test_known_frames_are_a_random_number_of_some_items_and_leave_something() ->
 
 
 CONFIG = TrainConfig(
-    steps=25, batch_frames=96, shortest_window=8, warmup_steps=3, validate_every=5, validation_windows=4, seed=7
+    steps=25,
+    batch_frames=96,
+    shortest_window=8,
+    warmup_steps=3,
+    validate_every=5,
+    validation_windows=4,
+    seed=7,
+    dtype="fp32",
 )
 
 
