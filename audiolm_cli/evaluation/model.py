@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from audiolm_cli.model.audiolm import AudioLM, Predictions
+from audiolm_cli.model.decode import known_after
 from audiolm_cli.model.geometry import Geometry
 
 CONTINUATION_PROMPT = 0.4
@@ -111,8 +112,7 @@ def score_windows(model: AudioLM, codes: Tensor, geometry: Geometry | None = Non
     bits, top1, top10 = [0.0] * K, [0.0] * K, [0.0] * K
     for part in codes.to(model.device).split(BATCH):
         for k, p in enumerate(predictions(model, part, geometry)):
-            best = p.logits[..., : model.eos].topk(10, dim=-1).indices
-            hits = best == p.labels[..., None]
+            hits = _hits(model, p)
             bits[k] += p.losses().sum().item() / math.log(2)
             top1[k] += hits[..., 0].sum().item()
             top10[k] += hits.any(-1).sum().item()
@@ -121,3 +121,39 @@ def score_windows(model: AudioLM, codes: Tensor, geometry: Geometry | None = Non
     return ModelScores(
         bits=[b / frames for b in bits], top1=[t / frames for t in top1], top10=[t / frames for t in top10]
     )
+
+
+@torch.no_grad()
+def score_passes(model: AudioLM, codes: Tensor, passes: int, seed: int = 0) -> ModelScores:
+    """Scores of the further codebooks (2..K) over windows [N, T, K] when each comes in several passes.
+
+    Every frame is scored in the pass that it comes in, with the true codes of those before it, in a random order: the
+    bits are those of a proper likelihood (as of order-agnostic models: Uria et al., 2014, section 2), and an upper
+    bound for the order by confidence that generating takes. With one pass this is what `score_windows` says of them.
+    """
+    geometry = continuation_geometry(codes.shape[1])
+    generator = torch.Generator().manual_seed(seed)
+    K, M = model.config.num_quantizers, geometry.gap
+    bits, top1, top10 = [0.0] * (K - 1), [0.0] * (K - 1), [0.0] * (K - 1)
+    for part in codes.split(BATCH):
+        context, target = geometry.split(part.to(model.device))
+        for k in range(1, K):
+            place = torch.rand(len(part), M, generator=generator).argsort(-1).argsort(-1).to(model.device)
+            for done in range(passes):
+                known = place < (known_after(done, passes, M) if done else 0)
+                p = model.nar_predict(context, target, geometry, k, known)
+                now = ~known & (place < known_after(done + 1, passes, M))
+                hits = _hits(model, p) & now[..., None]
+                bits[k - 1] += (p.losses() * now).sum().item() / math.log(2)
+                top1[k - 1] += hits[..., 0].sum().item()
+                top10[k - 1] += hits.any(-1).sum().item()
+    frames = len(codes) * M
+    return ModelScores(
+        bits=[b / frames for b in bits], top1=[t / frames for t in top1], top10=[t / frames for t in top10]
+    )
+
+
+def _hits(model: AudioLM, predictions: Predictions) -> Tensor:
+    """bool [B, S, 10]: which of the ten likeliest codes, best first, is the true one."""
+    best = predictions.logits[..., : model.eos].topk(min(10, model.eos), dim=-1).indices
+    return best == predictions.labels[..., None]

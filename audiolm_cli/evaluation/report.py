@@ -27,12 +27,19 @@ def markdown(result: dict[str, Any]) -> str:
     K = len(scores["bits"])
     columns = ["bits per frame", *(f"codebook {k + 1}" for k in range(K)), "sum"]
     rows = [["model", *scores["bits"], scores["total_bits"]]]
+    passes = result["passes"]
+    if passes["passes"] > 1:
+        first = scores["bits"][0]
+        rows.append([f"model, {passes['passes']} NAR passes", first, *passes["bits"], first + passes["total_bits"]])
     rows += [
         [b["name"], *_padded(b["bits"], K), b["total_bits"] if len(b["bits"]) == K else ""] for b in result["baselines"]
     ]
     parts.append(table(columns, rows))
     columns = ["model", *(f"codebook {k + 1}" for k in range(K))]
     rows = [["top-1", *_percent(scores["top1"])], ["top-10", *_percent(scores["top10"])]]
+    if passes["passes"] > 1:
+        for label, key in (("top-1", "top1"), ("top-10", "top10")):
+            rows.append([f"{label}, {passes['passes']} passes", "", *_percent(passes[key])])
     rows.append(["codebook perplexity", *(f"{p:.0f}" for p in result["codebook_perplexity"])])
     parts.append(table(columns, rows))
     context = result["context"]

@@ -151,15 +151,23 @@ def fill_codebooks(
             drawn = sample_nar(logits, sampling, noise[:, k - 1])
             target[..., k] = torch.where(known, target[..., k], drawn)
             if done < passes:
-                known = most_confident(logits, drawn, known, round(M * (1 - math.cos(math.pi / 2 * done / passes))))
+                known = most_confident(logits, drawn, known, known_after(done, passes, M))
     return target
+
+
+def known_after(done: int, passes: int, frames: int) -> int:
+    """How many of a codebook's frames are kept after `done` of its passes, all after the last.
+
+    The masked part falls as a cosine (Chang et al., "MaskGIT", 2022, section 3.3): few at first, while little is known.
+    """
+    return frames if done == passes else max(1, round(frames * (1 - math.cos(math.pi / 2 * done / passes))))
 
 
 def most_confident(logits: Tensor, drawn: Tensor, known: Tensor, count: int) -> Tensor:
     """`count` frames per item [B, M]: those `known` already, then those whose drawn codes [B, M] are likeliest."""
     likelihood = logits.float().log_softmax(-1).gather(-1, drawn[..., None])[..., 0]
     order = likelihood.masked_fill(known, 1.0).argsort(dim=-1, descending=True, stable=True)
-    return torch.zeros_like(known).scatter_(-1, order[:, : max(1, count)], True)
+    return torch.zeros_like(known).scatter_(-1, order[:, :count], True)
 
 
 def _generate_first(

@@ -29,7 +29,7 @@ from audiolm_cli.evaluation.metrics import (
     spectral_distance,
     spectral_flux_z,
 )
-from audiolm_cli.evaluation.model import context_use, continuation_geometry, score_windows
+from audiolm_cli.evaluation.model import context_use, continuation_geometry, score_passes, score_windows
 from audiolm_cli.events import Note, OnEvent, Progress, ignore
 from audiolm_cli.model.decode import fill_codebooks, generate
 from audiolm_cli.workflows.loading import Loaded, load_model, pick_device, prepare_cpu
@@ -63,6 +63,8 @@ class Evaluation:
     """Windows of codes scored."""
     scores: dict[str, Any]
     """Bits, top-1 and top-10 of the model per codebook, on the targets of continuations."""
+    passes: dict[str, Any]
+    """The same of the further codebooks in "passes" passes, as generating takes them."""
     baselines: list[dict[str, Any]]
     """The same of predictors without a network, on the same frames."""
     context: dict[str, float]
@@ -119,7 +121,7 @@ def evaluate(
     excerpts = excerpts[:clips]
     codes, other = _windows(held_out, windows, loaded)
     scores = score_windows(loaded.model, codes)
-    geometry = continuation_geometry(codes.shape[1])
+    geometry, passes = continuation_geometry(codes.shape[1]), loaded.model.config.nar_passes
     train = [clip.codes for clip in read_store(tokens, "train")] if tokens is not None else []
     targets = [window[geometry.left - 1 :].numpy() for window in codes]
     baselines = measure_baselines(train, targets, loaded.codec.codebook_size) if train else []
@@ -131,6 +133,7 @@ def evaluate(
         clips=len(excerpts),
         windows=len(codes),
         scores=scores.to_dict(),
+        passes={"passes": passes, **score_passes(loaded.model, codes, passes).to_dict()},
         baselines=[baseline.to_dict() for baseline in baselines],
         context=dataclasses.asdict(context_use(loaded.model, codes, other)),
         levels=levels,

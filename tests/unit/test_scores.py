@@ -1,0 +1,68 @@
+"""Scores of a model: what they are when the model knows nothing, and that passes change only what may be read."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from audiolm_cli.config import ModelConfig
+from audiolm_cli.evaluation.model import continuation_geometry, score_passes, score_windows
+from audiolm_cli.model.audiolm import AudioLM, build
+from audiolm_cli.model.decode import known_after
+
+V, K = 16, 3
+
+
+def tiny() -> AudioLM:
+    torch.manual_seed(0)
+    shape = ModelConfig(d_model=32, nhead=2, num_layers=1, num_quantizers=K, codebook_size=V, max_frames=32)
+    model = build(shape).eval()
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.add_(torch.randn_like(parameter) * 0.2)
+    return model
+
+
+WINDOWS = torch.randint(V, (11, 20, K), generator=torch.Generator().manual_seed(1))
+
+
+def test_one_pass_scores_what_windows_score() -> None:
+    model = tiny()
+    whole, passes = score_windows(model, WINDOWS), score_passes(model, WINDOWS, 1)
+    assert passes.bits == pytest.approx(whole.bits[1:], rel=1e-5)
+    assert passes.top1 == pytest.approx(whole.top1[1:]) and passes.top10 == pytest.approx(whole.top10[1:])
+
+
+@pytest.mark.parametrize("passes", [1, 2, 5])
+def test_every_frame_is_scored_once(passes: int) -> None:
+    model = tiny()
+    with torch.no_grad():
+        for head in model.nar_heads:
+            head.weight.zero_()  # type: ignore[union-attr]
+    assert score_passes(model, WINDOWS, passes).bits == pytest.approx([4.0, 4.0], rel=1e-5)
+
+
+def test_later_passes_read_the_true_codes_of_earlier_ones() -> None:
+    """A decoder that copies: the code a frame shares with all others is certain once one of them is known."""
+    model = tiny()
+    windows = torch.randint(V, (24, 1, K), generator=torch.Generator().manual_seed(2)).expand(-1, 20, -1).clone()
+    windows[:, :8] = 0  # the prompt says nothing about the target
+    windows[..., 0] = 0
+    optimizer = torch.optim.Adam(model.parameters(), lr=3e-3)
+    generator = torch.Generator().manual_seed(3)
+    geometry = continuation_geometry(20)
+    context, target = geometry.split(windows)
+    for _ in range(80):
+        known = torch.rand(target.shape[:2], generator=generator) < 0.5
+        loss = model.nar_predict(context, target, geometry, 1, known).loss()
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    one, several = score_passes(model, windows, 1), score_passes(model, windows, 4)
+    assert several.bits[0] < 0.6 * one.bits[0]
+
+
+def test_portions_grow_to_the_whole() -> None:
+    counts = [known_after(done, 4, 100) for done in range(1, 5)]
+    assert counts == [8, 29, 62, 100]
+    assert [known_after(done, 3, 3) for done in range(1, 4)] == [1, 1, 3], "in a short gap a pass may add nothing"
