@@ -47,7 +47,7 @@ Recordings are split by a hash of their content: 2.5 % for validation, 4 % held 
 ```
 audiolm codec train AUDIO -o CODEC --steps {codec_steps} --clips {codec_clips}
 audiolm tokenize AUDIO -o TOKENS --codec CODEC
-audiolm train TOKENS -o RUN --preset tiny --steps {steps} --batch-frames {batch_frames}
+audiolm train TOKENS -o RUN --preset tiny --num-decoder-layers {layers} --steps {steps} --batch-frames {batch_frames}
 ```
 
 {machine} The weights are those of the best validation. They are stored in float16, but for the codebooks.
@@ -82,6 +82,7 @@ def card(model: Folder, codec: Folder, evaluation: dict[str, Any], machine: str)
         hours=f"The codec was trained on {spectral['hours']:.1f} h, the AudioLM on {lm['hours']:.1f} h.",
         codec_steps=spectral["config"]["steps"],
         codec_clips=spectral["config"]["clips"],
+        layers=model.model["num_layers"],
         steps=lm["config"]["steps"],
         batch_frames=lm["config"]["batch_frames"],
         machine=machine,
