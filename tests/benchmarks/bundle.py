@@ -4,6 +4,7 @@ audiolm codec train AUDIO -o CODEC
 audiolm tokenize AUDIO -o TOKENS --codec CODEC
 audiolm train TOKENS -o RUN
 audiolm evaluate AUDIO -m RUN --tokens TOKENS --json > evaluation.json
+CODEC may also be a bundled model, whose codec then stays as it is:
 python tests/benchmarks/bundle.py RUN CODEC evaluation.json "one line on the machine"
 """
 
@@ -11,6 +12,7 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -70,9 +72,14 @@ The weights are under the MIT licence; GiantMIDI-Piano asks for credit (CC BY 4.
 """
 
 
+def codec_training(codec: Folder) -> Mapping[str, Any]:
+    """How the codec was trained, from its own folder or from a model that was bundled with it."""
+    return codec.training["codec"] if codec.kind == "model" else codec.training
+
+
 def card(model: Folder, codec: Folder, evaluation: dict[str, Any], machine: str) -> str:
     """The model card; every number in it is read from the folders or the evaluation."""
-    lm, spectral = model.training, codec.training
+    lm, spectral = model.training, codec_training(codec)
     held_out = spectral["held_out"]
     rows = [
         ["codec", spectral["hours"], spectral["config"]["steps"], spectral["minutes"], f"log {held_out['log']:.4f}"],
@@ -97,7 +104,7 @@ def main(run: str, codec_folder: str, evaluation_file: str, machine: str) -> Non
     evaluation = json.loads(Path(evaluation_file).read_text())
     if evaluation["model"]["sha256"] != model.sha256:
         sys.exit(f"{evaluation_file} is of another model than {run}")
-    training = {**model.training, "licence": "MIT"}
+    training = {**model.training, "codec": codec_training(codec), "licence": "MIT"}
     folder = write_folder(
         ASSETS / "piano",
         kind="model",
