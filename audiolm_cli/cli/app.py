@@ -25,6 +25,8 @@ from audiolm_cli.errors import AudioLMError, MemoryLimitError, OutputError
 COMMANDS = (
     ("continue", "audiolm_cli.cli.continue_audio:continue_command"),
     ("infill", "audiolm_cli.cli.infill:infill_command"),
+    ("loop", "audiolm_cli.cli.loop:loop_command"),
+    ("restyle", "audiolm_cli.cli.restyle:restyle_command"),
     ("tokenize", "audiolm_cli.cli.tokenize:tokenize_command"),
     ("train", "audiolm_cli.cli.train:train_command"),
     ("codec train", "audiolm_cli.cli.codec_train:codec_train_command"),

@@ -30,7 +30,7 @@ Length = Annotated[
         metavar="TIME",
         parser=options.time_option,
         panel="Generation",
-        help="Length of each new span; what follows moves. [default: the gap's]",
+        help="Length of each new span, instead of its gap's; what follows moves.",
     ),
 ]
 

@@ -1,0 +1,78 @@
+"""`audiolm loop`: options and display. The work is in `workflows/loop.py`."""
+
+from __future__ import annotations
+
+import time
+from typing import Annotated
+
+import typer
+
+from audiolm_cli.cli import options
+from audiolm_cli.cli.generated import show_generation
+from audiolm_cli.cli.render import Renderer
+from audiolm_cli.config import GenerateConfig, SamplingConfig
+from audiolm_cli.errors import UsageError
+
+Inputs = Annotated[list[str], typer.Argument(metavar="IN...", help="Audio files; '-' is a WAV on standard input.")]
+Bridge = Annotated[
+    float,
+    options.shared(
+        "--bridge", metavar="TIME", parser=options.time_option, panel="Generation", help="Length of the new part."
+    ),
+]
+Repeat = Annotated[
+    int, options.shared("--repeat", min=1, metavar="N", panel="Generation", help="Write it N times, to hear it loop.")
+]
+
+
+def loop_command(
+    inputs: Inputs,
+    bridge: Bridge = 2.0,
+    repeat: Repeat = 1,
+    output: options.Output = None,
+    model: options.Model = "piano",
+    takes: options.Takes = 1,
+    prompt: options.Prompt = None,
+    temperature: options.Temperature = SamplingConfig.temperature,
+    top_k: options.TopK = SamplingConfig.top_k,
+    top_p: options.TopP = SamplingConfig.top_p,
+    nar_temperature: options.NarTemperature = SamplingConfig.nar_temperature,
+    only_new: options.OnlyNew = False,
+    plot: options.Plot = None,
+    seed: options.Seed = None,
+    device: options.Device = "auto",
+    dtype: options.Dtype = "auto",
+    threads: options.Threads = None,
+    force: options.Force = False,
+    json_output: options.Json = False,
+    quiet: options.Quiet = False,
+    verbose: options.Verbose = 0,
+    no_progress: options.NoProgress = False,
+    offline: options.Offline = False,
+    cache_dir: options.CacheDir = None,
+) -> None:
+    """Make recordings loop: append a bridge that leads from the end of each back to its start."""
+    started = time.perf_counter()
+    if json_output and output == "-":
+        raise UsageError("--json and -o - both want standard output; write the audio to a file")
+    sampling = SamplingConfig(temperature=temperature, top_k=top_k, top_p=top_p, nar_temperature=nar_temperature)
+    config = GenerateConfig(
+        model=model,
+        device=device,
+        dtype=dtype,
+        threads=threads,
+        seed=seed,
+        takes=takes,
+        prompt_s=prompt,
+        only_new=only_new,
+        force=force,
+        offline=offline,
+        cache_dir=None if cache_dir is None else str(cache_dir),
+    )
+    with Renderer(quiet=quiet, verbose=verbose, no_progress=no_progress, json=json_output) as out:
+        from audiolm_cli.workflows.loop import loop_files
+
+        result = loop_files(
+            inputs, bridge, repeat, output, plot, config, sampling, on_event=out.on_event, started=started
+        )
+        show_generation(out, result)

@@ -1,0 +1,209 @@
+"""`audiolm restyle`: a recording with its coarse codes kept and its fine codes made anew in the manner of another.
+
+Knows nothing about commands or terminals.
+"""
+
+from __future__ import annotations
+
+import math
+import secrets
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from audiolm_cli.audio import Recording, balance, mid, read_audio, resample
+from audiolm_cli.codec.base import Codec
+from audiolm_cli.codec.chunked import decode_chunked, encode_chunked
+from audiolm_cli.config import GenerateConfig, SamplingConfig
+from audiolm_cli.errors import AudioInputError, UsageError
+from audiolm_cli.events import OnEvent, Progress, ignore
+from audiolm_cli.model.audiolm import AudioLM
+from audiolm_cli.model.decode import fill_codebooks
+from audiolm_cli.model.geometry import Geometry
+from audiolm_cli.model.sampling import uniforms
+from audiolm_cli.workflows.generation import Generation, Output, Stopwatch, used_settings
+from audiolm_cli.workflows.jobs import (
+    LONGEST_INPUT_S,
+    Job,
+    check_context,
+    load_for,
+    plan_jobs,
+    read_input,
+    run_jobs,
+    write_takes,
+)
+from audiolm_cli.workflows.level import recording_gain
+from audiolm_cli.workflows.loading import Loaded
+from audiolm_cli.workflows.spans import LEVEL_RANGE
+from audiolm_cli.workflows.takes import Gap, Take, prompt_frames
+
+CARRIED_SHARE = 0.1
+"""Share of the window that repeats what was made last, so that one step runs on from the other."""
+
+
+def restyle_files(
+    inputs: list[str],
+    style: str,
+    strength: int = 1,
+    output: str | None = None,
+    plot: Path | None = None,
+    config: GenerateConfig | None = None,
+    sampling: SamplingConfig | None = None,
+    *,
+    on_event: OnEvent = ignore,
+    started: float | None = None,
+) -> Generation:
+    """Write each input with its fine codebooks made anew after a reference, and say what was written.
+
+    Args:
+        inputs: audio files; "-" is a WAV on standard input.
+        style: the reference, an audio file; its loudest stretch is the acoustic prompt.
+        strength: how many codebooks of the input are kept, from the coarsest on: 1 to K - 1.
+        output: file, folder or "-"; None is `<stem>.restyled.wav` in the current folder.
+        plot: where to draw the result; None draws nothing.
+        config: model, device, takes, seed, ...; `prompt_s` is how much of the reference is heard.
+        sampling: how codes are drawn; only the NAR settings count.
+        on_event: gets the progress.
+        started: when the command began, by `time.perf_counter`.
+
+    Returns:
+        What was written. With several inputs, those that failed are in `failed`, and the others are done.
+
+    Raises:
+        AudioInputError: the reference or the only recording cannot be used.
+        UsageError: the strength is out of range, or options contradict each other.
+        OutputError: an output exists already or cannot be written.
+    """
+    config, sampling = config or GenerateConfig(), sampling or SamplingConfig()
+    watch = Stopwatch() if started is None else Stopwatch(started=started)
+    if config.takes > 1 and sampling.nar_temperature == 0:
+        raise UsageError("all takes are the same at NAR temperature 0; add --nar-temperature 0.7, or leave out --takes")
+    if config.until_end or config.only_new:
+        raise UsageError("a restyled recording is new throughout; only_new and until_end do not apply")
+    jobs = plan_jobs(inputs, "restyled", output, plot, config)
+    with watch.stage("encode"):
+        reference = read_audio(style, max_duration_s=LONGEST_INPUT_S)
+    check_context(reference.duration_s, style)
+    if not reference.samples.any():
+        raise AudioInputError(f"{style} is silent, which is no style; give a recording with sound in it")
+    loaded = load_for(config, watch)
+    K = loaded.codec.num_codebooks
+    if not 1 <= strength < K:
+        raise UsageError(f"strength must be 1 to {K - 1}, the codebooks kept of the codec's {K}; got {strength}")
+    with watch.stage("encode"):
+        prompt = loudest(*encode(reference, loaded.codec), _prompt_length(loaded, config), loaded.codec)
+    return run_jobs(
+        jobs,
+        lambda job: restyle_recording(
+            job, loaded, prompt, style, strength, config=config, sampling=sampling, on_event=on_event, watch=watch
+        ),
+        loaded,
+        {"style": style, "strength": strength, **used_settings(config, sampling)},
+        on_event,
+        watch,
+    )
+
+
+def restyle_recording(
+    job: Job,
+    loaded: Loaded,
+    prompt: Tensor,
+    style: str,
+    strength: int,
+    *,
+    config: GenerateConfig,
+    sampling: SamplingConfig,
+    on_event: OnEvent,
+    watch: Stopwatch,
+) -> list[Output]:
+    """Restyle one recording after prompt codes [1, P, K]; see `restyle_files`."""
+    recording = read_input(job, watch, on_event)
+    with watch.stage("encode"):
+        codes, wav = encode(recording, loaded.codec)
+        gains = balance(recording.wav(), mid(recording.wav()))
+    first_seed = secrets.randbits(32) if config.seed is None else config.seed
+    takes = []
+    for number in range(config.takes):
+        seed = (first_seed + number) % 2**63
+        generator = torch.Generator().manual_seed(seed)
+        began = time.perf_counter()
+        made = restyle_codes(
+            loaded.model,
+            prompt,
+            codes,
+            strength,
+            sampling,
+            generator,
+            on_frame=lambda done: on_event(Progress(stage="restyle", done=done, total=codes.shape[1], unit="frames")),
+        )
+        watch.model.nar_s += time.perf_counter() - began
+        watch.model.frames += made.shape[1]
+        with watch.stage("decode"):
+            takes.append(Take(seed=seed, pieces=[_render(made, wav, gains, recording, loaded.codec)]))
+        on_event(Progress(stage="decode", done=number + 1, total=config.takes, unit="takes"))
+    whole = [Gap(start=0, stop=recording.num_samples, new_samples=recording.num_samples)]
+    settings = {"style": Path(style).name, "strength": strength}
+    return write_takes(job, recording, whole, takes, "restyle", settings, loaded, config, sampling, on_event)
+
+
+def restyle_codes(
+    model: AudioLM,
+    prompt: Tensor,
+    codes: Tensor,
+    strength: int,
+    sampling: SamplingConfig,
+    generator: torch.Generator,
+    on_frame: Callable[[int], None],
+) -> Tensor:
+    """Codes [1, T, K] with the codebooks of `codes` from `strength` on made anew, as if they followed `prompt`.
+
+    A recording longer than the window is made in steps; each hears the prompt and the end of the step before.
+    """
+    window, T, K = model.config.max_frames, codes.shape[1], codes.shape[2]
+    carried = math.ceil(CARRIED_SHARE * window)
+    made = codes[:, :0]
+    while made.shape[1] < T:
+        context = torch.cat([prompt, made[:, max(0, made.shape[1] - carried) :]], dim=1)
+        target = codes[:, made.shape[1] : made.shape[1] + window - context.shape[1]]
+        noise = uniforms([generator], target.shape[1] * (K - 1)).view(1, K - 1, -1).to(codes.device)
+        shape = Geometry(context.shape[1], target.shape[1])
+        new = fill_codebooks(model, context, target, shape, sampling, noise, known_codebooks=strength)
+        made = torch.cat([made, new], dim=1)
+        on_frame(made.shape[1])
+    return made
+
+
+def encode(recording: Recording, codec: Codec) -> tuple[Tensor, Tensor]:
+    """Codes [1, T, K] of a whole recording, and the mono audio [1, 1, n] at training level they stand for."""
+    mono = resample(mid(recording.wav())[None], recording.sample_rate_hz, codec.sample_rate_hz)
+    wav = torch.from_numpy(mono * np.float32(recording_gain(recording, [])))[None].to(codec.device)
+    return encode_chunked(codec, wav), wav
+
+
+def loudest(codes: Tensor, wav: Tensor, frames: int, codec: Codec) -> Tensor:
+    """The `frames` consecutive codes [1, P, K] with the most energy of audio [1, 1, n]; all where there are fewer."""
+    frames = min(frames, codes.shape[1])
+    energy = torch.nn.functional.pad(wav[0, 0].square(), (0, -wav.shape[-1] % codec.hop_samples))
+    sums = energy.view(-1, codec.hop_samples).sum(1).double().cumsum(0)  # [T]
+    sums = torch.cat([sums.new_zeros(1), sums])
+    first = int((sums[frames:] - sums[:-frames]).argmax())
+    return codes[:, first : first + frames]
+
+
+def _prompt_length(loaded: Loaded, config: GenerateConfig) -> int:
+    """Frames of the reference that are heard: half of the window at most."""
+    return min(prompt_frames(loaded, config), loaded.model.config.max_frames // 2)
+
+
+def _render(codes: Tensor, original: Tensor, gains: np.ndarray, recording: Recording, codec: Codec) -> np.ndarray:
+    """Audio float32 [C, N] of codes [1, T, K], as loud as the original and in its balance."""
+    wav = decode_chunked(codec, codes)[0]  # [1, n]
+    power, made_power = original.square().mean().item(), wav.square().mean().item()
+    level = float(np.clip(math.sqrt(power / made_power), *LEVEL_RANGE)) if power and made_power else 1.0
+    mono = resample(wav.cpu().numpy(), codec.sample_rate_hz, recording.sample_rate_hz)[0]
+    mono = np.pad(mono, (0, max(0, recording.num_samples - len(mono))))[: recording.num_samples]
+    return np.outer(gains, mono * (level / recording_gain(recording, []))).astype(np.float32)
