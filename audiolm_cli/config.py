@@ -259,8 +259,16 @@ class TrainConfig(_Config):
 
     steps: int = 3000
     """Optimizer steps."""
+    num_epochs: float | None = None
+    """Passes over the training frames, which then decide `steps`; None leaves `steps` as they are."""
     batch_frames: int = 2500
-    """Frames per step, context included."""
+    """Frames per step, context included; over all processes."""
+    max_duration_s: float | None = None
+    """Seconds of audio per step, which then decide `batch_frames`; None leaves those as they are."""
+    filter_min_duration_s: float | None = None
+    """Clips shorter than this are left out; None leaves out none."""
+    filter_max_duration_s: float | None = None
+    """Clips longer than this are left out; None leaves out none."""
     shortest_window: int = 100
     """Shortest training window in frames; the longest is the model's `max_frames`."""
     full_windows: float = 0.6
@@ -321,6 +329,17 @@ class TrainConfig(_Config):
 
     def __post_init__(self) -> None:
         _require(self.steps >= 1, f"steps must be 1 or more, got {self.steps}")
+        _require(self.num_epochs is None or self.num_epochs > 0, f"num-epochs must be over 0, got {self.num_epochs}")
+        _require(
+            self.max_duration_s is None or self.max_duration_s > 0,
+            f"max-duration must be over 0 seconds, got {self.max_duration_s}",
+        )
+        shortest, longest = self.filter_min_duration_s or 0.0, self.filter_max_duration_s
+        _require(
+            longest is None or longest >= shortest,
+            f"filter-max-duration {longest} is below filter-min-duration {shortest}; no clip can pass both",
+        )
+        _require(self.warmup_steps >= 0, f"warmup-steps must be 0 or more, got {self.warmup_steps}")
         _require(self.train_stage in (0, 1, 2), f"train-stage must be 0, 1 or 2, got {self.train_stage}")
         _require(0 <= self.nar_known <= 1, f"nar-known must be in [0, 1], got {self.nar_known}")
         _require(

@@ -1,49 +1,164 @@
-"""`audiolm train`: options and display. The work is in `workflows/train.py`."""
+"""`audiolm train`: options and display. The work is in `workflows/train.py`.
+
+The flags of VALL-E's training recipes mean here what they mean there: `--manifest-dir` and `--exp-dir` are PATH and
+RUN, `--base-lr` is the rate of ScaledAdam with Eden unless another optimizer is named.
+"""
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import typer
 
 from audiolm_cli.cli import options
 from audiolm_cli.cli.render import Renderer
-from audiolm_cli.config import PRESETS, TrainConfig
+from audiolm_cli.config import PRESETS, ModelConfig, TrainConfig
 from audiolm_cli.errors import UsageError
 
-Source = Annotated[Path, typer.Argument(metavar="PATH", help="A folder of audio, or a token store.")]
-Run = Annotated[Path, options.shared("-o", "--output", metavar="RUN", help="The run folder; `-m RUN` reads it.")]
+_MODEL, _LENGTH, _UPDATE = "The model", "How long, on what", "How it learns"
+
+Source = Annotated[Path | None, typer.Argument(metavar="PATH", help="A folder of audio, or a token store.")]
+Run = Annotated[Path | None, options.shared("-o", "--output", metavar="RUN", help="The run folder; `-m RUN` reads it.")]
+ManifestDir = Annotated[Path | None, options.shared("--manifest-dir", metavar="PATH", help="The same as PATH.")]
+ExpDir = Annotated[Path | None, options.shared("--exp-dir", metavar="RUN", help="The same as -o.")]
+
+ModelName = Annotated[
+    Literal["audiolm", "audio-lm"], options.shared("--model-name", panel=_MODEL, help="The only kind there is.")
+]
 Preset = Annotated[
     Literal["tiny", "small", "base"] | None,
-    options.shared("--preset", panel="Training", help="Size of the model; tiny when nothing is said."),
+    options.shared("--preset", panel=_MODEL, help="Size; tiny when nothing is said, base when other sizes are."),
 ]
-Init = Annotated[
-    str | None, options.shared("--init", metavar="NAME|PATH", panel="Training", help="Start from this model.")
+Width = Annotated[
+    int | None, options.shared("--decoder-dim", min=2, metavar="N", panel=_MODEL, help="Width, over the preset's.")
 ]
-Steps = Annotated[int, options.shared("--steps", min=1, metavar="N", panel="Training", help="Optimizer steps.")]
+Heads = Annotated[
+    int | None, options.shared("--nhead", min=1, metavar="N", panel=_MODEL, help="Attention heads, over the preset's.")
+]
+Layers = Annotated[
+    int | None,
+    options.shared("--num-decoder-layers", min=1, metavar="N", panel=_MODEL, help="Layers, over the preset's."),
+]
+Codebooks = Annotated[
+    int | None,
+    options.shared("--num-quantizers", min=1, metavar="N", panel=_MODEL, help="Refuse codes of another number."),
+]
+Dropout = Annotated[
+    float | None, options.shared("--dropout", min=0.0, max=0.99, metavar="P", panel=_MODEL, help="While training.")
+]
+Init = Annotated[str | None, options.shared("--init", metavar="NAME|PATH", panel=_MODEL, help="Start from this model.")]
+
+Steps = Annotated[
+    int | None,
+    options.shared(
+        "--steps", min=1, metavar="N", panel=_LENGTH, help=f"Optimizer steps; {TrainConfig.steps} if unset."
+    ),
+]
+Epochs = Annotated[
+    float | None,
+    options.shared("--num-epochs", metavar="N", panel=_LENGTH, help="Passes over the data, in place of --steps."),
+]
 BatchFrames = Annotated[
-    int, options.shared("--batch-frames", min=1, metavar="N", panel="Training", help="Frames per step.")
+    int | None,
+    options.shared(
+        "--batch-frames",
+        min=1,
+        metavar="N",
+        panel=_LENGTH,
+        help=f"Frames per step, over all processes; {TrainConfig.batch_frames} if unset.",
+    ),
 ]
-Stage = Annotated[
+MaxDuration = Annotated[
+    float | None,
+    options.shared("--max-duration", metavar="S", panel=_LENGTH, help="Seconds per step, in place of --batch-frames."),
+]
+MicroFrames = Annotated[
     int,
-    options.shared("--train-stage", min=0, max=2, panel="Training", help="0 trains both decoders, 1 AR, 2 NAR."),
+    options.shared(
+        "--micro-frames",
+        min=0,
+        metavar="N",
+        panel=_LENGTH,
+        help="Most frames at once; a step accumulates. 0: no limit.",
+    ),
+]
+FilterMin = Annotated[
+    float | None,
+    options.shared("--filter-min-duration", min=0.0, metavar="S", panel=_LENGTH, help="Leave out shorter clips."),
+]
+FilterMax = Annotated[
+    float | None,
+    options.shared("--filter-max-duration", min=0.0, metavar="S", panel=_LENGTH, help="Leave out longer clips."),
 ]
 ValidateEvery = Annotated[
-    int, options.shared("--validate-every", min=1, metavar="N", panel="Training", help="Steps between validations.")
+    int, options.shared("--validate-every", min=1, metavar="N", panel=_LENGTH, help="Steps between validations.")
+]
+Patience = Annotated[
+    int,
+    options.shared(
+        "--patience", min=0, metavar="N", panel=_LENGTH, help="Stop after N validations without a better one; 0: never."
+    ),
+]
+
+Stage = Annotated[
+    int,
+    options.shared("--train-stage", min=0, max=2, panel=_UPDATE, help="0 trains both decoders, 1 the AR, 2 the NAR."),
+]
+FixedSplit = Annotated[
+    bool, options.shared("--fixed-split", panel=_UPDATE, help="Only continuations, after 40 % of each window.")
+]
+Optimizer = Annotated[
+    Literal["muon", "adamw", "scaled-adam"] | None,
+    options.shared("--optimizer", panel=_UPDATE, help="muon, or with --base-lr alone scaled-adam, if unset."),
+]
+Schedule = Annotated[
+    Literal["wsd", "cosine", "eden"] | None,
+    options.shared("--schedule", panel=_UPDATE, help="Of the rate; eden with scaled-adam, wsd otherwise, if unset."),
+]
+BaseLr = Annotated[
+    float | None, options.shared("--base-lr", min=0.0, metavar="X", panel=_UPDATE, help="Peak learning rate.")
+]
+Warmup = Annotated[
+    int, options.shared("--warmup-steps", min=0, metavar="N", panel=_UPDATE, help="Steps of linear warm-up.")
+]
+Dtype = Annotated[
+    Literal["auto", "fp32", "bf16"],
+    options.shared("--dtype", panel=_UPDATE, help="Of matrix products; bf16 where the device has it if auto."),
 ]
 
 
 def train_command(
-    source: Source,
-    run: Run,
+    source: Source = None,
+    run: Run = None,
+    manifest_dir: ManifestDir = None,
+    exp_dir: ExpDir = None,
     codec: options.OptionalCodecName = None,
+    model_name: ModelName = "audiolm",
     preset: Preset = None,
+    decoder_dim: Width = None,
+    nhead: Heads = None,
+    num_decoder_layers: Layers = None,
+    num_quantizers: Codebooks = None,
+    dropout: Dropout = None,
     init: Init = None,
-    steps: Steps = TrainConfig.steps,
-    batch_frames: BatchFrames = TrainConfig.batch_frames,
-    train_stage: Stage = 0,
+    steps: Steps = None,
+    num_epochs: Epochs = None,
+    batch_frames: BatchFrames = None,
+    max_duration: MaxDuration = None,
+    micro_frames: MicroFrames = TrainConfig.micro_frames,
+    filter_min_duration: FilterMin = None,
+    filter_max_duration: FilterMax = None,
     validate_every: ValidateEvery = TrainConfig.validate_every,
+    patience: Patience = TrainConfig.patience,
+    train_stage: Stage = 0,
+    fixed_split: FixedSplit = False,
+    optimizer: Optimizer = None,
+    schedule: Schedule = None,
+    base_lr: BaseLr = None,
+    warmup_steps: Warmup = TrainConfig.warmup_steps,
+    dtype: Dtype = "auto",
     seed: options.Seed = 0,
     device: options.Device = "auto",
     threads: options.Threads = None,
@@ -54,25 +169,45 @@ def train_command(
     cache_dir: options.CacheDir = None,
 ) -> None:
     """Train a model on a folder of recordings; stopped and started again, it goes on."""
-    if preset is not None and init is not None:
-        raise UsageError("--preset and --init: a model to start from has its own size; leave one of them out")
-    config = TrainConfig(
+    sizes = _given(d_model=decoder_dim, nhead=nhead, num_layers=num_decoder_layers)
+    _exclude({"--init": init}, {"--preset": preset, "--decoder-dim, --nhead and --num-decoder-layers": sizes or None})
+    _exclude({"--steps": steps}, {"--num-epochs": num_epochs})
+    _exclude({"--batch-frames": batch_frames}, {"--max-duration": max_duration})
+    given = _given(
         steps=steps,
+        num_epochs=num_epochs,
         batch_frames=batch_frames,
-        train_stage=train_stage,
+        max_duration_s=max_duration,
+        filter_min_duration_s=filter_min_duration,
+        filter_max_duration_s=filter_max_duration,
+        optimizer=optimizer or (None if base_lr is None else "scaled-adam"),
+        learning_rate=base_lr,
+    )
+    config = TrainConfig(
+        **given,
+        micro_frames=micro_frames,
         validate_every=validate_every,
+        patience=patience,
+        train_stage=train_stage,
+        fixed_split=fixed_split,
+        schedule=schedule,
+        warmup_steps=warmup_steps,
+        dtype=dtype,
         seed=seed or 0,
         device=device,
         threads=threads,
     )
+    paths = _one("PATH", source, "--manifest-dir", manifest_dir), _one("-o", run, "--exp-dir", exp_dir)
+    shape = _shape(preset, sizes)
     with Renderer(quiet=quiet, verbose=verbose, no_progress=no_progress, json=json_output) as out:
         from audiolm_cli.workflows.train import train
 
         result = train(
-            source,
-            run,
+            *paths,
             codec=codec,
-            shape=PRESETS[preset or "tiny"],
+            shape=shape,
+            num_quantizers=num_quantizers,
+            dropout=dropout,
             config=config,
             init=init,
             cache=cache_dir,
@@ -82,3 +217,40 @@ def train_command(
             out.print_json({"run": result.run, "model": {"name": result.folder.name, "sha256": result.folder.sha256}})
         else:
             out.print(f"{result.run}  (use it: audiolm continue IN -m {result.run})")
+
+
+def _given(**values: Any) -> dict[str, Any]:
+    """The values that are not None."""
+    return {name: value for name, value in values.items() if value is not None}
+
+
+def _exclude(one: dict[str, object], others: dict[str, object]) -> None:
+    """Refuse an option together with any of the others.
+
+    Raises:
+        UsageError: both were given.
+    """
+    for name, value in one.items():
+        for other, theirs in others.items():
+            if value is not None and theirs is not None:
+                reason = "a model to start from has its own size" if name == "--init" else "they set the same thing"
+                raise UsageError(f"{other} and {name}: {reason}; leave one of them out")
+
+
+def _one(name: str, value: Path | None, other: str, theirs: Path | None) -> Path:
+    """The path that was given under one of two names.
+
+    Raises:
+        UsageError: neither was, or two that differ.
+    """
+    if value is not None and theirs is not None and value.resolve() != theirs.resolve():
+        raise UsageError(f"{name} {value} and {other} {theirs}: two names for the same thing; leave one of them out")
+    path = value or theirs
+    if path is None:
+        raise UsageError(f"{name} is missing; give it, or {other}, which means the same")
+    return path
+
+
+def _shape(preset: str | None, sizes: dict[str, int]) -> ModelConfig:
+    """The preset with the sizes that were given; without a preset those of `base`, and tiny where there are none."""
+    return dataclasses.replace(PRESETS[preset or ("base" if sizes else "tiny")], **sizes)  # type: ignore[arg-type]

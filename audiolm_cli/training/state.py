@@ -65,7 +65,18 @@ def load_state(folder: Path) -> tuple[int, dict[str, Tensor], dict[str, Any]] | 
     return None
 
 
-MAY_CHANGE = ("steps", "threads", "device", "state_every", "validate_every")
+MAY_CHANGE = (
+    "steps",
+    "num_epochs",
+    "threads",
+    "device",
+    "micro_frames",
+    "state_every",
+    "validate_every",
+    "sample_every",
+    "log_every",
+    "patience",
+)
 """Settings that a run may be continued with other values of."""
 
 

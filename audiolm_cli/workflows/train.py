@@ -25,6 +25,7 @@ from audiolm_cli.training.loop import Scores, Trainer
 from audiolm_cli.workflows.loading import codec_facts, codec_hash, load_codec, pick_device, prepare_cpu
 from audiolm_cli.workflows.store_codec import StoreCodec, check_frame_rate, codec_of_store
 from audiolm_cli.workflows.tokenize import tokenize
+from audiolm_cli.workflows.training_data import keep_clips, sized
 
 SETTINGS = "train.json"
 """What a run folder says about the training in it."""
@@ -48,6 +49,8 @@ def train(
     *,
     codec: str | None = None,
     shape: ModelConfig | None = None,
+    num_quantizers: int | None = None,
+    dropout: float | None = None,
     config: TrainConfig | None = None,
     init: str | None = None,
     cache: Path | None = None,
@@ -63,6 +66,8 @@ def train(
         codec: name or path of the codec for recordings; with `init`, that model's codec unless given.
         shape: the model's shape, but for number and size of the codebooks, which are the codec's; with `init`, that
             model's.
+        num_quantizers: how many codebooks the codes must have; None accepts any.
+        dropout: of the model while it is trained; None leaves that of `shape` or `init`.
         config: how to train.
         init: name or path of a model to start from.
         cache: the checkpoint cache; None is the user's.
@@ -98,7 +103,19 @@ def train(
     train_clips, dev_clips = read_store(store, "train"), read_store(store, "dev")
     if not train_clips:
         raise DataError(f"{store}: no training clips in it")
+    train_clips = keep_clips(train_clips, "train", config, facts.frame_shift_s, on_event)
+    dev_clips = keep_clips(dev_clips, "dev", config, facts.frame_shift_s, on_event)
+    if not dev_clips:
+        on_event(Note(message="no held-out clips: validating on the first training clip", warning=True))
+    config = sized(config, sum(len(clip.codes) for clip in train_clips), facts.frame_shift_s)
+    if num_quantizers not in (None, facts.num_codebooks):
+        raise UsageError(
+            f"--num-quantizers {num_quantizers}: the codes of {facts.name} have {facts.num_codebooks} codebooks; "
+            f"leave the option out, or tokenize with a codec of {num_quantizers}"
+        )
     shape = _shape(shape, origin, facts)
+    if dropout is not None:
+        shape = dataclasses.replace(shape, dropout=dropout)
     _make_folder(run)
     _check_settings(run, source, shape, on_event)
     torch.manual_seed(config.seed)
