@@ -18,10 +18,18 @@ class Muon(torch.optim.Optimizer):
     """Momentum whose update is orthogonalised: for hidden weight matrices (Jordan et al., "Muon", 2024).
 
     torch's own Muon iterates in bfloat16, which processors without bfloat16 units run a hundred times slower than
-    float32; this one iterates in the parameters' type, all matrices of one shape at once.
+    float32; this one is told in which type, and takes all matrices of one shape at once.
     """
 
-    def __init__(self, params: Iterable[nn.Parameter], lr: float, momentum: float = 0.95, weight_decay: float = 0.0):
+    def __init__(
+        self,
+        params: Iterable[nn.Parameter],
+        lr: float,
+        momentum: float = 0.95,
+        weight_decay: float = 0.0,
+        iterate_in: torch.dtype = torch.float32,
+    ) -> None:
+        self.iterate_in = iterate_in
         super().__init__(params, {"lr": lr, "momentum": momentum, "weight_decay": weight_decay})
 
     @torch.no_grad()
@@ -42,7 +50,8 @@ class Muon(torch.optim.Optimizer):
                     momentum.lerp_(gradient, 1 - group["momentum"])
                     updates.append(gradient.lerp(momentum, group["momentum"]))  # Nesterov
                 scale = group["lr"] * max(1.0, shape[0] / shape[1]) ** 0.5
-                for parameter, update in zip(parameters, orthogonalise(torch.stack(updates)), strict=True):
+                made = orthogonalise(torch.stack(updates).to(self.iterate_in)).to(parameters[0].dtype)
+                for parameter, update in zip(parameters, made, strict=True):
                     parameter.mul_(1 - group["lr"] * group["weight_decay"]).add_(update, alpha=-scale)
 
 
@@ -68,8 +77,12 @@ def split_parameters(model: nn.Module) -> tuple[list[nn.Parameter], list[nn.Para
     return hidden, other
 
 
-def build_optimizers(model: nn.Module, config: TrainConfig) -> list[torch.optim.Optimizer]:
-    """The optimizers of a training; each parameter group's peak learning rate is under "peak"."""
+def build_optimizers(model: nn.Module, config: TrainConfig, *, bf16: bool = False) -> list[torch.optim.Optimizer]:
+    """The optimizers of a training; each parameter group's peak learning rate is under "peak".
+
+    Args:
+        bf16: whether the device multiplies bf16 faster than fp32, which Muon's iterations then do.
+    """
     hidden, other = split_parameters(model)
     rate = config.learning_rate
     assert rate is not None, "TrainConfig fills it in"
@@ -84,7 +97,8 @@ def build_optimizers(model: nn.Module, config: TrainConfig) -> list[torch.optim.
         optimizers = [torch.optim.AdamW(groups, lr=rate, betas=(0.9, 0.95))]
     else:
         adam = torch.optim.AdamW(other, lr=config.adam_learning_rate, betas=(0.9, 0.95), weight_decay=0.0)
-        optimizers = [Muon(hidden, lr=rate, weight_decay=config.weight_decay), adam]
+        iterate_in = torch.bfloat16 if bf16 else torch.float32
+        optimizers = [Muon(hidden, lr=rate, weight_decay=config.weight_decay, iterate_in=iterate_in), adam]
     for optimizer in optimizers:
         for group in optimizer.param_groups:
             group["peak"] = group["lr"]

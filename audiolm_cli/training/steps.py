@@ -125,7 +125,7 @@ class Stepper:
         self.buckets = WindowBuckets(clips, model.config.max_frames, config.shortest_window, config.full_windows)
         self.frames = sum(len(clip.codes) for clip in clips)
         self.bf16 = config.dtype == "bf16" or (config.dtype == "auto" and multiplies_bf16(model.device))
-        self.optimizers = build_optimizers(model, config)
+        self.optimizers = build_optimizers(model, config, bf16=self.bf16)
         self.average = start_average(model)
         self.spikes = SpikeGuard(config.spike_deviations)
 

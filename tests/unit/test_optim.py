@@ -29,6 +29,19 @@ def test_singular_values_come_near_one(shape: tuple[int, int]) -> None:
     assert (made * matrices).sum(dim=(1, 2)).min() > 0, "the direction stays"
 
 
+def test_iterating_in_bfloat16_reaches_about_the_same_update() -> None:
+    torch.manual_seed(0)
+    start, gradient = torch.randn(24, 48), torch.randn(24, 48)
+    moved = []
+    for kind in (torch.float32, torch.bfloat16):
+        parameter = nn.Parameter(start.clone())
+        parameter.grad = gradient.clone()
+        Muon([parameter], lr=0.1, iterate_in=kind).step()
+        assert parameter.dtype == torch.float32
+        moved.append(parameter.detach() - start)
+    assert (moved[0] - moved[1]).norm() < 0.06 * moved[0].norm()
+
+
 def test_matrices_do_not_touch_each_other() -> None:
     matrices = torch.randn(3, 6, 9, generator=torch.Generator().manual_seed(1))
     for together, one in zip(orthogonalise(matrices), matrices, strict=True):
