@@ -308,6 +308,8 @@ class TrainConfig(_Config):
     """Largest gradient norm."""
     spike_deviations: float = 8.0
     """A step whose loss lies this many standard deviations over the running mean changes nothing."""
+    unusable_steps: int = 5
+    """Steps in a row that changed nothing after which training goes back to its last saved state."""
     micro_frames: int = 0
     """Most frames that go through the model at once; a step's other frames are accumulated. 0 is no limit."""
     seed: int = 0

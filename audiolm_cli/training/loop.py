@@ -16,11 +16,12 @@ from torch import Tensor
 
 from audiolm_cli.config import TrainConfig
 from audiolm_cli.data.batching import WindowSampler, full_window
-from audiolm_cli.data.manifest import TokenClip
-from audiolm_cli.errors import UsageError
+from audiolm_cli.data.tokens import TokenClip
+from audiolm_cli.errors import OutputError, UsageError
 from audiolm_cli.events import Note, OnEvent, Progress, Validation
 from audiolm_cli.model.audiolm import AudioLM
 from audiolm_cli.training.average import swap_average
+from audiolm_cli.training.distributed import Ranks
 from audiolm_cli.training.journal import Journal
 from audiolm_cli.training.running import Running
 from audiolm_cli.training.state import (
@@ -33,6 +34,12 @@ from audiolm_cli.training.state import (
     without_prefix,
 )
 from audiolm_cli.training.steps import Stepper, StepReport
+from audiolm_cli.training.stopping import HeldSignals
+
+ATTEMPTS = 3
+"""How often training goes back to one saved state before it gives up."""
+COUNTERS = ("best", "stale", "validated", "skipped", "unusable", "attempt", "elapsed_s")
+"""Numbers of a `Trainer` that its states hold."""
 
 
 class Scores(Protocol):
@@ -70,6 +77,7 @@ class Trainer:
         run_folder: Path,
         score: Callable[[AudioLM, Tensor], Scores],
         on_event: OnEvent,
+        ranks: Ranks | None = None,
     ) -> None:
         if config.train_stage == 2 and model.config.num_quantizers == 1:
             raise UsageError(
@@ -77,11 +85,16 @@ class Trainer:
             )
         self.model, self.config, self.score, self.on_event = model, config, score, on_event
         self.state_folder, self.journal = run_folder / "state", Journal(run_folder / "metrics.jsonl")
-        self.stepper = Stepper(model, config, train)
+        self.stepper = Stepper(model, config, train, ranks)
+        self.ranks = self.stepper.ranks
         self.validation = WindowSampler(dev, full_window(dev, model.config.max_frames)).fixed(config.validation_windows)
         self.step, self.elapsed_s = 0, 0.0
-        self.skipped = 0
-        """Steps so far that changed nothing."""
+        self.saved = 0
+        """Steps in the newest saved state."""
+        self.skipped, self.unusable = 0, 0
+        """Steps so far that changed nothing: all, and those since one that did."""
+        self.attempt = 0
+        """How often training went back to a saved state; each attempt draws other batches."""
         self.validated, self.best, self.stale = 0, math.inf, 0
         """Steps at the latest validation, the least total bits of any, and validations since then."""
 
@@ -91,32 +104,75 @@ class Trainer:
         return self.stepper.average
 
     def run(self, on_best: OnBest, on_sample: OnSample | None = None) -> None:
-        """Train to the last step, or until patience runs out."""
+        """Train to the last step, or until patience runs out.
+
+        SIGINT and SIGTERM wait until the step is done and saved; then they do what they did before.
+
+        Raises:
+            UsageError: the loss is not usable, again and again.
+            OutputError: a state cannot be saved.
+            MemoryLimitError: not even one window fits into memory.
+        """
         self._resume()
+        with HeldSignals() as signals:
+            self._run(on_best, on_sample, signals)
+            if signals.held is None:
+                self.on_event(Note(message=f"trained {self.step} steps in {self.elapsed_s / 60:.1f} min"))
+            elif self.ranks.main and self.step > self.saved:
+                self._save()
+            if signals.held is not None:
+                self.on_event(Note(message=f"saved at step {self.step}; the same command goes on from there"))
+
+    def _run(self, on_best: OnBest, on_sample: OnSample | None, signals: HeldSignals) -> None:
         running = Running(self.model.config.num_quantizers, self.model.device)
         started, before_s = time.monotonic(), self.elapsed_s
         while True:
             self.elapsed_s = before_s + time.monotonic() - started
-            if self._validation_due():
+            if self.ranks.main and self._validation_due():
                 self._validate(on_best)
-            if self._finished():
-                break
-            report = self.stepper.step(self.step)
+            impatient = 0 < self.config.patience <= self.stale
+            verdict = self.ranks.agree(max(signals.held or 0, int(impatient)), self.model.device)
+            if verdict > 1:
+                signals.hold(verdict)
+            if verdict or self.step >= self.config.steps:
+                return
+            micro_frames = self.stepper.micro_frames
+            report = self.stepper.step(self.step, self.attempt)
+            if self.stepper.micro_frames != micro_frames:
+                text = f"out of memory: going on with at most {self.stepper.micro_frames} frames at once"
+                self.on_event(Note(message=text, warning=True))
             self.step += 1
             self.skipped += not report.used
+            self.unusable = 0 if report.used else self.unusable + 1
             self._report(report, running)
-            if on_sample is not None and self.config.sample_every and self.step % self.config.sample_every == 0:
+            if self.unusable >= self.config.unusable_steps:
+                self._go_back(report)
+            elif on_sample is not None and self.config.sample_every and self.step % self.config.sample_every == 0:
                 self._sample(on_sample)
-        self.on_event(Note(message=f"trained {self.step} steps in {self.elapsed_s / 60:.1f} min"))
 
     def _validation_due(self) -> bool:
-        at_end = self.step == self.config.steps
+        at_end = self.step >= self.config.steps
         return self.step > self.validated and (at_end or self.step % self.config.validate_every == 0)
 
-    def _finished(self) -> bool:
-        return self.step >= self.config.steps or 0 < self.config.patience <= self.stale
+    def _go_back(self, report: StepReport) -> None:
+        """Put the newest saved state back and train on other batches from there.
+
+        Raises:
+            UsageError: there is none, or that was done several times already.
+        """
+        failed, attempt, skipped = self.step, self.attempt + 1, self.skipped
+        what = f"{self.unusable} steps in a row up to step {failed} were not usable (loss {report.loss:.3g}, "
+        what += f"gradient {report.gradient_norm:.3g})"
+        if not self._load() or attempt > self.attempt + ATTEMPTS:
+            raise UsageError(f"{what}; start again in another folder, with a lower --base-lr or with --dtype fp32")
+        self.attempt, self.skipped, self.unusable = attempt, skipped, 0
+        if self.ranks.main:
+            self.journal.cut(self.step)
+        self.on_event(Note(message=f"{what}; going on from step {self.step} on other batches", warning=True))
 
     def _report(self, report: StepReport, running: Running) -> None:
+        if not self.ranks.main:
+            return
         config = self.config
         event = running.add(report, self.step, config.steps, self.skipped)
         bits = {decoder.codebook: decoder.bits for decoder in report.decoders}
@@ -158,6 +214,8 @@ class Trainer:
             self.on_event(Note(message=f"step {self.step}: {self.stale} validations without a better one; done"))
 
     def _sample(self, on_sample: OnSample) -> None:
+        if not self.ranks.main:
+            return
         swap_average(self.average, self.model)
         self.model.eval()
         with torch.no_grad(), torch.random.fork_rng():
@@ -169,26 +227,42 @@ class Trainer:
         for i, optimizer in enumerate(self.stepper.optimizers):
             tensors |= with_prefix(f"optimizer{i}", optimizer_tensors(optimizer))
         meta = {
-            "best": self.best,
-            "stale": self.stale,
-            "validated": self.validated,
-            "skipped": self.skipped,
+            **{name: getattr(self, name) for name in COUNTERS},
             "spikes": self.stepper.spikes.to_dict(),
-            "elapsed_s": self.elapsed_s,
             "config": self.config.to_dict(),
         }
         save_state(self.state_folder, self.step, tensors, meta)
+        self.saved = self.step
 
     def _resume(self) -> None:
-        found = load_state(self.state_folder)
-        self.journal.cut(0 if found is None else found[0])
+        """Go on from the newest saved state, or begin."""
+        found = self._load()
+        if self.ranks.main:
+            self.journal.cut(self.step)
+        if found:
+            self.on_event(Note(message=f"resumed at step {self.step}"))
+
+    def _load(self) -> bool:
+        """Put the newest saved state back, in every process the same one; False when there is none.
+
+        Raises:
+            UsageError: other settings led to it.
+            OutputError: a process does not see what another does.
+        """
+        found = load_state(self.state_folder, on_event=self.on_event) if self.ranks.main else None
+        step = self.ranks.agree(found[0] if found else -1, self.model.device)
+        if step < 0:
+            return False
+        if not self.ranks.main:
+            found = load_state(self.state_folder, step)
         if found is None:
-            return
-        self.step, tensors, meta = found
+            raise OutputError(f"{self.state_folder}: process {self.ranks.rank} does not see the state of step {step}")
+        step, tensors, meta = found
         check_same_settings(self.state_folder, meta["config"], self.config.to_dict())
-        self.best, self.elapsed_s = float(meta["best"]), float(meta.get("elapsed_s", 0.0))
-        self.validated, self.stale = int(meta.get("validated", self.step)), int(meta.get("stale", 0))
-        self.skipped = int(meta.get("skipped", 0))
+        self.step = self.saved = self.validated = step
+        for name in COUNTERS:
+            if name in meta:  # states of earlier versions have fewer
+                setattr(self, name, type(getattr(self, name))(meta[name]))
         if "spikes" in meta:
             self.stepper.spikes.restore(meta["spikes"])
         self.model.load_state_dict(without_prefix("model", tensors))
@@ -197,4 +271,4 @@ class Trainer:
             self.average[name] = average[name].to(self.model.device)
         for i, optimizer in enumerate(self.stepper.optimizers):
             restore_optimizer(optimizer, without_prefix(f"optimizer{i}", tensors))
-        self.on_event(Note(message=f"resumed at step {self.step}"))
+        return True

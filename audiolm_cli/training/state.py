@@ -18,6 +18,7 @@ from torch import Tensor
 
 from audiolm_cli.checkpoints.folder import hash_file
 from audiolm_cli.errors import OutputError, UsageError
+from audiolm_cli.events import Note, OnEvent, ignore
 
 MANIFEST = "manifest.json"
 TENSORS = "state.safetensors"
@@ -27,41 +28,55 @@ def save_state(folder: Path, step: int, tensors: dict[str, Tensor], meta: dict[s
     """Write `step-NNNNNNN` under `folder` by a temporary name, its hashes last, and prune all but `keep` states.
 
     Raises:
-        OutputError: the disk is full or refuses.
+        OutputError: the disk is full or refuses; the states from before are still there.
     """
-    folder.mkdir(parents=True, exist_ok=True)
     final = folder / f"step-{step:07d}"
     temporary = folder / f".{final.name}.partial"
-    shutil.rmtree(temporary, ignore_errors=True)
-    temporary.mkdir()
     try:
-        save_file({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}, temporary / TENSORS)
+        temporary.mkdir(parents=True, exist_ok=True)
+        save_file({name: t.detach().cpu().contiguous() for name, t in tensors.items()}, temporary / TENSORS)
+        with (temporary / TENSORS).open("rb+") as stream:
+            os.fsync(stream.fileno())
+        digest = hash_file(temporary / TENSORS)
+        with (temporary / MANIFEST).open("w") as stream:
+            json.dump({"step": step, "sha256": digest, "meta": meta}, stream)
+            stream.flush()
+            os.fsync(stream.fileno())
+        shutil.rmtree(final, ignore_errors=True)
+        temporary.rename(final)
     except (OSError, safetensors.SafetensorError) as error:
         shutil.rmtree(temporary, ignore_errors=True)
-        raise OutputError(f"{folder}: the training state cannot be saved ({error}); free some space") from error
-    digest = hash_file(temporary / TENSORS)
-    with (temporary / MANIFEST).open("w") as stream:
-        json.dump({"step": step, "sha256": digest, "meta": meta}, stream)
-        stream.flush()
-        os.fsync(stream.fileno())
-    shutil.rmtree(final, ignore_errors=True)
-    temporary.rename(final)
+        raise OutputError(
+            f"{folder}: the training state of step {step} cannot be saved ({error}); "
+            "free some space and start the same command again, which goes on from the state before"
+        ) from error
     states = sorted(folder.glob("step-*"))
     kept = states[: states.index(final) + 1][-keep:]  # states of later steps did not verify, or this step were not done
     for old in set(states) - set(kept):
-        shutil.rmtree(old)
+        shutil.rmtree(old, ignore_errors=True)
+    for partial in folder.glob(".step-*.partial"):  # of a process that was killed while it saved
+        shutil.rmtree(partial, ignore_errors=True)
     return final
 
 
-def load_state(folder: Path) -> tuple[int, dict[str, Tensor], dict[str, Any]] | None:
-    """Step, tensors and meta of the newest state under `folder` that verifies; None when there is none."""
-    for candidate in sorted(folder.glob("step-*"), reverse=True):
+def load_state(
+    folder: Path, step: int | None = None, on_event: OnEvent = ignore
+) -> tuple[int, dict[str, Tensor], dict[str, Any]] | None:
+    """Step, tensors and meta of the newest state under `folder` that verifies; None when there is none.
+
+    Args:
+        folder: what `save_state` wrote into.
+        step: take the state of this step or none.
+        on_event: hears of states that do not verify.
+    """
+    for candidate in sorted(folder.glob("step-*" if step is None else f"step-{step:07d}"), reverse=True):
         try:
             manifest = json.loads((candidate / MANIFEST).read_text())
             if hash_file(candidate / TENSORS) == manifest["sha256"]:
                 return int(manifest["step"]), load_file(candidate / TENSORS), manifest["meta"]
         except (OSError, ValueError, KeyError, TypeError, safetensors.SafetensorError):
-            continue
+            pass
+        on_event(Note(message=f"{candidate}: this saved state is damaged; looking for an older one", warning=True))
     return None
 
 

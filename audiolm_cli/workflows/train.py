@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from torch import Tensor
 
 from audiolm_cli.checkpoints.catalogue import BEST, resolve
 from audiolm_cli.checkpoints.folder import CODEC_TENSORS, MODEL_TENSORS, Folder, load_tensors, write_folder
+from audiolm_cli.checkpoints.locks import LOCKS, hold, read_holder
 from audiolm_cli.codec.spectral import SpectralCodec
 from audiolm_cli.config import ModelConfig, TrainConfig
 from audiolm_cli.data.files import find_audio
@@ -21,6 +23,7 @@ from audiolm_cli.errors import DataError, ModelError, OutputError, UsageError
 from audiolm_cli.evaluation.model import score_windows
 from audiolm_cli.events import Note, OnEvent, ignore
 from audiolm_cli.model.audiolm import AudioLM, build, load_weights
+from audiolm_cli.training.distributed import Ranks, join
 from audiolm_cli.training.loop import Scores, Trainer
 from audiolm_cli.workflows.loading import codec_facts, codec_hash, load_codec, pick_device, prepare_cpu
 from audiolm_cli.workflows.store_codec import StoreCodec, check_frame_rate, codec_of_store
@@ -79,20 +82,52 @@ def train(
         UsageError: the arguments contradict each other, or what the run folder was started with.
         OutputError: the run folder cannot be written.
     """
-    config, device = config or TrainConfig(), pick_device((config or TrainConfig()).device)
+    config = config or TrainConfig()
     prepare_cpu(config.threads)
+    with join(config.device) as ranks:
+        given = _Given(
+            source=source,
+            run=run,
+            codec=codec,
+            shape=shape,
+            num_quantizers=num_quantizers,
+            dropout=dropout,
+            config=config,
+            init=init,
+            cache=cache,
+            device=pick_device(ranks.device(config.device)),
+            on_event=on_event if ranks.main else ignore,
+        )
+        return _train(given, ranks)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Given:
+    """The arguments of `train`, for its parts."""
+
+    source: Path
+    run: Path
+    codec: str | None
+    shape: ModelConfig | None
+    num_quantizers: int | None
+    dropout: float | None
+    config: TrainConfig
+    init: str | None
+    cache: Path | None
+    device: torch.device
+    on_event: OnEvent
+
+
+def _train(given: _Given, ranks: Ranks) -> Trained:
+    run, init, cache, config, on_event = given.run, given.init, given.cache, given.config, given.on_event
     origin = resolve(init, cache) if init else None
     if origin is not None and origin.model is None:
         raise UsageError(f"--init {init}: holds a codec, not a model")
-    store = source if is_store(source) else run / "tokens"
-    if not is_store(store):
-        find_audio(source)
-        wanted = codec or init or "encodec-32khz"
-        _check_init(init, wanted, codec_hash(wanted, cache), cache)
-        module = load_codec(wanted, device, cache)
-        _make_folder(run)
-        tokenize([source], store, module, codec_facts(wanted, module, cache), on_event=on_event)
-    owner = codec_of_store(store, codec, cache, on_event)
+    store = given.source if is_store(given.source) else run / "tokens"
+    if ranks.main and not is_store(store):
+        _tokenize(given, store)
+    ranks.wait()
+    owner = codec_of_store(store, given.codec, cache, on_event)
     facts = owner.facts
     if init is not None and origin is not None:
         check_frame_rate(store, facts, f"--init {init}", origin)
@@ -100,51 +135,87 @@ def train(
             _check_init(init, str(store), facts.sha256, cache)
         else:
             on_event(Note(message=f"{store} does not say whether its codes are those that {init} knows", warning=True))
+    shape = _shape(given, origin, facts)
+    train_clips, dev_clips = _read_clips(given, store, facts)
+    frames = sum(len(clip.codes) for clip in train_clips)
+    config = sized(config, frames, facts.frame_shift_s)
+    with _claim(run) if ranks.main else nullcontext():
+        if ranks.main:
+            _check_settings(run, given.source, shape, on_event)
+        torch.manual_seed(config.seed)
+        model = build(shape).to(given.device)
+        if origin is None:
+            codebooks = _codebooks(owner, cache)
+            if codebooks is not None:
+                model.adopt_codebooks(codebooks.to(given.device))
+        else:
+            weights = load_tensors(origin, MODEL_TENSORS)
+            load_weights(model, {name: tensor.to(given.device).float() for name, tensor in weights.items()})
+        hours = _report(model, config, train_clips, facts, on_event)
+        best = run / BEST
+        trainer = Trainer(model, config, train_clips, dev_clips, run, score_windows, on_event, ranks)
+
+        def keep(weights: dict[str, Tensor], scores: Scores) -> None:
+            training = {
+                "command": "train",
+                "config": config.to_dict(),
+                "init": origin.name if origin else None,
+                "hours": round(hours, 3),
+                "frames": frames,
+                "minutes": round(trainer.elapsed_s / 60, 1),
+                "held_out": scores.to_dict(),
+            }
+            _write_model(best, run.name, shape, weights, owner, training)
+
+        trainer.run(keep)
+        ranks.wait()
+    return Trained(folder=resolve(str(best.resolve())), run=run)
+
+
+def _tokenize(given: _Given, store: Path) -> None:
+    """Make the store from recordings."""
+    find_audio(given.source)
+    wanted = given.codec or given.init or "encodec-32khz"
+    _check_init(given.init, wanted, codec_hash(wanted, given.cache), given.cache)
+    module = load_codec(wanted, given.device, given.cache)
+    with _claim(given.run):
+        facts = codec_facts(wanted, module, given.cache)
+        tokenize([given.source], store, module, facts, on_event=given.on_event)
+
+
+def _read_clips(given: _Given, store: Path, facts: CodecFacts) -> tuple[list[TokenClip], list[TokenClip]]:
+    """Training clips, and those to validate on.
+
+    Raises:
+        DataError: there are none to train on.
+    """
     train_clips, dev_clips = read_store(store, "train"), read_store(store, "dev")
     if not train_clips:
         raise DataError(f"{store}: no training clips in it")
-    train_clips = keep_clips(train_clips, "train", config, facts.frame_shift_s, on_event)
-    dev_clips = keep_clips(dev_clips, "dev", config, facts.frame_shift_s, on_event)
+    train_clips = keep_clips(train_clips, "train", given.config, facts.frame_shift_s, given.on_event)
+    dev_clips = keep_clips(dev_clips, "dev", given.config, facts.frame_shift_s, given.on_event)
     if not dev_clips:
-        on_event(Note(message="no held-out clips: validating on the first training clip", warning=True))
-    config = sized(config, sum(len(clip.codes) for clip in train_clips), facts.frame_shift_s)
-    if num_quantizers not in (None, facts.num_codebooks):
-        raise UsageError(
-            f"--num-quantizers {num_quantizers}: the codes of {facts.name} have {facts.num_codebooks} codebooks; "
-            f"leave the option out, or tokenize with a codec of {num_quantizers}"
-        )
-    shape = _shape(shape, origin, facts)
-    if dropout is not None:
-        shape = dataclasses.replace(shape, dropout=dropout)
+        given.on_event(Note(message="no held-out clips: validating on the first training clip", warning=True))
+    return train_clips, dev_clips or train_clips[:1]
+
+
+@contextmanager
+def _claim(run: Path) -> Iterator[None]:
+    """The run folder, made where it is missing, for this process alone.
+
+    Raises:
+        OutputError: it cannot be made, or another training writes into it.
+    """
     _make_folder(run)
-    _check_settings(run, source, shape, on_event)
-    torch.manual_seed(config.seed)
-    model = build(shape).to(device)
-    if origin is None:
-        codebooks = _codebooks(owner, cache)
-        if codebooks is not None:
-            model.adopt_codebooks(codebooks.to(device))
-    else:
-        load_weights(model, {n: t.to(device).float() for n, t in load_tensors(origin, MODEL_TENSORS).items()})
-    hours, frames = _report(model, config, train_clips, facts, on_event)
-    best = run / BEST
-    validation = dev_clips or train_clips[:1]
-    trainer = Trainer(model, config, train_clips, validation, run, score_windows, on_event)
-
-    def keep(weights: dict[str, Tensor], scores: Scores) -> None:
-        training = {
-            "command": "train",
-            "config": config.to_dict(),
-            "init": origin.name if origin else None,
-            "hours": round(hours, 3),
-            "frames": frames,
-            "minutes": round(trainer.elapsed_s / 60, 1),
-            "held_out": scores.to_dict(),
-        }
-        _write_model(best, run.name, shape, weights, owner, training)
-
-    trainer.run(keep)
-    return Trained(folder=resolve(str(best.resolve())), run=run)
+    with ExitStack() as stack:
+        try:
+            stack.enter_context(hold(run, "train", wait=False))
+        except ModelError as error:
+            holder = read_holder(run / LOCKS / "train.lock") or "another process"
+            raise OutputError(
+                f"{run}: {holder} is training into it; wait for it, or choose another folder with -o"
+            ) from error
+        yield
 
 
 def _make_folder(run: Path) -> None:
@@ -190,24 +261,30 @@ def _check_settings(run: Path, source: Path, shape: ModelConfig, on_event: OnEve
         on_event(Note(message=f"{run} was started on {started_on}; going on from there", warning=True))
 
 
-def _shape(shape: ModelConfig | None, origin: Folder | None, facts: CodecFacts) -> ModelConfig:
-    """The model's shape: that of `origin`, checked against the codes, or `shape` with the codebooks of the codes.
+def _shape(given: _Given, origin: Folder | None, facts: CodecFacts) -> ModelConfig:
+    """The model's shape: that of `origin`, checked against the codes, or the given one with the codebooks of the codes.
 
     Raises:
         UsageError: codebooks or codes do not fit.
     """
-    if origin is None or origin.model is None:
-        return dataclasses.replace(
-            shape or ModelConfig(), num_quantizers=facts.num_codebooks, codebook_size=facts.codebook_size
+    if given.num_quantizers not in (None, facts.num_codebooks):
+        raise UsageError(
+            f"--num-quantizers {given.num_quantizers}: the codes of {facts.name} have {facts.num_codebooks} codebooks; "
+            f"leave the option out, or tokenize with a codec of {given.num_quantizers}"
         )
-    wanted = ModelConfig.from_dict(origin.model)
-    for field, own, given in (
-        ("num_quantizers", wanted.num_quantizers, facts.num_codebooks),
-        ("codebook_size", wanted.codebook_size, facts.codebook_size),
-    ):
-        if own != given:
-            raise UsageError(f"{field} is {own} in the model, but the codes of {facts.name} have {given}")
-    return wanted
+    if origin is None or origin.model is None:
+        wanted = dataclasses.replace(
+            given.shape or ModelConfig(), num_quantizers=facts.num_codebooks, codebook_size=facts.codebook_size
+        )
+    else:
+        wanted = ModelConfig.from_dict(origin.model)
+        for field, own, theirs in (
+            ("num_quantizers", wanted.num_quantizers, facts.num_codebooks),
+            ("codebook_size", wanted.codebook_size, facts.codebook_size),
+        ):
+            if own != theirs:
+                raise UsageError(f"{field} is {own} in the model, but the codes of {facts.name} have {theirs}")
+    return wanted if given.dropout is None else dataclasses.replace(wanted, dropout=given.dropout)
 
 
 def _codebooks(owner: StoreCodec, cache: Path | None) -> Tensor | None:
@@ -218,9 +295,8 @@ def _codebooks(owner: StoreCodec, cache: Path | None) -> Tensor | None:
     return codec.network.quantizer.codebooks if isinstance(codec, SpectralCodec) else None
 
 
-def _report(
-    model: AudioLM, config: TrainConfig, clips: list[TokenClip], facts: CodecFacts, on_event: OnEvent
-) -> tuple[float, int]:
+def _report(model: AudioLM, config: TrainConfig, clips: list[TokenClip], facts: CodecFacts, on_event: OnEvent) -> float:
+    """Say what is about to be trained on what, and warn where that is little; returns the hours of audio."""
     frames = sum(len(clip.codes) for clip in clips)
     hours = frames * facts.frame_shift_s / 3600
     parameters = sum(p.numel() for p in model.parameters())
@@ -239,7 +315,7 @@ def _report(
                 warning=True,
             )
         )
-    return hours, frames
+    return hours
 
 
 def _write_model(

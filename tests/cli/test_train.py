@@ -17,7 +17,7 @@ import soundfile
 from audiolm_cli.checkpoints.catalogue import resolve
 from audiolm_cli.checkpoints.folder import MODEL_TENSORS, load_tensors
 from audiolm_cli.config import ModelConfig, TrainConfig
-from audiolm_cli.errors import DataError, ModelError, UsageError
+from audiolm_cli.errors import DataError, ModelError, OutputError, UsageError
 from audiolm_cli.events import Event, Note, Progress
 from audiolm_cli.workflows.train import Trained, train
 
@@ -115,9 +115,25 @@ def test_a_run_killed_while_tokenizing_starts_over(recordings: Path, tiny_codec:
     place = tmp_path / "run"
     with pytest.raises(Killed):
         train(recordings, place, codec=str(tiny_codec), shape=SHAPE, config=STEPS, on_event=kill)
-    assert os.listdir(place) == []
+    assert os.listdir(place) == [".locks"]
     short = dataclasses.replace(STEPS, steps=1)
     assert train(recordings, place, codec=str(tiny_codec), shape=SHAPE, config=short).folder.training["frames"] > 0
+
+
+def test_a_folder_is_for_one_training_at_a_time(recordings: Path, tiny_codec: Path, tmp_path: Path) -> None:
+    """The second is refused, and the first goes on undisturbed."""
+    one = dataclasses.replace(STEPS, steps=1)
+    refused: list[str] = []
+
+    def also(event: Event) -> None:
+        if isinstance(event, Progress) and event.stage == "train":
+            with pytest.raises(OutputError) as caught:
+                train(recordings, tmp_path / "run", codec=str(tiny_codec), shape=SHAPE, config=one)
+            refused.append(str(caught.value))
+
+    train(recordings, tmp_path / "run", codec=str(tiny_codec), shape=SHAPE, config=one, on_event=also)
+    assert len(refused) == 1 and f"process {os.getpid()}" in refused[0] and "another folder" in refused[0]
+    assert train(recordings, tmp_path / "run", codec=str(tiny_codec), shape=SHAPE, config=one).folder.kind == "model"
 
 
 def test_a_token_store_trains(audiolm: Any, run: Trained, recordings: Path, tiny_codec: Path, tmp_path: Path) -> None:

@@ -5,6 +5,9 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
+import os
+import resource
+import signal
 from pathlib import Path
 from typing import Any
 
@@ -18,14 +21,15 @@ from audiolm_cli.codec.spectral import SpectralCodec
 from audiolm_cli.config import CodecTrainConfig, ModelConfig, SpectralConfig, TrainConfig
 from audiolm_cli.data.files import AudioFile, open_audio
 from audiolm_cli.data.manifest import TokenClip
-from audiolm_cli.errors import DataError, UsageError
+from audiolm_cli.errors import DataError, OutputError, UsageError
 from audiolm_cli.evaluation.model import score_windows
 from audiolm_cli.events import Event, Note, OnEvent, Progress, TrainStep, Validation, ignore
 from audiolm_cli.model.audiolm import AudioLM, build
 from audiolm_cli.training import codec as codec_training
+from audiolm_cli.training.batches import draw_known
 from audiolm_cli.training.codec import CodecLosses, CodecTrainer
 from audiolm_cli.training.loop import OnSample, Trainer
-from audiolm_cli.training.steps import Stepper, draw_known
+from audiolm_cli.training.steps import Stepper
 
 V, K = 16, 3
 
@@ -124,8 +128,7 @@ def same(a: dict[str, Tensor], b: dict[str, Tensor]) -> bool:
     return a.keys() == b.keys() and all(torch.equal(a[name], b[name]) for name in a)
 
 
-@pytest.mark.parametrize("optimizer", ["muon", "adamw"])
-@pytest.mark.parametrize("dropout", [0.0, 0.2])
+@pytest.mark.parametrize(("optimizer", "dropout"), [("muon", 0.0), ("muon", 0.2), ("adamw", 0.0), ("scaled-adam", 0.2)])
 def test_an_interrupted_run_ends_as_an_uninterrupted_one(tmp_path: Path, optimizer: str, dropout: float) -> None:
     """Bit for bit: weights, averages, best weights and metrics; stopped before the first state and after."""
     config = TrainConfig(**{**CONFIG.to_dict(), "optimizer": optimizer})
@@ -221,11 +224,162 @@ def test_a_stage_trains_its_decoder_and_no_other(tmp_path: Path, stage: int, tra
     assert [entry[missing] for entry in run.metrics() if "loss" in entry] == [None, None]
 
 
-def test_a_step_without_finite_gradients_changes_nothing(tmp_path: Path) -> None:
+def break_gradients(model: AudioLM, steps: range, seen: list[int]) -> None:
+    """Let the gradients of the steps with these numbers, counted as they are made, be no numbers."""
+
+    def hook(gradient: Tensor) -> Tensor:
+        seen.append(len(seen))
+        return gradient * math.nan if seen[-1] in steps else gradient
+
+    model.ar_start.register_hook(hook)
+
+
+def test_steps_without_finite_gradients_change_nothing_and_are_counted(tmp_path: Path) -> None:
+    config = dataclasses.replace(CONFIG, steps=4, log_every=1, unusable_steps=5)
     model = tiny()
-    model.ar_start.register_hook(lambda gradient: gradient * math.nan)
-    trainer = Run(tmp_path).start(model=model)
+    break_gradients(model, range(4), [])
+    run = Run(tmp_path, config)
+    trainer = run.start(model=model)
     assert same(trainer.model.state_dict(), tiny().state_dict())
+    assert [entry["skipped"] for entry in run.metrics() if "loss" in entry] == [1, 2, 3, 4]
+
+
+def test_several_unusable_steps_in_a_row_bring_the_last_state_back(tmp_path: Path) -> None:
+    """On other batches, with what was logged since then cut off; the end is a whole training."""
+    config = dataclasses.replace(CONFIG, log_every=1, unusable_steps=3)
+    notes: list[Event] = []
+    model = tiny()
+    break_gradients(model, range(12, 15), [])
+    run = Run(tmp_path, config)
+    trainer = run.start(notes.append, model=model)
+    warned = [note.message for note in notes if isinstance(note, Note) and note.warning]
+    assert len(warned) == 1 and "3 steps in a row up to step 15" in warned[0] and "from step 10" in warned[0]
+    assert (trainer.step, trainer.skipped, trainer.attempt) == (25, 3, 1)
+    logged = [entry["step"] for entry in run.metrics() if "loss" in entry]
+    assert logged == list(range(1, 26))
+    assert not same(trainer.model.state_dict(), Run(tmp_path / "calm", config).start().model.state_dict())
+
+
+def test_a_run_that_went_back_can_be_killed_too(tmp_path: Path) -> None:
+    """It goes on as the one that was not: with the batches of its second attempt."""
+    config = dataclasses.replace(CONFIG, unusable_steps=3)
+    seen: list[list[int]] = [[], []]
+    ends = []
+    for name, own in zip(("whole", "broken"), seen, strict=True):
+        model, run = tiny(), Run(tmp_path / name, config)
+        break_gradients(model, range(12, 15), own)
+        if name == "broken":
+            with pytest.raises(StoppedError):
+                run.start(stop_at(22), model=model)
+            model = tiny()
+        ends.append(run.start(model=model))
+    assert same(ends[0].model.state_dict(), ends[1].model.state_dict())
+
+
+@pytest.mark.parametrize(("steps", "word"), [(range(100), "up to step 3"), (range(6, 100), "up to step 8")])
+def test_training_that_does_not_recover_is_an_error(tmp_path: Path, steps: range, word: str) -> None:
+    model = tiny()
+    break_gradients(model, steps, [])
+    with pytest.raises(UsageError, match=f"{word} .*lower --base-lr"):
+        Run(tmp_path, dataclasses.replace(CONFIG, unusable_steps=3)).start(model=model)
+
+
+class Worse:
+    """Scores that get worse from the third validation on."""
+
+    def __init__(self, number: int) -> None:
+        self.total_bits = abs(number - 3) + 1.0
+
+    def to_dict(self) -> dict[str, Any]:
+        return {"total_bits": self.total_bits}
+
+    def summary(self) -> str:
+        return f"{self.total_bits}"
+
+
+def train_patiently(folder: Path, on_event: OnEvent) -> tuple[Trainer, list[int]]:
+    """A run that loses its patience, and the steps of its best weights."""
+    best: list[int] = []
+    folder.mkdir(exist_ok=True)
+    config, clips = dataclasses.replace(CONFIG, steps=100, patience=3), corpus(6, 60)
+    trainer = Trainer(tiny(), config, clips, clips, folder, lambda model, codes: Worse(trainer.step // 5), on_event)
+    trainer.run(lambda weights, scores: best.append(trainer.step))
+    return trainer, best
+
+
+@pytest.mark.parametrize("stop", [None, 22])
+def test_patience_ends_a_training_that_gets_no_better(tmp_path: Path, stop: int | None) -> None:
+    """Stopped and started again in between, too; the best weights are those of the third validation, at step 15."""
+    if stop is not None:
+        with pytest.raises(StoppedError):
+            train_patiently(tmp_path, stop_at(stop))
+    notes: list[Event] = []
+    trainer, best = train_patiently(tmp_path, notes.append)
+    assert trainer.step == 30 and trainer.best == 1.0 and best == ([5, 10, 15] if stop is None else [])
+    assert any("3 validations without a better one" in note.message for note in notes if isinstance(note, Note))
+    again, best = train_patiently(tmp_path, ignore)
+    assert again.step == 30 and best == [], "once ended, it stays so"
+
+
+def test_a_damaged_state_is_named_and_the_one_before_goes_on(tmp_path: Path) -> None:
+    whole, broken = Run(tmp_path / "whole"), Run(tmp_path / "broken")
+    expected = whole.start()
+    with pytest.raises(StoppedError):
+        broken.start(stop_at(17))
+    newest = tmp_path / "broken" / "state" / "step-0000015" / "state.safetensors"
+    newest.write_bytes(newest.read_bytes()[:-1] + b"x")
+    notes: list[Event] = []
+    ended = broken.start(notes.append)
+    said = [note.message for note in notes if isinstance(note, Note)]
+    assert "step-0000015: this saved state is damaged" in said[0] and said[1] == "resumed at step 10"
+    assert same(ended.model.state_dict(), expected.model.state_dict()) and broken.metrics() == whole.metrics()
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_waits_for_the_state_and_then_ends_the_program(tmp_path: Path, number: int) -> None:
+    """At a step that is no validation, and at one that is: the validation is made up for later."""
+    whole, broken = Run(tmp_path / "whole"), Run(tmp_path / "broken")
+    expected = whole.start()
+    before = signal.signal(number, raise_stopped)
+    try:
+        for step in (3, 10):
+            with pytest.raises(StoppedError):
+                broken.start(lambda event, step=step: send(number, event, step))  # type: ignore[misc]
+            assert (tmp_path / "broken" / "state" / f"step-{step:07d}").is_dir()
+    finally:
+        signal.signal(number, before)
+    ended = broken.start()
+    assert same(ended.model.state_dict(), expected.model.state_dict()) and broken.metrics() == whole.metrics()
+    assert same(broken.best[-1], whole.best[-1]) and ended.best == expected.best
+
+
+def raise_stopped(number: int, frame: object) -> None:
+    raise StoppedError
+
+
+def send(number: int, event: Event, step: int) -> None:
+    """The signal, to this process, when the step is reported."""
+    if isinstance(event, TrainStep) and event.step == step:
+        os.kill(os.getpid(), number)
+
+
+def test_a_full_disk_leaves_the_state_before(tmp_path: Path) -> None:
+    """Files may not grow over what the second state needs; with room again, the run ends as it would have."""
+    whole, broken = Run(tmp_path / "whole"), Run(tmp_path / "broken")
+    expected = whole.start()
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+
+    def fill(event: Event) -> None:
+        if isinstance(event, TrainStep) and event.step == 7:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, before[1]))
+
+    try:
+        with pytest.raises(OutputError, match="step 10 cannot be saved"):
+            broken.start(fill)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert [path.name for path in (tmp_path / "broken" / "state").iterdir()] == ["step-0000005"]
+    assert same(broken.start().model.state_dict(), expected.model.state_dict()) and broken.metrics() == whole.metrics()
 
 
 def test_what_cannot_be_trained_is_refused(tmp_path: Path) -> None:
@@ -273,7 +427,7 @@ def test_accuracies_are_those_of_the_batch(tmp_path: Path) -> None:
     config = dataclasses.replace(CONFIG, fixed_split=True, full_windows=1.0, batch_frames=32, nar_known=0.0)
     stepper = Stepper(model, config, [TokenClip(id="a", codes=codes, ends=False)])
     expected = {0: (1.0, 1.0), 1: (0.0, 1.0), 2: (0.0, 0.0)}
-    batch = stepper.draw(0)
+    batch = stepper.batches.draw(0)
     share = (batch.windows.codes[:, batch.geometry.left :, 0] != 63).mean()
     ar, nar = stepper.step(0).decoders
     assert (ar.top1, ar.top10) == pytest.approx([share * x for x in expected[0]])

@@ -1,0 +1,104 @@
+"""Batches of a training as functions of (seed, step): windows, geometry, NAR target. Knows nothing about networks."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from audiolm_cli.config import ModelConfig, TrainConfig
+from audiolm_cli.data.batching import WindowBuckets, Windows
+from audiolm_cli.data.tokens import TokenClip
+from audiolm_cli.model.geometry import Geometry, TaskMix, draw_geometry
+
+STAGE_SHARES = (0.4, 0.3, 0.3)
+"""How often codebooks 2, 3 and 4 are the NAR target; more codebooks share evenly."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Batch:
+    """What one step trains on; a function of (seed, step)."""
+
+    windows: Windows
+    geometry: Geometry
+    codebook: int
+    """The NAR decoder's target, from 1; 0 where the AR alone is trained."""
+    ar_labels: int
+    """Labelled steps of the AR decoder; 0 where it is not trained."""
+    known: np.ndarray
+    """bool [B, M], frames whose code of `codebook` is given."""
+    nar_labels: int
+    """Labelled frames of the NAR decoder, the others of `known`; 0 where it is not trained."""
+
+
+class Batches:
+    """Draws the batches of a training."""
+
+    def __init__(self, clips: list[TokenClip], shape: ModelConfig, config: TrainConfig) -> None:
+        self.shape, self.config = shape, config
+        self.buckets = WindowBuckets(clips, shape.max_frames, config.shortest_window, config.full_windows)
+        self.frames = sum(len(clip.codes) for clip in clips)
+        """Of all clips."""
+
+    def epoch(self, step: int) -> float:
+        """Passes over the data when `step` steps are done."""
+        return step * self.config.batch_frames / self.frames
+
+    def draw(self, step: int, attempt: int = 0, least: int = 1) -> Batch:
+        """The batch of `step`, of at least `least` windows; another one for each attempt at it."""
+        rng = np.random.default_rng([self.config.seed, step, *([attempt] if attempt else [])])
+        windows = self.buckets.draw(self.config.batch_frames, rng, least)
+        B, T, K = windows.codes.shape
+        geometry = self._geometry(T, rng)
+        has_ar, has_nar = self.config.train_stage != 2, self.config.train_stage != 1 and K > 1
+        codebook = draw_codebook(K, rng) if has_nar else 0
+        known = draw_known((B, geometry.gap), self.config.nar_known if has_nar else 0.0, rng)
+        ends = int(windows.ends.sum()) if geometry.right == 0 else 0
+        return Batch(
+            windows=windows,
+            geometry=geometry,
+            codebook=codebook,
+            known=known,
+            ar_labels=B * geometry.gap + ends if has_ar else 0,
+            nar_labels=int((~known).sum()) if has_nar else 0,
+        )
+
+    def _geometry(self, frames: int, rng: np.random.Generator) -> Geometry:
+        if self.config.fixed_split:
+            left = min(frames - 1, max(1, round(self.shape.prompt_share * frames)))
+            return Geometry(left, frames - left)
+        return draw_geometry(frames, task_mix(self.config.infill_share), rng)
+
+
+def task_mix(infill_share: float) -> TaskMix:
+    """The tasks with this share of infills, the others in their usual proportions."""
+    usual = TaskMix()
+    if infill_share == usual.infill:
+        return usual
+    scale = (1 - infill_share) / (1 - usual.infill)
+    return TaskMix(
+        continuation=usual.continuation * scale,
+        infill=infill_share,
+        prepend=usual.prepend * scale,
+        unconditional=usual.unconditional * scale,
+    )
+
+
+def draw_codebook(num_quantizers: int, rng: np.random.Generator) -> int:
+    """Which codebook the NAR decoder predicts in this step, from 1."""
+    stages = num_quantizers - 1
+    shares = np.array(STAGE_SHARES) if stages == len(STAGE_SHARES) else np.full(stages, 1 / stages)
+    return 1 + int(rng.choice(stages, p=shares))
+
+
+def draw_known(shape: tuple[int, int], share: float, rng: np.random.Generator) -> np.ndarray:
+    """Which frames' codes are given, bool [B, M]: in `share` of the items some, in the others none.
+
+    The masked part is the cosine of a uniform angle (Chang et al., "MaskGIT", 2022, section 3.3): mostly much.
+    """
+    B, M = shape
+    given = 1 - np.cos(rng.uniform(0, np.pi / 2, size=B))
+    given[rng.random(B) >= share] = 0
+    known = rng.random((B, M)) < given[:, None]
+    known[0, rng.integers(M)] = False  # something is left to predict
+    return known
