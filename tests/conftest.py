@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+import socket
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -30,13 +32,28 @@ class Outcome:
 RunAudiolm = Callable[..., Outcome]
 
 
+_connect = socket.socket.connect
+
+
+def _connect_to_this_machine(self: socket.socket, address: Any) -> None:
+    """`socket.connect` for tests, none of which may reach another machine."""
+    if self.family in (socket.AF_INET, socket.AF_INET6) and address[0] not in ("127.0.0.1", "::1"):
+        raise AssertionError(f"a test tried to reach {address}")
+    _connect(self, address)
+
+
 @pytest.fixture(autouse=True)
 def cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """An empty checkpoint cache, and no other AUDIOLM_* variable."""
+    """An empty checkpoint cache, offline, and no other AUDIOLM_* variable; no other machine can be reached."""
     for name in [name for name in os.environ if name.startswith("AUDIOLM_")]:
         monkeypatch.delenv(name)
+    for name in ("HF_ENDPOINT", "HF_HUB_CACHE", "HF_HUB_OFFLINE", "HF_TOKEN", "TORCH_HOME", "XDG_CACHE_HOME"):
+        monkeypatch.delenv(name, raising=False)
     folder = tmp_path_factory.mktemp("cache")
     monkeypatch.setenv("AUDIOLM_CACHE_DIR", str(folder))
+    monkeypatch.setenv("AUDIOLM_OFFLINE", "1")
+    monkeypatch.setenv("HF_HOME", str(folder / ".huggingface"))
+    monkeypatch.setattr(socket.socket, "connect", _connect_to_this_machine)
     return folder
 
 

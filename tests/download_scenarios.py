@@ -8,7 +8,8 @@ from pathlib import Path
 
 from hostile_server import Fault, HostileServer, draw_fault
 
-from audiolm_cli.checkpoints.download import Wanted, fetch
+from audiolm_cli.checkpoints.download import fetch
+from audiolm_cli.checkpoints.source import Wanted
 from audiolm_cli.config import FetchConfig
 from audiolm_cli.errors import NetworkError
 

@@ -6,6 +6,7 @@ Knows where these are and whether they are whole; downloads nothing and builds n
 from __future__ import annotations
 
 import difflib
+import json
 import os
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -14,7 +15,9 @@ from pathlib import Path
 
 import platformdirs
 
-from audiolm_cli.checkpoints.folder import CONFIG, Folder, hash_file, read_folder
+from audiolm_cli.checkpoints.folder import CONFIG, Folder, read_folder
+from audiolm_cli.checkpoints.source import HUGGINGFACE, Source, Wanted, at_endpoint, parse_source
+from audiolm_cli.checkpoints.stamps import checked_hash
 from audiolm_cli.errors import ModelError
 
 
@@ -29,17 +32,23 @@ class KnownCodec:
     filename: str
     """Name of the file in the cache."""
     url: str
-    """Where it is published; contains the commit."""
-    bytes: int
-    """Size in bytes."""
+    """Where it is published; contains the commit, or part of the hash."""
+    bytes: int | None
+    """Size in bytes; None when it is not published."""
     sha256: str
-    """Hash of the contents."""
+    """Leading hex digits of the hash: all 64, or those that are published."""
     licence: str
     """Terms of the weights."""
+    unfit: str = ""
+    """Why its codes cannot be used here; empty when they can."""
 
 
 BEST = "best"
 """Where in the folder of a training run its best model lies."""
+
+SOURCE = "source.json"
+"""Where a folder in the cache says where it came from."""
+_UNCLEAR = "not stated (the encodec package: CC-BY-NC-4.0)"
 
 KNOWN_CODECS = {
     "encodec-32khz": KnownCodec(
@@ -51,6 +60,26 @@ KNOWN_CODECS = {
         bytes=235_972_432,
         sha256="0e78f34d2ff3259f29bd51f7a99060151fe4ba5776fee216f58847f06082f1ca",
         licence="CC-BY-NC-4.0 (non-commercial use only)",
+    ),
+    "encodec-24khz": KnownCodec(
+        name="encodec-24khz",
+        family="encodec",
+        filename="encodec_24khz-d7cc33bc.th",
+        url="https://dl.fbaipublicfiles.com/encodec/v0/encodec_24khz-d7cc33bc.th",
+        bytes=None,
+        sha256="d7cc33bc",
+        licence=_UNCLEAR,
+    ),
+    "encodec-48khz": KnownCodec(
+        name="encodec-48khz",
+        family="encodec",
+        filename="encodec_48khz-7e698e3e.th",
+        url="https://dl.fbaipublicfiles.com/encodec/v0/encodec_48khz-7e698e3e.th",
+        bytes=None,
+        sha256="7e698e3e",
+        licence=_UNCLEAR,
+        unfit="it is stereo and keeps a loudness per second beside its codes, which a model of codes alone loses; "
+        "use encodec-32khz or encodec-24khz",
     ),
 }
 
@@ -95,8 +124,9 @@ def cached_folders(cache: Path) -> dict[str, Path]:
 def resolve(name_or_path: str, cache: Path | None = None) -> Folder:
     """The model or codec folder that was meant.
 
-    Anything with a path separator is a path, and so is a folder here that holds a `config.json`; all else is a name,
-    first among the bundled models, then in the cache. The folder of a training run stands for its best model.
+    `https://...` and `hf:...` mean what was pulled from there. Anything else with a path separator is a path, and so is
+    a folder here that holds a `config.json`; all else is a name, first among the bundled models, then in the cache. The
+    folder of a training run stands for its best model.
 
     Args:
         name_or_path: what stood on the command line.
@@ -105,6 +135,10 @@ def resolve(name_or_path: str, cache: Path | None = None) -> Folder:
     Raises:
         ModelError: nothing has this name, or the folder does not fit.
     """
+    source = parse_source(name_or_path)
+    if source is not None and source.kind == "web":
+        return read_folder(_pulled(source, cache or cache_dir()))
+    name_or_path = name_or_path if source is None else os.path.join(source.address, "")
     path = Path(name_or_path).expanduser()
     if (path / BEST / CONFIG).is_file() and not (path / CONFIG).is_file():
         return read_folder(path / BEST)
@@ -121,8 +155,8 @@ def resolve(name_or_path: str, cache: Path | None = None) -> Folder:
     raise _unknown("model", name_or_path, [*folders, *KNOWN_CODECS])
 
 
-def find_checkpoint(name: str, cache: Path) -> Path:
-    """The file of a known codec in the cache, its size and hash checked.
+def find_checkpoint(name: str, cache: Path, *, again: bool = False) -> Path:
+    """The file of a known codec in the cache, its size and hash checked; `again` hashes it whatever its stamp says.
 
     Raises:
         ModelError: the name is unknown, or the file is missing or damaged; the message says what to put where.
@@ -131,19 +165,43 @@ def find_checkpoint(name: str, cache: Path) -> Path:
         raise _unknown("codec", name, KNOWN_CODECS)
     known = KNOWN_CODECS[name]
     path = cache / known.name / known.filename
-    wanted = f"{known.url} ({known.bytes} bytes, sha256 {known.sha256}, licence {known.licence})"
+    wanted = f"{wanted_file(known).place_by_hand}, licence {known.licence},"
     if not path.is_file():
         raise ModelError(
-            f"codec {name} is not in the cache; fetch {wanted} and place it as {path}, "
-            "or use the bundled codec with --codec piano"
+            f"codec {name} is not in the cache; run: audiolm models pull {name}, or fetch {wanted} and place it as "
+            f"{path}; or use the bundled codec with --codec piano"
         )
-    found = path.stat().st_size
-    if found != known.bytes:
-        raise ModelError(f"{path} has {found} bytes, expected {known.bytes}; replace it with {wanted}")
-    digest = hash_file(path)
-    if digest != known.sha256:
-        raise ModelError(f"{path} is damaged: its sha256 is {digest}; replace it with {wanted}")
+    try:
+        checked_hash(path, known.bytes, known.sha256, again=again)
+    except ModelError as error:
+        raise ModelError(f"{error}; run: audiolm models pull {name}, or replace it with {wanted} yourself") from error
     return path
+
+
+def known_hash(name: str, cache: Path | None = None) -> str:
+    """The whole hash of a known codec; empty where only a part is published and the file is not in the cache."""
+    known = KNOWN_CODECS[name]
+    path = (cache or cache_dir()) / known.name / known.filename
+    if len(known.sha256) == 64 or not path.is_file():
+        return known.sha256 if len(known.sha256) == 64 else ""
+    return checked_hash(path, known.bytes, known.sha256)
+
+
+def wanted_file(known: KnownCodec, endpoint: str = HUGGINGFACE) -> Wanted:
+    """What to download for a known codec."""
+    return Wanted(label=known.name, urls=(at_endpoint(known.url, endpoint),), bytes=known.bytes, sha256=known.sha256)
+
+
+def pulled_folder(source: Source, cache: Path) -> Path | None:
+    """The folder in the cache that came from `source`; None when none did."""
+    for path in cached_folders(cache).values():
+        try:
+            values = json.loads((path / SOURCE).read_text())
+        except (OSError, ValueError, RecursionError):
+            continue
+        if isinstance(values, dict) and values.get("source") == source.text:
+            return path
+    return None
 
 
 def list_models(cache: Path) -> list[Entry]:
@@ -151,6 +209,13 @@ def list_models(cache: Path) -> list[Entry]:
     entries = [_folder_entry(name, path, "bundled") for name, path in sorted(bundled_folders().items())]
     entries += [_folder_entry(name, path, "cached") for name, path in sorted(cached_folders(cache).items())]
     return entries + [_codec_entry(known, cache) for known in KNOWN_CODECS.values()]
+
+
+def _pulled(source: Source, cache: Path) -> Path:
+    path = pulled_folder(source, cache)
+    if path is None:
+        raise ModelError(f"{source.text} is not in the cache; run: audiolm models pull {source.text}")
+    return path
 
 
 def _folder_entry(name: str, path: Path, source: str) -> Entry:
@@ -167,7 +232,7 @@ def _codec_entry(known: KnownCodec, cache: Path) -> Entry:
     if not path.is_file():
         return Entry(name=known.name, kind="codec", source="not here", bytes=0, licence=known.licence, path=None)
     size = path.stat().st_size
-    problem = "" if size == known.bytes else f"{path} has {size} bytes, expected {known.bytes}"
+    problem = "" if known.bytes in (None, size) else f"{path} has {size} bytes, expected {known.bytes}"
     return Entry(
         name=known.name, kind="codec", source="cached", bytes=size, licence=known.licence, path=path, problem=problem
     )

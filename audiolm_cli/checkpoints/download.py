@@ -21,6 +21,7 @@ import requests
 
 from audiolm_cli.checkpoints.folder import hash_file, sync_folder
 from audiolm_cli.checkpoints.locks import hold
+from audiolm_cli.checkpoints.source import Wanted
 from audiolm_cli.checkpoints.transfer import (
     BrokenTransferError,
     RangeRefusedError,
@@ -37,29 +38,6 @@ REPORT_EVERY_S = 0.1
 _READ_BYTES = 1 << 20
 _LONGEST_BACKOFF = 16.0
 _FULL = (errno.ENOSPC, errno.EDQUOT)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Wanted:
-    """A file that somebody serves."""
-
-    label: str
-    """What it is called in messages."""
-    urls: tuple[str, ...]
-    """Its address, then those of mirrors."""
-    bytes: int | None = None
-    """Size; None when unknown."""
-    sha256: str = ""
-    """Leading hex digits of the hash: 64 when it is known, fewer when no more is published, none when nothing is."""
-
-    @property
-    def place_by_hand(self) -> str:
-        """What a person needs to know who fetches it by other means."""
-        size = "" if self.bytes is None else f", {self.bytes} bytes"
-        digits = "" if len(self.sha256) == 64 else " starts with"
-        known = f", sha256{digits} {self.sha256}" if self.sha256 else ""
-        facts = f"{size}{known}".removeprefix(", ")
-        return " or ".join(self.urls) + (f" ({facts})" if facts else "")
 
 
 @dataclass(frozen=True, kw_only=True)

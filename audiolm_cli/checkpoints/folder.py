@@ -141,7 +141,7 @@ def write_folder(
             _write_synced(temporary / CONFIG, json.dumps(config, indent=2, ensure_ascii=False) + "\n")
             sync_folder(temporary)
             folder = read_folder(temporary)
-            _put_in_place(temporary, path)
+            put_in_place(temporary, path)
         finally:
             shutil.rmtree(temporary, ignore_errors=True)
     return dataclasses.replace(folder, path=path)
@@ -153,13 +153,21 @@ def read_folder(path: Path) -> Folder:
     Raises:
         ModelError: it is not a folder of this format; the message names the field or the file.
     """
-    path = Path(path)
+    folder = read_description(Path(path))
+    for filename, entry in folder.files.items():
+        _check_size(folder.path / filename, entry)
+    return folder
+
+
+def read_description(path: Path) -> Folder:
+    """What the `config.json` at `path` describes, checked; the files may not be there yet.
+
+    Raises:
+        ModelError: it is missing or does not fit; the message names the field.
+    """
     raw = _read_config(path)
     values = migrate(raw, path)
     check_config(path / CONFIG, values)
-    files = {filename: FileEntry(**entry) for filename, entry in values["files"].items()}
-    for filename, entry in files.items():
-        _check_size(path / filename, entry)
     return Folder(
         path=path,
         kind=next(kind for kind, label in FORMATS.items() if label == values["format"]),
@@ -168,7 +176,7 @@ def read_folder(path: Path) -> Folder:
         model=values.get("model"),
         codec=values["codec"],
         training=values["training"],
-        files=files,
+        files={filename: FileEntry(**entry) for filename, entry in values["files"].items()},
         sha256=_identity(raw),
     )
 
@@ -315,7 +323,7 @@ def _accounted_names(path: Path) -> list[str]:
     return [CONFIG, *(config["files"] if isinstance(config.get("files"), dict) else ())]
 
 
-def _put_in_place(temporary: Path, path: Path) -> None:
+def put_in_place(temporary: Path, path: Path) -> None:
     """Rename `temporary` to `path`; what was there is moved aside for the moment between two renames."""
     aside = path.parent / f".{path.name}.{secrets.token_hex(4)}.replaced"
     try:

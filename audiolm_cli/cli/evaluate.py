@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from audiolm_cli.cli import options
+from audiolm_cli.cli.fetching import fetch_missing
 from audiolm_cli.cli.render import Renderer
 
 Source = Annotated[Path, typer.Argument(metavar="PATH", help="A folder of recordings, held-out ones among them.")]
@@ -31,6 +32,7 @@ def evaluate_command(
     quiet: options.Quiet = False,
     verbose: options.Verbose = 0,
     no_progress: options.NoProgress = False,
+    offline: options.Offline = False,
     cache_dir: options.CacheDir = None,
 ) -> None:
     """Measure a model and its codec on held-out recordings."""
@@ -38,6 +40,7 @@ def evaluate_command(
         from audiolm_cli.evaluation.report import markdown
         from audiolm_cli.workflows.evaluate import evaluate
 
+        fetch_missing(out, cache_dir, offline, model)
         result = evaluate(
             source,
             model,

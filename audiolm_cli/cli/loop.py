@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from audiolm_cli.cli import options
+from audiolm_cli.cli.fetching import fetch_missing
 from audiolm_cli.cli.generated import show_generation
 from audiolm_cli.cli.render import Renderer
 from audiolm_cli.config import GenerateConfig, SamplingConfig
@@ -72,6 +73,7 @@ def loop_command(
     with Renderer(quiet=quiet, verbose=verbose, no_progress=no_progress, json=json_output) as out:
         from audiolm_cli.workflows.loop import loop_files
 
+        fetch_missing(out, cache_dir, offline, model)
         result = loop_files(
             inputs, bridge, repeat, output, plot, config, sampling, on_event=out.on_event, started=started
         )

@@ -12,6 +12,77 @@ from audiolm_cli.cli.render import Renderer
 Name = Annotated[str, typer.Argument(metavar="NAME", help="A name from `audiolm models list`, or a folder's path.")]
 
 
+Wanted = Annotated[
+    str,
+    typer.Argument(
+        metavar="NAME|SOURCE",
+        help="A name of `audiolm models list`, https://..., hf:owner/repo\\[/path]\\[@revision], file:... or a path.",
+    ),
+]
+SaveAs = Annotated[str | None, options.shared("--name", metavar="NAME", help="Its name in the cache.")]
+Sha256 = Annotated[
+    str, options.shared("--sha256", metavar="HEX", help="Leading digits of its hash; anything else is refused.")
+]
+Mirrors = Annotated[
+    list[str] | None,
+    options.shared("--mirror", metavar="URL", help="Another address of the same file; repeatable."),
+]
+
+
+def pull_command(
+    source: Wanted,
+    name: SaveAs = None,
+    sha256: Sha256 = "",
+    mirror: Mirrors = None,
+    force: options.Force = False,
+    json_output: options.Json = False,
+    quiet: options.Quiet = False,
+    verbose: options.Verbose = 0,
+    no_progress: options.NoProgress = False,
+    offline: options.Offline = False,
+    cache_dir: options.CacheDir = None,
+) -> None:
+    """Bring a checkpoint into the cache, resuming and checking what arrives."""
+    from audiolm_cli.checkpoints import catalogue
+    from audiolm_cli.cli.fetching import fetch_config
+    from audiolm_cli.workflows.fetching import pull
+
+    with Renderer(quiet=quiet, verbose=verbose, no_progress=no_progress, json=json_output) as out:
+        path = pull(
+            source,
+            catalogue.cache_dir(cache_dir),
+            fetch_config(offline),
+            save_as=name,
+            sha256=sha256,
+            mirrors=mirror or (),
+            force=force,
+            on_event=out.on_event,
+        )
+        if out.json:
+            out.print_json({"name": source, "path": path})
+        else:
+            out.print(str(path))
+
+
+def rm_command(
+    name: Name,
+    json_output: options.Json = False,
+    quiet: options.Quiet = False,
+    verbose: options.Verbose = 0,
+    cache_dir: options.CacheDir = None,
+) -> None:
+    """Remove a checkpoint from the cache, with what broken-off downloads left of it."""
+    from audiolm_cli.checkpoints import catalogue
+    from audiolm_cli.workflows.fetching import remove
+
+    with Renderer(quiet=quiet, verbose=verbose, json=json_output) as out:
+        path, freed = remove(name, catalogue.cache_dir(cache_dir))
+        if out.json:
+            out.print_json({"name": name, "path": path, "bytes": freed})
+        else:
+            out.print(f"removed {path}, {_size(freed)}")
+
+
 def list_command(
     json_output: options.Json = False,
     quiet: options.Quiet = False,

@@ -182,6 +182,9 @@ def _is_terminal() -> bool:
 
 
 def _amount(event: Progress) -> str:
+    if event.unit == "B":
+        total = "" if event.total is None else f"/{event.total / 1e6:.1f}"
+        return f"{event.done / 1e6:.1f}{total} MB"
     total = "" if event.total is None else f"/{event.total:.10g}"
     return f"{event.done:.10g}{total} {event.unit}".strip()
 

@@ -13,6 +13,7 @@ from typing import Annotated, Any, Literal
 import typer
 
 from audiolm_cli.cli import options
+from audiolm_cli.cli.fetching import fetch_missing
 from audiolm_cli.cli.render import Renderer
 from audiolm_cli.config import PRESETS, ModelConfig, TrainConfig
 from audiolm_cli.errors import UsageError
@@ -166,6 +167,7 @@ def train_command(
     quiet: options.Quiet = False,
     verbose: options.Verbose = 0,
     no_progress: options.NoProgress = False,
+    offline: options.Offline = False,
     cache_dir: options.CacheDir = None,
 ) -> None:
     """Train a model on a folder of recordings; stopped and started again, it goes on."""
@@ -200,8 +202,10 @@ def train_command(
     paths = _one("PATH", source, "--manifest-dir", manifest_dir), _one("-o", run, "--exp-dir", exp_dir)
     shape = _shape(preset, sizes)
     with Renderer(quiet=quiet, verbose=verbose, no_progress=no_progress, json=json_output) as out:
+        from audiolm_cli.workflows.fetching import needed_for_training
         from audiolm_cli.workflows.train import train
 
+        fetch_missing(out, cache_dir, offline, *needed_for_training(paths[0], codec, init))
         result = train(
             *paths,
             codec=codec,

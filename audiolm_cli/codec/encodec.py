@@ -9,10 +9,10 @@ from __future__ import annotations
 import dataclasses
 import math
 import pickle
+import re
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
@@ -24,81 +24,12 @@ from torch.nn import functional as F
 
 from audiolm_cli.codec.base import KnownSamples
 from audiolm_cli.codec.dialects import check_layout, read_settings, to_encodec, unwrap_package
-from audiolm_cli.config import _Config, _require
+from audiolm_cli.codec.encodec_shape import PAD_MODES, EncodecConfig
 from audiolm_cli.errors import AudioInputError, DataError, ModelError
 
-_FETCH_HINT = "`audiolm models path encodec-32khz` says where the published weights come from and where they go."
-_PAD_MODES = ("reflect", "constant", "replicate")
+_FETCH_HINT = "`audiolm models pull encodec-32khz` fetches the published weights."
 _PICKLED = (".bin", ".th", ".pt")
 _PIP_LINE = 'pip install --force-reinstall "torch>=2.11,<2.12" "torchaudio>=2.11,<2.12" "encodec>=0.1.1,<0.2"'
-
-
-@dataclass(frozen=True, kw_only=True)
-class EncodecConfig(_Config):
-    """The shape of an EnCodec network; the defaults are the published 32 kHz model."""
-
-    name: str = "encodec-32khz"
-    """What the codec is called in catalogues and manifests."""
-    sample_rate_hz: int = 32000
-    """Sample rate in Hz."""
-    channels: int = 1
-    """Audio channels, 1 or 2."""
-    ratios: tuple[int, ...] = (8, 5, 4, 4)
-    """Upsampling factors in decoder order; their product is the hop in samples."""
-    num_filters: int = 64
-    """Channels at full rate; doubled by every downsampling."""
-    dimension: int = 128
-    """Channels of the quantized latent."""
-    num_residual_layers: int = 1
-    """Residual blocks per stage, 1 or more."""
-    kernel: int = 7
-    """Kernel of the first convolution, in samples (encoder) or frames (decoder)."""
-    last_kernel: int = 7
-    """Kernel of the last convolution, in frames (encoder) or samples (decoder)."""
-    residual_kernel: int = 3
-    """Kernel inside residual blocks."""
-    dilation_base: int = 2
-    """Dilation of the j-th residual block of a stage is this to the power of j."""
-    compress: int = 2
-    """Width of a stage over the width inside its residual blocks."""
-    num_lstm_layers: int = 2
-    """LSTM layers at the frame rate on either side of the quantizer, 1 or more."""
-    causal: bool = False
-    """Whether convolutions look into the past only."""
-    pad_mode: str = "reflect"
-    """How convolutions are padded at the ends of the audio: "reflect", "constant" or "replicate"."""
-    true_skip: bool = True
-    """Whether residual blocks skip by identity; else by a convolution."""
-    trim_right_ratio: float = 1.0
-    """Share of the padding that causal upsampling trims on the right."""
-    num_codebooks: int = 4
-    """Stages of the residual quantizer, K."""
-    codebook_size: int = 2048
-    """Codes per stage, V; a power of two."""
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "ratios", tuple(self.ratios))  # JSON has lists only
-        _require(len(self.ratios) >= 1 and min(self.ratios) >= 1, f"ratios must be 1 or more each, got {self.ratios}")
-        _require(self.channels in (1, 2), f"channels must be 1 or 2, got {self.channels}")
-        _require(
-            self.num_residual_layers >= 1, f"num_residual_layers must be 1 or more, got {self.num_residual_layers}"
-        )
-        _require(self.num_lstm_layers >= 1, f"num_lstm_layers must be 1 or more, got {self.num_lstm_layers}")
-        _require(
-            1 <= self.compress <= self.num_filters,
-            f"compress must be in 1..num_filters, got {self.compress}, {self.num_filters}",
-        )
-        _require(self.pad_mode in _PAD_MODES, f"pad_mode must be one of {', '.join(_PAD_MODES)}, got {self.pad_mode!r}")
-        _require(self.num_codebooks >= 1, f"num_codebooks must be 1 or more, got {self.num_codebooks}")
-        _require(
-            self.codebook_size >= 2 and self.codebook_size.bit_count() == 1,
-            f"codebook_size must be a power of two, got {self.codebook_size}",
-        )
-
-    @property
-    def hop_samples(self) -> int:
-        """Samples per frame."""
-        return math.prod(self.ratios)
 
 
 class EncodecCodec:
@@ -159,7 +90,7 @@ class EncodecCodec:
             ModelError: a tensor is missing, unexpected, wrong-shaped or damaged.
         """
         config = config or EncodecConfig()
-        renamed = to_encodec(state)
+        renamed = {key: value for key, value in to_encodec(state).items() if not _left_out(key, config)}
         with torch.device("meta"):  # no time and no random numbers are spent on weights that are replaced at once
             network = _build(config)
         check_layout(renamed, {key: tuple(value.shape) for key, value in network.state_dict().items()})
@@ -308,6 +239,12 @@ def exact_float32() -> Iterator[None]:
             backend.fp32_precision = precision
 
 
+def _left_out(key: str, config: EncodecConfig) -> bool:
+    """Whether a tensor is of a stage that the checkpoint has and the codec does without."""
+    found = re.match(r"quantizer\.vq\.layers\.(\d+)\.", key)
+    return found is not None and config.num_codebooks <= int(found[1]) < config.stored_codebooks
+
+
 def _readable(read: Callable[[], Any]) -> Any:
     try:
         return read()
@@ -386,6 +323,6 @@ def _with_settings(config: EncodecConfig, settings: Mapping[str, Any]) -> Encode
         if settings.get(key, value) != value:
             raise ModelError(f"The settings of this package have {key} {settings[key]}, expected {value}.")
     pad_mode = settings.get("pad_mode", config.pad_mode)
-    if pad_mode not in _PAD_MODES:
-        raise ModelError(f"This package pads by {pad_mode!r}, expected one of {', '.join(_PAD_MODES)}.")
+    if pad_mode not in PAD_MODES:
+        raise ModelError(f"This package pads by {pad_mode!r}, expected one of {', '.join(PAD_MODES)}.")
     return dataclasses.replace(config, pad_mode=pad_mode)

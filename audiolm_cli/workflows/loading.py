@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,10 +14,11 @@ from audiolm_cli.checkpoints.catalogue import (
     cache_dir,
     cached_folders,
     find_checkpoint,
+    known_hash,
     resolve,
 )
 from audiolm_cli.checkpoints.fields import UNKNOWN
-from audiolm_cli.checkpoints.folder import CODEC_TENSORS, MODEL_TENSORS, Folder, load_tensors, read_folder
+from audiolm_cli.checkpoints.folder import CODEC_TENSORS, MODEL_TENSORS, Folder, load_tensors, read_folder, write_folder
 from audiolm_cli.codec.base import Codec
 from audiolm_cli.codec.spectral import SpectralCodec
 from audiolm_cli.config import ModelConfig, SpectralConfig
@@ -137,10 +139,42 @@ def codec_of(folder: Folder, device: torch.device, cache: Path | None = None) ->
     return EncodecCodec.from_state(load_tensors(folder, CODEC_TENSORS), config).to(device)
 
 
+def take_in_weights(file: Path, folder: Path, name: str, training: dict[str, object]) -> Folder:
+    """A codec folder made of a file of EnCodec weights in any dialect, of any shape that is published.
+
+    Raises:
+        ModelError: it is not such a file.
+        OutputError: the folder cannot be written.
+    """
+    from audiolm_cli.codec.encodec import EncodecCodec
+    from audiolm_cli.codec.encodec_shape import PUBLISHED
+
+    problems: list[ModelError] = []
+    for shape in PUBLISHED.values():
+        try:
+            codec = EncodecCodec.load(file, dataclasses.replace(shape, name=name))
+        except ModelError as error:
+            problems.append(error)
+            continue
+        described = {"family": "encodec", "name": name, "config": codec.config.to_dict()}
+        return write_folder(
+            folder,
+            kind="codec",
+            name=name,
+            model=None,
+            codec=described,
+            training=training,
+            tensors={CODEC_TENSORS: codec.state()},
+            texts={},
+            force=True,
+        )
+    raise problems[0]
+
+
 def codec_hash(name_or_path: str, cache: Path | None = None) -> str:
     """SHA-256 of the weights of a codec, or of a model's codec; empty where a model does not know that of its codec."""
     if name_or_path in KNOWN_CODECS:
-        return KNOWN_CODECS[name_or_path].sha256
+        return known_hash(name_or_path, cache_dir(cache)) or _here(name_or_path, cache)
     folder = resolve(name_or_path, cache)
     return folder.files[CODEC_TENSORS].sha256 if folder.carries_codec else str(folder.codec.get("sha256", ""))
 
@@ -165,9 +199,10 @@ def codec_shape(folder: Folder) -> tuple[int, int]:
         return spectral.sample_rate_hz, spectral.hop_samples
     if folder.codec["family"] == UNKNOWN:
         return int(values["sample_rate_hz"]), int(values["hop_samples"])
-    from audiolm_cli.codec.encodec import EncodecConfig
+    from audiolm_cli.codec.encodec_shape import PUBLISHED, EncodecConfig
 
-    encodec = EncodecConfig.from_dict(values)
+    published = None if folder.carries_codec else PUBLISHED.get(str(folder.codec["name"]))
+    encodec = published or EncodecConfig.from_dict(values)
     return encodec.sample_rate_hz, encodec.hop_samples
 
 
@@ -185,10 +220,20 @@ def codec_facts(name_or_path: str, codec: Codec, cache: Path | None = None) -> C
     )
 
 
+def _here(name: str, cache: Path | None) -> str:
+    """The hash of a known codec of which only a part is published: that of its file, which must be here."""
+    find_checkpoint(name, cache_dir(cache))
+    return known_hash(name, cache_dir(cache))
+
+
 def _encodec(name: str, device: torch.device, cache: Path | None) -> Codec:
     from audiolm_cli.codec.encodec import EncodecCodec
+    from audiolm_cli.codec.encodec_shape import PUBLISHED
 
-    return EncodecCodec.load(find_checkpoint(name, cache_dir(cache))).to(device)
+    known = KNOWN_CODECS.get(name)
+    if known is not None and known.unfit:
+        raise ModelError(f"codec {name} cannot be used here: {known.unfit}")
+    return EncodecCodec.load(find_checkpoint(name, cache_dir(cache)), PUBLISHED.get(name)).to(device)
 
 
 def _pick_dtype(dtype: str, device: torch.device) -> str:

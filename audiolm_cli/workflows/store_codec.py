@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from audiolm_cli.checkpoints.catalogue import KNOWN_CODECS, cache_dir, resolve
+from audiolm_cli.checkpoints.catalogue import KNOWN_CODECS, cache_dir, known_hash, resolve
 from audiolm_cli.checkpoints.fields import UNKNOWN
 from audiolm_cli.checkpoints.folder import Folder
 from audiolm_cli.data.manifest import SHIFT_TOLERANCE_S, CodecFacts, read_facts
@@ -30,7 +30,7 @@ class StoreCodec:
         """What a model's `config.json` says about the codec."""
         if self.name in KNOWN_CODECS:
             known = KNOWN_CODECS[str(self.name)]
-            return {"family": known.family, "name": known.name, "config": {}, "sha256": known.sha256}
+            return {"family": known.family, "name": known.name, "config": {}, "sha256": self.facts.sha256}
         if self.folder is not None:
             return dict(self.folder.codec)
         frames = {"sample_rate_hz": self.facts.sample_rate_hz, "hop_samples": self.facts.hop_samples}
@@ -63,11 +63,12 @@ def codec_of_store(
             on_event(Note(message=f"{store} does not say which codec made its codes; taking --codec {named} for it"))
         return found
     source = facts.source or (facts.name if facts.sha256 else "")
-    if source in KNOWN_CODECS:
+    sha256 = facts.sha256 or (known_hash(source, cache_dir(cache)) if source in KNOWN_CODECS else "")
+    if source in KNOWN_CODECS and sha256:
         _check_same(store, source, KNOWN_CODECS[source].sha256, facts)
         if not (cache_dir(cache) / source / KNOWN_CODECS[source].filename).is_file():
             on_event(Note(message=_absent(facts), warning=True))
-        return StoreCodec(facts=replace(facts, sha256=KNOWN_CODECS[source].sha256), name=source, folder=None)
+        return StoreCodec(facts=replace(facts, sha256=sha256), name=source, folder=None)
     folder = _resolved(source, cache) or (codec_by_hash(facts.sha256, cache) if facts.sha256 else None)
     if folder is None:
         on_event(Note(message=_absent(facts), warning=True))
@@ -126,7 +127,8 @@ def _check_same(store: Path, name: str, sha256: str, facts: CodecFacts) -> None:
     Raises:
         ModelError: it has.
     """
-    if facts.sha256 and sha256 != facts.sha256:
+    same = bool(sha256) and facts.sha256.startswith(sha256)  # of some codecs, only the first digits are published
+    if facts.sha256 and not same:
         raise ModelError(
             f"{name} is not the codec that made the codes in {store} (sha256 {facts.sha256[:12]}...); "
             "name that one with --codec, or tokenize the recordings again"

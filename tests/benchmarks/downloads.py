@@ -23,7 +23,8 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 from download_scenarios import QUICK, Result, run_scenario
 from hostile_server import Fault, HostileServer
 
-from audiolm_cli.checkpoints.download import Wanted, fetch
+from audiolm_cli.checkpoints.download import fetch
+from audiolm_cli.checkpoints.source import Wanted
 from audiolm_cli.config import FetchConfig
 
 FORK = multiprocessing.get_context("fork")

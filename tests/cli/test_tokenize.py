@@ -184,7 +184,7 @@ def test_unusable_options(
     shown = audiolm("tokenize", one, "-o", store, "--codec", "nothing")
     assert shown.exit_code == 4
     shown = audiolm("tokenize", one, "-o", store)
-    assert shown.exit_code == 4 and "encodec-32khz" in shown.stderr  # the default, which is not here
+    assert shown.exit_code == 5 and "encodec-32khz" in shown.stderr  # the default, which is not here
     (tmp_path / "file").touch()
     shown = audiolm("tokenize", one, "-o", tmp_path / "file", "--codec", tiny_codec)
     assert shown.exit_code == 7 and "cannot be written" in shown.stderr

@@ -245,7 +245,7 @@ def test_unusable_sources(audiolm: Any, recordings: Path, tiny_codec: Path, tmp_
         (tmp_path / "empty", ["--codec", tiny_codec], 3, "no audio files"),
         (recordings, ["--codec", "nothing"], 4, "nothing"),
         (recordings, ["--init", "nothing"], 4, "nothing"),
-        (recordings, [], 4, "encodec-32khz"),
+        (recordings, [], 5, "encodec-32khz"),
         (recordings, ["--init", tiny_codec], 2, "holds a codec"),
         (recordings, ["--steps", 0], 2, "steps"),
         (recordings, ["--preset", "huge"], 2, "preset"),

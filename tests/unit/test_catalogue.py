@@ -2,15 +2,26 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
+import os
 from pathlib import Path
 
 import pytest
 import torch
 
-from audiolm_cli.checkpoints import catalogue
-from audiolm_cli.checkpoints.catalogue import KNOWN_CODECS, KnownCodec, cache_dir, find_checkpoint, list_models, resolve
-from audiolm_cli.checkpoints.folder import write_folder
+from audiolm_cli.checkpoints import catalogue, stamps
+from audiolm_cli.checkpoints.catalogue import (
+    KNOWN_CODECS,
+    KnownCodec,
+    cache_dir,
+    find_checkpoint,
+    known_hash,
+    list_models,
+    resolve,
+)
+from audiolm_cli.checkpoints.folder import hash_file, write_folder
+from audiolm_cli.codec.encodec_shape import PUBLISHED
 from audiolm_cli.config import SpectralConfig
 from audiolm_cli.errors import ModelError
 
@@ -119,7 +130,15 @@ def test_listing(bundled: Path, known: KnownCodec, cache: Path) -> None:
     (cache / "broken" / "codec.safetensors").write_bytes(b"")
     (cache / ".mine.partial").mkdir()
     entries = {entry.name: entry for entry in list_models(cache)}
-    assert list(entries) == ["piano", "broken", "mine", "encodec-32khz", "small-codec"]
+    assert list(entries) == [
+        "piano",
+        "broken",
+        "mine",
+        "encodec-32khz",
+        "encodec-24khz",
+        "encodec-48khz",
+        "small-codec",
+    ]
     assert (entries["piano"].source, entries["piano"].kind, entries["piano"].licence) == ("bundled", "codec", "CC0")
     assert entries["mine"].bytes == sum(file.stat().st_size for file in (cache / "mine").iterdir())
     assert "codec.safetensors has 0 bytes" in entries["broken"].problem
@@ -132,7 +151,7 @@ def test_listing(bundled: Path, known: KnownCodec, cache: Path) -> None:
 
 def test_an_absent_cache_is_empty(tmp_path: Path, bundled: Path) -> None:
     """Listing creates nothing."""
-    assert [entry.source for entry in list_models(tmp_path / "none")] == ["bundled", "not here"]
+    assert [entry.source for entry in list_models(tmp_path / "none")] == ["bundled", *["not here"] * 3]
     assert not (tmp_path / "none").exists()
 
 
@@ -146,9 +165,66 @@ def test_the_cache_folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> No
 
 
 def test_known_codecs_are_pinned() -> None:
-    """Every address holds a commit, every hash is whole."""
+    """Every address holds a commit or digits of the hash, which is whole wherever it is published whole."""
     for name, codec in KNOWN_CODECS.items():
         assert name == codec.name
-        assert len(codec.sha256) == 64
-        assert any(len(part) == 40 for part in codec.url.split("/"))
-        assert codec.url.endswith(codec.filename)
+        assert len(codec.sha256) in (8, 64)
+        assert codec.sha256 in codec.url or any(len(part) == 40 for part in codec.url.split("/"))
+        assert codec.url.startswith("https://") and codec.url.endswith(codec.filename)
+        assert codec.unfit or name in PUBLISHED
+        assert name not in PUBLISHED or PUBLISHED[name].name == name
+    assert len(KNOWN_CODECS["encodec-32khz"].sha256) == 64
+
+
+def test_a_hash_published_in_part(known: KnownCodec, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The digits that are known must be right; the others are remembered from the first time."""
+    part = dataclasses.replace(known, sha256=known.sha256[:8], bytes=None)
+    monkeypatch.setitem(KNOWN_CODECS, part.name, part)
+    assert known_hash("small-codec", cache) == ""
+    path = cache / "small-codec" / "w.safetensors"
+    path.parent.mkdir()
+    path.write_bytes(DATA)
+    assert known_hash("small-codec", cache) == known.sha256
+    path.write_bytes(DATA + b"x")
+    with pytest.raises(
+        ModelError, match=rf"sha256 is \w{{64}}, expected {part.sha256}; run: audiolm models pull small"
+    ):
+        find_checkpoint("small-codec", cache)
+
+
+def test_a_stamp_saves_hashing(known: KnownCodec, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One hash for any number of uses; a changed file, or `again`, is hashed anew; what cannot be noted is hashed."""
+    path = cache / "small-codec" / "w.safetensors"
+    path.parent.mkdir()
+    path.write_bytes(DATA)
+    hashed: list[Path] = []
+    monkeypatch.setattr(stamps, "hash_file", lambda file: hashed.append(file) or hash_file(file))
+    for _ in range(3):
+        find_checkpoint("small-codec", cache)
+    assert len(hashed) == 1
+    find_checkpoint("small-codec", cache, again=True)
+    assert len(hashed) == 2
+    os.utime(path, ns=(0, 0))
+    find_checkpoint("small-codec", cache)
+    assert len(hashed) == 3
+    stamp = path.with_name(".w.safetensors.checked.json")
+    for damaged in ("[", "[]", '{"sha256": 3}'):
+        stamp.write_text(damaged)
+        find_checkpoint("small-codec", cache)
+    assert len(hashed) == 6
+    stamp.unlink()
+    stamp.mkdir()
+    for _ in range(2):
+        find_checkpoint("small-codec", cache)
+    assert len(hashed) == 8
+
+
+def test_a_prefix_does_not_admit_another_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where only digits are published, the file that came first must stay."""
+    path = tmp_path / "w.th"
+    path.write_bytes(DATA)
+    digest = stamps.checked_hash(path, None, hashlib.sha256(DATA).hexdigest()[:8])
+    os.utime(path, ns=(0, 0))
+    monkeypatch.setattr(stamps, "hash_file", lambda file: digest[:8] + "0" * 56)
+    with pytest.raises(ModelError, match="has changed"):
+        stamps.checked_hash(path, None, digest[:8])

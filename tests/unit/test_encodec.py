@@ -18,6 +18,7 @@ from torch import Tensor
 from audiolm_cli.codec.base import Codec, KnownSamples
 from audiolm_cli.codec.dialects import ENCODEC, HUGGINGFACE, Dialect, from_encodec
 from audiolm_cli.codec.encodec import EncodecCodec, EncodecConfig, exact_float32
+from audiolm_cli.codec.encodec_shape import PUBLISHED
 from audiolm_cli.errors import AudioInputError, DataError, ModelError, UsageError
 
 TINY = EncodecConfig(num_filters=4, dimension=8, codebook_size=16)
@@ -269,7 +270,7 @@ def test_unusable_files_are_refused(
     with pytest.raises(ModelError, match=message) as caught:
         EncodecCodec.load(path, TINY)
     assert str(path) in str(caught.value)
-    assert "audiolm models path encodec-32khz" in str(caught.value)
+    assert "audiolm models pull encodec-32khz" in str(caught.value)
     assert not (tmp_path / "trap-was-run").exists()
 
 
@@ -375,3 +376,30 @@ def test_a_gpu_gives_nearly_the_same_codes(codec: EncodecCodec) -> None:
     assert twin.device.type == "cuda"
     assert (twin.encode(wav).cpu() == codes).double().mean() > 0.99
     assert torch.allclose(twin.decode(codes).cpu(), codec.decode(codes), atol=1e-4)
+
+
+def test_the_published_24_khz_model_serves_with_eight_codebooks(tmp_path: Path) -> None:
+    """Its shape is that of the package's own; codes are those the package makes at 6 kbit/s; audio comes back."""
+    from encodec.model import EncodecModel
+
+    with warnings.catch_warnings(), torch.random.fork_rng(devices=[]):
+        warnings.simplefilter("ignore", FutureWarning)
+        torch.manual_seed(0)
+        whole = EncodecModel.encodec_model_24khz(pretrained=False).eval()
+    for layer in whole.quantizer.vq.layers:
+        layer._codebook.inited.fill_(1)
+        layer._codebook.embed.normal_(generator=torch.Generator().manual_seed(1))
+    torch.save(whole.state_dict(), tmp_path / "weights.th")
+    codec = EncodecCodec.load(tmp_path / "weights.th", PUBLISHED["encodec-24khz"])
+    assert (codec.sample_rate_hz, codec.hop_samples, codec.num_codebooks, codec.codebook_size) == (24000, 320, 8, 1024)
+    assert codec.frame_rate_hz == 75
+    wav = noise(24000)
+    whole.set_target_bandwidth(6.0)
+    with torch.no_grad():
+        [(expected, _)] = whole.encode(wav)
+        audio = whole.decode([(expected, None)])
+    codes = codec.encode(wav)
+    assert torch.equal(codes.transpose(1, 2), expected)
+    assert torch.equal(codec.decode(codes), audio)
+    with pytest.raises(ModelError, match="24 kHz EnCodec"):
+        EncodecCodec.load(tmp_path / "weights.th")

@@ -1,0 +1,65 @@
+"""Files whose contents were checked once: a stamp beside them says so, and saves hashing them at every use.
+
+A stamp holds as long as size and time of the file do. Who can change those can change the stamp: it saves time, and
+guards against accidents alone. Where it cannot be written, the file is hashed at every use.
+"""
+
+from __future__ import annotations
+
+import json
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from audiolm_cli.checkpoints.folder import hash_file
+from audiolm_cli.errors import ModelError
+
+
+def checked_hash(path: Path, size: int | None, sha256: str, *, again: bool = False) -> str:
+    """The hash of a file, all 64 digits, once it is known to be what was expected.
+
+    Args:
+        path: the file.
+        size: bytes it must have; None when unknown.
+        sha256: leading digits its hash must have; where fewer than 64 are known, the first hash found is remembered
+            and must stay.
+        again: hash it even if a stamp holds.
+
+    Raises:
+        ModelError: it is missing, of another size, or has other contents.
+    """
+    try:
+        status = path.stat()
+    except OSError as error:
+        raise ModelError(f"{path} cannot be read: {error.strerror}") from error
+    if size is not None and status.st_size != size:
+        raise ModelError(f"{path} has {status.st_size} bytes, expected {size}")
+    stamp = _read(path)
+    before = str(stamp.get("sha256", ""))
+    holds = (stamp.get("bytes"), stamp.get("mtime_ns")) == (status.st_size, status.st_mtime_ns)
+    if holds and not again and len(before) == 64 and before.startswith(sha256):
+        return before
+    try:
+        digest = hash_file(path)
+    except OSError as error:
+        raise ModelError(f"{path} cannot be read: {error.strerror}") from error
+    if not digest.startswith(sha256):
+        raise ModelError(f"{path} is damaged: its sha256 is {digest}, expected {sha256}")
+    if len(sha256) < 64 and before.startswith(sha256) and len(before) == 64 and digest != before:
+        raise ModelError(f"{path} has changed: its sha256 is {digest}, and was {before} when it came")
+    with suppress(OSError):
+        content = {"sha256": digest, "bytes": status.st_size, "mtime_ns": status.st_mtime_ns}
+        _name(path).write_text(json.dumps(content) + "\n")
+    return digest
+
+
+def _name(path: Path) -> Path:
+    return path.with_name(f".{path.name}.checked.json")
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        values = json.loads(_name(path).read_text())
+    except (OSError, ValueError, RecursionError):
+        return {}
+    return values if isinstance(values, dict) else {}

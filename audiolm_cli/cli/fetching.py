@@ -1,0 +1,65 @@
+"""What commands do before their work: fetch the models and codecs they were given by name and do not have.
+
+The only reader of other programs' variables (`HF_*`, `TORCH_HOME`), and the only place that asks the user something.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from audiolm_cli.cli.render import Renderer
+from audiolm_cli.config import FetchConfig
+from audiolm_cli.errors import UsageError
+
+if TYPE_CHECKING:
+    from audiolm_cli.workflows.sources import Offer
+
+_TRUE = {"1", "on", "yes", "true"}
+
+
+def fetch_missing(out: Renderer, cache_dir: Path | None, offline: bool, *names: str | None) -> None:
+    """Bring what `names` mean into the cache where it is missing; on a terminal, ask first."""
+    from audiolm_cli.checkpoints import catalogue
+    from audiolm_cli.workflows import fetching
+
+    cache = catalogue.cache_dir(cache_dir)
+    fetching.fetch_missing(
+        names, cache, fetch_config(offline), confirm=lambda offer: _confirm(out, offer), on_event=out.on_event
+    )
+
+
+def fetch_config(offline: bool) -> FetchConfig:
+    """How to fetch here: the option, and what Hugging Face's and torch's own variables say.
+
+    Raises:
+        UsageError: HF_ENDPOINT is no http(s) address.
+    """
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    hub = os.environ.get("HF_HUB_CACHE") or Path(os.environ.get("HF_HOME") or cache / "huggingface") / "hub"
+    torch_home = Path(os.environ.get("TORCH_HOME") or cache / "torch")
+    endpoint = (os.environ.get("HF_ENDPOINT") or FetchConfig.endpoint).rstrip("/")
+    if not endpoint.startswith(("https://", "http://")):
+        raise UsageError(f"HF_ENDPOINT is {endpoint!r}, expected an https address")
+    return FetchConfig(
+        offline=offline or os.environ.get("HF_HUB_OFFLINE", "").lower() in _TRUE,
+        endpoint=endpoint,
+        token=os.environ.get("HF_TOKEN", "").strip(),
+        huggingface_cache=str(Path(hub).expanduser()),
+        torch_hub_cache=str(torch_home.expanduser() / "hub" / "checkpoints"),
+    )
+
+
+def _confirm(out: Renderer, offer: Offer) -> bool:
+    """Ask on a terminal; elsewhere nobody could answer, and naming it was the request."""
+    if not (sys.stdin.isatty() and sys.stderr.isatty()):
+        return True
+    out.close()
+    sys.stderr.write(f"Download {offer.name} now? [Y/n] ")
+    sys.stderr.flush()
+    try:
+        return input().strip().lower() in ("", "y", "yes")
+    except EOFError:
+        return False

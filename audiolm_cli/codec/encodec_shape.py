@@ -1,0 +1,97 @@
+"""The shape of an EnCodec network, and the shapes of the published checkpoints. Knows nothing about torch or files."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from audiolm_cli.config import _Config, _require
+
+PAD_MODES = ("reflect", "constant", "replicate")
+
+
+@dataclass(frozen=True, kw_only=True)
+class EncodecConfig(_Config):
+    """The shape of an EnCodec network; the defaults are the published 32 kHz model."""
+
+    name: str = "encodec-32khz"
+    """What the codec is called in catalogues and manifests."""
+    sample_rate_hz: int = 32000
+    """Sample rate in Hz."""
+    channels: int = 1
+    """Audio channels, 1 or 2."""
+    ratios: tuple[int, ...] = (8, 5, 4, 4)
+    """Upsampling factors in decoder order; their product is the hop in samples."""
+    num_filters: int = 64
+    """Channels at full rate; doubled by every downsampling."""
+    dimension: int = 128
+    """Channels of the quantized latent."""
+    num_residual_layers: int = 1
+    """Residual blocks per stage, 1 or more."""
+    kernel: int = 7
+    """Kernel of the first convolution, in samples (encoder) or frames (decoder)."""
+    last_kernel: int = 7
+    """Kernel of the last convolution, in frames (encoder) or samples (decoder)."""
+    residual_kernel: int = 3
+    """Kernel inside residual blocks."""
+    dilation_base: int = 2
+    """Dilation of the j-th residual block of a stage is this to the power of j."""
+    compress: int = 2
+    """Width of a stage over the width inside its residual blocks."""
+    num_lstm_layers: int = 2
+    """LSTM layers at the frame rate on either side of the quantizer, 1 or more."""
+    causal: bool = False
+    """Whether convolutions look into the past only."""
+    pad_mode: str = "reflect"
+    """How convolutions are padded at the ends of the audio: "reflect", "constant" or "replicate"."""
+    true_skip: bool = True
+    """Whether residual blocks skip by identity; else by a convolution."""
+    trim_right_ratio: float = 1.0
+    """Share of the padding that causal upsampling trims on the right."""
+    num_codebooks: int = 4
+    """Stages of the residual quantizer, K."""
+    codebook_size: int = 2048
+    """Codes per stage, V; a power of two."""
+    stored_codebooks: int = 0
+    """Stages in the checkpoint; those beyond `num_codebooks` are left out. 0 is as many as `num_codebooks`."""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "ratios", tuple(self.ratios))  # JSON has lists only
+        _require(len(self.ratios) >= 1 and min(self.ratios) >= 1, f"ratios must be 1 or more each, got {self.ratios}")
+        _require(self.channels in (1, 2), f"channels must be 1 or 2, got {self.channels}")
+        _require(
+            self.num_residual_layers >= 1, f"num_residual_layers must be 1 or more, got {self.num_residual_layers}"
+        )
+        _require(self.num_lstm_layers >= 1, f"num_lstm_layers must be 1 or more, got {self.num_lstm_layers}")
+        _require(
+            1 <= self.compress <= self.num_filters,
+            f"compress must be in 1..num_filters, got {self.compress}, {self.num_filters}",
+        )
+        _require(self.pad_mode in PAD_MODES, f"pad_mode must be one of {', '.join(PAD_MODES)}, got {self.pad_mode!r}")
+        _require(self.num_codebooks >= 1, f"num_codebooks must be 1 or more, got {self.num_codebooks}")
+        _require(
+            self.codebook_size >= 2 and self.codebook_size.bit_count() == 1,
+            f"codebook_size must be a power of two, got {self.codebook_size}",
+        )
+
+    @property
+    def hop_samples(self) -> int:
+        """Samples per frame."""
+        return math.prod(self.ratios)
+
+
+PUBLISHED = {
+    "encodec-32khz": EncodecConfig(),
+    "encodec-24khz": EncodecConfig(
+        name="encodec-24khz",
+        sample_rate_hz=24000,
+        ratios=(8, 5, 4, 2),
+        num_filters=32,
+        causal=True,
+        true_skip=False,
+        num_codebooks=8,  # 6 kbit/s, as in VALL-E; the file has 24 kbit/s
+        codebook_size=1024,
+        stored_codebooks=32,
+    ),
+}
+"""Shapes of published checkpoints by their names in the catalogue."""
