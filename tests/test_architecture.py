@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -218,3 +219,17 @@ def test_the_program_starts_without_heavy_packages() -> None:
     code = f"import sys, audiolm_cli.cli.app; print([name for name in {heavy} if name in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60)
     assert done.stdout.strip() == "[]"
+
+
+def test_the_readme_names_tests_that_exist() -> None:
+    """Every test that the table of promises names, in the file it names or the one before."""
+    file, named = "", 0
+    for path, test in re.findall(r"`(?:([\w/]*test_\w+\.py))?(?:::(test_\w+))?`", (ROOT / "README.md").read_text()):
+        if path:
+            found = [place for place in (ROOT / "tests").rglob("*.py") if str(place).endswith(f"/{path}")]
+            assert len(found) == 1, path
+            file = found[0].read_text()
+        if test:
+            named += 1
+            assert f"def {test}(" in file, f"{path}::{test}"
+    assert named >= 15

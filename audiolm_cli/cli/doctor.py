@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 import typer
 
 from audiolm_cli.cli import options
@@ -22,7 +24,7 @@ def doctor_command(
     from audiolm_cli.workflows.doctor import doctor
 
     with Renderer(quiet=quiet, verbose=verbose, json=json_output) as out:
-        diagnosis = doctor(cache_dir)
+        diagnosis = doctor(cache_dir, os.environ)
         if out.json:
             out.print_json({"ok": not diagnosis.failed, "checks": diagnosis.checks})
         else:

@@ -1,15 +1,17 @@
-"""What `audiolm doctor` finds out: versions, device, memory, cache and bundled model, each with a remedy.
+"""What `audiolm doctor` finds out: what a maintainer would ask for in a bug report, each trouble with its remedy.
 
-Changes nothing and opens no connection.
+Opens no connection, repairs nothing, and leaves nothing behind but a note that a codec's hash was found right.
 """
 
 from __future__ import annotations
 
 import os
 import platform
+import re
 import shutil
 import sys
-from collections.abc import Iterator
+import time
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
@@ -17,13 +19,20 @@ from pathlib import Path
 from audiolm_cli import __version__
 from audiolm_cli.checkpoints import catalogue
 from audiolm_cli.checkpoints.folder import read_folder, verify_folder
+from audiolm_cli.checkpoints.locks import list_holders
 from audiolm_cli.errors import ModelError
+from audiolm_cli.workflows.sources import STAGING
 
 PYTHON = ((3, 11), (3, 15))
 TORCH_MINOR = "2.11"
 BUNDLED = "piano"
 LOW_DISK_BYTES = 1 << 30
 LOW_MEMORY_BYTES = 2 << 30
+OLD_LOCK_S = 24 * 3600.0
+"""A lock of another machine that is older than this is suspected to be left over."""
+PACKAGES = ("numpy", "lhotse", "h5py", "safetensors", "requests", "filelock", "platformdirs", "typer", "rich")
+VARIABLES = ("AUDIOLM_", "HF_", "TORCH", "CUDA_", "OMP_", "XDG_CACHE_HOME", "REQUESTS_CA_BUNDLE", "PYTHONPATH")
+_SECRET = re.compile(r"TOKEN|KEY|SECRET|PASSWORD")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,13 +62,20 @@ class Diagnosis:
         return any(check.status == "fail" for check in self.checks)
 
 
-def doctor(cache_dir: Path | None = None) -> Diagnosis:
-    """The state of this installation; `cache_dir` None is the user's cache folder."""
+def doctor(cache_dir: Path | None = None, environment: Mapping[str, str] | None = None) -> Diagnosis:
+    """The state of this installation.
+
+    Args:
+        cache_dir: the cache folder; None is the user's.
+        environment: the process's variables; those that matter are shown, secrets by their length alone.
+    """
     cache = catalogue.cache_dir(cache_dir)
-    checks = [_python(), Check(name="audiolm", status="ok", value=__version__), *_torch_pair()]
-    checks += [_package("encodec"), _soundfile(), _ffmpeg()]
+    place = Path(__file__).parents[1]
+    checks = [_python(), Check(name="audiolm", status="ok", value=f"{__version__} in {place}"), *_torch_pair()]
+    checks += [_package("encodec"), _soundfile(), _packages(), _ffmpeg(), *_variables(environment or {})]
     checks += _compute() if not any(check.status == "fail" and check.name == "torch" for check in checks) else []
-    return Diagnosis(checks=[*checks, _memory(), *_cache(cache), _bundled(), *_codecs(cache)])
+    checks += [_memory(), _work_folder(), *_cache(cache), *_locks(cache), *_arriving(cache), _bundled()]
+    return Diagnosis(checks=[*checks, *_codecs(cache)])
 
 
 def torch_pair(torch: str, torchaudio: str) -> Check:
@@ -121,6 +137,31 @@ def _package(name: str) -> Check:
     return Check(name=name, status="fail", value="not installed", remedy=f"run: pip install {name}")
 
 
+def _packages() -> Check:
+    versions = {name: _version(name) for name in PACKAGES}
+    missing = [name for name, version in versions.items() if not version]
+    value = ", ".join(f"{name} {version or 'missing'}" for name, version in versions.items())
+    if not missing:
+        return Check(name="packages", status="ok", value=value)
+    return Check(name="packages", status="fail", value=value, remedy=f"run: pip install {' '.join(missing)}")
+
+
+def _variables(environment: Mapping[str, str]) -> Iterator[Check]:
+    """The variables that change what audiolm does, without what must not be in a bug report."""
+    shown = []
+    for name, value in sorted(environment.items()):
+        if not name.startswith(VARIABLES) and not name.upper().endswith("_PROXY"):
+            continue
+        shown.append(f"{name}={_without_secrets(name, value)}")
+    yield Check(name="variables", status="ok", value=", ".join(shown) or "none that matter")
+
+
+def _without_secrets(name: str, value: str) -> str:
+    if _SECRET.search(name):
+        return f"({len(value)} characters)"
+    return re.sub(r"//[^/@]*@", "//...@", value)
+
+
 def _soundfile() -> Check:
     try:
         import soundfile
@@ -179,13 +220,54 @@ def _cache(cache: Path) -> Iterator[Check]:
         yield Check(name="cache", status="ok", value=str(cache))
     else:
         yield Check(
-            name="cache", status="fail", value=f"{cache} is not writable", remedy="choose another with --cache-dir"
+            name="cache",
+            status="fail",
+            value=f"{cache} is not writable",
+            remedy="make it yours, or choose another with --cache-dir or AUDIOLM_CACHE_DIR",
         )
-    free = shutil.disk_usage(existing).free
+    yield _space("disk", existing, "in the cache", "make room, or choose another cache with --cache-dir")
+
+
+def _work_folder() -> Check:
+    """Where results go when nothing else is said."""
+    here = Path.cwd()
+    if not os.access(here, os.W_OK | os.X_OK):
+        return Check(name="folder", status="warn", value=f"{here} is not writable", remedy="write elsewhere with -o")
+    return _space("folder", here, f"in {here}", "make room, or write elsewhere with -o")
+
+
+def _space(name: str, folder: Path, where: str, remedy: str) -> Check:
+    free = shutil.disk_usage(folder).free
+    value = f"{_size(free)} free {where}"
     if free >= LOW_DISK_BYTES:
-        yield Check(name="disk", status="ok", value=f"{_size(free)} free in the cache")
-    else:
-        yield Check(name="disk", status="warn", value=f"{_size(free)} free in the cache", remedy="free some space")
+        return Check(name=name, status="ok", value=value)
+    return Check(name=name, status="warn", value=value, remedy=remedy)
+
+
+def _locks(cache: Path) -> Iterator[Check]:
+    """Who works in the cache, and who died there or seems to have."""
+    for holder in list_holders(cache):
+        age_s = time.time() - holder.since
+        value = f"{holder.lock.stem}: held by {holder} for {age_s / 60:.0f} minutes"
+        note = holder.lock.with_suffix(".json")
+        if holder.gone:
+            remedy = f"that process is gone; remove {note} and {holder.lock}"
+            yield Check(name="lock", status="warn", value=value, remedy=remedy)
+        elif age_s > OLD_LOCK_S:
+            remedy = f"when nothing runs there any more, remove {note} and {holder.lock}"
+            yield Check(name="lock", status="warn", value=value, remedy=remedy)
+        else:
+            yield Check(name="lock", status="ok", value=value)
+
+
+def _arriving(cache: Path) -> Iterator[Check]:
+    """Downloads that were broken off, which the next attempt goes on with."""
+    parts = [path for pattern in ("*/.*.part", f"{STAGING}/*/.*.part") for path in cache.glob(pattern)]
+    if parts:
+        size = sum(path.stat().st_size for path in parts)
+        value = f"{len(parts)} broken off, {size / 1e6:.1f} MB kept"
+        remedy = f"run audiolm models pull again to go on, or remove {', '.join(map(str, parts[:3]))}"
+        yield Check(name="downloads", status="warn", value=value, remedy=remedy)
 
 
 def _bundled() -> Check:
@@ -212,7 +294,8 @@ def _codecs(cache: Path) -> Iterator[Check]:
         try:
             yield Check(name=entry.name, status="ok", value=str(catalogue.find_checkpoint(entry.name, cache)))
         except ModelError as error:
-            yield Check(name=entry.name, status="fail", value=str(error), remedy="replace the file, or remove it")
+            remedy = f"run: audiolm models pull {entry.name}, or remove it with audiolm models rm {entry.name}"
+            yield Check(name=entry.name, status="fail", value=str(error), remedy=remedy)
 
 
 def _version(package: str) -> str:

@@ -3,7 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
+import socket
+import subprocess
+import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +17,7 @@ import torch
 
 from audiolm_cli.checkpoints import catalogue
 from audiolm_cli.checkpoints.folder import write_folder
+from audiolm_cli.checkpoints.locks import hold
 from audiolm_cli.config import SpectralConfig
 from audiolm_cli.workflows import doctor as workflow
 from audiolm_cli.workflows.doctor import torch_pair
@@ -47,7 +53,7 @@ def test_a_whole_installation(audiolm: Any, piano: Path, cache: Path) -> None:
     assert json.loads(shown.stdout)["ok"] is True
     found = checks(shown)
     expected = {"python", "audiolm", "torch", "torchaudio", "encodec", "soundfile", "ffmpeg", "cpu", "memory", "model"}
-    assert expected | {"torch pair", "cache", "disk", "encodec-32khz"} <= set(found)
+    assert expected | {"torch pair", "cache", "disk", "folder", "packages", "variables", "encodec-32khz"} <= set(found)
     assert found["torch"]["value"] == torch.__version__
     assert found["cache"]["value"] == str(cache)
     assert all(check["status"] == "ok" or check["remedy"] for check in found.values())
@@ -121,3 +127,77 @@ def test_a_torchaudio_that_does_not_load(audiolm: Any, piano: Path, monkeypatch:
     assert shown.exit_code == 4
     assert "pip install" in checks(shown)["torchaudio"]["remedy"]
     assert checks(shown)["model"]["status"] == "ok"
+
+
+def test_variables_without_secrets(audiolm: Any, piano: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What matters is shown, but for what must not be in a bug report."""
+    monkeypatch.setenv("HF_TOKEN", "hf_verysecret")
+    monkeypatch.setenv("HTTPS_PROXY", "http://me:verysecret@proxy.example:3128")
+    monkeypatch.setenv("HF_ENDPOINT", "https://mirror.example")
+    monkeypatch.setenv("UNRELATED", "x")
+    shown = audiolm("doctor", "--json")
+    value = checks(shown)["variables"]["value"]
+    assert "HF_TOKEN=(13 characters)" in value and "HTTPS_PROXY=http://...@proxy.example:3128" in value
+    assert "HF_ENDPOINT=https://mirror.example" in value and "AUDIOLM_OFFLINE=1" in value
+    assert "verysecret" not in shown.stdout and "UNRELATED" not in value
+
+
+def test_locks(audiolm: Any, piano: Path, cache: Path) -> None:
+    """A holder that works is fine; one that died, or is old and elsewhere, is told with what to remove."""
+    with hold(cache, "mine"):
+        check = checks(audiolm("doctor", "--json"))["lock"]
+        assert check["status"] == "ok" and f"held by process {os.getpid()}" in check["value"]
+    assert "lock" not in checks(audiolm("doctor", "--json"))
+    child = subprocess.Popen([sys.executable, "-c", ""])
+    child.wait()
+    note = cache / ".locks" / "mine.json"
+    for host, since, words in (
+        (socket.gethostname(), time.time(), "that process is gone"),
+        ("another", time.time() - 3 * 24 * 3600, "when nothing runs there any more"),
+    ):
+        note.write_text(json.dumps({"pid": child.pid, "host": host, "since": since}))
+        shown = audiolm("doctor")
+        assert shown.exit_code == 0
+        assert words in shown.stdout and str(note) in shown.stdout and "mine.lock" in shown.stdout
+    note.write_text(json.dumps({"pid": child.pid, "host": "another", "since": time.time()}))
+    assert checks(audiolm("doctor", "--json"))["lock"]["status"] == "ok"
+
+
+def test_broken_off_downloads(audiolm: Any, piano: Path, cache: Path) -> None:
+    """What is kept of them, and how to go on or get rid of it."""
+    (cache / "encodec-32khz").mkdir()
+    (cache / "encodec-32khz" / ".model.safetensors.part").write_bytes(bytes(2_500_000))
+    check = checks(audiolm("doctor", "--json"))["downloads"]
+    assert (check["status"], check["value"]) == ("warn", "1 broken off, 2.5 MB kept")
+    assert "models pull" in check["remedy"] and ".model.safetensors.part" in check["remedy"]
+
+
+def test_no_space(audiolm: Any, piano: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Little room is a warning with the option that moves the cache, and the one that moves the results."""
+    monkeypatch.setattr(workflow.shutil, "disk_usage", lambda _: shutil._ntuple_diskusage(10, 9, 1 << 20))
+    shown = audiolm("doctor", "--json")
+    assert shown.exit_code == 0
+    for name, option in (("disk", "--cache-dir"), ("folder", "-o")):
+        check = checks(shown)[name]
+        assert check["status"] == "warn" and option in check["remedy"] and "0.0 GiB free" in check["value"]
+
+
+def test_a_missing_package(audiolm: Any, piano: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Named, with the line that installs it."""
+    version = workflow._version
+    monkeypatch.setattr(workflow, "_version", lambda name: "" if name == "lhotse" else version(name))
+    check = checks(audiolm("doctor", "--json"))["packages"]
+    assert (check["status"], check["remedy"]) == ("fail", "run: pip install lhotse")
+    assert "lhotse missing" in check["value"]
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
+def test_a_folder_that_cannot_be_written(
+    audiolm: Any, piano: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No write access to the current folder is told with -o."""
+    here = tmp_path / "here"
+    here.mkdir(mode=0o555)
+    monkeypatch.chdir(here)
+    check = checks(audiolm("doctor", "--json"))["folder"]
+    assert check["status"] == "warn" and "-o" in check["remedy"]
