@@ -5,18 +5,27 @@ Knows nothing about codecs, models or torch.
 
 from audiolm_cli.audio.reading import read_audio
 from audiolm_cli.audio.recording import Recording, to_native
+from audiolm_cli.audio.scanning import Downmix, Scan, scan, sounding
 from audiolm_cli.audio.signals import balance, mid, resample
+from audiolm_cli.audio.streaming import AudioStream, open_stream, resampled
 from audiolm_cli.audio.writing import check_target, named_format, output_format, write_audio, write_bytes
 
 __all__ = [
+    "AudioStream",
+    "Downmix",
     "Recording",
+    "Scan",
     "balance",
     "check_target",
     "mid",
     "named_format",
+    "open_stream",
     "output_format",
     "read_audio",
     "resample",
+    "resampled",
+    "scan",
+    "sounding",
     "to_native",
     "write_audio",
     "write_bytes",

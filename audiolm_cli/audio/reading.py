@@ -29,6 +29,7 @@ RATES_HZ = (1_000, 768_000)
 BLOCK_SAMPLES = 4096
 """Read at a time: what precedes a damaged spot is known to this."""
 FFMPEG_TIMEOUT_S = 600.0
+CUT_SHORT = "is an MP3 of variable bit rate that does not state its length, which libsndfile would cut short"
 SLOPPY_BYTES = 64
 """A data chunk may promise this much more than the file holds: some programs count wrong."""
 UNREAD_BYTES = 4096
@@ -57,7 +58,7 @@ def read_audio(source: str | Path, *, max_duration_s: float | None = None) -> Re
     """
     label = "standard input" if str(source) == "-" else str(source)
     try:
-        with _opened(source, label) as stream:
+        with opened(source, label) as stream:
             return _read(stream, source, label, max_duration_s)
     except OSError as error:
         raise AudioInputError(f"{label}: cannot be read ({error.strerror or error})") from error
@@ -66,7 +67,7 @@ def read_audio(source: str | Path, *, max_duration_s: float | None = None) -> Re
 
 
 @contextlib.contextmanager
-def _opened(source: str | Path, label: str) -> Iterator[BinaryIO]:
+def opened(source: str | Path, label: str) -> Iterator[BinaryIO]:
     """The file, unbuffered; a copy of what comes from a pipe, or has to be mended before libsndfile reads it."""
     with _raw(source, label) as raw:
         if stat.S_ISREG(os.fstat(raw.fileno()).st_mode):
@@ -113,11 +114,9 @@ def _read(stream: BinaryIO, source: str | Path, label: str, max_duration_s: floa
         recording, complete = _decode(stream, label, name, max_duration_s)
         if complete:
             return recording
-        reason = "is an MP3 of variable bit rate that does not state its length, which libsndfile would cut short"
-    elif is_text(head):
-        raise AudioInputError(f"{label}: holds text, not audio; expected {KNOWN}")
+        reason = CUT_SHORT
     else:
-        reason = f"is not {KNOWN}"
+        reason = unknown_format(head, label)
     if str(source) == "-" or not os.path.isfile(source):  # ffmpeg would wait for a pipe that has been read
         raise AudioInputError(f"{label}: {reason}; pipe a WAV, for example with: ffmpeg -i FILE -f wav -")
     with _converted(label, Path(source), reason, max_duration_s) as wav:
@@ -133,42 +132,87 @@ def _read(stream: BinaryIO, source: str | Path, label: str, max_duration_s: floa
     )
 
 
+def unknown_format(head: bytes, label: str) -> str:
+    """What to say about a file whose first bytes are those of no format that libsndfile should read.
+
+    Raises:
+        AudioInputError: they are text, which ffmpeg must not see either: it follows the paths in playlists.
+    """
+    if is_text(head):
+        raise AudioInputError(f"{label}: holds text, not audio; expected {KNOWN}")
+    return f"is not {KNOWN}"
+
+
 def _decode(stream: BinaryIO, label: str, name: str, max_duration_s: float | None) -> tuple[Recording, bool]:
     """All samples of a file that libsndfile knows, and whether these are all."""
     sizes = data_bytes(stream)
-    cut = sizes is not None and sizes[0] > sizes[1] + SLOPPY_BYTES
+    with decoding(stream, label, sizes) as file:
+        samples, damage = _read_blocks(file, label, max_duration_s)
+        facts = {"sample_rate_hz": file.samplerate, "format": file.format, "subtype": file.subtype}
+        tags = {key: text for key, text in file.copy_metadata().items() if text}
+        promised = file.frames
+    complete = is_complete(stream, facts["format"])
+    check_length(label, len(samples), promised, facts["sample_rate_hz"], facts["format"], sizes, damage)
+    check_finite(samples, 0, facts["sample_rate_hz"], label)
+    lossless = facts["subtype"] in BITS or facts["subtype"] in FLOATS
+    return Recording(samples=samples, lossless=lossless, tags=tags, name=name, **facts), complete
+
+
+@contextlib.contextmanager
+def decoding(stream: BinaryIO, label: str, sizes: tuple[int, int] | None) -> Iterator[ForwardFile]:
+    """A file that libsndfile knows, open at its first sample; `sizes` is what `data_bytes` says about it.
+
+    Raises:
+        AudioInputError: libsndfile cannot read it, or it has too many channels or too odd a rate.
+    """
     stream.seek(0)
     try:
         with ForwardFile(stream if os.name == "nt" else stream.fileno(), closefd=False) as file:
             _check_header(file, label)
-            samples, damage = _read_blocks(file, label, max_duration_s)
-            facts = {"sample_rate_hz": file.samplerate, "format": file.format, "subtype": file.subtype}
-            tags = {key: text for key, text in file.copy_metadata().items() if text}
-            promised = file.frames
+            yield file
     except soundfile.SoundFileError as error:
-        if cut:
-            there = f"{sizes[1]} of the {sizes[0]} bytes of sound its header promises" if sizes else ""
+        if sizes is not None and sizes[0] > sizes[1] + SLOPPY_BYTES:
+            there = f"{sizes[1]} of the {sizes[0]} bytes of sound its header promises"
             raise AudioInputError(f"{label}: is truncated: holds {there}; get a complete copy") from error
-        raise AudioInputError(f"{label}: cannot be decoded ({_cause(error)}); convert it to WAV or FLAC") from error
+        raise AudioInputError(f"{label}: cannot be decoded ({cause_of(error)}); convert it to WAV or FLAC") from error
+
+
+def is_complete(stream: BinaryIO, format: str) -> bool:
+    """Whether libsndfile, which has read `stream` to what it takes for the end, has read all of the sound."""
     unread = -stream.tell() + stream.seek(0, os.SEEK_END)
-    rate_hz = facts["sample_rate_hz"]
-    if sizes and cut:
-        promised = len(samples) * sizes[0] // max(1, sizes[1])
-    elif facts["format"] == "MP3" or promised >= 2**62:  # an estimate, or libsndfile's word for unknown
-        promised = len(samples)
-    if promised > len(samples):
-        there = f"holds {len(samples) / rate_hz:.2f} s of the {promised / rate_hz:.2f} s its header promises"
-        if sizes and sizes[1] >= 2**32 - 2**16 and facts["format"] in ("WAV", "WAVEX", "AIFF", "AU"):
+    return format != "MP3" or unread <= UNREAD_BYTES
+
+
+def check_length(
+    label: str, count: int, promised: int, rate_hz: int, format: str, sizes: tuple[int, int] | None, damage: str
+) -> None:
+    """Refuse a file that holds less than its header promises, or nothing.
+
+    Args:
+        label: the file, for messages.
+        count: samples per channel that were read.
+        promised: how many libsndfile says there are.
+        rate_hz: their rate, in Hz.
+        format: the container, in libsndfile's names.
+        sizes: what `data_bytes` says.
+        damage: what ended the reading before the end of the file; empty when nothing did.
+
+    Raises:
+        AudioInputError: it does.
+    """
+    if sizes is not None and sizes[0] > sizes[1] + SLOPPY_BYTES:
+        promised = count * sizes[0] // max(1, sizes[1])
+    elif format == "MP3" or promised >= 2**62:  # an estimate, or libsndfile's word for unknown
+        promised = count
+    if promised > count:
+        there = f"holds {count / rate_hz:.2f} s of the {promised / rate_hz:.2f} s its header promises"
+        if sizes and sizes[1] >= 2**32 - 2**16 and format in ("WAV", "WAVEX", "AIFF", "AU"):
             raise AudioInputError(f"{label}: is over 4 GB, which its header cannot say; rewrite it as RF64 or W64")
         raise AudioInputError(f"{label}: is truncated or damaged: {there}; get a complete copy")
     if damage:
-        raise AudioInputError(f"{label}: is damaged after {len(samples) / rate_hz:.2f} s ({damage}); get a good copy")
-    if not len(samples):
+        raise AudioInputError(f"{label}: is damaged after {count / rate_hz:.2f} s ({damage}); get a good copy")
+    if not count:
         raise AudioInputError(f"{label}: holds no audio: 0 samples, or not even one complete block of them")
-    _check_finite(samples, rate_hz, label)
-    lossless = facts["subtype"] in BITS or facts["subtype"] in FLOATS
-    complete = facts["format"] != "MP3" or unread <= UNREAD_BYTES
-    return Recording(samples=samples, lossless=lossless, tags=tags, name=name, **facts), complete
 
 
 def _check_header(file: soundfile.SoundFile, label: str) -> None:
@@ -192,7 +236,7 @@ def _read_blocks(file: soundfile.SoundFile, label: str, max_duration_s: float | 
         try:
             got = len(file.read(out=samples[count : count + BLOCK_SAMPLES]))
         except soundfile.SoundFileError as error:
-            damage = _cause(error)
+            damage = cause_of(error)
             break
         count += got
         if limit is not None and count > limit:
@@ -205,13 +249,17 @@ def _read_blocks(file: soundfile.SoundFile, label: str, max_duration_s: float | 
     return samples, damage
 
 
-def _cause(error: soundfile.SoundFileError) -> str:
+def cause_of(error: soundfile.SoundFileError) -> str:
     """libsndfile's words for what is wrong."""
     return str(getattr(error, "error_string", error)).removeprefix("Error : ").rstrip(". ")
 
 
-def _check_finite(samples: np.ndarray, rate_hz: int, label: str) -> None:
-    """Refuse NaN, infinity, and what is infinite as float32."""
+def check_finite(samples: np.ndarray, offset: int, rate_hz: int, label: str) -> None:
+    """Refuse NaN, infinity, and what is infinite as float32, in samples [N, C] that start at sample `offset`.
+
+    Raises:
+        AudioInputError: there are such.
+    """
     if samples.dtype == np.int32:
         return
     limit = np.finfo(np.float32).max
@@ -219,19 +267,28 @@ def _check_finite(samples: np.ndarray, rate_hz: int, label: str) -> None:
         wrong = ~(np.abs(samples[start : start + (1 << 20)]) <= limit)  # NaN compares false
         if wrong.any():
             first, channel = np.argwhere(wrong)[0]
-            where = f"at {(start + first) / rate_hz:.3f} s in channel {channel + 1}"
+            where = f"at {(offset + start + first) / rate_hz:.3f} s in channel {channel + 1}"
             value = samples[start + first, channel]
             raise AudioInputError(f"{label}: the sample {where} is {value}; expected numbers; export the file again")
+
+
+def ffmpeg_command(label: str, path: Path, reason: str) -> list[str]:
+    """How ffmpeg is started on the first audio stream of a file; what it makes of it is to be added.
+
+    Raises:
+        AudioInputError: ffmpeg is not installed.
+    """
+    program = shutil.which("ffmpeg")
+    if program is None:
+        raise AudioInputError(f"{label}: {reason}; install ffmpeg to read it, or convert it to WAV or FLAC")
+    command = [program, "-nostdin", "-v", "error", "-protocol_whitelist", "file,pipe"]
+    return [*command, "-i", f"file:{path}", "-map", "0:a:0", "-bitexact"]
 
 
 @contextlib.contextmanager
 def _converted(label: str, path: Path, reason: str, max_duration_s: float | None) -> Iterator[BinaryIO]:
     """A temporary float WAV that ffmpeg made from the first audio stream of a file."""
-    program = shutil.which("ffmpeg")
-    if program is None:
-        raise AudioInputError(f"{label}: {reason}; install ffmpeg to read it, or convert it to WAV or FLAC")
-    command = [program, "-nostdin", "-v", "error", "-protocol_whitelist", "file,pipe"]
-    command += ["-i", f"file:{path}", "-map", "0:a:0", "-bitexact"]
+    command = ffmpeg_command(label, path, reason)
     if max_duration_s is not None:
         command += ["-t", f"{max_duration_s + 1:.3f}"]
     command += ["-c:a", "pcm_f32le", "-f", "wav", "pipe:1"]

@@ -6,6 +6,7 @@ Knows nothing about codes, codecs or models.
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,7 +16,13 @@ import soundfile
 from audiolm_cli.audio import resample
 from audiolm_cli.errors import DataError
 
-AUDIO_SUFFIXES = (".wav", ".flac", ".aif", ".aiff", ".ogg", ".mp3", ".w64", ".rf64", ".au", ".caf")
+AUDIO_SUFFIXES = (".wav", ".flac", ".aif", ".aiff", ".ogg", ".oga", ".opus", ".mp3", ".w64", ".rf64", ".au", ".caf")
+FFMPEG_SUFFIXES = (
+    *(".m4a", ".m4b", ".mp4", ".m4v", ".mov", ".3gp", ".aac", ".ac3", ".eac3", ".amr", ".ape", ".dsf", ".dff", ".mka"),
+    *(".mkv", ".webm", ".mp2", ".mpc", ".tta", ".wma", ".wmv", ".wv", ".avi", ".mpg", ".mpeg", ".dts", ".ra"),
+)
+"""Sound and film that only the `ffmpeg` program reads."""
+READABLE_SUFFIXES = (*AUDIO_SUFFIXES, *FFMPEG_SUFFIXES)
 SPLITS = ("train", "dev", "test")
 MOST_SAMPLES = 2**40
 """A header that promises more than this promises nothing."""
@@ -44,14 +51,11 @@ class AudioFile:
     @property
     def split(self) -> str:
         """One of "train", "dev" and "test", fixed by the content hash, so copies of a file never cross over."""
-        draw = int(self.sha256[:8], 16) % 1000
-        if draw < TEST_PER_MILLE:
-            return "test"
-        return "dev" if draw < TEST_PER_MILLE + DEV_PER_MILLE else "train"
+        return split_of(self.sha256)
 
 
-def find_audio(path: Path) -> list[Path]:
-    """Audio files under a folder (recursive, sorted by name), or the one file itself.
+def find_audio(path: Path, suffixes: tuple[str, ...] = AUDIO_SUFFIXES) -> list[Path]:
+    """Audio files under a folder (recursive, sorted by name), or the one file itself; hidden files are not looked at.
 
     Raises:
         DataError: there is none.
@@ -60,9 +64,11 @@ def find_audio(path: Path) -> list[Path]:
         return [path]
     if not path.is_dir():
         raise DataError(f"{path}: no such file or folder; expected a folder of audio files")
-    found = sorted(p for p in path.rglob("*") if p.suffix.lower() in AUDIO_SUFFIXES and p.is_file())
+    found = sorted(
+        p for p in path.rglob("*") if p.suffix.lower() in suffixes and not p.name.startswith(".") and p.is_file()
+    )
     if not found:
-        raise DataError(f"{path}: no audio files in this folder; looked for {' '.join(AUDIO_SUFFIXES)}")
+        raise DataError(f"{path}: no audio files in this folder; looked for {' '.join(suffixes)}")
     return found
 
 
@@ -121,16 +127,27 @@ def draw_clips(
 
 
 def split_files(files: list[AudioFile]) -> dict[str, list[AudioFile]]:
-    """Files by split. A folder too small for its hashes to fill "dev" lends it the file of the lowest hash.
+    """Files by split, as `split_hashes` has it. Copies of a file stay together."""
+    homes = split_hashes({file.sha256 for file in files})
+    return {split: [file for file in files if homes[file.sha256] == split] for split in SPLITS}
 
-    Copies of a file stay together, and no file is in two splits.
-    """
-    parts: dict[str, list[AudioFile]] = {split: [f for f in files if f.split == split] for split in SPLITS}
-    if not parts["train"]:
-        largest = "test" if parts["test"] else "dev"
-        parts["train"], parts[largest] = parts[largest], []
-    if not parts["dev"] and len({file.sha256 for file in parts["train"]}) > 1:
-        lent = min(file.sha256 for file in parts["train"])
-        parts["dev"] = [file for file in parts["train"] if file.sha256 == lent]
-        parts["train"] = [file for file in parts["train"] if file.sha256 != lent]
-    return parts
+
+def split_of(sha256: str) -> str:
+    """One of "train", "dev" and "test", fixed by the hash of a file's content."""
+    draw = int(sha256[:8], 16) % 1000
+    if draw < TEST_PER_MILLE:
+        return "test"
+    return "dev" if draw < TEST_PER_MILLE + DEV_PER_MILLE else "train"
+
+
+def split_hashes(hashes: Iterable[str]) -> dict[str, str]:
+    """The split of each content. One that is too small to fill "dev" lends it the content of the lowest hash."""
+    homes = {sha256: split_of(sha256) for sha256 in hashes}
+    held = {split: [sha256 for sha256, home in homes.items() if home == split] for split in SPLITS}
+    if not held["train"]:
+        largest = "test" if held["test"] else "dev"
+        held["train"], held[largest] = held[largest], []
+        homes.update(dict.fromkeys(held["train"], "train"))
+    if not held["dev"] and len(held["train"]) > 1:
+        homes[min(held["train"])] = "dev"
+    return homes

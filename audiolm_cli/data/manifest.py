@@ -15,6 +15,7 @@ from typing import Any
 
 from audiolm_cli.data.cuts import ENDS, Cut, read_clip, read_cuts
 from audiolm_cli.data.files import SPLITS
+from audiolm_cli.data.parts import is_unfinished
 from audiolm_cli.data.storage import ArrayReader
 from audiolm_cli.data.tokens import CodecFacts, TokenClip
 from audiolm_cli.errors import DataError
@@ -109,8 +110,8 @@ def find_manifest(folder: Path, split: str) -> Path | None:
 
 
 def is_store(folder: Path) -> bool:
-    """True when the folder holds token manifests."""
-    return any(find_manifest(folder, split) for split in SPLITS)
+    """True when the folder holds token manifests, and `tokenize` is not, or was not stopped while, making them."""
+    return any(find_manifest(folder, split) for split in SPLITS) and not is_unfinished(folder)
 
 
 def read_facts(folder: Path) -> CodecFacts:

@@ -32,9 +32,9 @@ from audiolm_cli.evaluation.metrics import (
 from audiolm_cli.evaluation.model import context_use, continuation_geometry, score_passes, score_windows
 from audiolm_cli.events import Note, OnEvent, Progress, ignore
 from audiolm_cli.model.decode import fill_codebooks, generate
+from audiolm_cli.workflows.encoding import read_leveled
 from audiolm_cli.workflows.loading import Loaded, load_model, pick_device, prepare_cpu
 from audiolm_cli.workflows.spans import open_span, render_span
-from audiolm_cli.workflows.tokenize import read_leveled
 from audiolm_cli.workflows.windows import fill_gap
 
 CLIP_S = 10.0
@@ -151,7 +151,7 @@ def _read(
     clips: list[TokenClip] = []
     excerpts: list[list[Tensor]] = []
     for done, file in enumerate(files, start=1):
-        wav = read_leveled(file, codec)
+        wav = read_leveled(file.path, codec)
         if wav is not None:
             audio = torch.from_numpy(wav)[None, None].to(codec.device)
             codes = encode_chunked(codec, audio)[0].cpu().numpy().astype(np.int16)

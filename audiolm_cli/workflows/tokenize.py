@@ -1,141 +1,136 @@
-"""`audiolm tokenize`: recordings to a token store. Knows nothing about commands or terminals."""
+"""`audiolm tokenize`: recordings to a token store. Knows nothing about commands or terminals.
+
+Every input leaves its own files in a folder inside the store (`data/parts.py`) as soon as it is done, by any of several
+processes. When all are there, one process makes the store of them. Whoever is killed loses what was in progress.
+"""
 
 from __future__ import annotations
 
+import contextlib
+import dataclasses
 import os
-import shutil
-from collections import Counter
+import stat
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-import numpy as np
 import torch
 
-from audiolm_cli.audio import mid, read_audio, resample
-from audiolm_cli.codec.base import Codec
-from audiolm_cli.codec.chunked import encode_chunked
-from audiolm_cli.data.files import AudioFile, find_audio, open_audio, split_files
-from audiolm_cli.data.manifest import CodecFacts, TokenClip, is_store, write_store
-from audiolm_cli.errors import AudioLMError, DataError, OutputError, SomeInputsFailedError
+from audiolm_cli.checkpoints.folder import hash_file
+from audiolm_cli.data.files import READABLE_SUFFIXES, find_audio
+from audiolm_cli.data.manifest import is_store
+from audiolm_cli.data.parts import VERSION, Input, Parts, load_inputs
+from audiolm_cli.errors import (
+    AudioInputError,
+    DataError,
+    MemoryLimitError,
+    OutputError,
+    SomeInputsFailedError,
+    UsageError,
+)
 from audiolm_cli.events import Note, OnEvent, Progress, ignore
-from audiolm_cli.workflows.level import training_gain
-from audiolm_cli.workflows.loading import codec_facts, load_codec, pick_device, prepare_cpu
+from audiolm_cli.workflows.assembly import Tokenized, assemble, discard, summarise, tidy
+from audiolm_cli.workflows.encoding import encode_recording
+from audiolm_cli.workflows.loading import codec_facts, codec_hash, load_codec, pick_device, prepare_cpu
+from audiolm_cli.workflows.workers import Do, available_cores, run_workers
 
-PARTIAL = ".partial"
-"""Where a store is while it is being written, inside its folder."""
-SILENCE_PEAK = 1e-4
-"""Recordings that never exceed this are dropped: -80 dB of full scale."""
+BYTES_PER_WORKER = 8_000_000
+"""Starting a worker takes some seconds, so that less work than this is not given to another one."""
+CHANGED = "was changed while it was read; run the command again"
+POLL_S = 0.2
+"""How often processes look for what the others have done."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Tokenized:
-    """What was written."""
+class Ranks:
+    """This process among those that share the work, as `torchrun` starts them."""
 
-    path: Path
-    """The store."""
-    cuts: dict[str, int]
-    """Recordings per split."""
-    hours: float
-    """Audio in the store."""
-    dropped: dict[str, int]
-    """Recordings left out, by reason."""
-    failed: list[str]
-    """Recordings that could not be read, with the reason."""
+    rank: int = 0
+    """Which one it is; number 0 makes the store."""
+    world: int = 1
+    """How many there are."""
+    local_world: int = 1
+    """How many of them are on this machine."""
+
+
+ALONE = Ranks()
 
 
 def tokenize(
-    inputs: list[Path],
-    output: Path,
-    codec: Codec,
-    facts: CodecFacts,
-    *,
-    force: bool = False,
-    on_event: OnEvent = ignore,
-) -> Tokenized:
-    """Encode every recording under `inputs` into a token store at `output`.
-
-    Exact duplicates and silence are dropped and counted; files that cannot be read are listed and the others done.
-    The store appears when it is whole.
-
-    Raises:
-        DataError: there is no usable recording.
-        OutputError: the output exists already or cannot be written.
-    """
-    if is_store(output) and not force:
-        raise OutputError(f"{output}: holds a token store already; choose another folder or overwrite it with -f")
-    paths = [path for source in inputs for path in find_audio(source)]
-    dropped: Counter[str] = Counter()
-    failed: list[str] = []
-    files: dict[str, AudioFile] = {}
-    for path in paths:
-        try:
-            file = open_audio(path)
-        except DataError as error:
-            failed.append(str(error))
-            continue
-        if file.sha256 in files:
-            dropped["duplicate"] += 1
-        files.setdefault(file.sha256, file)
-    if not files:
-        raise DataError(f"none of {len(paths)} files could be read as audio; the first: {failed[0]}")
-    total_s = sum(file.duration_s for file in files.values())
-    names = unique_names(list(files.values()))
-    kept_s = 0.0
-
-    def clips() -> Iterator[tuple[str, TokenClip]]:
-        nonlocal kept_s
-        done_s = 0.0
-        for split, members in split_files(list(files.values())).items():
-            for file in members:
-                done_s += file.duration_s
-                try:
-                    codes = encode_file(file, codec)
-                except AudioLMError as error:
-                    failed.append(str(error))
-                    continue
-                finally:
-                    name = names[file.sha256]
-                    on_event(Progress(stage="tokenize", done=done_s, total=total_s, unit="s", detail=name))
-                if codes is None:
-                    dropped["silence"] += 1
-                    continue
-                kept_s += len(codes) / codec.frame_rate_hz
-                yield split, TokenClip(id=names[file.sha256], codes=codes)
-
-    with _whole(output) as partial:
-        cuts = write_store(partial, facts, clips(), place=output)
-        if not sum(cuts.values()):
-            reason = f"could be read; the first: {failed[0]}" if failed else "holds more than silence"
-            raise DataError(f"none of {len(paths)} files {reason}; nothing was tokenized")
-    kept = ", ".join(f"{count} {split}" for split, count in cuts.items())
-    left_out = ", ".join(f"{count} {reason}" for reason, count in dropped.items()) or "none"
-    on_event(Note(message=f"tokenized {kept_s / 3600:.2f} h: {kept}; dropped: {left_out}; failed: {len(failed)}"))
-    for line in failed:
-        on_event(Note(message=line, warning=True))
-    return Tokenized(path=output, cuts=cuts, hours=kept_s / 3600, dropped=dict(dropped), failed=failed)
-
-
-def tokenize_with(
     inputs: list[Path],
     output: Path,
     codec: str,
     *,
     device: str = "auto",
     threads: int | None = None,
+    workers: int | None = None,
     cache: Path | None = None,
     force: bool = False,
+    ranks: Ranks = ALONE,
     on_event: OnEvent = ignore,
 ) -> Tokenized:
-    """`tokenize` with a codec by its name or path.
+    """Encode every recording under `inputs` into a token store at `output`, which appears when it is whole.
+
+    Exact duplicates and silences are dropped and counted; files that cannot be read are listed and the others done.
+    Killed and called again with the same arguments, it does what is missing; after the end it does nothing. The codes
+    depend on the recordings, the codec, `device` and `threads` alone.
+
+    Args:
+        inputs: audio files, and folders of them.
+        output: the folder of the store.
+        codec: a codec's name or path.
+        device: where to encode: "auto", "cpu", "cuda" or "cuda:N".
+        threads: of each worker; None is one.
+        workers: processes that encode; None is one per core where there is work for them. Above one, a program that
+            calls this has to do so below `if __name__ == "__main__":`.
+        cache: the checkpoint cache; None is the user's.
+        force: replace a store that is there, and try again what could not be read.
+        ranks: the processes that share the work; all return when the store is there.
+        on_event: gets the progress.
 
     Raises:
+        DataError: there is no usable recording.
         ModelError: there is no such codec.
+        OutputError: another store is there already, or it cannot be written.
+        UsageError: `force` with several ranks.
     """
-    prepare_cpu(threads)
-    module = load_codec(codec, pick_device(device), cache)
-    return tokenize(inputs, output, module, codec_facts(codec, module, cache), force=force, on_event=on_event)
+    paths = list(dict.fromkeys(path for source in inputs for path in find_audio(source, READABLE_SUFFIXES)))
+    sha256 = codec_hash(codec, cache)
+    if force and ranks.world > 1:
+        raise UsageError("-f under torchrun: the ranks cannot tell the old store from the new one; remove it first")
+    if not force and (done := _finished(output, paths, sha256)) is not None:
+        if ranks.rank == 0:
+            discard(output)
+        on_event(Note(message=f"{output}: holds the codes of these recordings already; nothing to do"))
+        for line in done.failed:
+            on_event(Note(message=line, warning=True))
+        return done
+    work = _Work(
+        paths=paths,
+        output=output,
+        parts=Parts(output, sha256),
+        codec=codec,
+        sha256=sha256,
+        device=device,
+        threads=threads or 1,
+        workers=workers,
+        cache=cache,
+        force=force,
+        ranks=ranks,
+        on_event=on_event,
+    )
+    made = not output.exists()
+    with _told(output):
+        try:
+            work.parts.create()
+            return work.run()
+        except DataError:
+            discard(output)
+            raise
+        finally:
+            tidy(work.parts, output, made)
 
 
 def check_failures(result: Tokenized) -> None:
@@ -150,67 +145,192 @@ def check_failures(result: Tokenized) -> None:
         )
 
 
-def encode_file(file: AudioFile, codec: Codec) -> np.ndarray | None:
-    """Codes int16 [T, K] of the whole frames of a recording, mixed to mono; None when it is silent.
+def prepare_worker(store: str, codec: str, device: str, threads: int, cache: Path | None, sha256: str) -> Do:
+    """What does one file after the other in a worker process: from its path to an `Input`."""
+    prepare_cpu(threads)
+    module, parts = load_codec(codec, pick_device(device), cache), Parts(Path(store), sha256)
+
+    def do(path: Path, on_share: Any) -> Input:
+        known = _look_at(path)
+        if not known.problem and parts.find(known.sha256) is None:
+            try:
+                part = encode_recording(path, module, on_share)
+            except AudioInputError as error:
+                known = _problem(known, str(error))
+            except MemoryError as error:
+                raise MemoryLimitError(f"{path}: out of memory; use fewer --workers") from error
+            else:
+                if known.is_current():
+                    parts.save(known.sha256, part)
+                else:
+                    known = _problem(known, f"{path}: {CHANGED}")
+        parts.save_input(known)
+        return known
+
+    return do
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Work:
+    """One call of `tokenize` after its arguments have been looked at."""
+
+    paths: list[Path]
+    output: Path
+    parts: Parts
+    codec: str
+    sha256: str
+    device: str
+    threads: int
+    workers: int | None
+    cache: Path | None
+    force: bool
+    ranks: Ranks
+    on_event: OnEvent
+
+    def run(self) -> Tokenized:
+        """All of it, in a folder that is there."""
+        facts = codec_facts(self.codec, load_codec(self.codec, None, self.cache), self.cache)
+        lost = self._encode()
+        if self.ranks.rank:
+            return self._await_store()
+        return assemble(self._await_inputs(lost), self.parts, self.output, facts, self.on_event)
+
+    def _encode(self) -> dict[Path, str]:
+        """Encode this rank's share of what is missing; returns the files over which a worker died, and the reason."""
+        sizes = {path: _size(path) for path in self.paths}
+        own = [path for path in self.paths[self.ranks.rank :: self.ranks.world] if not self._is_done(path)]
+        own.sort(key=lambda path: (-sizes[path], path))  # the largest first, so that all workers end at about one time
+        total, shares = sum(sizes[path] for path in own) / 1e6, [0.0] * len(own)
+
+        def tell(task: int, share: float) -> None:
+            shares[task] = share
+            done = sum(share * sizes[path] for share, path in zip(shares, own, strict=True)) / 1e6
+            name = own[task].name.encode("utf-8", "replace").decode("utf-8")
+            self.on_event(
+                Progress(stage="tokenize", done=round(done, 1), total=round(total, 1), unit="MB", detail=name)
+            )
+
+        most = self.workers or max(1, available_cores() // self.ranks.local_world)
+        if self.workers is None:
+            most = min(most, 1 + round(1e6 * total) // BYTES_PER_WORKER)
+        setup = (str(self.output), self.codec, self.device, self.threads, self.cache, self.sha256)
+        lost: dict[Path, str] = {}
+        with contextlib.closing(run_workers(prepare_worker, setup, own, most, tell)) as reports, _same_threads():
+            for report in reports:
+                if report.died is not None:
+                    reason = f"a worker died over it (exit code {report.died}), perhaps for want of memory"
+                    lost[own[report.task]] = f"{own[report.task]}: {reason}; try fewer --workers"
+                tell(report.task, 1.0)
+        return lost
+
+    def _is_done(self, path: Path) -> bool:
+        known = self.parts.find_input(path)
+        if known is None or (known.problem and self.force):
+            return False
+        return bool(known.problem) or self.parts.find(known.sha256) is not None
+
+    def _await_inputs(self, lost: dict[Path, str]) -> list[Input]:
+        """What all ranks have found out about the files."""
+        found: dict[Path, Input] = {path: _problem(_look_at(path), reason) for path, reason in lost.items()}
+        while True:
+            for path in self.paths:
+                known = None if path in found else self.parts.find_input(path)
+                if known is not None:
+                    found[path] = known
+            missing = [path for path in self.paths if path not in found]
+            if missing and self.ranks.world == 1:  # they were read, but are not as they were then
+                found |= {path: _problem(_look_at(path), f"{path}: {CHANGED}") for path in missing}
+            elif missing:
+                done, total = len(found), len(self.paths)
+                self.on_event(Progress(stage="wait for the other ranks", done=done, total=total, unit="files"))
+                time.sleep(POLL_S)
+                continue
+            return [found[path] for path in self.paths]
+
+    def _await_store(self) -> Tokenized:
+        """What rank 0 has made."""
+        while (done := _finished(self.output, self.paths, self.sha256)) is None:
+            self.on_event(Progress(stage="wait for rank 0", done=0, total=None))
+            time.sleep(POLL_S)
+        return done
+
+
+def _finished(output: Path, paths: list[Path], sha256: str) -> Tokenized | None:
+    """What a finished store at `output` holds; None when there is none.
 
     Raises:
-        AudioInputError: it is damaged, or not what its header says.
-        MemoryLimitError: it does not fit into memory.
+        OutputError: it is that of other recordings, of another codec, or of some other program.
     """
-    wav = read_leveled(file, codec)
-    if wav is None:
+    loaded = load_inputs(output)
+    if loaded is None:
+        if is_store(output):
+            raise OutputError(f"{output}: holds a token store already; choose another folder or overwrite it with -f")
         return None
-    codes = encode_chunked(codec, torch.from_numpy(wav)[None, None].to(codec.device))
-    return codes[0].cpu().numpy().astype(np.int16)
+    summary, known = loaded
+    if (summary.get("codec_sha256"), summary.get("version")) != (sha256, VERSION):
+        raise OutputError(
+            f"{output}: holds a token store already, of another codec or version; choose another folder or overwrite "
+            "it with -f"
+        )
+    wanted, had = {os.path.abspath(path) for path in paths}, {one.path: one for one in known}
+    changed = [path for path in wanted & set(had) if not had[path].is_current() and not _same_content(had[path])]
+    counts = {"new": len(wanted - set(had)), "changed": len(changed), "gone": len(set(had) - wanted)}
+    if any(counts.values()):
+        differ = ", ".join(f"{count} {word}" for word, count in counts.items() if count)
+        raise OutputError(
+            f"{output}: holds a token store already, of other recordings ({differ}); choose another folder or "
+            "overwrite it with -f"
+        )
+    return summarise(output, summary, known)
 
 
-def read_leveled(file: AudioFile, codec: Codec) -> np.ndarray | None:
-    """A recording as codes are made of it: mono float32 [n] at the codec's rate, whole frames, at the training level.
-
-    Returns:
-        None for silence.
-
-    Raises:
-        AudioInputError: it is damaged, or not what its header says.
-        MemoryLimitError: it does not fit into memory.
-    """
-    recording = read_audio(file.path)
-    samples = max(1, int(recording.duration_s * codec.frame_rate_hz + 1e-6)) * codec.hop_samples
-    mono = mid(recording.wav())
-    if np.abs(mono).max(initial=0.0) < SILENCE_PEAK:
-        return None
-    wav = resample(mono[None], recording.sample_rate_hz, codec.sample_rate_hz)[0, :samples]
-    return np.pad(wav, (0, samples - len(wav))) * np.float32(training_gain(mono))
+def _same_content(known: Input) -> bool:
+    return bool(known.sha256) and _look_at(Path(known.path)).sha256 == known.sha256
 
 
-def unique_names(files: list[AudioFile]) -> dict[str, str]:
-    """A name for each file by its hash: the stem, with part of the hash where two are alike."""
-    stems = {file.sha256: file.path.stem.encode("utf-8", "replace").decode("utf-8") for file in files}
-    uses = Counter(stems.values())
-    return {sha256: stem if uses[stem] == 1 else f"{stem}-{sha256[:8]}" for sha256, stem in stems.items()}
-
-
-@contextmanager
-def _whole(output: Path) -> Iterator[Path]:
-    """A new folder whose files move into `output` when all went well, and which is gone otherwise.
-
-    Raises:
-        OutputError: the system refuses to write there.
-    """
-    made, partial = not output.exists(), output / PARTIAL
+def _look_at(path: Path) -> Input:
+    """The facts and the hash of a file."""
+    place = os.path.abspath(path)
     try:
-        try:
-            shutil.rmtree(partial, ignore_errors=True)  # of a run that was killed
-            partial.mkdir(parents=True)
-            yield partial
-            for old in output.glob("cuts_*.jsonl.gz"):  # which would not fit the new codes
-                old.unlink()
-            for new in sorted(partial.iterdir(), key=lambda path: path.name.startswith("cuts_")):  # these make a store
-                os.replace(new, output / new.name)
-        finally:
-            shutil.rmtree(partial, ignore_errors=True)
-            if made and output.is_dir() and not any(output.iterdir()):
-                output.rmdir()
+        found = os.stat(place)
+        if not stat.S_ISREG(found.st_mode):
+            raise OSError("not a file")
+        digest, problem = hash_file(Path(place)), ""
+    except OSError as error:
+        digest, problem = "", f"{path}: cannot be read ({error.strerror or error})"
+    size, changed = (found.st_size, found.st_mtime_ns) if os.path.exists(place) else (-1, 0)
+    return Input(path=place, bytes=size, mtime_ns=changed, sha256=digest, problem=problem)
+
+
+def _problem(known: Input, reason: str) -> Input:
+    return dataclasses.replace(known, problem=reason)
+
+
+def _size(path: Path) -> int:
+    try:
+        return os.stat(path).st_size
+    except OSError:
+        return 0
+
+
+@contextlib.contextmanager
+def _same_threads() -> Iterator[None]:
+    """Give torch back the number of threads that it has now."""
+    threads = torch.get_num_threads()
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
+
+
+@contextlib.contextmanager
+def _told(output: Path) -> Iterator[None]:
+    """Turns what the system says about writing the store into an OutputError."""
+    try:
+        yield
     except OSError as error:
         reason = error.strerror or error
-        raise OutputError(f"{output}: the store cannot be written ({reason}); choose another with -o") from error
+        raise OutputError(
+            f"{output}: the store cannot be written ({reason}); make room and run the command again, which goes on "
+            "from here, or choose another with -o"
+        ) from error

@@ -17,7 +17,7 @@ from audiolm_cli.checkpoints.folder import CODEC_TENSORS, MODEL_TENSORS, Folder,
 from audiolm_cli.checkpoints.locks import LOCKS, hold, read_holder
 from audiolm_cli.codec.spectral import SpectralCodec
 from audiolm_cli.config import ModelConfig, TrainConfig
-from audiolm_cli.data.files import find_audio
+from audiolm_cli.data.files import READABLE_SUFFIXES, find_audio
 from audiolm_cli.data.manifest import CodecFacts, TokenClip, is_store, read_store
 from audiolm_cli.errors import DataError, ModelError, OutputError, UsageError
 from audiolm_cli.evaluation.model import score_windows
@@ -25,7 +25,7 @@ from audiolm_cli.events import Note, OnEvent, ignore
 from audiolm_cli.model.audiolm import AudioLM, build, load_weights
 from audiolm_cli.training.distributed import Ranks, join
 from audiolm_cli.training.loop import Scores, Trainer
-from audiolm_cli.workflows.loading import codec_facts, codec_hash, load_codec, pick_device, prepare_cpu
+from audiolm_cli.workflows.loading import codec_hash, load_codec, pick_device, prepare_cpu
 from audiolm_cli.workflows.store_codec import StoreCodec, check_frame_rate, codec_of_store
 from audiolm_cli.workflows.tokenize import tokenize
 from audiolm_cli.workflows.training_data import keep_clips, sized
@@ -174,13 +174,12 @@ def _train(given: _Given, ranks: Ranks) -> Trained:
 
 def _tokenize(given: _Given, store: Path) -> None:
     """Make the store from recordings."""
-    find_audio(given.source)
+    find_audio(given.source, READABLE_SUFFIXES)
     wanted = given.codec or given.init or "encodec-32khz"
     _check_init(given.init, wanted, codec_hash(wanted, given.cache), given.cache)
-    module = load_codec(wanted, given.device, given.cache)
+    load_codec(wanted, None, given.cache)  # before there is a folder: this may be missing
     with _claim(given.run):
-        facts = codec_facts(wanted, module, given.cache)
-        tokenize([given.source], store, module, facts, on_event=given.on_event)
+        tokenize([given.source], store, wanted, device=str(given.device), cache=given.cache, on_event=given.on_event)
 
 
 def _read_clips(given: _Given, store: Path, facts: CodecFacts) -> tuple[list[TokenClip], list[TokenClip]]:

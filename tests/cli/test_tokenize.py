@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import dataclasses
 import errno
 import json
 import os
 import shutil
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,11 +16,10 @@ import numpy as np
 import pytest
 import soundfile
 
-from audiolm_cli.data.files import AudioFile
-from audiolm_cli.data.manifest import read_facts, read_store
+from audiolm_cli.data.manifest import is_store, read_facts, read_store
+from audiolm_cli.workflows.assembly import unique_names
 from audiolm_cli.workflows.level import TRAINING_PEAK
 from audiolm_cli.workflows.loading import codec_hash, load_codec
-from audiolm_cli.workflows.tokenize import unique_names
 
 Piano = Callable[..., np.ndarray]
 
@@ -67,6 +68,7 @@ def test_counts(audiolm: Any, recordings: Path, tiny_codec: Path, tmp_path: Path
         "cuts_dev.jsonl.gz",
         "cuts_test.jsonl.gz",
         "cuts_train.jsonl.gz",
+        "inputs.jsonl.gz",
     ]
 
 
@@ -167,11 +169,8 @@ def test_names(audiolm: Any, tmp_path: Path, tiny_codec: Path, piano: Piano) -> 
     assert audiolm("tokenize", tmp_path / "in", "-o", tmp_path / "t", "--codec", tiny_codec).exit_code == 0
     names = sorted(codes(tmp_path / "t"))
     assert len(set(names)) == 2 and all(len(name) == len("x-12345678") for name in names)
-    odd = [
-        AudioFile(path=Path(os.fsdecode(name)), sample_rate_hz=1, num_samples=1, sha256=sha256)
-        for name, sha256 in ((b"caf\xe9.wav", "1" * 64), (b"caf?.wav", "2" * 64))
-    ]
-    assert unique_names(odd) == {"1" * 64: "caf?-11111111", "2" * 64: "caf?-22222222"}
+    odd = {"1" * 64: Path(os.fsdecode(b"caf\xe9.wav")), "2" * 64: Path("caf?.wav"), "3" * 64: Path("..wav")}
+    assert unique_names(odd) == {"1" * 64: "caf?-11111111", "2" * 64: "caf?-22222222", "3" * 64: "recording"}
 
 
 def test_unusable_options(
@@ -192,10 +191,15 @@ def test_unusable_options(
     def full(*_: object, **__: object) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    monkeypatch.setattr("audiolm_cli.workflows.tokenize.write_store", full)
+    for step in ("data.parts._write", "workflows.assembly.write_store"):
+        with monkeypatch.context() as broken:
+            broken.setattr(f"audiolm_cli.{step}", full)
+            shown = audiolm("tokenize", one, "-o", store, "--codec", tiny_codec)
+        assert shown.exit_code == 7 and "No space left" in shown.stderr and "goes on from here" in shown.stderr
+        assert store.exists() == (step == "workflows.assembly.write_store"), "what is done is kept, and nothing else"
+    monkeypatch.setattr("audiolm_cli.workflows.tokenize.encode_recording", full)
     shown = audiolm("tokenize", one, "-o", store, "--codec", tiny_codec)
-    assert shown.exit_code == 7 and "No space left" in shown.stderr
-    assert sorted(os.listdir(tmp_path)) == ["file", "recordings"]
+    assert shown.exit_code == 0 and len(codes(store)) == 1, "what was done before is not done again"
 
 
 def test_a_model_stands_for_its_codec(audiolm: Any, recordings: Path, tiny_model: Path, tmp_path: Path) -> None:
@@ -223,3 +227,231 @@ def test_the_hash_of_a_codec_that_a_model_only_names(tmp_path: Path) -> None:
         texts={},
     )
     assert codec_hash(str(tmp_path / "m")) == "a" * 64
+
+
+def rests(pattern: str, piano: Piano, rate_hz: int = 16000) -> np.ndarray:
+    """Music where the pattern has an x, silence elsewhere, a second each; float32 [N]."""
+    wav = piano(len(pattern), rate_hz)[:, 0]
+    return wav * np.repeat([float(letter == "x") for letter in pattern], rate_hz).astype(np.float32)
+
+
+@pytest.mark.parametrize("gain", [1.0, 0.05])
+def test_silent_stretches_are_dropped(
+    audiolm: Any, tiny_codec: Path, tmp_path: Path, piano: Piano, gain: float
+) -> None:
+    """They are counted; what is left are clips named by where they begin, of which the last ends the recording.
+
+    How loud the recording is does not matter.
+    """
+    wav = gain * rests(".....xxx.x....xx......", piano)
+    soundfile.write(tmp_path / "a.wav", wav, 16000, subtype="FLOAT")
+    shown = audiolm("tokenize", tmp_path / "a.wav", "-o", tmp_path / "t", "--codec", tiny_codec, "--json")
+    assert shown.exit_code == 0 and "3 silent stretches (13 s)" in shown.stderr
+    result = json.loads(shown.stdout)
+    assert result["dropped"] == {"silent stretches": 3} and result["silence_s"] == pytest.approx(13.0)
+    clips = read_store(tmp_path / "t", "train")
+    assert [(clip.id, len(clip.codes), clip.ends) for clip in clips] == [
+        ("a@4.50", 300, False),
+        ("a@13.50", 150, True),
+    ]
+    assert result["hours"] == pytest.approx(9 / 3600)
+
+
+def test_the_codes_of_a_stretch_are_the_codecs(audiolm: Any, tiny_codec: Path, tmp_path: Path, piano: Piano) -> None:
+    """A clip between silences has the codes of that part of the recording."""
+    import torch
+
+    wav = rests("xx....xx", piano, 32000)
+    soundfile.write(tmp_path / "a.wav", wav, 32000, subtype="FLOAT")
+    assert audiolm("tokenize", tmp_path / "a.wav", "-o", tmp_path / "t", "--codec", tiny_codec).exit_code == 0
+    leveled = torch.from_numpy(wav * (TRAINING_PEAK / np.abs(wav).max()))[None, None]
+    codec = load_codec(str(tiny_codec))
+    for name, start, stop in (("a@0.00", 0, 125), ("a@5.50", 275, 400)):
+        expected = codec.encode(leveled[..., start * 640 : stop * 640])[0].numpy()
+        np.testing.assert_array_equal(codes(tmp_path / "t")[name], expected)
+
+
+def test_a_clip_and_a_recording_of_one_name(audiolm: Any, tiny_codec: Path, tmp_path: Path, piano: Piano) -> None:
+    """Nothing is lost."""
+    soundfile.write(tmp_path / "a.wav", rests("xx....xx", piano), 16000)
+    soundfile.write(tmp_path / "a@5.50.wav", piano(1.0, 16000), 16000)
+    inputs = tmp_path / "a.wav", tmp_path / "a@5.50.wav"
+    assert audiolm("tokenize", *inputs, "-o", tmp_path / "t", "--codec", tiny_codec).exit_code == 0
+    found = codes(tmp_path / "t")
+    assert len(found) == 3 and {"a@0.00", "a@5.50"} <= set(found)
+
+
+@pytest.mark.skipif(shutil.which("ffmpeg") is None, reason="ffmpeg is not installed")
+def test_what_ffmpeg_reads_is_found(audiolm: Any, tiny_codec: Path, tmp_path: Path, piano: Piano) -> None:
+    """A film's sound, beside files that everybody reads; hidden files are left alone."""
+    folder = tmp_path / "in"
+    folder.mkdir()
+    soundfile.write(folder / "a.wav", piano(2.0, 16000), 16000)
+    for name in ("b.m4a", "c.mkv", "d.opus"):
+        command = ["ffmpeg", "-nostdin", "-v", "error", "-i", str(folder / "a.wav"), str(folder / name)]
+        subprocess.run(command, check=True, timeout=60)
+    (folder / "._a.wav").write_bytes(b"a Macintosh leaves these")
+    shown = audiolm("tokenize", folder, "-o", tmp_path / "t", "--codec", tiny_codec)
+    assert shown.exit_code == 0, shown.stderr
+    found = codes(tmp_path / "t")
+    assert sorted(found) == ["a", "b", "c", "d"] and all(len(c) in range(100, 107) for c in found.values())
+
+
+def test_a_second_run_does_nothing(
+    audiolm: Any, recordings: Path, tiny_codec: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It says so, tells the failures again, and touches no file; also from another folder, or after a copy."""
+    (recordings / "broken.wav").write_bytes(b"RIFF\x00\x01\x02")
+    command = ["tokenize", recordings, "-o", tmp_path / "t", "--codec", tiny_codec, "--json"]
+    first = audiolm(*command)
+    assert first.exit_code == 10
+    before = {path.name: path.stat().st_mtime_ns for path in (tmp_path / "t").iterdir()}
+    for name in ("load_codec", "assemble"):
+        monkeypatch.setattr(f"audiolm_cli.workflows.tokenize.{name}", None)
+    for path in recordings.rglob("*.wav"):
+        os.utime(path)  # copied, say
+    monkeypatch.chdir(recordings)
+    for inputs in (recordings, "."):
+        second = audiolm("tokenize", inputs, *command[2:])
+        assert second.exit_code == 10 and "nothing to do" in second.stderr and "broken.wav" in second.stderr
+        assert json.loads(second.stdout) == json.loads(first.stdout)
+    assert {path.name: path.stat().st_mtime_ns for path in (tmp_path / "t").iterdir()} == before
+
+
+def test_other_recordings_are_not_mixed_in(
+    audiolm: Any, recordings: Path, tiny_codec: Path, tiny_model: Path, tmp_path: Path, piano: Piano
+) -> None:
+    """New, changed and gone ones are counted; another codec is named. -f makes the store anew."""
+    command = ["tokenize", recordings, "-o", tmp_path / "t", "--codec"]
+    assert audiolm(*command, tiny_codec).exit_code == 0
+    soundfile.write(recordings / "new.wav", piano(1.0, 16000, seed=70), 16000)
+    soundfile.write(recordings / "piece-3.wav", piano(1.0, 16000, seed=71), 16000)
+    (recordings / "silence.wav").unlink()
+    shown = audiolm(*command, tiny_codec)
+    assert shown.exit_code == 7 and "(2 new, 1 gone)" in shown.stderr
+    soundfile.write(recordings / "piece-0.wav", piano(1.0, 16000, seed=72), 16000)
+    shown = audiolm(*command, tiny_codec)
+    assert shown.exit_code == 7 and "(2 new, 1 changed, 1 gone)" in shown.stderr
+    shown = audiolm(*command, "piano")
+    assert shown.exit_code == 7 and "of another codec" in shown.stderr
+    assert audiolm(*command, tiny_codec, "-f").exit_code == 0
+    assert "new" in codes(tmp_path / "t") and audiolm(*command, tiny_codec).exit_code == 0
+
+
+class Killed(BaseException):
+    """What stands for a signal at any moment."""
+
+
+@pytest.mark.parametrize("moment", ["encode", "save", "assemble", "publish"])
+def test_a_killed_run_goes_on(
+    audiolm: Any, recordings: Path, tiny_codec: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, moment: str
+) -> None:
+    """What was done is not done again, there is no store before it is whole, and it is that of a run never stopped."""
+    from audiolm_cli.data import parts
+    from audiolm_cli.workflows import assembly, tokenize
+    from audiolm_cli.workflows.encoding import encode_recording
+
+    whole, store = tmp_path / "whole", tmp_path / "t"
+    tokenize.tokenize([recordings], whole, str(tiny_codec))
+    encoded: list[str] = []
+
+    def count(path: Path, *args: Any) -> Any:
+        encoded.append(path.name)
+        if moment == "encode" and len(encoded) == 6:
+            raise Killed
+        return encode_recording(path, *args)
+
+    def replace(source: Path, target: Path) -> None:
+        name = {"save": ".npz", "assemble": "codes.h5", "publish": "cuts_test.jsonl.gz"}.get(moment)
+        if name and str(target).endswith(name) and len(encoded) > 5:
+            raise Killed
+        os_replace(source, target)
+
+    os_replace = os.replace
+    with monkeypatch.context() as broken:
+        broken.setattr(tokenize, "encode_recording", count)
+        broken.setattr(parts.os, "replace", replace)
+        assert assembly.os is parts.os
+        with pytest.raises(Killed):
+            tokenize.tokenize([recordings], store, str(tiny_codec))
+    assert not is_store(store)
+    done = len(encoded) - (moment in ("encode", "save"))
+    monkeypatch.setattr(tokenize, "encode_recording", count)
+    moment = ""
+    tokenize.tokenize([recordings], store, str(tiny_codec))
+    assert len(encoded) - done - 1 <= 13 - done and len(set(encoded)) == 13
+    assert encoded.count(encoded[0]) == 1
+    assert sorted(os.listdir(store)) == sorted(os.listdir(whole))
+    expected, found = codes(whole), codes(store)
+    assert list(found) == list(expected) and all(np.array_equal(found[name], expected[name]) for name in found)
+    assert (store / "codes.h5").read_bytes() == (whole / "codes.h5").read_bytes()
+
+
+def test_ranks_share_the_work(recordings: Path, tiny_codec: Path, tmp_path: Path) -> None:
+    """Two make the store that one makes, and each encodes about half of it."""
+    from concurrent.futures import ThreadPoolExecutor
+
+    from audiolm_cli.events import Event, Progress
+    from audiolm_cli.workflows.tokenize import Ranks, tokenize
+
+    events: tuple[list[Event], list[Event]] = ([], [])
+
+    def run(rank: int) -> Any:
+        ranks = Ranks(rank=rank, world=2, local_world=2)
+        return tokenize([recordings], tmp_path / "two", str(tiny_codec), ranks=ranks, on_event=events[rank].append)
+
+    alone = tokenize([recordings], tmp_path / "one", str(tiny_codec))
+    with ThreadPoolExecutor(2) as pool:
+        results = list(pool.map(run, (0, 1)))
+    assert results[0] == results[1] == dataclasses.replace(alone, path=tmp_path / "two")
+    for own in events:
+        assert len([e for e in own if isinstance(e, Progress) and e.stage == "tokenize" and e.detail]) >= 7
+    assert (tmp_path / "one" / "codes.h5").read_bytes() == (tmp_path / "two" / "codes.h5").read_bytes()
+
+
+def test_torchrun_speaks_through_the_environment(
+    audiolm: Any, recordings: Path, tiny_codec: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Rank 0 speaks for all; -f is refused."""
+    from audiolm_cli.cli.tokenize import torchrun_ranks
+
+    assert torchrun_ranks() == (0, 1, 1)
+    command = ["tokenize", recordings, "-o", tmp_path / "t", "--codec", tiny_codec]
+    assert audiolm(*command).exit_code == 0
+    for name, value in (("RANK", "1"), ("WORLD_SIZE", "2"), ("LOCAL_WORLD_SIZE", "2")):
+        monkeypatch.setenv(name, value)
+    assert torchrun_ranks() == (1, 2, 2)
+    shown = audiolm(*command)
+    assert (shown.exit_code, shown.stdout, shown.stderr) == (0, "", "")
+    shown = audiolm(*command, "-f")
+    assert shown.exit_code == 2 and "torchrun" in shown.stderr
+
+
+@pytest.mark.slow
+def test_workers_change_nothing(audiolm: Any, recordings: Path, tiny_codec: Path, tmp_path: Path) -> None:
+    """Two processes make the store that one makes, byte for byte."""
+    (recordings / "broken.wav").write_bytes(b"RIFF\x00\x01\x02")
+    for workers in (1, 2):
+        command = ["tokenize", recordings, "-o", tmp_path / str(workers), "--codec", tiny_codec, "--workers", workers]
+        assert audiolm(*command).exit_code == 10
+    for name in ("codes.h5", "codec.json", "inputs.jsonl.gz"):
+        assert (tmp_path / "1" / name).read_bytes() == (tmp_path / "2" / name).read_bytes()
+
+
+def test_a_file_that_kills_its_worker(
+    recordings: Path, tiny_codec: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is listed as failed, the others are done, and the next run tries it again."""
+    from audiolm_cli.workflows import tokenize
+    from audiolm_cli.workflows.workers import Report
+
+    def dying(setup: Any, args: Any, tasks: list[Path], *_: Any) -> Any:
+        do = setup(*args)
+        for task, path in enumerate(tasks):
+            fatal = path.name == "piece-1.flac"
+            yield Report(task=task, died=-11) if fatal else Report(task=task, result=do(path, lambda share: None))
+
+    monkeypatch.setattr(tokenize, "run_workers", dying)
+    result = tokenize.tokenize([recordings], tmp_path / "t", str(tiny_codec))
+    assert sum(result.cuts.values()) == 11
+    assert len(result.failed) == 1 and "piece-1.flac: a worker died over it (exit code -11)" in result.failed[0]

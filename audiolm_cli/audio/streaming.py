@@ -1,0 +1,194 @@
+"""Files to blocks of samples, in constant memory, with the checks of `reading.py` at the end instead of before.
+
+Knows nothing about what the samples are for.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import subprocess
+import tempfile
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from struct import Struct
+from typing import BinaryIO
+
+import numpy as np
+import soundfile
+import soxr
+
+from audiolm_cli.audio.headers import SNIFF_BYTES, data_bytes, sniff
+from audiolm_cli.audio.reading import BLOCK_SAMPLES as READ_SAMPLES
+from audiolm_cli.audio.reading import (
+    CHANNELS,
+    CUT_SHORT,
+    FFMPEG_TIMEOUT_S,
+    RATES_HZ,
+    cause_of,
+    check_finite,
+    check_length,
+    decoding,
+    ffmpeg_command,
+    is_complete,
+    opened,
+    unknown_format,
+)
+from audiolm_cli.errors import AudioInputError
+
+BLOCK_SAMPLES = 16 * READ_SAMPLES
+_AU_HEAD = Struct(">4s5I")
+"""Magic, offset of the samples, their size, encoding, sample rate, channels."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class AudioStream:
+    """A recording that is being read from its start to its end."""
+
+    sample_rate_hz: int
+    """Sample rate in Hz."""
+    channels: int
+    """Number of channels."""
+    blocks: Iterator[np.ndarray]
+    """float32 [C, n] of any sizes n. At the end it raises an AudioInputError if the file is truncated or damaged."""
+
+
+class CutShortError(AudioInputError):
+    """An MP3 that libsndfile takes to end earlier than it does."""
+
+
+@contextlib.contextmanager
+def open_stream(path: Path, *, through_ffmpeg: bool = False) -> Iterator[AudioStream]:
+    """A file as a stream of blocks; what libsndfile does not read goes through the `ffmpeg` program if it is installed.
+
+    Args:
+        path: the file.
+        through_ffmpeg: let ffmpeg read it although libsndfile could.
+
+    Raises:
+        AudioInputError: the file is missing, unreadable, empty, not audio, has too many channels or too odd a rate.
+        CutShortError: from the blocks, at their end: open it again through ffmpeg.
+    """
+    label = str(path)
+    try:
+        with opened(path, label) as stream:
+            head = stream.read(SNIFF_BYTES) if stream.seek(0) == 0 else b""
+            if not head:
+                raise AudioInputError(f"{label}: is empty (0 bytes); expected an audio file")
+            if through_ffmpeg or not sniff(head):
+                reason = CUT_SHORT if sniff(head) else unknown_format(head, label)
+                with _ffmpeg(path, label, reason) as made:
+                    yield made
+                return
+            sizes = data_bytes(stream)
+            with decoding(stream, label, sizes) as file:
+                blocks = _decoded(file, stream, label, sizes)
+                yield AudioStream(sample_rate_hz=file.samplerate, channels=file.channels, blocks=blocks)
+    except OSError as error:
+        raise AudioInputError(f"{label}: cannot be read ({error.strerror or error})") from error
+
+
+def resampled(blocks: Iterator[np.ndarray], from_hz: int, to_hz: int) -> Iterator[np.ndarray]:
+    """The same sound at another sample rate, block by block; the same samples that `resample` gives for all at once.
+
+    Args:
+        blocks: float32 [C, n], C the same throughout.
+        from_hz: their rate, in Hz.
+        to_hz: the rate wanted, in Hz.
+
+    Yields:
+        float32 [C, m].
+    """
+    if from_hz == to_hz:
+        yield from blocks
+        return
+    stream: soxr.ResampleStream | None = None
+    channels = 1
+    for block in blocks:
+        channels = len(block)
+        stream = stream or soxr.ResampleStream(from_hz, to_hz, channels, dtype="float32", quality="VHQ")
+        yield stream.resample_chunk(np.ascontiguousarray(block.T)).T
+    if stream is not None:
+        yield stream.resample_chunk(np.zeros((0, channels), np.float32), last=True).T
+
+
+def _decoded(
+    file: soundfile.SoundFile, stream: BinaryIO, label: str, sizes: tuple[int, int] | None
+) -> Iterator[np.ndarray]:
+    """Blocks that libsndfile reads, until the end or the first error."""
+    block = np.empty((BLOCK_SAMPLES, file.channels), np.float32)
+    rate_hz, count, damage = file.samplerate, 0, ""
+    got = BLOCK_SAMPLES
+    while got == BLOCK_SAMPLES:
+        got = 0
+        try:
+            while got < BLOCK_SAMPLES:  # in small pieces, so that what precedes a damaged spot is known
+                piece = len(file.read(out=block[got : got + READ_SAMPLES]))
+                got += piece
+                if piece < READ_SAMPLES:
+                    break
+        except soundfile.SoundFileError as error:
+            damage = cause_of(error)
+        check_finite(block[:got], count, rate_hz, label)
+        count += got
+        if got:
+            yield block[:got].T.copy()
+        if damage:
+            break
+    format, promised = file.format, file.frames
+    if not damage and not is_complete(stream, format):
+        raise CutShortError(f"{label}: {CUT_SHORT}")
+    check_length(label, count, promised, rate_hz, format, sizes, damage)
+
+
+@contextlib.contextmanager
+def _ffmpeg(path: Path, label: str, reason: str) -> Iterator[AudioStream]:
+    """What ffmpeg makes of a file: float samples in an AU stream, whose header needs no length."""
+    command = [*ffmpeg_command(label, path, reason), "-c:a", "pcm_f32be", "-f", "au", "pipe:1"]
+    with (
+        tempfile.TemporaryFile() as said,
+        subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=said) as program,
+    ):
+        assert program.stdout is not None
+
+        def failure() -> AudioInputError:
+            program.wait()
+            said.seek(0)
+            lines = said.read().decode("utf-8", "replace").strip().splitlines()
+            cause = lines[-1] if lines else "no audio stream"
+            return AudioInputError(f"{label}: {reason}, and ffmpeg cannot decode it either ({cause})")
+
+        def read(size: int) -> bytes:
+            """Bytes of the pipe; fewer only at its end. ffmpeg is ended when it gives nothing for too long."""
+            timer = threading.Timer(FFMPEG_TIMEOUT_S, program.kill)
+            timer.start()
+            try:
+                return program.stdout.read(size) if program.stdout else b""
+            finally:
+                timer.cancel()
+
+        try:
+            head = read(_AU_HEAD.size)
+            if len(head) < _AU_HEAD.size:
+                raise failure()
+            magic, start, _, _, rate_hz, channels = _AU_HEAD.unpack(head)
+            if magic != b".snd" or not (
+                CHANNELS[0] <= channels <= CHANNELS[1] and RATES_HZ[0] <= rate_hz <= RATES_HZ[1]
+            ):
+                raise AudioInputError(f"{label}: has {channels} channels at {rate_hz} Hz, which no recording has")
+            read(start - _AU_HEAD.size)
+
+            def blocks() -> Iterator[np.ndarray]:
+                count = 0
+                while data := read(4 * channels * BLOCK_SAMPLES):
+                    block = np.frombuffer(data, ">f4", len(data) // (4 * channels) * channels).reshape(-1, channels)
+                    check_finite(block, count, rate_hz, label)
+                    count += len(block)
+                    yield block.T.astype(np.float32)
+                if program.wait() or not count:
+                    raise failure()
+
+            yield AudioStream(sample_rate_hz=rate_hz, channels=channels, blocks=blocks())
+        finally:
+            program.kill()

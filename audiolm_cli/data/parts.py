@@ -1,0 +1,161 @@
+"""A token store in the making: what is known about each input, and the codes of each recording, one file each.
+
+Every file is written under a temporary name and renamed, so that whoever is killed leaves whole files behind, and
+several processes can fill one folder. Knows nothing about how recordings are encoded.
+"""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import json
+import os
+import secrets
+import zipfile
+import zlib
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from audiolm_cli.errors import DataError
+
+PARTIAL = ".partial"
+"""Where a store is while it is being made, inside its folder."""
+INPUTS = "inputs.jsonl.gz"
+"""What a finished store says about the files it was made of; written last."""
+VERSION = 1
+"""Of the way from files to codes; another one makes other codes."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Input:
+    """A file that was looked at."""
+
+    path: str
+    """Its absolute path; bytes that are no UTF-8 are escaped as Python does."""
+    bytes: int
+    """Its size."""
+    mtime_ns: int
+    """When it was changed last."""
+    sha256: str
+    """Hash of its content; empty where it could not be read."""
+    problem: str = ""
+    """Why it cannot be used; empty when it can."""
+
+    def is_current(self) -> bool:
+        """Whether the file still is what it was."""
+        try:
+            found = os.stat(self.path)
+        except OSError:
+            return self.bytes < 0
+        return (found.st_size, found.st_mtime_ns) == (self.bytes, self.mtime_ns)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Part:
+    """The codes of a recording without its silences."""
+
+    codes: np.ndarray
+    """int16 [T, K]: those of all spans, one after the other."""
+    spans: np.ndarray
+    """int64 [S, 2]: the frames (start, stop) of the recording that were kept; none when it is silent."""
+    frames: int
+    """Frames of the whole recording."""
+
+    def clips(self) -> list[tuple[int, np.ndarray]]:
+        """(first frame in the recording, codes [t, K]) of each span."""
+        stops = np.cumsum([stop - start for start, stop in self.spans], dtype=np.int64)
+        return [
+            (int(start), self.codes[end - (stop - start) : end])
+            for (start, stop), end in zip(self.spans, stops, strict=True)
+        ]
+
+
+class Parts:
+    """The folder of a store in the making, for one codec."""
+
+    def __init__(self, store: Path, codec_sha256: str) -> None:
+        """That of the store in the folder `store`."""
+        self.folder = store / PARTIAL / f"{codec_sha256[:16]}-{VERSION}"
+
+    def create(self) -> None:
+        """Make the folders; may be called by several processes at once."""
+        for name in ("inputs", "codes"):
+            (self.folder / name).mkdir(parents=True, exist_ok=True)
+
+    def find_input(self, path: Path) -> Input | None:
+        """What is known about a file, unless it has changed since."""
+        try:
+            known = Input(**json.loads(self._input_file(path).read_text()))
+        except (OSError, ValueError, TypeError):
+            return None
+        return known if known.path == os.path.abspath(path) and known.is_current() else None
+
+    def save_input(self, known: Input) -> None:
+        """Remember what is known about a file."""
+        _write(self._input_file(Path(known.path)), json.dumps(asdict(known)).encode())
+
+    def find(self, sha256: str) -> Part | None:
+        """The codes of a recording by the hash of its file; None when they are not there, or not whole."""
+        try:
+            with np.load(self._codes_file(sha256), allow_pickle=False) as arrays:
+                return Part(codes=arrays["codes"], spans=arrays["spans"], frames=int(arrays["frames"]))
+        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error):
+            return None
+
+    def save(self, sha256: str, part: Part) -> None:
+        """Keep the codes of a recording."""
+        buffer = BytesIO()
+        np.savez(buffer, codes=part.codes, spans=part.spans, frames=np.int64(part.frames))
+        _write(self._codes_file(sha256), buffer.getvalue())
+
+    def _input_file(self, path: Path) -> Path:
+        name = hashlib.sha256(os.fsencode(os.path.abspath(path))).hexdigest()[:40]
+        return self.folder / "inputs" / f"{name}.json"
+
+    def _codes_file(self, sha256: str) -> Path:
+        return self.folder / "codes" / f"{sha256}.npz"
+
+
+def is_unfinished(store: Path) -> bool:
+    """Whether a store is in the making, or was when its maker was killed."""
+    return (store / PARTIAL).is_dir() and not (store / INPUTS).is_file()
+
+
+def save_inputs(path: Path, summary: dict[str, Any], inputs: Sequence[Input]) -> None:
+    """Write what a store was made of: a line of facts and a line per file."""
+    lines = [json.dumps(summary), *(json.dumps(asdict(known)) for known in inputs)]
+    _write(path, gzip.compress("".join(line + "\n" for line in lines).encode(), mtime=0))
+
+
+def load_inputs(store: Path) -> tuple[dict[str, Any], list[Input]] | None:
+    """What a finished store was made of; None where nothing says it.
+
+    Raises:
+        DataError: the file that says it is damaged.
+    """
+    path = store / INPUTS
+    try:
+        with gzip.open(path, "rt", encoding="utf-8") as stream:
+            summary = json.loads(stream.readline())
+            if not isinstance(summary, dict):
+                raise ValueError("no summary")
+            return summary, [Input(**json.loads(line)) for line in stream]
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except (OSError, EOFError, zlib.error, ValueError, TypeError) as error:
+        raise DataError(f"{path}: cannot be read ({error}); make the store anew with -f") from error
+
+
+def _write(path: Path, data: bytes) -> None:
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
+    try:
+        temporary.write_bytes(data)
+        os.replace(temporary, path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise

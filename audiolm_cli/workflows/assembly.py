@@ -1,0 +1,181 @@
+"""The parts of a token store to the store: what is kept, under which names, in which split.
+
+Knows nothing about audio or codecs.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from audiolm_cli.data.files import SPLITS, split_hashes
+from audiolm_cli.data.manifest import CodecFacts, TokenClip, write_store
+from audiolm_cli.data.parts import INPUTS, PARTIAL, VERSION, Input, Part, Parts, save_inputs
+from audiolm_cli.errors import DataError
+from audiolm_cli.events import Note, OnEvent
+
+STORE = "store"
+"""The finished files, inside the folder of parts, before they move to their place."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Tokenized:
+    """What a store holds."""
+
+    path: Path
+    """The store."""
+    cuts: dict[str, int]
+    """Clips per split."""
+    hours: float
+    """Audio in the store."""
+    dropped: dict[str, int]
+    """What was left out, by reason: "duplicate" and "silence" are recordings, "silent stretches" parts of some."""
+    silence_s: float
+    """Audio in the silent stretches."""
+    failed: list[str]
+    """Recordings that could not be read, with the reason."""
+
+
+def assemble(inputs: list[Input], parts: Parts, output: Path, facts: CodecFacts, on_event: OnEvent) -> Tokenized:
+    """Make the store at `output` of the parts of all inputs, in their order, and remove the parts.
+
+    Raises:
+        DataError: none of the recordings is usable.
+        OSError: the system refuses to write.
+    """
+    failed = [known.problem for known in inputs if known.problem]
+    dropped: Counter[str] = Counter()
+    kept: dict[str, Path] = {}
+    frames = silent_frames = 0
+    for known in inputs:
+        if known.problem:
+            continue
+        if known.sha256 in kept:
+            dropped["duplicate"] += 1
+            continue
+        part = _part(parts, known.sha256)
+        if not len(part.spans):
+            dropped["silence"] += 1
+            continue
+        kept[known.sha256] = Path(known.path)
+        frames += len(part.codes)
+        silent_frames += part.frames - len(part.codes)
+        dropped["silent stretches"] += _silences(part)
+    if not kept:
+        reason = f"could be read as audio; the first: {failed[0]}" if failed else "holds more than silence"
+        raise DataError(f"none of {len(inputs)} files {reason}; nothing was tokenized")
+    place = parts.folder.parent / STORE
+    shutil.rmtree(place, ignore_errors=True)
+    cuts = write_store(place, facts, _clips(kept, parts, facts), place=output)
+    summary = {
+        "version": VERSION,
+        "codec_sha256": facts.sha256,
+        "cuts": cuts,
+        "hours": frames * facts.frame_shift_s / 3600,
+        "dropped": {reason: count for reason, count in dropped.items() if count},
+        "silence_s": round(silent_frames * facts.frame_shift_s, 2),
+    }
+    save_inputs(place / INPUTS, summary, inputs)
+    _publish(place, output)
+    discard(output)
+    done = summarise(output, summary, inputs)
+    _tell(done, on_event)
+    return done
+
+
+def summarise(output: Path, summary: dict[str, Any], inputs: list[Input]) -> Tokenized:
+    """What a store holds, from what it says about itself.
+
+    Raises:
+        DataError: something is missing.
+    """
+    try:
+        return Tokenized(
+            path=output,
+            cuts={split: int(summary["cuts"][split]) for split in SPLITS},
+            hours=float(summary["hours"]),
+            dropped=dict(summary["dropped"]),
+            silence_s=float(summary["silence_s"]),
+            failed=[known.problem for known in inputs if known.problem],
+        )
+    except (KeyError, TypeError, ValueError) as error:
+        raise DataError(f"{output / INPUTS}: cannot be read ({error}); make the store anew with -f") from error
+
+
+def discard(output: Path) -> None:
+    """Remove the parts of a store."""
+    shutil.rmtree(output / PARTIAL, ignore_errors=True)
+
+
+def tidy(parts: Parts, output: Path, made: bool) -> None:
+    """Remove folders in which nothing was left; that of the store only when this run has `made` it."""
+    for folder in (parts.folder / "inputs", parts.folder / "codes", parts.folder, output / PARTIAL, output):
+        if (folder != output or made) and folder.is_dir() and not any(folder.iterdir()):
+            folder.rmdir()
+
+
+def unique_names(files: Mapping[str, Path]) -> dict[str, str]:
+    """A name for each file by its hash: the stem, with part of the hash where two are alike."""
+    stems = {sha256: path.stem.encode("utf-8", "replace").decode("utf-8") for sha256, path in files.items()}
+    stems = {sha256: stem if stem.strip(".") else "recording" for sha256, stem in stems.items()}
+    uses = Counter(stems.values())
+    return {sha256: stem if uses[stem] == 1 else f"{stem}-{sha256[:8]}" for sha256, stem in stems.items()}
+
+
+def _clips(kept: dict[str, Path], parts: Parts, facts: CodecFacts) -> Iterator[tuple[str, TokenClip]]:
+    """Every clip with its split. A clip ends its recording when nothing, or only silence, follows it."""
+    names, homes = unique_names(kept), split_hashes(kept)
+    taken: set[str] = set()
+    for split in SPLITS:
+        for sha256 in kept:
+            if homes[sha256] != split:
+                continue
+            clips = _part(parts, sha256).clips()
+            for start, codes in clips:
+                name = names[sha256]
+                if len(clips) > 1:
+                    name = f"{name}@{start * facts.frame_shift_s:.2f}"
+                if name in taken:  # another recording is called like this part of one
+                    name = f"{name}-{sha256[:8]}"
+                taken.add(name)
+                yield split, TokenClip(id=name, codes=codes, ends=start == clips[-1][0])
+
+
+def _part(parts: Parts, sha256: str) -> Part:
+    part = parts.find(sha256)
+    if part is None:
+        raise DataError(f"{parts.folder}: the codes of {sha256[:12]}... are gone; run the command again")
+    return part
+
+
+def _silences(part: Part) -> int:
+    """Stretches that were left out."""
+    edges = [0, *part.spans.flatten().tolist(), part.frames]
+    return sum(stop > start for start, stop in zip(edges[::2], edges[1::2], strict=True))
+
+
+def _publish(place: Path, output: Path) -> None:
+    """Move the files of a store to where they belong; `INPUTS`, which makes it a finished one, comes last."""
+    (output / INPUTS).unlink(missing_ok=True)
+    for old in (*output.glob("cuts_*.jsonl.gz"), *output.glob("cuts_*.jsonl")):  # which would not fit the new codes
+        old.unlink()
+    for new in sorted(
+        place.iterdir(), key=lambda path: (path.name == INPUTS, path.name.startswith("cuts_"), path.name)
+    ):
+        os.replace(new, output / new.name)
+
+
+def _tell(done: Tokenized, on_event: OnEvent) -> None:
+    kept = ", ".join(f"{count} {split}" for split, count in done.cuts.items())
+    left_out = ", ".join(f"{count} {reason}" for reason, count in done.dropped.items()) or "none"
+    if done.silence_s:
+        left_out += f" ({done.silence_s:.0f} s)"
+    message = f"tokenized {done.hours:.2f} h: {kept}; dropped: {left_out}; failed: {len(done.failed)}"
+    on_event(Note(message=message))
+    for line in done.failed:
+        on_event(Note(message=line, warning=True))

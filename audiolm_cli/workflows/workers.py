@@ -1,0 +1,159 @@
+"""Worker processes that do tasks one after the other. Knows nothing about what the tasks are.
+
+Each worker has a pipe of its own to the process that started it. When that process is killed, the pipe closes and the
+worker ends; when a worker dies, by a crash in native code or for want of memory, only its task is lost.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import multiprocessing
+import os
+import signal
+from collections.abc import Callable, Generator, Sequence
+from dataclasses import dataclass
+from multiprocessing.connection import Connection, wait
+from multiprocessing.process import BaseProcess
+from typing import Any
+
+from audiolm_cli.errors import UsageError
+
+Do = Callable[[Any, Callable[[float], None]], Any]
+"""Does a task; is given the task and what to call with the share that is done."""
+Setup = Callable[..., Do]
+"""Prepares a worker; a function of a module, because another process calls it."""
+
+
+OnShare = Callable[[int, float], None]
+"""Gets a task's place among the tasks and the share of it that is done, 0..1."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Report:
+    """The end of a task."""
+
+    task: int
+    """Its place among the tasks."""
+    result: Any = None
+    """What came out."""
+    died: int | None = None
+    """The exit code of the worker that died over it, minus the signal's number where a signal ended it."""
+
+
+def available_cores() -> int:
+    """Processor cores that this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def run_workers(
+    setup: Setup, args: tuple[Any, ...], tasks: Sequence[Any], count: int, on_share: OnShare
+) -> Generator[Report, None, None]:
+    """Do the tasks in `count` processes, in their order as workers become free.
+
+    Args:
+        setup: prepares each worker, called with `args` in it.
+        args: what it is called with; picklable.
+        tasks: picklable.
+        count: how many processes, at most one per task; with one, this process does them itself.
+        on_share: gets the news of tasks that are not done yet.
+
+    Yields:
+        A report of each task, in the order in which they end.
+
+    Raises:
+        Exception: what a task raised, or the setup.
+        UsageError: processes cannot be started from this program.
+    """
+    if min(count, len(tasks)) <= 1:
+        yield from _run_here(setup, args, tasks, on_share)
+        return
+    pending = list(range(len(tasks)))[::-1]
+    workers: dict[Connection, _Worker] = {}
+    try:
+        for _ in range(min(count, len(tasks))):
+            worker = _Worker(setup, args)
+            workers[worker.pipe] = worker
+        while workers:
+            for pipe in wait(list(workers)):
+                assert isinstance(pipe, Connection)
+                worker = workers[pipe]
+                try:
+                    kind, value = pipe.recv()
+                except (EOFError, OSError):
+                    del workers[pipe]
+                    code = worker.end()
+                    if not worker.ready:
+                        raise UsageError(
+                            f"a worker process cannot be started (exit code {code}); use one worker, and in a program "
+                            'of your own, call this below `if __name__ == "__main__":`'
+                        ) from None
+                    if worker.task is not None:
+                        yield Report(task=worker.task, died=code)
+                    if pending:
+                        worker = _Worker(setup, args)
+                        workers[worker.pipe] = worker
+                    continue
+                if kind == "error":
+                    raise value
+                if kind == "share" and worker.task is not None:
+                    on_share(worker.task, value)
+                    continue
+                done, worker.task, worker.ready = worker.task, None, True
+                if pending:
+                    worker.task = pending.pop()
+                    pipe.send(tasks[worker.task])
+                else:
+                    del workers[pipe]
+                    worker.end()
+                if done is not None:
+                    yield Report(task=done, result=value)
+    finally:
+        for worker in workers.values():
+            worker.process.terminate()
+            worker.end()
+
+
+def _run_here(
+    setup: Setup, args: tuple[Any, ...], tasks: Sequence[Any], on_share: OnShare
+) -> Generator[Report, None, None]:
+    if tasks:
+        do = setup(*args)
+        for task, content in enumerate(tasks):
+            yield Report(task=task, result=do(content, functools.partial(on_share, task)))
+
+
+class _Worker:
+    """One process, and what it is doing."""
+
+    def __init__(self, setup: Setup, args: tuple[Any, ...]) -> None:
+        context = multiprocessing.get_context("spawn")  # a fork would copy the locks of torch's threads
+        self.pipe, theirs = context.Pipe()
+        self.process: BaseProcess = context.Process(target=_serve, args=(theirs, setup, args), daemon=True)
+        self.process.start()
+        theirs.close()
+        self.task: int | None = None
+        self.ready = False
+
+    def end(self) -> int:
+        """Let it end, and return its exit code."""
+        self.pipe.close()
+        self.process.join()
+        return self.process.exitcode or 0
+
+
+def _serve(pipe: Connection, setup: Setup, args: tuple[Any, ...]) -> None:
+    """The life of a worker."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal sends it to all; the parent ends its workers
+    with contextlib.suppress(EOFError, OSError, KeyboardInterrupt):  # the pipe is closed: the parent is done, or dead
+        try:
+            do = setup(*args)
+            pipe.send(("ready", None))
+            while True:
+                pipe.send(("done", do(pipe.recv(), lambda share: pipe.send(("share", share)))))
+        except (EOFError, BrokenPipeError, ConnectionError):
+            return
+        except Exception as error:
+            pipe.send(("error", error))
