@@ -103,9 +103,9 @@ def tokenize(
     if not force and (done := _finished(output, paths, sha256)) is not None:
         if ranks.rank == 0:
             discard(output)
-        on_event(Note(message=f"{output}: holds the codes of these recordings already; nothing to do"))
-        for line in done.failed:
-            on_event(Note(message=line, warning=True))
+            on_event(Note(message=f"{output}: holds the codes of these recordings already; nothing to do"))
+            for line in done.failed:
+                on_event(Note(message=line, warning=True))
         return done
     work = _Work(
         paths=paths,
