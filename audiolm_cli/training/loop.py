@@ -259,13 +259,19 @@ class Trainer:
             raise OutputError(f"{self.state_folder}: process {self.ranks.rank} does not see the state of step {step}")
         step, tensors, meta = found
         check_same_settings(self.state_folder, meta["config"], self.config.to_dict())
+        weights, own = without_prefix("model", tensors), self.model.state_dict()
+        if {n: t.shape for n, t in weights.items()} != {n: t.shape for n, t in own.items()}:
+            raise UsageError(
+                f"{self.state_folder}: holds the state of a model of another shape; give the sizes that it was started "
+                "with, or another output with -o"
+            )
         self.step = self.saved = self.validated = step
         for name in COUNTERS:
             if name in meta:  # states of earlier versions have fewer
                 setattr(self, name, type(getattr(self, name))(meta[name]))
         if "spikes" in meta:
             self.stepper.spikes.restore(meta["spikes"])
-        self.model.load_state_dict(without_prefix("model", tensors))
+        self.model.load_state_dict(weights)
         average = without_prefix("average", tensors)
         for name in self.average:
             self.average[name] = average[name].to(self.model.device)

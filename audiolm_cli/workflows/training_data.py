@@ -41,9 +41,13 @@ def keep_clips(
             f"none of the {len(clips)} training clips passes the duration filter: {', '.join(reasons)}; "
             f"this would keep all of them: {' '.join(wider)}\n{histogram(durations_s)}"
         )
+    all_hours = sum(durations_s) / 3600
     hours = sum(len(clip.codes) for clip in kept) * frame_shift_s / 3600
     dropped = f"; dropped {', '.join(reasons)}" if reasons else "; dropped none"
     on_event(Note(message=f"{split}: kept {len(kept)} of {len(clips)} clips, {hours:.2f} h{dropped}"))
+    if split == "train" and hours < all_hours / 2:
+        text = f"the duration filter leaves {hours:.2f} of {all_hours:.2f} h; the training clips' durations:"
+        on_event(Note(message=f"{text}\n{histogram(durations_s)}", warning=True))
     return kept
 
 

@@ -321,6 +321,14 @@ def test_patience_ends_a_training_that_gets_no_better(tmp_path: Path, stop: int 
     assert again.step == 30 and best == [], "once ended, it stays so"
 
 
+@pytest.mark.parametrize("fields", [{"d_model": 16}, {"num_layers": 2}, {"codebook_size": 8}])
+def test_a_state_of_another_shape_is_refused(tmp_path: Path, fields: dict[str, int]) -> None:
+    with pytest.raises(StoppedError):
+        Run(tmp_path).start(stop_at(7))
+    with pytest.raises(UsageError, match="another shape"):
+        Run(tmp_path).start(model=tiny(**fields))
+
+
 def test_a_damaged_state_is_named_and_the_one_before_goes_on(tmp_path: Path) -> None:
     whole, broken = Run(tmp_path / "whole"), Run(tmp_path / "broken")
     expected = whole.start()

@@ -32,7 +32,9 @@ def test_the_filter_keeps_its_bounds_and_says_why_others_went() -> None:
     config = TrainConfig(filter_min_duration_s=5, filter_max_duration_s=15)
     kept = keep_clips(clips(4.98, 5.0, 9.0, 15.0, 15.02, 16.0), "train", config, SHIFT_S, events.append)
     assert [clip.id for clip in kept] == ["1", "2", "3"]
-    assert messages(events) == ["train: kept 3 of 6 clips, 0.01 h; dropped 1 shorter than 5 s, 2 longer than 15 s"]
+    first, warning = messages(events)
+    assert first == "train: kept 3 of 6 clips, 0.01 h; dropped 1 shorter than 5 s, 2 longer than 15 s"
+    assert "leaves 0.01 of 0.02 h" in warning and warning.count("\n") == 4, "it drops more than it keeps"
 
 
 def test_without_a_filter_all_are_kept_and_counted() -> None:
