@@ -8,7 +8,14 @@ from audiolm_cli.audio.recording import Recording, to_native
 from audiolm_cli.audio.scanning import Downmix, Scan, scan, sounding
 from audiolm_cli.audio.signals import balance, mid, resample
 from audiolm_cli.audio.streaming import AudioStream, open_stream, resampled
-from audiolm_cli.audio.writing import check_target, named_format, output_format, write_audio, write_bytes
+from audiolm_cli.audio.writing import (
+    check_target,
+    named_format,
+    output_format,
+    write_audio,
+    write_blocks,
+    write_bytes,
+)
 
 __all__ = [
     "AudioStream",
@@ -28,5 +35,6 @@ __all__ = [
     "sounding",
     "to_native",
     "write_audio",
+    "write_blocks",
     "write_bytes",
 ]

@@ -13,7 +13,7 @@ import shutil
 import struct
 import tempfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from io import BytesIO
 from pathlib import Path
 from typing import BinaryIO
@@ -129,21 +129,51 @@ def write_audio(
         OutputError: the file exists and `force` is false; disk full; no permission; folder missing; too large for the
             format.
     """
-    size = samples.size * _width(subtype)
+    N, C = samples.shape
+    blocks = (samples[start : start + BLOCK_SAMPLES] for start in range(0, N, BLOCK_SAMPLES))
+    write_blocks(
+        target,
+        blocks,
+        shape=(N, C),
+        sample_rate_hz=sample_rate_hz,
+        format=format,
+        subtype=subtype,
+        tags=tags,
+        force=force,
+    )
+
+
+def write_blocks(
+    target: str | Path,
+    blocks: Iterable[np.ndarray],
+    *,
+    shape: tuple[int, int],
+    sample_rate_hz: int,
+    format: str,
+    subtype: str,
+    tags: dict[str, str],
+    force: bool,
+) -> None:
+    """`write_audio` of samples that are made on the way: consecutive blocks [n, C] of any sizes, `shape` in all.
+
+    Raises:
+        OutputError: as `write_audio`.
+    """
+    size = shape[0] * shape[1] * _width(subtype)
     if size > RIFF_BYTES and format in ("WAV", "WAVEX"):
         format = "RF64"
     if size > RIFF_BYTES and format in ("AIFF", "AU"):
         raise OutputError(f"{target}: {size / 1e9:.1f} GB do not fit into {format}; choose .wav, .w64 or .caf")
-    samples = _as_stored(samples, subtype)
+    stored = (_as_stored(block, subtype) for block in _even(blocks))
     with _told(target):
         if str(target) == "-":
             with tempfile.TemporaryFile(buffering=0) as stream, open(1, "wb", closefd=False) as stdout:
-                _encode(stream, samples, sample_rate_hz, format, subtype, tags)
+                _encode(stream, stored, shape, sample_rate_hz, format, subtype, tags)
                 stream.seek(0)
                 shutil.copyfileobj(stream, stdout, 1 << 20)
             return
         with _replacing(target, force) as file:
-            _encode(file, samples, sample_rate_hz, format, subtype, tags)
+            _encode(file, stored, shape, sample_rate_hz, format, subtype, tags)
 
 
 def write_bytes(target: str | Path, data: bytes, *, force: bool) -> None:
@@ -194,12 +224,34 @@ def _as_stored(samples: np.ndarray, subtype: str) -> np.ndarray:
     return samples
 
 
+def _even(blocks: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
+    """The same samples in blocks of BLOCK_SAMPLES; the last one may be shorter."""
+    held: list[np.ndarray] = []
+    for block in blocks:
+        held.append(block)
+        if sum(map(len, held)) >= BLOCK_SAMPLES:
+            joined = held[0] if len(held) == 1 else np.concatenate(held)
+            whole = len(joined) // BLOCK_SAMPLES * BLOCK_SAMPLES
+            yield from (joined[start : start + BLOCK_SAMPLES] for start in range(0, whole, BLOCK_SAMPLES))
+            held = [joined[whole:]]
+    if any(map(len, held)):
+        yield np.concatenate(held)
+
+
 def _encode(
-    stream: BinaryIO, samples: np.ndarray, sample_rate_hz: int, format: str, subtype: str, tags: dict[str, str]
+    stream: BinaryIO,
+    blocks: Iterator[np.ndarray],
+    shape: tuple[int, int],
+    sample_rate_hz: int,
+    format: str,
+    subtype: str,
+    tags: dict[str, str],
 ) -> None:
     """Write a file into an open one, and read it back."""
     handle = stream if os.name == "nt" else stream.fileno()
-    N, C = samples.shape
+    N, C = shape
+    dtype: np.dtype = np.dtype(np.float32)
+    sums: list[int] = []
     with soundfile.SoundFile(handle, "w", sample_rate_hz, C, subtype, format=format, closefd=False) as file:
         limit = TAG_BYTES.get(format, OTHER_TAG_BYTES)
         for key in TAGS:
@@ -209,8 +261,10 @@ def _encode(
             if value:
                 with contextlib.suppress(soundfile.SoundFileError):  # a format without tags
                     setattr(file, key, value)
-        for start in range(0, N, BLOCK_SAMPLES):
-            file.write(samples[start : start + BLOCK_SAMPLES])
+        for written in blocks:
+            file.write(written)
+            dtype = written.dtype
+            sums.append(zlib.crc32(np.ascontiguousarray(written).data))
     if format == "OGG":
         _fix_serial(stream)
     if (peak := chunk_offset(stream, b"PEAK")) is not None:  # its second field is the time of writing
@@ -222,10 +276,10 @@ def _encode(
     stream.seek(0)
     exact = subtype in FLOATS or (subtype in BITS and subtype not in ("ULAW", "ALAW"))
     with ForwardFile(handle, closefd=False) as file:
-        block = np.empty((BLOCK_SAMPLES, C), samples.dtype)
+        block = np.empty((BLOCK_SAMPLES, C), dtype)
         count = 0
         while got := len(file.read(out=block)):
-            if exact and not np.array_equal(block[:got], samples[count : count + got]):
+            if exact and [zlib.crc32(block[:got].data)] != sums[count // BLOCK_SAMPLES :][:1]:
                 raise OSError(errno.EIO, f"what was written differs after sample {count}")
             count += got
         if count < N:

@@ -28,6 +28,7 @@ COMMANDS = (
     ("loop", "audiolm_cli.cli.loop:loop_command"),
     ("restyle", "audiolm_cli.cli.restyle:restyle_command"),
     ("tokenize", "audiolm_cli.cli.tokenize:tokenize_command"),
+    ("decode", "audiolm_cli.cli.decode:decode_command"),
     ("train", "audiolm_cli.cli.train:train_command"),
     ("codec train", "audiolm_cli.cli.codec_train:codec_train_command"),
     ("models list", "audiolm_cli.cli.models:list_command"),

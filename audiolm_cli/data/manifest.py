@@ -114,8 +114,8 @@ def is_store(folder: Path) -> bool:
     return any(find_manifest(folder, split) for split in SPLITS) and not is_unfinished(folder)
 
 
-def read_facts(folder: Path) -> CodecFacts:
-    """What the codes of a store mean: what its `codec.json` says, or without one, what its features say.
+def read_facts(source: Path) -> CodecFacts:
+    """What the codes of a store, or of one of its manifests, mean, by its `codec.json` or else by its features.
 
     Features do not say how many codes a codebook has. Where their type does not either, it is the power of two that
     holds every code of the store; a `codec.json` beside the manifests says it for certain.
@@ -123,13 +123,43 @@ def read_facts(folder: Path) -> CodecFacts:
     Raises:
         DataError: the store says nothing, or nothing that can be understood.
     """
-    facts = _stated(folder)
+    facts = _stated(source)
     if facts.codebook_size:
         return facts
-    highest = max(
-        (int(clip.codes.max(initial=0)) for split in SPLITS for clip in iter_store(folder, split, facts)), default=0
-    )
+    with ArrayReader(_folder(source)) as arrays:
+        clips = (read_clip(cut, arrays, 0) for cut in list_cuts(source, facts))
+        highest = max((int(clip.codes.max(initial=0)) for clip in clips), default=0)
     return replace(facts, codebook_size=2 ** max(1, highest.bit_length()))
+
+
+def list_cuts(source: Path, facts: CodecFacts, splits: Iterable[str] = SPLITS) -> list[Cut]:
+    """The cuts of a store, split by split, or of one of its manifests; codes are read from the folder it lies in.
+
+    Args:
+        source: the folder of a store, or a manifest.
+        facts: those of the store.
+        splits: which of its splits, where it is a folder; one that is missing has no cuts.
+
+    Raises:
+        DataError: a manifest is damaged, or its codes are not all of one codec.
+    """
+    folder = _folder(source)
+    own = (folder / FEATURES).resolve()
+    is_ours = (folder / FACTS).is_file() and own.is_file()
+    manifests = [find_manifest(source, split) for split in splits] if source.is_dir() else [source]
+    cuts = []
+    for manifest in manifests:
+        for cut in read_cuts(manifest) if manifest else ():
+            try:
+                _check_alike(cut, facts)
+            except DataError as error:
+                raise DataError(f"{manifest}: cannot be read: {error}") from error
+            if is_ours and Path(cut.storage[1]).name == FEATURES:  # the store may have been moved
+                cut = replace(cut, storage=(cut.storage[0], str(own), cut.storage[2]))
+            if cut.ends is None:
+                cut = replace(cut, ends=is_ours)  # ours say where a clip does not end its recording
+            cuts.append(cut)
+    return cuts
 
 
 def iter_store(folder: Path, split: str, facts: CodecFacts | None = None) -> Iterator[TokenClip]:
@@ -148,16 +178,10 @@ def iter_store(folder: Path, split: str, facts: CodecFacts | None = None) -> Ite
         if split != "train":
             return
         raise DataError(f"{folder / f'cuts_{split}.jsonl.gz'}: no such manifest; expected what audiolm tokenize writes")
-    facts, own = facts or _stated(folder), (folder / FEATURES).resolve()
-    is_ours = (folder / FACTS).is_file() and own.is_file()
+    facts = facts or _stated(folder)
     with ArrayReader(folder) as arrays:
-        for cut in read_cuts(manifest):
+        for cut in list_cuts(folder, facts, [split]):
             try:
-                _check_alike(cut, facts)
-                if is_ours and Path(cut.storage[1]).name == FEATURES:  # the store may have been moved
-                    cut = replace(cut, storage=(cut.storage[0], str(own), cut.storage[2]))
-                if cut.ends is None:
-                    cut = replace(cut, ends=is_ours)  # ours say where a clip does not end its recording
                 yield read_clip(cut, arrays, facts.codebook_size)
             except DataError as error:
                 raise DataError(f"{manifest}: cannot be read: {error}") from error
@@ -172,19 +196,24 @@ def read_store(folder: Path, split: str) -> list[TokenClip]:
     return list(iter_store(folder, split))
 
 
-def _stated(folder: Path) -> CodecFacts:
+def _folder(source: Path) -> Path:
+    """The folder of a store, or of one of its manifests."""
+    return source if source.is_dir() else source.parent
+
+
+def _stated(source: Path) -> CodecFacts:
     """The facts of a store, with a codebook size of 0 where nothing says it."""
-    path = folder / FACTS
+    path = _folder(source) / FACTS
     if path.exists():
         try:
             values: dict[str, Any] = json.loads(path.read_text())
             return CodecFacts(**values)
         except (OSError, ValueError, TypeError) as error:
             raise DataError(f"{path}: cannot be read ({error}); tokenize the recordings again") from error
-    manifests = [find_manifest(folder, split) for split in SPLITS]
+    manifests = [find_manifest(source, split) for split in SPLITS] if source.is_dir() else [source]
     first = next((cut for manifest in manifests if manifest for cut in read_cuts(manifest)), None)
     if first is None:
-        raise DataError(f"{folder}: cannot be read: neither {FACTS} nor a cut says what its codes are")
+        raise DataError(f"{source}: cannot be read: neither {FACTS} nor a cut says what its codes are")
     return _facts_of(first)
 
 

@@ -15,7 +15,7 @@ from lhotse import CutSet, Features, MonoCut, Recording, SupervisionSegment
 from lhotse.audio import AudioSource
 from lhotse.features.io import NumpyFilesWriter, NumpyHdf5Writer
 
-from audiolm_cli.data.manifest import is_store, iter_store, read_facts, read_store
+from audiolm_cli.data.manifest import is_store, iter_store, list_cuts, read_facts, read_store
 from audiolm_cli.data.storage import ArrayReader, places
 from audiolm_cli.errors import DataError
 
@@ -317,15 +317,31 @@ def test_cuts_of_two_codecs_are_refused(recipe: Recipe) -> None:
             read_store(store, "train")
 
 
-def test_clips_are_read_one_by_one(recipe: Recipe) -> None:
-    """What comes before a damaged cut is there."""
+def test_codes_are_read_one_by_one(recipe: Recipe) -> None:
+    """What comes before a damaged one is there."""
     store = recipe(suffix=".jsonl")
-    with (store / "cuts_train.jsonl").open("a") as stream:
-        stream.write("{not json\n")
+    rewrite(
+        store / "cuts_train.jsonl",
+        lambda line: line["id"] == "train-80" and line["features"].update(storage_key="nobody"),
+    )
     clips = iter_store(store, "train")
-    assert [next(clips).id for _ in range(3)] == ["train-60", "train-70", "train-80"]
-    with pytest.raises(DataError, match="line 4 cannot be read"):
+    assert [next(clips).id for _ in range(2)] == ["train-60", "train-70"]
+    with pytest.raises(DataError, match=r"cut train-80:.*'nobody'"):
         next(clips)
+
+
+def test_a_manifest_alone_lists_its_cuts(recipe: Recipe) -> None:
+    store = recipe()
+    facts = read_facts(store)
+    assert [cut.id for cut in list_cuts(store / "cuts_validation.jsonl.gz", facts)] == [
+        "validation-60",
+        "validation-70",
+        "validation-80",
+    ]
+    assert len(list_cuts(store, facts)) == 6
+    alone = (store / "cuts_validation.jsonl.gz").rename(store / "some.jsonl.gz")
+    (store / "cuts_train.jsonl.gz").unlink()
+    assert read_facts(alone) == facts
 
 
 def test_an_own_description_beside_the_manifests_is_believed(recipe: Recipe) -> None:
