@@ -78,7 +78,25 @@ class Trainer:
         score: Callable[[AudioLM, Tensor], Scores],
         on_event: OnEvent,
         ranks: Ranks | None = None,
+        score_start: bool = False,
     ) -> None:
+        """Get ready.
+
+        Args:
+            model: what is trained, on its device.
+            config: how; steps and frames per step worked out.
+            train: clips to train on.
+            dev: clips to validate on.
+            run_folder: where states and `metrics.jsonl` go.
+            score: tells how well a model does on windows [N, T, K].
+            on_event: hears of every step and validation.
+            ranks: this process among others.
+            score_start: validate before the first step: a model that has been trained may already be the best.
+
+        Raises:
+            UsageError: there is nothing to train.
+            DataError: there are no clips.
+        """
         if config.train_stage == 2 and model.config.num_quantizers == 1:
             raise UsageError(
                 "train-stage 2 trains the NAR decoder, but a model of one codebook has nothing for it to do"
@@ -95,7 +113,7 @@ class Trainer:
         """Steps so far that changed nothing: all, and those since one that did."""
         self.attempt = 0
         """How often training went back to a saved state; each attempt draws other batches."""
-        self.validated, self.best, self.stale = 0, math.inf, 0
+        self.validated, self.best, self.stale = -1 if score_start else 0, math.inf, 0
         """Steps at the latest validation, the least total bits of any, and validations since then."""
 
     @property
@@ -238,7 +256,7 @@ class Trainer:
         """Go on from the newest saved state, or begin."""
         found = self._load()
         if self.ranks.main:
-            self.journal.cut(self.step)
+            self.journal.cut(self.step if found else -1)
         if found:
             self.on_event(Note(message=f"resumed at step {self.step}"))
 

@@ -153,7 +153,8 @@ def _train(given: _Given, ranks: Ranks) -> Trained:
             load_weights(model, {name: tensor.to(given.device).float() for name, tensor in weights.items()})
         hours = _report(model, config, train_clips, facts, on_event)
         best = run / BEST
-        trainer = Trainer(model, config, train_clips, dev_clips, run, score_windows, on_event, ranks)
+        start = origin is not None
+        trainer = Trainer(model, config, train_clips, dev_clips, run, score_windows, on_event, ranks, score_start=start)
 
         def keep(weights: dict[str, Tensor], scores: Scores) -> None:
             training = {

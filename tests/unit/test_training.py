@@ -321,6 +321,25 @@ def test_patience_ends_a_training_that_gets_no_better(tmp_path: Path, stop: int 
     assert again.step == 30 and best == [], "once ended, it stays so"
 
 
+def test_a_start_that_is_never_beaten_stays_the_best(tmp_path: Path) -> None:
+    """Where a trained model is trained on and gets worse; killed before its first step, too."""
+    config = dataclasses.replace(CONFIG, learning_rate=5.0, adam_learning_rate=5.0)
+    best: list[int] = []
+
+    def train(on_event: OnEvent) -> None:
+        clips = corpus(6, 60), corpus(2, 40, seed=1)
+        trainer = Trainer(tiny(), config, *clips, tmp_path, score_windows, on_event, score_start=True)
+        trainer.run(lambda weights, scores: best.append(trainer.step))
+
+    (tmp_path / "metrics.jsonl").write_text('{"step": 0, "validation": {}}\n')  # of a run killed before its state
+    with pytest.raises(StoppedError):
+        train(stop_at(3))
+    train(ignore)
+    assert best == [0]
+    steps = [entry["step"] for entry in Run(tmp_path).metrics() if "validation" in entry]
+    assert steps == [0, 5, 10, 15, 20, 25]
+
+
 @pytest.mark.parametrize("fields", [{"d_model": 16}, {"num_layers": 2}, {"codebook_size": 8}])
 def test_a_state_of_another_shape_is_refused(tmp_path: Path, fields: dict[str, int]) -> None:
     with pytest.raises(StoppedError):
