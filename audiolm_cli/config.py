@@ -26,7 +26,7 @@ class _Config:
         unknown = sorted(set(values) - set(known))
         if unknown:
             raise ModelError(
-                f"{cls.__name__} has no field {', '.join(unknown)}; known fields: {', '.join(known)}. "
+                f"{cls.__name__} has no field {', '.join(unknown):.200}; known fields: {', '.join(known)}. "
                 "The file may come from a newer version of audiolm."
             )
         try:
@@ -80,7 +80,13 @@ class ModelConfig(_Config):
         _require(self.num_quantizers >= 1, f"num_quantizers must be at least 1, got {self.num_quantizers}")
         _require(self.codebook_size >= 2, f"codebook_size must be at least 2, got {self.codebook_size}")
         _require(0 <= self.dropout < 1, f"dropout must be in [0, 1), got {self.dropout}")
-        _require(self.max_frames >= 2, f"max_frames must be at least 2, got {self.max_frames}")
+        _require(2 <= self.max_frames <= 1_000_000, f"max_frames must be 2..1000000, got {self.max_frames}")
+        _require(self.d_model >= 2, f"d_model must be at least 2, got {self.d_model}")
+        _require(self.num_layers >= 1, f"num_layers must be at least 1, got {self.num_layers}")
+        most = {"d_model": 1 << 20, "num_layers": 10_000, "num_quantizers": 1000, "codebook_size": 1 << 24}
+        for name, high in most.items():
+            _require(getattr(self, name) <= high, f"{name} must be at most {high}, got {getattr(self, name)}")
+        _require(0 < self.prompt_share < 1, f"prompt_share must be in (0, 1), got {self.prompt_share}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -117,6 +123,23 @@ class SpectralConfig(_Config):
     def __post_init__(self) -> None:
         _require(self.hop_samples % 2 == 0, f"hop_samples must be even, got {self.hop_samples}")
         _require(self.kernel % 2 == 1, f"kernel must be odd, got {self.kernel}")
+        for name, low, high in (
+            ("sample_rate_hz", 1000, 768_000),
+            ("hop_samples", 2, 1 << 16),
+            ("window_samples", 4, 1 << 20),
+            ("width", 1, 1 << 20),
+            ("latent", 1, 1 << 20),
+            ("encoder_blocks", 0, 1000),
+            ("decoder_blocks", 0, 1000),
+            ("kernel", 1, 1 << 16),
+            ("expansion", 1, 1 << 16),
+            ("num_codebooks", 1, 1000),
+            ("codebook_size", 2, 1 << 20),
+            ("floor", 1e-9, 1e9),
+            ("griffin_lim_iterations", 0, 10_000),
+        ):
+            value = getattr(self, name)
+            _require(low <= value <= high, f"{name} must be {low}..{high}, got {value}")
 
 
 @dataclass(frozen=True, kw_only=True)

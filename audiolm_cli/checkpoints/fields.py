@@ -80,7 +80,7 @@ def _check_codec(config: Path, codec: dict[str, Any]) -> None:
 
 
 def _check_file(config: Path, filename: str, entry: object) -> None:
-    field = f"files.{filename}"
+    field = f"files.{filename:.80}"
     if not _FILENAME.fullmatch(filename):
         raise bad_field(config, field, "is not the plain name of a .safetensors file")
     if not isinstance(entry, dict):
@@ -119,9 +119,8 @@ def _check_types(config: Path, prefix: str, values: dict[str, Any], types: dict[
 
 def _check_unknown(config: Path, prefix: str, values: dict[str, Any], known: list[str]) -> None:
     for name in sorted(set(values) - set(known)):
-        raise bad_field(
-            config, f"{prefix}{name}", f"is unknown; known: {', '.join(known)}. A newer audiolm may have written it"
-        )
+        remedy = f"known: {', '.join(known)}. A newer audiolm may have written it"
+        raise bad_field(config, f"{prefix}{name:.80}", f"is unknown; {remedy}")
 
 
 def _check_sha256(config: Path, field: str, value: object) -> None:

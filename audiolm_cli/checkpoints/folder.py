@@ -210,18 +210,13 @@ def verify_folder(folder: Folder) -> None:
     """
     for filename, entry in folder.files.items():
         _check_size(folder.path / filename, entry)
-        found = hash_file(folder.path / filename)
-        if found != entry.sha256:
-            raise ModelError(
-                f"{folder.path / filename} is damaged: its sha256 is {found}, expected {entry.sha256}; "
-                "copy the folder again from where it came"
-            )
+        _check_hash(folder.path / filename, entry)
 
 
 def load_tensors(
     folder: Folder, filename: str, expected: Mapping[str, tuple[int, ...]] | None = None
 ) -> dict[str, Tensor]:
-    """The tensors of one file, memory-mapped, by name.
+    """The tensors of one file, memory-mapped, by name; its hash is checked at every use.
 
     Args:
         folder: where the file is.
@@ -239,11 +234,16 @@ def load_tensors(
     shapes = read_shapes(path)
     if expected is not None:
         check_shapes(path, shapes, expected)
+    _check_hash(path, folder.files[filename])
     try:
         with safe_open(path, framework="pt", device="cpu") as stream:
-            return {name: stream.get_tensor(name) for name in shapes}
-    except (SafetensorError, OSError) as error:
-        raise ModelError(f"{path} is damaged: {error}") from error
+            tensors = {name: stream.get_tensor(name) for name in shapes}
+    except (SafetensorError, OSError, ValueError, RuntimeError) as error:
+        raise ModelError(f"{path} is damaged: {' '.join(str(error).split()):.200}") from error
+    for name, tensor in tensors.items():
+        if not bool(tensor.isfinite().all()):
+            raise ModelError(f"{path} is damaged: tensor {name} holds NaN or infinity")
+    return tensors
 
 
 def hash_file(path: Path) -> str:
@@ -289,6 +289,15 @@ def _check_size(path: Path, entry: FileEntry) -> None:
     found = path.stat().st_size
     if found != entry.bytes:
         raise ModelError(f"{path} has {found} bytes, expected {entry.bytes}; copy the folder again")
+
+
+def _check_hash(path: Path, entry: FileEntry) -> None:
+    found = hash_file(path)
+    if found != entry.sha256:
+        raise ModelError(
+            f"{path} is damaged: its sha256 is {found}, expected {entry.sha256}; "
+            "copy the folder again from where it came"
+        )
 
 
 def _check_free(path: Path, force: bool, writes: list[str]) -> None:

@@ -13,6 +13,7 @@ from audiolm_cli.errors import ModelError
 
 MAX_HEADER_BYTES = 1 << 20
 MAX_TENSORS = 10_000
+_DTYPES = ("F16", "BF16", "F32", "F64", "I64", "I32", "I16", "I8", "U8", "BOOL")
 
 Shapes = Mapping[str, tuple[int, ...]]
 
@@ -29,14 +30,38 @@ def read_shapes(path: Path) -> dict[str, tuple[int, ...]]:
             if not 2 <= length <= min(MAX_HEADER_BYTES, path.stat().st_size - 8):
                 raise ModelError(f"{path} is damaged: its header claims {length} bytes (limit {MAX_HEADER_BYTES})")
             header = json.loads(stream.read(length))
-        shapes = {name: tuple(entry["shape"]) for name, entry in header.items() if name != "__metadata__"}
+        entries = {name: entry for name, entry in header.items() if name != "__metadata__"}
+        shapes = {name: tuple(entry["shape"]) for name, entry in entries.items()}
+        other = {name: entry["dtype"] for name, entry in entries.items() if entry["dtype"] not in _DTYPES}
     except (ValueError, RecursionError, AttributeError, TypeError, KeyError) as error:
         raise ModelError(f"{path} is damaged: its header is not that of a safetensors file") from error
     except OSError as error:
         raise ModelError(f"{path} cannot be read: {error.strerror}") from error
     if len(shapes) > MAX_TENSORS:
         raise ModelError(f"{path} holds {len(shapes)} tensors, at most {MAX_TENSORS} are read")
+    for name, dtype in other.items():
+        raise ModelError(f"{path}: tensor {name:.80} is of type {dtype!r:.20}, expected {', '.join(_DTYPES)}")
     return shapes
+
+
+def check_amount(path: Path, shapes: Shapes, *, tensors: int, numbers: int) -> None:
+    """Refuse a file that cannot hold what a configuration describes, before anything of that size is built.
+
+    Args:
+        path: the file.
+        shapes: what its header lists.
+        tensors: at least this many must be in it.
+        numbers: at least this many numbers must be in them.
+
+    Raises:
+        ModelError: it is smaller.
+    """
+    size = path.stat().st_size
+    if len(shapes) < tensors or size < 2 * numbers:  # no number takes less than two bytes
+        raise ModelError(
+            f"{path} has {len(shapes)} tensors in {size} bytes; its config.json describes at least {tensors} "
+            f"tensors of {numbers} numbers"
+        )
 
 
 def check_shapes(path: Path, found: Shapes, expected: Shapes) -> None:
@@ -51,9 +76,11 @@ def check_shapes(path: Path, found: Shapes, expected: Shapes) -> None:
         raise ModelError(f"{path} has unknown tensors: {_listed(unknown)}; it does not fit its config.json")
     for name, shape in expected.items():
         if found[name] != tuple(shape):
-            raise ModelError(f"{path}: tensor {name} has shape {list(found[name])}, expected {list(shape)}")
+            raise ModelError(f"{path}: tensor {name} has shape {list(found[name])!r:.80}, expected {list(shape)}")
 
 
 def _listed(names: Iterable[str]) -> str:
     ordered = sorted(names)
-    return ", ".join(ordered[:5]) + (f" and {len(ordered) - 5} more" if len(ordered) > 5 else "")
+    return ", ".join(f"{name:.80}" for name in ordered[:5]) + (
+        f" and {len(ordered) - 5} more" if len(ordered) > 5 else ""
+    )

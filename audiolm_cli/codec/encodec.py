@@ -91,8 +91,11 @@ class EncodecCodec:
         """
         config = config or EncodecConfig()
         renamed = {key: value for key, value in to_encodec(state).items() if not _left_out(key, config)}
-        with torch.device("meta"):  # no time and no random numbers are spent on weights that are replaced at once
-            network = _build(config)
+        try:
+            with torch.device("meta"):  # no time and no random numbers are spent on weights that are replaced at once
+                network = _build(config)
+        except (RuntimeError, ValueError, TypeError, ArithmeticError, AssertionError) as error:
+            raise ModelError(f"No EnCodec can be built as its configuration says ({error}).") from error
         check_layout(renamed, {key: tuple(value.shape) for key, value in network.state_dict().items()})
         copies = {key: value.detach().to("cpu", torch.float32, copy=True) for key, value in renamed.items()}
         network.load_state_dict(copies, strict=True, assign=True)

@@ -7,6 +7,12 @@ from dataclasses import dataclass
 
 from audiolm_cli.config import _Config, _require
 
+_RANGES = (
+    *(("sample_rate_hz", 1000, 768_000), ("ratios", 1, 1000), ("num_filters", 1, 4096), ("dimension", 1, 1 << 16)),
+    *(("num_residual_layers", 1, 64), ("kernel", 1, 1000), ("last_kernel", 1, 1000), ("residual_kernel", 1, 1000)),
+    *(("dilation_base", 1, 16), ("compress", 1, 4096), ("num_lstm_layers", 1, 16), ("num_codebooks", 1, 1000)),
+    *(("codebook_size", 2, 1 << 20), ("stored_codebooks", 0, 1000)),
+)
 PAD_MODES = ("reflect", "constant", "replicate")
 
 
@@ -57,6 +63,12 @@ class EncodecConfig(_Config):
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "ratios", tuple(self.ratios))  # JSON has lists only
+        _require(len(self.ratios) <= 16, f"ratios must be at most 16, got {len(self.ratios)}")
+        for name, low, high in _RANGES:
+            for value in self.ratios if name == "ratios" else (getattr(self, name),):
+                fits = type(value) is int and low <= value <= high
+                _require(fits, f"{name} must be a whole number in {low}..{high}, got {value!r:.40}")
+        _require(type(self.trim_right_ratio) in (int, float), f"trim_right_ratio is {self.trim_right_ratio!r:.40}")
         _require(len(self.ratios) >= 1 and min(self.ratios) >= 1, f"ratios must be 1 or more each, got {self.ratios}")
         _require(self.channels in (1, 2), f"channels must be 1 or 2, got {self.channels}")
         _require(

@@ -90,6 +90,14 @@ class SpectralNetwork(nn.Module):
         self.from_latent.weight.copy_(torch.eye(width, latent))
 
 
+def least_weights(config: SpectralConfig) -> tuple[int, int]:
+    """(tensors, numbers) that no codec of this shape has fewer of; to judge a file before anything is built."""
+    blocks = config.encoder_blocks + config.decoder_blocks
+    block = config.width * (config.kernel + 2 * config.expansion * config.width)
+    codebooks = config.num_codebooks * config.codebook_size * config.latent
+    return blocks, blocks * block + config.width * config.window_samples + codebooks
+
+
 class SpectralCodec(nn.Module):
     """The `Codec` around a `SpectralNetwork`; see `codec.base.Codec` for the methods."""
 

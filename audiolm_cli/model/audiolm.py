@@ -264,6 +264,12 @@ def get_model(name: str, **fields: int | float | str) -> AudioLM:
     return build(config)
 
 
+def least_weights(config: ModelConfig) -> tuple[int, int]:
+    """(tensors, numbers) that no model of this shape has fewer of; to judge a file before anything is built."""
+    D, K, V = config.d_model, config.num_quantizers, config.codebook_size
+    return 2 * 8 * config.num_layers + 2 * K, 2 * 4 * config.num_layers * D**2 + 2 * K * V * D
+
+
 def build(config: ModelConfig) -> AudioLM:
     """An untrained model of this shape."""
     return AudioLM(**config.to_dict())

@@ -19,11 +19,14 @@ from audiolm_cli.checkpoints.catalogue import (
 )
 from audiolm_cli.checkpoints.fields import UNKNOWN
 from audiolm_cli.checkpoints.folder import CODEC_TENSORS, MODEL_TENSORS, Folder, load_tensors, read_folder, write_folder
+from audiolm_cli.checkpoints.header import check_amount, read_shapes
+from audiolm_cli.codec import spectral
 from audiolm_cli.codec.base import Codec
 from audiolm_cli.codec.spectral import SpectralCodec
 from audiolm_cli.config import ModelConfig, SpectralConfig
 from audiolm_cli.data.manifest import CodecFacts
 from audiolm_cli.errors import ModelError, UsageError
+from audiolm_cli.model import audiolm
 from audiolm_cli.model.audiolm import AudioLM, build
 from audiolm_cli.model.quantize import quantize_linears
 from audiolm_cli.workflows.allocator import keep_freed_memory
@@ -85,8 +88,10 @@ def load_model(name_or_path: str, device: torch.device, dtype: str = "auto", cac
         raise ModelError(
             f"{folder.path} holds a {folder.kind}, not a model; train one on it with audiolm train --codec"
         )
+    shape = ModelConfig.from_dict(folder.model)
+    _check_amount(folder, MODEL_TENSORS, audiolm.least_weights(shape))
     with torch.device("meta"):
-        model = build(ModelConfig.from_dict(folder.model))
+        model = build(shape)
     expected = {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
     weights = load_tensors(folder, MODEL_TENSORS, expected)
     chosen = _pick_dtype(dtype, device)
@@ -128,9 +133,13 @@ def codec_of(folder: Folder, device: torch.device, cache: Path | None = None) ->
     if not folder.carries_codec:
         return _encodec(str(folder.codec["name"]), device, cache)
     if folder.codec["family"] == "spectral":
-        codec = SpectralCodec(SpectralConfig.from_dict(folder.codec["config"]), name=folder.codec["name"])
-        expected = {name: tuple(tensor.shape) for name, tensor in codec.state_dict().items()}
+        shape = SpectralConfig.from_dict(folder.codec["config"])
+        _check_amount(folder, CODEC_TENSORS, spectral.least_weights(shape))
+        with torch.device("meta"):
+            outline = SpectralCodec(shape)
+        expected = {name: tuple(tensor.shape) for name, tensor in outline.state_dict().items()}
         weights = load_tensors(folder, CODEC_TENSORS, expected)
+        codec = SpectralCodec(shape, name=folder.codec["name"])
         codec.load_state_dict({name: tensor.float() for name, tensor in weights.items()})
         return codec.to(device).eval().requires_grad_(False)
     from audiolm_cli.codec.encodec import EncodecCodec, EncodecConfig
@@ -234,6 +243,18 @@ def _encodec(name: str, device: torch.device, cache: Path | None) -> Codec:
     if known is not None and known.unfit:
         raise ModelError(f"codec {name} cannot be used here: {known.unfit}")
     return EncodecCodec.load(find_checkpoint(name, cache_dir(cache)), PUBLISHED.get(name)).to(device)
+
+
+def _check_amount(folder: Folder, filename: str, least: tuple[int, int]) -> None:
+    """Refuse a file that cannot hold the tensors and numbers that its configuration describes.
+
+    Raises:
+        ModelError: the folder has no such file, its header is damaged, or it is too small.
+    """
+    if filename not in folder.files:
+        raise ModelError(f"{folder.path} has no {filename}")
+    path = folder.path / filename
+    check_amount(path, read_shapes(path), tensors=least[0], numbers=least[1])
 
 
 def _pick_dtype(dtype: str, device: torch.device) -> str:
