@@ -343,8 +343,8 @@ class TrainConfig(_Config):
     """Held-out windows of each validation."""
     patience: int = 0
     """Validations in a row without a better one that end the training; 0 goes on to the last step."""
-    sample_every: int = 0
-    """Steps between calls of the sampling hook; 0 never calls it."""
+    sample_every: int = 1000
+    """Steps between samples of the averaged weights, as audio; 0 makes none."""
     log_every: int = 10
     """Steps between lines of `metrics.jsonl`."""
     threads: int | None = None

@@ -20,7 +20,8 @@ from typing import TYPE_CHECKING, Any, Self
 from rich.console import Console
 from rich.text import Text
 
-from audiolm_cli.events import Event, Note, Progress
+from audiolm_cli.cli.live import DRAWS_PER_S, TrainingView
+from audiolm_cli.events import Event, Note, Progress, TrainStep, Validation
 
 if TYPE_CHECKING:
     from rich.progress import Progress as Bar
@@ -54,6 +55,7 @@ class Renderer:
         self._started: dict[str, float] = {}
         self._last_line = clock()
         self._lined: set[str] = set()
+        self._training: TrainingView | None = None
 
     def __enter__(self) -> Self:
         return self
@@ -64,7 +66,9 @@ class Renderer:
         self.close()
 
     def close(self) -> None:
-        """Take the bar off the screen."""
+        """Take the bar or the table off the screen."""
+        if self._training is not None:
+            self._training.close()
         if self._bar is not None:
             self._bar.stop()
             self._bar = None
@@ -74,8 +78,27 @@ class Renderer:
         """Draw what a workflow reports."""
         if isinstance(event, Note):
             self.note(event.message, warning=event.warning)
-        elif isinstance(event, Progress):
+        elif isinstance(event, (TrainStep, Validation)):
+            self._show_training(event)
+        elif self._training is None or event.stage != "train":  # the view of a training shows more than its bar
             self._show_progress(event)
+
+    def _show_training(self, event: TrainStep | Validation) -> None:
+        if self._training is None:
+            self.close()
+            self._training = TrainingView()
+            self._started["training"] = self._clock()
+        self._training.add(event)
+        if not self._progress or isinstance(event, Validation):
+            return
+        now, finished = self._clock(), event.step >= event.steps
+        if _is_terminal():
+            if finished or now - self._last_line >= 1 / DRAWS_PER_S:
+                self._last_line = now
+                self._training.draw(self._err, now - self._started["training"])
+        elif finished or now - self._last_line >= LINE_EVERY_S:
+            self._last_line = now
+            self._err.print(Text(self._training.line()))
 
     def _show_progress(self, event: Progress) -> None:
         started = self._started.setdefault(event.stage, self._clock())

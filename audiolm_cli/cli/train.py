@@ -96,6 +96,12 @@ FilterMax = Annotated[
 ValidateEvery = Annotated[
     int, options.shared("--validate-every", min=1, metavar="N", panel=_LENGTH, help="Steps between validations.")
 ]
+SampleEvery = Annotated[
+    int,
+    options.shared(
+        "--sample-every", min=0, metavar="N", panel=_LENGTH, help="Steps between samples as audio; 0: never."
+    ),
+]
 Patience = Annotated[
     int,
     options.shared(
@@ -152,6 +158,7 @@ def train_command(
     filter_min_duration: FilterMin = None,
     filter_max_duration: FilterMax = None,
     validate_every: ValidateEvery = TrainConfig.validate_every,
+    sample_every: SampleEvery = TrainConfig.sample_every,
     patience: Patience = TrainConfig.patience,
     train_stage: Stage = 0,
     fixed_split: FixedSplit = False,
@@ -189,6 +196,7 @@ def train_command(
         **given,
         micro_frames=micro_frames,
         validate_every=validate_every,
+        sample_every=sample_every,
         patience=patience,
         train_stage=train_stage,
         fixed_split=fixed_split,
@@ -218,8 +226,11 @@ def train_command(
             on_event=out.on_event,
         )
         if out.json:
-            out.print_json({"run": result.run, "model": {"name": result.folder.name, "sha256": result.folder.sha256}})
+            model = {"name": result.folder.name, "sha256": result.folder.sha256}
+            out.print_json({"run": result.run, "model": model, "verdict": result.verdict})
         else:
+            for line in result.verdict.lines() if result.verdict is not None else []:
+                out.print(line)
             out.print(f"{result.run}  (use it: audiolm continue IN -m {result.run})")
 
 

@@ -15,25 +15,30 @@ from torch import Tensor
 from audiolm_cli.checkpoints.catalogue import BEST, resolve
 from audiolm_cli.checkpoints.folder import CODEC_TENSORS, MODEL_TENSORS, Folder, load_tensors, write_folder
 from audiolm_cli.checkpoints.locks import LOCKS, hold, read_holder
+from audiolm_cli.codec.base import Codec
 from audiolm_cli.codec.spectral import SpectralCodec
 from audiolm_cli.config import ModelConfig, TrainConfig
 from audiolm_cli.data.files import READABLE_SUFFIXES, find_audio
 from audiolm_cli.data.manifest import CodecFacts, TokenClip, is_store, read_store
 from audiolm_cli.errors import DataError, ModelError, OutputError, UsageError
 from audiolm_cli.evaluation.model import score_windows
+from audiolm_cli.evaluation.verdict import Verdict
 from audiolm_cli.events import Note, OnEvent, ignore
-from audiolm_cli.model.audiolm import AudioLM, build, load_weights
+from audiolm_cli.model.audiolm import build, load_weights
 from audiolm_cli.training.distributed import Ranks, join
 from audiolm_cli.training.loop import Scores, Trainer
+from audiolm_cli.workflows.checks import Checklist
 from audiolm_cli.workflows.loading import codec_hash, load_codec, pick_device, prepare_cpu
+from audiolm_cli.workflows.outlook import announce, go_through
 from audiolm_cli.workflows.store_codec import StoreCodec, check_frame_rate, codec_of_store
 from audiolm_cli.workflows.tokenize import tokenize
 from audiolm_cli.workflows.training_data import keep_clips, sized
+from audiolm_cli.workflows.watch import Watch
 
+STATES = "state"
+"""Where the trainer keeps its saved states, inside the run folder."""
 SETTINGS = "train.json"
 """What a run folder says about the training in it."""
-FRAMES_PER_PARAMETER = 0.2
-"""Fewer training frames than this per parameter bring a warning."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,6 +49,8 @@ class Trained:
     """The best model's folder, inside the run folder."""
     run: Path
     """The run folder; `-m` takes it as it is."""
+    verdict: Verdict | None
+    """How good the model is, in words; None when it was never validated, and in all processes but the first."""
 
 
 def train(
@@ -151,10 +158,19 @@ def _train(given: _Given, ranks: Ranks) -> Trained:
         else:
             weights = load_tensors(origin, MODEL_TENSORS)
             load_weights(model, {name: tensor.to(given.device).float() for name, tensor in weights.items()})
-        hours = _report(model, config, train_clips, facts, on_event)
+        hours = announce(model, config, train_clips, facts, origin is not None, on_event)
+        watch: Watch | None = None
+        if ranks.main:
+            decoder = _codec_if_here(owner, given)
+            if not any((run / STATES).glob("step-*")):
+                checklist = Checklist(
+                    model, config, facts, train_clips, dev_clips, decoder, run, origin is not None, ranks.size
+                )
+                go_through(checklist, on_event)
+            watch = Watch(run, shape, config, train_clips, dev_clips, decoder, on_event)
         best = run / BEST
-        start = origin is not None
-        trainer = Trainer(model, config, train_clips, dev_clips, run, score_windows, on_event, ranks, score_start=start)
+        start, listener = origin is not None, on_event if watch is None else watch.on_event
+        trainer = Trainer(model, config, train_clips, dev_clips, run, score_windows, listener, ranks, score_start=start)
 
         def keep(weights: dict[str, Tensor], scores: Scores) -> None:
             training = {
@@ -168,9 +184,26 @@ def _train(given: _Given, ranks: Ranks) -> Trained:
             }
             _write_model(best, run.name, shape, weights, owner, training)
 
-        trainer.run(keep)
+        try:
+            trainer.run(keep, None if watch is None else watch.on_sample)
+        finally:
+            if watch is not None:
+                watch.close()
         ranks.wait()
-    return Trained(folder=resolve(str(best.resolve())), run=run)
+    folder, verdict = resolve(str(best.resolve())), None
+    if watch is not None:
+        weights = load_tensors(folder, MODEL_TENSORS)
+        load_weights(model, {name: tensor.to(given.device).float() for name, tensor in weights.items()})
+        verdict = watch.verdict(model)
+    return Trained(folder=folder, run=run, verdict=verdict)
+
+
+def _codec_if_here(owner: StoreCodec, given: _Given) -> Codec | None:
+    """The codec of a store; None where it is not here, which `codec_of_store` has said."""
+    try:
+        return load_codec(owner.name, given.device, given.cache) if owner.name is not None else None
+    except ModelError:
+        return None
 
 
 def _tokenize(given: _Given, store: Path) -> None:
@@ -293,29 +326,6 @@ def _codebooks(owner: StoreCodec, cache: Path | None) -> Tensor | None:
         return None
     codec = load_codec(owner.name, None, cache)
     return codec.network.quantizer.codebooks if isinstance(codec, SpectralCodec) else None
-
-
-def _report(model: AudioLM, config: TrainConfig, clips: list[TokenClip], facts: CodecFacts, on_event: OnEvent) -> float:
-    """Say what is about to be trained on what, and warn where that is little; returns the hours of audio."""
-    frames = sum(len(clip.codes) for clip in clips)
-    hours = frames * facts.frame_shift_s / 3600
-    parameters = sum(p.numel() for p in model.parameters())
-    epochs = config.steps * config.batch_frames / frames
-    on_event(
-        Note(
-            message=f"{hours:.2f} h in {len(clips)} clips, {parameters / 1e6:.1f} M parameters, {config.steps} steps "
-            f"of {config.batch_frames} frames ({epochs:.1f} times the data) on {model.device}"
-        )
-    )
-    if frames < FRAMES_PER_PARAMETER * parameters:
-        on_event(
-            Note(
-                message=f"{hours:.2f} h is little for {parameters / 1e6:.1f} M parameters: expect the model to repeat "
-                "what it heard; a smaller --preset or --init from a trained model would suit it better",
-                warning=True,
-            )
-        )
-    return hours
 
 
 def _write_model(

@@ -6,7 +6,7 @@ import dataclasses
 import json
 import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,7 @@ import soundfile
 
 from audiolm_cli.checkpoints.catalogue import resolve
 from audiolm_cli.checkpoints.folder import MODEL_TENSORS, load_tensors
-from audiolm_cli.config import ModelConfig, TrainConfig
+from audiolm_cli.config import PRESETS, ModelConfig, TrainConfig
 from audiolm_cli.data.manifest import is_store
 from audiolm_cli.errors import DataError, ModelError, OutputError, UsageError
 from audiolm_cli.events import Event, Note, Progress
@@ -31,6 +31,15 @@ STEPS = TrainConfig(
 
 class Killed(BaseException):
     """What stands for a signal in the middle of a step."""
+
+
+@pytest.fixture(autouse=True, scope="module")
+def small_and_plain() -> Iterator[None]:
+    """The smallest preset is smaller, and no pictures are drawn, which `test_watch.py` looks at: to save time."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("audiolm_cli.workflows.watch.draw_curves", lambda *_, **__: None)
+        patch.setitem(PRESETS, "tiny", SHAPE)
+        yield
 
 
 @pytest.fixture(scope="module")

@@ -1,0 +1,169 @@
+"""How good a trained model is, in words: against the baselines, the usual thresholds, and its own training data.
+
+Knows nothing about how the numbers were measured or where the words are shown.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from audiolm_cli.evaluation.baselines import BaselineResult
+
+AR_TOP10, NAR_TOP10 = 50, 40
+"""Top-10 percentages that VALL-E style recipes ask of a trained model: of codebook 1, and on average of the others."""
+GOOD_TOP10 = 80
+"""Top-10 percentage of codebook 1 from which on continuations keep to the music for seconds."""
+CLEAR_GAIN = 0.05
+"""A model is clearly better than a baseline when it needs this share less bits."""
+MILD_GAP, WIDE_GAP = 0.03, 0.10
+"""Held-out bits over training bits by this share are a little and a lot of over-fitting."""
+STILL_FALLING = 0.005
+"""The last validation improved by this share: training on would help."""
+GOT_WORSE = 0.01
+"""The last validation is worse than the best by this share: the last steps did harm."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Outcome:
+    """What a training ended with. Scores are mappings with "bits", "top1", "top10" per codebook, and "total_bits"."""
+
+    best: Mapping[str, Any]
+    """Held-out scores of the weights that were kept."""
+    best_step: int
+    """When they were reached."""
+    held_out: Sequence[tuple[int, Mapping[str, Any]]]
+    """(step, scores) of all validations in order."""
+    train: Mapping[str, Any] | None = None
+    """Scores of the same weights on windows they were trained on; None when not measured."""
+    baselines: Sequence[BaselineResult] = ()
+    """N-gram predictors on the same held-out frames."""
+    codebook_size: int = 2048
+    """V."""
+    stage: int = 0
+    """0 trained both decoders, 1 the AR alone, 2 the NAR alone."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Verdict:
+    """Sentences for a person."""
+
+    findings: list[str] = field(default_factory=list)
+    """What the numbers say, most important first."""
+    advice: list[str] = field(default_factory=list)
+    """What to do next."""
+    overfits: bool = False
+    """Held-out bits are far over training bits, or rose at the end."""
+
+    def lines(self) -> list[str]:
+        """The verdict for a person, one thought per line."""
+        return [*self.findings, *(f"next: {line}" for line in self.advice)]
+
+
+def judge(outcome: Outcome) -> Verdict:
+    """The verdict on a training.
+
+    >>> scores = {"bits": [2.4], "top1": [0.7], "top10": [0.9], "total_bits": 2.4}
+    >>> judge(Outcome(best=scores, best_step=100, held_out=[(100, scores)])).findings[0]
+    'held-out: 2.40 bits per frame, where a blind guess needs 11.00'
+    """
+    findings = [_against_baselines(outcome)]
+    learned = True
+    if outcome.stage != 2:
+        sentence, learned = _first_codebook(outcome)
+        findings.append(sentence)
+    if outcome.stage != 1 and len(outcome.best["bits"]) > 1:
+        findings.append(_other_codebooks(outcome))
+    sentences, overfits = _overfitting(outcome)
+    findings += sentences
+    return Verdict(findings=findings, advice=_advice(outcome, learned, overfits), overfits=overfits)
+
+
+def _against_baselines(outcome: Outcome) -> str:
+    K, total = len(outcome.best["bits"]), outcome.best["total_bits"]
+    blind = K * math.log2(outcome.codebook_size)
+    said = f"held-out: {total:.2f} bits per frame, where a blind guess needs {blind:.2f}"
+    known = [baseline for baseline in outcome.baselines if len(baseline.bits) == K and baseline.name != "uniform"]
+    named = [f"the {baseline.name} {baseline.total_bits:.2f}" for baseline in known]
+    if not named:
+        return said
+    said += f", {' and '.join(named)}"
+    least = min(baseline.total_bits for baseline in known)
+    if total > least:
+        return f"{said}: it is not yet as good as a table of which code follows which"
+    if total > (1 - CLEAR_GAIN) * least:
+        return f"{said}: it is hardly better than a table of which code follows which"
+    return f"{said}: {100 * (1 - total / least):.0f} % better than a table of which code follows which"
+
+
+def _first_codebook(outcome: Outcome) -> tuple[str, bool]:
+    """The sentence, and whether enough was learned to listen to."""
+    top10 = _percent(outcome.best["top10"][0])
+    said = f"codebook 1 (the notes): top-10 {top10} %, top-1 {_percent(outcome.best['top1'][0])} %"
+    if top10 < AR_TOP10:
+        return f"{said}: below the {AR_TOP10} % that a usable model has; expect noise or wandering", False
+    if top10 < GOOD_TOP10:
+        return f"{said}: over the {AR_TOP10} % of a usable model; keeps to the music for moments", True
+    return f"{said}: well over the {AR_TOP10} % of a usable model", True
+
+
+def _other_codebooks(outcome: Outcome) -> str:
+    shares, bits = outcome.best["top10"][1:], outcome.best["bits"][1:]
+    top10 = _percent(sum(shares) / len(shares))
+    each = " ".join(str(_percent(share)) for share in shares)
+    said = f"codebooks 2 to {len(bits) + 1} (the detail): top-10 {top10} % on average ({each})"
+    if top10 >= NAR_TOP10:
+        return f"{said}: over the {NAR_TOP10} % of a usable model"
+    said += f": below the usual {NAR_TOP10} %"
+    bigram = next((b for b in outcome.baselines if b.name == "bigram" and len(b.bits) == len(bits) + 1), None)
+    if bigram is None:
+        return said
+    if sum(bits) < (1 - CLEAR_GAIN) * sum(bigram.bits[1:]):
+        return (
+            f"{said}, but clearly better than the bigram ({sum(bits):.1f} against {sum(bigram.bits[1:]):.1f} bits): "
+            "the finest codes of some codecs are close to noise"
+        )
+    return f"{said}, and no better than the bigram ({sum(bits):.1f} against {sum(bigram.bits[1:]):.1f} bits)"
+
+
+def _overfitting(outcome: Outcome) -> tuple[list[str], bool]:
+    """Sentences on training against held-out, and whether there is too much of it."""
+    said, overfits, total = [], False, outcome.best["total_bits"]
+    if outcome.train is not None:
+        gap = total / outcome.train["total_bits"] - 1 if outcome.train["total_bits"] > 0 else math.inf
+        overfits = gap > WIDE_GAP
+        word = "over-fitting" if overfits else "a little over-fitting" if gap > MILD_GAP else "no over-fitting"
+        said.append(f"{word}: {outcome.train['total_bits']:.2f} bits on training windows, {total:.2f} on held-out ones")
+    last_step, last = outcome.held_out[-1] if outcome.held_out else (outcome.best_step, outcome.best)
+    if last["total_bits"] > (1 + GOT_WORSE) * total:
+        overfits = True
+        said.append(
+            f"held-out bits rose from {total:.2f} at step {outcome.best_step} to {last['total_bits']:.2f} at step "
+            f"{last_step}; the weights of step {outcome.best_step} are kept"
+        )
+    return said, overfits
+
+
+def _advice(outcome: Outcome, learned: bool, overfits: bool) -> list[str]:
+    advice = []
+    if overfits:
+        advice.append("more recordings help most; else a smaller --preset, fewer --steps, or --init from a model")
+    elif _still_falling(outcome):
+        advice.append("it is still improving: a longer run (--steps) will be better")
+    elif not learned:
+        advice.append("more steps do little here: more recordings, or --init from a trained model")
+    return advice
+
+
+def _still_falling(outcome: Outcome) -> bool:
+    if len(outcome.held_out) < 2:
+        return True
+    before, last = outcome.held_out[-2][1]["total_bits"], outcome.held_out[-1][1]["total_bits"]
+    return last < (1 - STILL_FALLING) * before
+
+
+def _percent(share: float) -> int:
+    """Whole percent, rounded down, so that what is shown as reached is reached."""
+    return math.floor(100 * share + 1e-6)

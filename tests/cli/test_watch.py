@@ -1,0 +1,177 @@
+"""What a training leaves to see and hear: curves, TensorBoard, samples, checks and a verdict; none of it changes it."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import soundfile
+
+from audiolm_cli.config import PRESETS, ModelConfig, TrainConfig
+from audiolm_cli.events import Event, Note, TrainStep, Validation
+from audiolm_cli.workflows import watch
+from audiolm_cli.workflows.board import BOARD
+from audiolm_cli.workflows.curves import CURVES
+from audiolm_cli.workflows.train import Trained, train
+
+Piano = Callable[..., np.ndarray]
+SHAPE = ModelConfig(d_model=32, nhead=2, num_layers=1, max_frames=40)
+STEPS = TrainConfig(
+    steps=6, batch_frames=80, shortest_window=20, validate_every=3, validation_windows=2, sample_every=3, log_every=2
+)
+
+
+@pytest.fixture(scope="module")
+def tokens(tmp_path_factory: pytest.TempPathFactory, piano: Piano, tiny_codec: Path) -> Path:
+    """A token store of six short recordings."""
+    from audiolm_cli.workflows.tokenize import tokenize_with
+
+    folder = tmp_path_factory.mktemp("recordings")
+    for i in range(6):
+        soundfile.write(folder / f"{i}.wav", piano(2.0, 16000, seed=i), 16000)
+    return tokenize_with([folder], folder / "tokens", str(tiny_codec), device="cpu").path
+
+
+@pytest.fixture(scope="module")
+def watched(tokens: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Trained, list[Event]]:
+    """A run with samples, and what it reported."""
+    events: list[Event] = []
+    return train(
+        tokens, tmp_path_factory.mktemp("runs") / "run", shape=SHAPE, config=STEPS, on_event=events.append
+    ), events
+
+
+@pytest.fixture
+def no_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Pictures take most of the time; the run above draws them."""
+    monkeypatch.setattr(watch, "draw_curves", lambda *_, **__: None)
+
+
+def weights(trained: Trained) -> str:
+    """Hash of the model's weights."""
+    return trained.folder.files["model.safetensors"].sha256
+
+
+def journal(run: Path) -> list[dict[str, Any]]:
+    """The entries of `metrics.jsonl`, but for the speed."""
+    entries = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    return [{key: value for key, value in entry.items() if key != "frames_per_s"} for entry in entries]
+
+
+def test_watching_changes_nothing(
+    watched: tuple[Trained, list[Event]], tokens: Path, tmp_path: Path, no_pictures: None
+) -> None:
+    """The same weights and the same losses with samples and without."""
+    config = dataclasses.replace(STEPS, sample_every=0)
+    plain = train(tokens, tmp_path / "run", shape=SHAPE, config=config)
+    assert weights(plain) == weights(watched[0]) and journal(plain.run) == journal(watched[0].run)
+    assert not (plain.run / "samples").exists()
+
+
+def test_what_lies_there(watched: tuple[Trained, list[Event]]) -> None:
+    """Curves, samples of both steps, and a note for each."""
+    run, events = watched[0].run, watched[1]
+    assert (run / CURVES).read_bytes().startswith(b"\x89PNG")
+    assert sorted(path.name for path in (run / "samples").iterdir()) == ["original", "step-0000003", "step-0000006"]
+    notes = [event.message for event in events if isinstance(event, Note)]
+    assert f"step 3: continuation and infill in {run / 'samples' / 'step-0000003'}" in notes
+    first, second = (run / "samples" / f"step-000000{step}" / "infill.wav" for step in (3, 6))
+    assert first.read_bytes() != second.read_bytes()
+
+
+def test_tensorboard(watched: tuple[Trained, list[Event]]) -> None:
+    """TensorBoard reads every validation, the training steps that are logged, and the sounds."""
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    run, events = watched[0].run, watched[1]
+    board = EventAccumulator(str(run / BOARD))
+    board.Reload()
+    held_out = [(entry.step, entry.value) for entry in board.Scalars("held-out/bits per frame")]
+    told = [(event.step, event.scores["total_bits"]) for event in events if isinstance(event, Validation)]
+    assert [step for step, _ in held_out] == [3, 6]
+    np.testing.assert_allclose(np.array(held_out), np.array(told), rtol=1e-6)
+    losses = {event.step: event.loss for event in events if isinstance(event, TrainStep)}
+    for entry in board.Scalars("train/loss"):
+        np.testing.assert_allclose(entry.value, losses[entry.step], rtol=1e-6)
+    assert [entry.step for entry in board.Scalars("train/loss")] == [2, 4, 6]
+    assert [entry.step for entry in board.Audio("samples/continuation")] == [3, 6]
+    assert len(board.Scalars("held-out top-10/codebook 4")) == 2
+
+
+def test_a_resumed_board_counts_each_step_once(tokens: Path, tmp_path: Path, no_pictures: None) -> None:
+    """What was done after the last saved state, and is done again, replaces what was there."""
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    class Killed(BaseException):
+        """What stands for a signal."""
+
+    def kill(event: Event) -> None:
+        if isinstance(event, TrainStep) and event.step == 5:
+            raise Killed
+
+    config = dataclasses.replace(STEPS, log_every=1, sample_every=0)
+    with pytest.raises(Killed):
+        train(tokens, tmp_path / "run", shape=SHAPE, config=config, on_event=kill)
+    train(tokens, tmp_path / "run", shape=SHAPE, config=config)
+    board = EventAccumulator(str(tmp_path / "run" / BOARD))
+    board.Reload()
+    assert [entry.step for entry in board.Scalars("train/loss")] == [1, 2, 3, 4, 5, 6]
+    assert [entry.step for entry in board.Scalars("held-out/bits per frame")] == [3, 6]
+
+
+def test_before_the_start(watched: tuple[Trained, list[Event]]) -> None:
+    """How much there is, every check, the baselines, and how long it will take, in this order."""
+    said = [event.message for event in watched[1] if isinstance(event, Note)]
+    started = next(i for i, message in enumerate(said) if message.startswith("step "))
+    lines = "\n".join(said[:started])
+    places = [lines.index(word) for word in ("M parameters", "check data", "check codes", "check disk", "expected: ")]
+    assert places == sorted(places)
+    assert "unigram and a bigram" in lines and " GB of memory" in lines
+
+
+def test_a_run_that_goes_on_is_not_checked_again(
+    watched: tuple[Trained, list[Event]], tokens: Path, no_pictures: None
+) -> None:
+    """Nor are its baselines measured; the verdict is the same."""
+    events: list[Event] = []
+    again = train(tokens, watched[0].run, shape=SHAPE, config=STEPS, on_event=events.append)
+    said = " ".join(event.message for event in events if isinstance(event, Note))
+    assert "check" not in said and "unigram" not in said
+    assert again.verdict == watched[0].verdict
+
+
+def test_the_verdict(
+    audiolm: Any, tokens: Path, tmp_path: Path, no_pictures: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The command ends with it: in words, and as JSON; against both baselines, and against training windows."""
+    monkeypatch.setitem(PRESETS, "tiny", SHAPE)
+    options = ["--steps", 1, "--batch-frames", 80, "--validate-every", 1, "--sample-every", 0]
+    shown = audiolm("train", tokens, "-o", tmp_path / "run", *options)
+    assert shown.exit_code == 0, shown.stderr
+    first, *rest = shown.stdout.splitlines()
+    assert first.startswith("held-out: ") and "the unigram" in first and "the bigram" in first
+    assert any("over-fitting: " in line for line in rest) and rest[-1].endswith(f"-m {tmp_path / 'run'})")
+    shown = audiolm("train", tokens, "-o", tmp_path / "run", *options, "--json")
+    verdict = json.loads(shown.stdout)["verdict"]
+    assert verdict["findings"][0] == first and verdict["overfits"] is False
+
+
+def test_without_the_codec(tokens: Path, tmp_path: Path, tiny_codec: Path, no_pictures: None) -> None:
+    """Codes are trained on all the same; there are no samples, and a note says why."""
+    shutil.copytree(tokens, tmp_path / "tokens")
+    facts = json.loads((tmp_path / "tokens" / "codec.json").read_text())
+    facts |= {"source": "gone", "name": "gone", "sha256": "0" * 64}
+    (tmp_path / "tokens" / "codec.json").write_text(json.dumps(facts))
+    events: list[Event] = []
+    config = dataclasses.replace(STEPS, steps=3)
+    trained = train(tmp_path / "tokens", tmp_path / "run", shape=SHAPE, config=config, on_event=events.append)
+    said = [event.message for event in events if isinstance(event, Note)]
+    assert any("without audio samples" in message for message in said)
+    assert any("the codec is not here, so they were not decoded" in message for message in said)
+    assert not (trained.run / "samples").exists() and trained.verdict is not None
