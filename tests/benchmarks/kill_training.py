@@ -23,6 +23,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import matplotlib.figure  # noqa: F401  here, so that no child spends its life on importing it
 import numpy as np
 import torch
 

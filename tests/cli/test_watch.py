@@ -30,12 +30,12 @@ STEPS = TrainConfig(
 @pytest.fixture(scope="module")
 def tokens(tmp_path_factory: pytest.TempPathFactory, piano: Piano, tiny_codec: Path) -> Path:
     """A token store of six short recordings."""
-    from audiolm_cli.workflows.tokenize import tokenize_with
+    from audiolm_cli.workflows.tokenize import tokenize
 
     folder = tmp_path_factory.mktemp("recordings")
     for i in range(6):
         soundfile.write(folder / f"{i}.wav", piano(2.0, 16000, seed=i), 16000)
-    return tokenize_with([folder], folder / "tokens", str(tiny_codec), device="cpu").path
+    return tokenize([folder], folder / "tokens", str(tiny_codec), device="cpu", workers=1).path
 
 
 @pytest.fixture(scope="module")
