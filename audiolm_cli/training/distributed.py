@@ -12,6 +12,8 @@ import torch
 import torch.distributed
 from torch import Tensor, nn
 
+from audiolm_cli.errors import UsageError
+
 PATIENCE = timedelta(days=2)
 """How long processes wait for each other: the first one may be tokenizing for hours."""
 
@@ -79,12 +81,14 @@ def join(device: str) -> Iterator[Ranks]:
 
     Args:
         device: what the user asked for, "auto", "cpu" or "cuda".
+
+    Raises:
+        UsageError: the variables that `torchrun` sets make no sense.
     """
-    size = int(os.environ.get("WORLD_SIZE", "1"))
-    if size == 1:
-        yield Ranks()
+    ranks = _from_environment()
+    if ranks.size == 1:
+        yield ranks
         return
-    ranks = Ranks(rank=int(os.environ["RANK"]), size=size, local=int(os.environ.get("LOCAL_RANK", "0")))
     chosen = ranks.device(device)
     if chosen.startswith("cuda"):
         torch.cuda.set_device(chosen)
@@ -94,3 +98,16 @@ def join(device: str) -> Iterator[Ranks]:
         yield ranks
     finally:
         torch.distributed.destroy_process_group()
+
+
+def _from_environment() -> Ranks:
+    """This process as `torchrun` describes it; alone where something else set only some of its variables."""
+    names = ("RANK", "WORLD_SIZE", "LOCAL_RANK")
+    given = {name: os.environ[name] for name in names if name in os.environ}
+    if "MASTER_ADDR" not in os.environ or len(given) < len(names):
+        return Ranks()
+    try:
+        rank, size, local = (int(given[name]) for name in names)
+    except ValueError as error:
+        raise UsageError(f"{given} are no numbers of processes; start several with torchrun, or unset them") from error
+    return Ranks(rank=rank, size=size, local=local)

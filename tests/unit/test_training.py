@@ -128,10 +128,15 @@ def same(a: dict[str, Tensor], b: dict[str, Tensor]) -> bool:
     return a.keys() == b.keys() and all(torch.equal(a[name], b[name]) for name in a)
 
 
-@pytest.mark.parametrize(("optimizer", "dropout"), [("muon", 0.0), ("muon", 0.2), ("adamw", 0.0), ("scaled-adam", 0.2)])
-def test_an_interrupted_run_ends_as_an_uninterrupted_one(tmp_path: Path, optimizer: str, dropout: float) -> None:
+@pytest.mark.parametrize(
+    ("optimizer", "dropout", "dtype"),
+    [("muon", 0.0, "fp32"), ("muon", 0.2, "bf16"), ("adamw", 0.0, "fp32"), ("scaled-adam", 0.2, "fp32")],
+)
+def test_an_interrupted_run_ends_as_an_uninterrupted_one(
+    tmp_path: Path, optimizer: str, dropout: float, dtype: str
+) -> None:
     """Bit for bit: weights, averages, best weights and metrics; stopped before the first state and after."""
-    config = TrainConfig(**{**CONFIG.to_dict(), "optimizer": optimizer})
+    config = TrainConfig(**{**CONFIG.to_dict(), "optimizer": optimizer, "dtype": dtype})
     whole, broken = Run(tmp_path / "whole", config, dropout=dropout), Run(tmp_path / "broken", config, dropout=dropout)
     expected = whole.start()
     for stop in (stop_at(3), stop_at(11), stop_in_validation(15), stop_at(20)):
