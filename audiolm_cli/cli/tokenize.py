@@ -49,7 +49,7 @@ def tokenize_command(
     rank, world, local_world = torchrun_ranks()
     quiet = quiet or rank > 0  # rank 0 speaks for all
     with Renderer(quiet=quiet, verbose=verbose, no_progress=no_progress, json=json_output) as out:
-        from audiolm_cli.workflows.tokenize import Ranks, check_failures, tokenize
+        from audiolm_cli.workflows.tokenize import Sharing, check_failures, tokenize
 
         fetch_missing(out, cache_dir, offline, codec if all(path.exists() for path in inputs) else None)
         result = tokenize(
@@ -61,7 +61,7 @@ def tokenize_command(
             workers=workers,
             cache=cache_dir,
             force=force,
-            ranks=Ranks(rank=rank, world=world, local_world=local_world),
+            sharing=Sharing(rank=rank, world=world, local_world=local_world),
             on_event=out.on_event,
         )
         if rank:

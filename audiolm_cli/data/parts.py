@@ -45,6 +45,10 @@ class Input:
     """Hash of its content; empty where it could not be read."""
     problem: str = ""
     """Why it cannot be used; empty when it can."""
+    frames: int = 0
+    """Frames of the recording, in a finished store that holds its codes or found it silent."""
+    clips: tuple[tuple[str, int, int], ...] = ()
+    """Name, first frame in the recording and number of frames of each of its clips in a finished store."""
 
     def is_current(self) -> bool:
         """Whether the file still is what it was."""
@@ -90,8 +94,8 @@ class Parts:
     def find_input(self, path: Path) -> Input | None:
         """What is known about a file, unless it has changed since."""
         try:
-            known = Input(**json.loads(self._input_file(path).read_text()))
-        except (OSError, ValueError, TypeError):
+            known = _as_input(json.loads(self._input_file(path).read_text()))
+        except (OSError, ValueError, TypeError, AttributeError):
             return None
         return known if known.path == os.path.abspath(path) and known.is_current() else None
 
@@ -144,11 +148,16 @@ def load_inputs(store: Path) -> tuple[dict[str, Any], list[Input]] | None:
             summary = json.loads(stream.readline())
             if not isinstance(summary, dict):
                 raise ValueError("no summary")
-            return summary, [Input(**json.loads(line)) for line in stream]
+            return summary, [_as_input(json.loads(line)) for line in stream]
     except (FileNotFoundError, NotADirectoryError):
         return None
-    except (OSError, EOFError, zlib.error, ValueError, TypeError) as error:
+    except (OSError, EOFError, zlib.error, ValueError, TypeError, AttributeError) as error:
         raise DataError(f"{path}: cannot be read ({error}); make the store anew with -f") from error
+
+
+def _as_input(values: dict[str, Any]) -> Input:
+    clips = tuple((str(name), int(start), int(count)) for name, start, count in values.pop("clips", ()))
+    return Input(**values, clips=clips)
 
 
 def _write(path: Path, data: bytes) -> None:

@@ -5,17 +5,21 @@ Knows nothing about audio or codecs.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from audiolm_cli.data.files import SPLITS, split_hashes
-from audiolm_cli.data.manifest import CodecFacts, TokenClip, write_store
-from audiolm_cli.data.parts import INPUTS, PARTIAL, VERSION, Input, Part, Parts, save_inputs
+from audiolm_cli.data.manifest import FEATURES, CodecFacts, TokenClip, write_store
+from audiolm_cli.data.parts import INPUTS, PARTIAL, VERSION, Input, Part, Parts, load_inputs, save_inputs
+from audiolm_cli.data.storage import ArrayReader
 from audiolm_cli.errors import DataError
 from audiolm_cli.events import Note, OnEvent
 
@@ -71,7 +75,8 @@ def assemble(inputs: list[Input], parts: Parts, output: Path, facts: CodecFacts,
         raise DataError(f"none of {len(inputs)} files {reason}; nothing was tokenized")
     place = parts.folder.parent / STORE
     shutil.rmtree(place, ignore_errors=True)
-    cuts = write_store(place, facts, _clips(kept, parts, facts), place=output)
+    clips = _named(kept, parts, facts)
+    cuts = write_store(place, facts, _clips(clips, parts), place=output)
     summary = {
         "version": VERSION,
         "codec_sha256": facts.sha256,
@@ -80,6 +85,11 @@ def assemble(inputs: list[Input], parts: Parts, output: Path, facts: CodecFacts,
         "dropped": {reason: count for reason, count in dropped.items() if count},
         "silence_s": round(silent_frames * facts.frame_shift_s, 2),
     }
+    usable = {known.sha256 for known in inputs if not known.problem}
+    lengths = {sha256: _part(parts, sha256).frames for sha256 in usable}
+    inputs = [
+        replace(known, frames=lengths.get(known.sha256, 0), clips=clips.get(known.sha256, ())) for known in inputs
+    ]
     save_inputs(place / INPUTS, summary, inputs)
     _publish(place, output)
     discard(output)
@@ -127,23 +137,54 @@ def unique_names(files: Mapping[str, Path]) -> dict[str, str]:
     return {sha256: stem if uses[stem] == 1 else f"{stem}-{sha256[:8]}" for sha256, stem in stems.items()}
 
 
-def _clips(kept: dict[str, Path], parts: Parts, facts: CodecFacts) -> Iterator[tuple[str, TokenClip]]:
+def revive(output: Path, parts: Parts, codec_sha256: str) -> None:
+    """Take the codes of a finished store over into the parts of a new one; those that cannot be read are left out."""
+    try:
+        summary, inputs = load_inputs(output) or ({}, [])
+    except DataError:
+        return
+    if (summary.get("codec_sha256"), summary.get("version")) != (codec_sha256, VERSION):
+        return
+    path = str((output / FEATURES).resolve())
+    with ArrayReader(output) as arrays:
+        for known in inputs:
+            if not known.frames or parts.find(known.sha256) is not None:
+                continue
+            with contextlib.suppress(DataError, ValueError):
+                codes = [arrays.read("numpy_hdf5", path, name, 0, count) for name, _, count in known.clips]
+                spans = np.array([(start, start + count) for _, start, count in known.clips], np.int64).reshape(-1, 2)
+                joined = np.concatenate(codes) if codes else np.zeros((0, 1), np.int16)
+                if len(joined) == sum(stop - start for start, stop in spans):
+                    parts.save(known.sha256, Part(codes=joined.astype(np.int16), spans=spans, frames=known.frames))
+
+
+def _named(kept: dict[str, Path], parts: Parts, facts: CodecFacts) -> dict[str, tuple[tuple[str, int, int], ...]]:
+    """Name, first frame and number of frames of every clip, by the hash of its recording."""
+    names, taken = unique_names(kept), set()
+    found = {}
+    for sha256 in kept:
+        spans = _part(parts, sha256).spans.tolist()
+        clips = []
+        for start, stop in spans:
+            name = names[sha256] if len(spans) == 1 else f"{names[sha256]}@{start * facts.frame_shift_s:.2f}"
+            if name in taken:  # another recording is called like this part of one
+                name = f"{name}-{sha256[:8]}"
+            taken.add(name)
+            clips.append((name, start, stop - start))
+        found[sha256] = tuple(clips)
+    return found
+
+
+def _clips(clips: Mapping[str, tuple[tuple[str, int, int], ...]], parts: Parts) -> Iterator[tuple[str, TokenClip]]:
     """Every clip with its split. A clip ends its recording when nothing, or only silence, follows it."""
-    names, homes = unique_names(kept), split_hashes(kept)
-    taken: set[str] = set()
+    homes = split_hashes(clips)
     for split in SPLITS:
-        for sha256 in kept:
+        for sha256 in clips:
             if homes[sha256] != split:
                 continue
-            clips = _part(parts, sha256).clips()
-            for start, codes in clips:
-                name = names[sha256]
-                if len(clips) > 1:
-                    name = f"{name}@{start * facts.frame_shift_s:.2f}"
-                if name in taken:  # another recording is called like this part of one
-                    name = f"{name}-{sha256[:8]}"
-                taken.add(name)
-                yield split, TokenClip(id=name, codes=codes, ends=start == clips[-1][0])
+            codes = [codes for _, codes in _part(parts, sha256).clips()]
+            for place, ((name, _, _), array) in enumerate(zip(clips[sha256], codes, strict=True), start=1):
+                yield split, TokenClip(id=name, codes=array, ends=place == len(codes))
 
 
 def _part(parts: Parts, sha256: str) -> Part:

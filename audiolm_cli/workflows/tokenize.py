@@ -31,7 +31,7 @@ from audiolm_cli.errors import (
     UsageError,
 )
 from audiolm_cli.events import Note, OnEvent, Progress, ignore
-from audiolm_cli.workflows.assembly import Tokenized, assemble, discard, summarise, tidy
+from audiolm_cli.workflows.assembly import Tokenized, assemble, discard, revive, summarise, tidy
 from audiolm_cli.workflows.encoding import encode_recording
 from audiolm_cli.workflows.loading import codec_facts, codec_hash, load_codec, pick_device, prepare_cpu
 from audiolm_cli.workflows.workers import Do, available_cores, run_workers
@@ -44,7 +44,7 @@ POLL_S = 0.2
 
 
 @dataclass(frozen=True, kw_only=True)
-class Ranks:
+class Sharing:
     """This process among those that share the work, as `torchrun` starts them."""
 
     rank: int = 0
@@ -55,7 +55,7 @@ class Ranks:
     """How many of them are on this machine."""
 
 
-ALONE = Ranks()
+ALONE = Sharing()
 
 
 def tokenize(
@@ -68,7 +68,7 @@ def tokenize(
     workers: int | None = None,
     cache: Path | None = None,
     force: bool = False,
-    ranks: Ranks = ALONE,
+    sharing: Sharing = ALONE,
     on_event: OnEvent = ignore,
 ) -> Tokenized:
     """Encode every recording under `inputs` into a token store at `output`, which appears when it is whole.
@@ -86,8 +86,9 @@ def tokenize(
         workers: processes that encode; None is one per core where there is work for them. Above one, a program that
             calls this has to do so below `if __name__ == "__main__":`.
         cache: the checkpoint cache; None is the user's.
-        force: replace a store that is there, and try again what could not be read.
-        ranks: the processes that share the work; all return when the store is there.
+        force: replace a store that is there, and try again what could not be read. Codes that are in it already are
+            not made again.
+        sharing: the processes that share the work; all return when the store is there.
         on_event: gets the progress.
 
     Raises:
@@ -98,10 +99,10 @@ def tokenize(
     """
     paths = list(dict.fromkeys(path for source in inputs for path in find_audio(source, READABLE_SUFFIXES)))
     sha256 = codec_hash(codec, cache)
-    if force and ranks.world > 1:
+    if force and sharing.world > 1:
         raise UsageError("-f under torchrun: the ranks cannot tell the old store from the new one; remove it first")
     if not force and (done := _finished(output, paths, sha256)) is not None:
-        if ranks.rank == 0:
+        if sharing.rank == 0:
             discard(output)
             on_event(Note(message=f"{output}: holds the codes of these recordings already; nothing to do"))
             for line in done.failed:
@@ -118,13 +119,15 @@ def tokenize(
         workers=workers,
         cache=cache,
         force=force,
-        ranks=ranks,
+        sharing=sharing,
         on_event=on_event,
     )
     made = not output.exists()
     with _told(output):
         try:
             work.parts.create()
+            if force:
+                revive(output, work.parts, sha256)
             return work.run()
         except DataError:
             discard(output)
@@ -184,33 +187,34 @@ class _Work:
     workers: int | None
     cache: Path | None
     force: bool
-    ranks: Ranks
+    sharing: Sharing
     on_event: OnEvent
 
     def run(self) -> Tokenized:
         """All of it, in a folder that is there."""
         facts = codec_facts(self.codec, load_codec(self.codec, None, self.cache), self.cache)
         lost = self._encode()
-        if self.ranks.rank:
+        if self.sharing.rank:
             return self._await_store()
         return assemble(self._await_inputs(lost), self.parts, self.output, facts, self.on_event)
 
     def _encode(self) -> dict[Path, str]:
         """Encode this rank's share of what is missing; returns the files over which a worker died, and the reason."""
         sizes = {path: _size(path) for path in self.paths}
-        own = [path for path in self.paths[self.ranks.rank :: self.ranks.world] if not self._is_done(path)]
+        own = [path for path in self.paths[self.sharing.rank :: self.sharing.world] if not self._is_done(path)]
         own.sort(key=lambda path: (-sizes[path], path))  # the largest first, so that all workers end at about one time
-        total, shares = sum(sizes[path] for path in own) / 1e6, [0.0] * len(own)
+        total, done, shares = sum(sizes[path] for path in own) / 1e6, 0.0, [0.0] * len(own)
 
         def tell(task: int, share: float) -> None:
+            nonlocal done
+            done += (share - shares[task]) * sizes[own[task]] / 1e6
             shares[task] = share
-            done = sum(share * sizes[path] for share, path in zip(shares, own, strict=True)) / 1e6
             name = own[task].name.encode("utf-8", "replace").decode("utf-8")
             self.on_event(
                 Progress(stage="tokenize", done=round(done, 1), total=round(total, 1), unit="MB", detail=name)
             )
 
-        most = self.workers or max(1, available_cores() // self.ranks.local_world)
+        most = self.workers or max(1, available_cores() // self.sharing.local_world)
         if self.workers is None:
             most = min(most, 1 + round(1e6 * total) // BYTES_PER_WORKER)
         setup = (str(self.output), self.codec, self.device, self.threads, self.cache, self.sha256)
@@ -238,7 +242,7 @@ class _Work:
                 if known is not None:
                     found[path] = known
             missing = [path for path in self.paths if path not in found]
-            if missing and self.ranks.world == 1:  # they were read, but are not as they were then
+            if missing and self.sharing.world == 1:  # they were read, but are not as they were then
                 found |= {path: _problem(_look_at(path), f"{path}: {CHANGED}") for path in missing}
             elif missing:
                 done, total = len(found), len(self.paths)
@@ -278,8 +282,8 @@ def _finished(output: Path, paths: list[Path], sha256: str) -> Tokenized | None:
     if any(counts.values()):
         differ = ", ".join(f"{count} {word}" for word, count in counts.items() if count)
         raise OutputError(
-            f"{output}: holds a token store already, of other recordings ({differ}); choose another folder or "
-            "overwrite it with -f"
+            f"{output}: holds a token store already, of other recordings ({differ}); bring it up to date with -f, "
+            "which encodes what is new alone, or choose another folder"
         )
     return summarise(output, summary, known)
 

@@ -319,9 +319,12 @@ def test_a_second_run_does_nothing(
 
 
 def test_other_recordings_are_not_mixed_in(
-    audiolm: Any, recordings: Path, tiny_codec: Path, tiny_model: Path, tmp_path: Path, piano: Piano
+    audiolm: Any, recordings: Path, tiny_codec: Path, tmp_path: Path, piano: Piano, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """New, changed and gone ones are counted; another codec is named. -f makes the store anew."""
+    """New, changed and gone ones are counted; another codec is named. -f encodes what is new alone."""
+    from audiolm_cli.workflows.encoding import encode_recording
+
+    soundfile.write(recordings / "rests.wav", rests("....xx....xx", piano), 16000)
     command = ["tokenize", recordings, "-o", tmp_path / "t", "--codec"]
     assert audiolm(*command, tiny_codec).exit_code == 0
     soundfile.write(recordings / "new.wav", piano(1.0, 16000, seed=70), 16000)
@@ -334,7 +337,19 @@ def test_other_recordings_are_not_mixed_in(
     assert shown.exit_code == 7 and "(2 new, 1 changed, 1 gone)" in shown.stderr
     shown = audiolm(*command, "piano")
     assert shown.exit_code == 7 and "of another codec" in shown.stderr
+    encoded: list[str] = []
+
+    def count(path: Path, *args: Any) -> Any:
+        encoded.append(path.name)
+        return encode_recording(path, *args)
+
+    monkeypatch.setattr("audiolm_cli.workflows.tokenize.encode_recording", count)
     assert audiolm(*command, tiny_codec, "-f").exit_code == 0
+    assert sorted(encoded) == ["new.wav", "piece-0.wav", "piece-3.wav"], "the codes of the others are taken over"
+    assert audiolm(*command[:1], *command[1:2], "-o", tmp_path / "fresh", "--codec", tiny_codec).exit_code == 0
+    assert len(encoded) > 10
+    for name in ("codes.h5", "inputs.jsonl.gz"):
+        assert (tmp_path / "t" / name).read_bytes() == (tmp_path / "fresh" / name).read_bytes()
     assert "new" in codes(tmp_path / "t") and audiolm(*command, tiny_codec).exit_code == 0
 
 
@@ -392,13 +407,13 @@ def test_ranks_share_the_work(recordings: Path, tiny_codec: Path, tmp_path: Path
     from concurrent.futures import ThreadPoolExecutor
 
     from audiolm_cli.events import Event, Progress
-    from audiolm_cli.workflows.tokenize import Ranks, tokenize
+    from audiolm_cli.workflows.tokenize import Sharing, tokenize
 
     events: tuple[list[Event], list[Event]] = ([], [])
 
     def run(rank: int) -> Any:
-        ranks = Ranks(rank=rank, world=2, local_world=2)
-        return tokenize([recordings], tmp_path / "two", str(tiny_codec), ranks=ranks, on_event=events[rank].append)
+        sharing = Sharing(rank=rank, world=2, local_world=2)
+        return tokenize([recordings], tmp_path / "two", str(tiny_codec), sharing=sharing, on_event=events[rank].append)
 
     alone = tokenize([recordings], tmp_path / "one", str(tiny_codec))
     with ThreadPoolExecutor(2) as pool:
@@ -441,7 +456,7 @@ def test_workers_change_nothing(audiolm: Any, recordings: Path, tiny_codec: Path
 def test_a_file_that_kills_its_worker(
     recordings: Path, tiny_codec: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It is listed as failed, the others are done, and the next run tries it again."""
+    """It is listed as failed, and the others are done."""
     from audiolm_cli.workflows import tokenize
     from audiolm_cli.workflows.workers import Report
 

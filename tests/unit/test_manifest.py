@@ -96,6 +96,14 @@ def test_lhotse_finds_the_codes_from_any_working_directory(
         np.testing.assert_array_equal(cut.load_features(), CLIPS[2][1].codes)
 
 
+def test_lhotse_finds_nothing_wrong(store: Path) -> None:
+    """Its own check, data included."""
+    from lhotse.qa import validate
+
+    for split in ("train", "test"):
+        validate(lhotse.load_manifest(store / f"cuts_{split}.jsonl.gz"), read_data=True)
+
+
 def test_codes_are_stored_as_integers(store: Path) -> None:
     with h5py.File(store / "codes.h5") as file:
         assert len(file) == 4 and all(dataset.dtype == np.int16 for dataset in file.values())

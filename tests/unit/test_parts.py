@@ -78,11 +78,12 @@ def test_inputs_of_a_finished_store(parts: Parts, tmp_path: Path) -> None:
     assert is_unfinished(store) and load_inputs(store) is None
     path = tmp_path / os.fsdecode(b"caf\xe9.wav")
     path.write_bytes(b"abc")
-    save_inputs(store / INPUTS, {"hours": 1.5}, [look(path), look(path, problem="ünreadable")])
+    inputs = [look(path, frames=9, clips=(("a@0.00", 0, 3), ("a@0.10", 5, 4))), look(path, problem="ünreadable")]
+    save_inputs(store / INPUTS, {"hours": 1.5}, inputs)
     assert not is_unfinished(store)
-    assert load_inputs(store) == ({"hours": 1.5}, [look(path), look(path, problem="ünreadable")])
+    assert load_inputs(store) == ({"hours": 1.5}, inputs)
     first = (store / INPUTS).read_bytes()
-    save_inputs(store / INPUTS, {"hours": 1.5}, [look(path), look(path, problem="ünreadable")])
+    save_inputs(store / INPUTS, {"hours": 1.5}, inputs)
     assert (store / INPUTS).read_bytes() == first
     for damaged in (first[:-3], b"", b"text", first[:12]):
         (store / INPUTS).write_bytes(damaged)
