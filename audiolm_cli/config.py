@@ -154,8 +154,8 @@ class SamplingConfig(_Config):
     """AR: keep the smallest set of codes with this probability mass, 0 < p <= 1."""
     min_p: float = 0.0
     """AR: drop codes less likely than this share of the most likely one, 0 <= p < 1."""
-    nar_temperature: float = 0.0
-    """NAR temperature; 0 is greedy."""
+    nar_temperature: float = 1.0
+    """NAR temperature; 0 is greedy, which measures worse: the likeliest codes are duller than what they stand for."""
     nar_passes: int | None = None
     """NAR passes per codebook, most confident frames first; None is the model's own number."""
 

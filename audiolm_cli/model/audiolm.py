@@ -238,11 +238,14 @@ class AudioLM(nn.Module):
         temperature: float = 1.0,
         generator: torch.Generator | None = None,
     ) -> Tensor:
-        """Codes [B, max_new_tokens, K] that continue the prompts x [B, T, K] of x_lens [B] frames."""
+        """Codes [B, max_new_tokens, K] that continue the prompts x [B, T, K] of x_lens [B] frames.
+
+        Both decoders draw at `temperature`; 0 takes the likeliest codes.
+        """
         from audiolm_cli.config import SamplingConfig
         from audiolm_cli.model.decode import generate
 
-        sampling = SamplingConfig(temperature=temperature)
+        sampling = SamplingConfig(temperature=temperature, nar_temperature=temperature)
         generator = generator or torch.Generator().manual_seed(torch.initial_seed())
         out = x.new_zeros(len(x), max_new_tokens, self.config.num_quantizers)
         for i, length in enumerate(x_lens.tolist()):

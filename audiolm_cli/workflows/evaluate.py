@@ -32,6 +32,7 @@ from audiolm_cli.evaluation.metrics import (
 from audiolm_cli.evaluation.model import context_use, continuation_geometry, score_passes, score_windows
 from audiolm_cli.events import Note, OnEvent, Progress, ignore
 from audiolm_cli.model.decode import fill_codebooks, generate
+from audiolm_cli.model.sampling import uniforms
 from audiolm_cli.workflows.encoding import read_leveled
 from audiolm_cli.workflows.loading import Loaded, load_model, pick_device, prepare_cpu
 from audiolm_cli.workflows.spans import open_span, render_span
@@ -218,10 +219,11 @@ def _compare(
         codes = codec.encode(wav)
         geometry = continuation_geometry(codes.shape[1])
         context, target = geometry.split(codes)
-        greedy = torch.zeros(1, codes.shape[2] - 1, geometry.gap)  # draws nothing
+        generator = torch.Generator().manual_seed(seed + index)
+        noise = uniforms([generator], (codes.shape[2] - 1) * geometry.gap).view(1, -1, geometry.gap)
         versions = {
             "round_trip": target,
-            "first_codebook": fill_codebooks(model, context, target, geometry, SamplingConfig(), greedy),
+            "first_codebook": fill_codebooks(model, context, target, geometry, SamplingConfig(), noise),
             "generated": generate(
                 model, context, geometry, SamplingConfig(), [torch.Generator().manual_seed(seed + index)]
             ),

@@ -36,7 +36,7 @@ For trying audiolm at once, and as a starting point for fine-tuning on a small s
 - It hears 10 s. It keeps texture, register and tempo for a few seconds; it does not know form, and it wanders in key.
 - It was trained on performed pop arrangements and some classical pieces, and continues in those manners.
 - Phases are estimated from magnitudes: attacks are softer than the original's.
-- The fine codebooks are the most likely ones, not samples: soft, quiet detail is smoother than in a recording.
+- The fine codebooks are drawn frame by frame: quiet detail is rougher than in a recording.
 
 ## Data
 

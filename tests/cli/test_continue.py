@@ -335,16 +335,17 @@ def made(go: Any, *flags: object) -> bytes:
 
 def test_temperature_and_filters(go: Any, take: Path) -> None:
     """Greedy does not depend on the seed, the likeliest code alone is greedy, and every filter changes something."""
-    greedy = made(go, "--temperature", 0, "--seed", 1)
-    assert greedy == made(go, "--temperature", 0, "--seed", 2)
-    assert greedy == made(go, "--top-k", 1, "--seed", 3)
-    assert greedy == made(go, "--top-p", 1e-6, "--seed", 3)
+    likeliest = ("--nar-temperature", 0)
+    greedy = made(go, "--temperature", 0, *likeliest, "--seed", 1)
+    assert greedy == made(go, "--temperature", 0, *likeliest, "--seed", 2)
+    assert greedy == made(go, "--top-k", 1, *likeliest, "--seed", 3)
+    assert greedy == made(go, "--top-p", 1e-6, *likeliest, "--seed", 3)
     free = made(go, "--seed", 1)
     others = [
         ("--temperature", 3),
         ("--top-k", 3),
         ("--top-p", 0.5),
-        ("--nar-temperature", 1),
+        likeliest,
     ]
     results = [made(go, "--seed", 1, *flags) for flags in others]
     assert len({greedy, free, *results}) == 6
@@ -401,7 +402,8 @@ def test_json(go: Any, take: Path, tiny_model: Path) -> None:
         "top_k": 0,
         "top_p": 1.0,
         "min_p": 0.0,
-        "nar_temperature": 0.0,
+        "nar_temperature": 1.0,
+        "nar_passes": None,
     }
     timing = result["timing"]
     stages = [timing[f"{stage}_s"] for stage in ("load", "encode", "ar", "nar", "decode")]

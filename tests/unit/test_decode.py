@@ -81,7 +81,7 @@ def test_takes_may_have_contexts_of_their_own(model: AudioLM) -> None:
 def test_greedy_codes_are_the_most_likely_ones(model: AudioLM) -> None:
     """Checked against the full passes that training uses: every generated code is the argmax given those before it."""
     geometry, context = Geometry(4, 6, 2), codes(6)
-    made = generate(model, context, geometry, SamplingConfig(temperature=0), seeded(0))
+    made = generate(model, context, geometry, SamplingConfig(temperature=0, nar_temperature=0), seeded(0))
     with torch.no_grad():
         first = model.ar_predict(context, made, geometry).logits[..., : model.eos]
         rest = [model.nar_predict(context, made, geometry, k).logits for k in range(1, K)]
@@ -209,7 +209,9 @@ def test_several_nar_passes_keep_the_given_codebooks(model: AudioLM, geometry: G
     context, target = codes(geometry.context), codes(geometry.gap, seed=1)
     noise = torch.rand(1, K - 1, geometry.gap, generator=torch.Generator().manual_seed(2))
     one, many = (
-        fill_codebooks(model, context, target, geometry, SamplingConfig(nar_passes=n), noise, known_codebooks=2)
+        fill_codebooks(
+            model, context, target, geometry, SamplingConfig(nar_passes=n, nar_temperature=0), noise, known_codebooks=2
+        )
         for n in (1, 4)
     )
     for filled in (one, many):

@@ -128,10 +128,10 @@ def test_a_row_of_numbers_comes_from_its_own_generator() -> None:
 
 
 def test_nar_codes_are_drawn_frame_by_frame() -> None:
-    """Greedy by default; with a temperature, frame t of take i depends on its own logits and number alone."""
+    """Greedy at temperature 0; with a temperature, frame t of take i depends on its own logits and number alone."""
     given_logits = torch.stack([logits(seed, rows=4) for seed in range(3)])  # [takes, M, V]
     numbers = uniforms([torch.Generator().manual_seed(seed) for seed in range(3)], 4)
-    assert torch.equal(sample_nar(given_logits, SamplingConfig(), numbers), given_logits.argmax(-1))
+    assert torch.equal(sample_nar(given_logits, SamplingConfig(nar_temperature=0), numbers), given_logits.argmax(-1))
     warm = SamplingConfig(nar_temperature=0.8)
     codes = sample_nar(given_logits, warm, numbers)
     assert codes.shape == (3, 4)
