@@ -83,7 +83,13 @@ class ModelConfig(_Config):
         _require(2 <= self.max_frames <= 1_000_000, f"max_frames must be 2..1000000, got {self.max_frames}")
         _require(self.d_model >= 2, f"d_model must be at least 2, got {self.d_model}")
         _require(self.num_layers >= 1, f"num_layers must be at least 1, got {self.num_layers}")
-        most = {"d_model": 1 << 20, "num_layers": 10_000, "num_quantizers": 1000, "codebook_size": 1 << 24}
+        most = {
+            "d_model": 1 << 20,
+            "num_layers": 10_000,
+            "num_quantizers": 1000,
+            "codebook_size": 1 << 24,
+            "nar_passes": 1000,
+        }
         for name, high in most.items():
             _require(getattr(self, name) <= high, f"{name} must be at most {high}, got {getattr(self, name)}")
         _require(0 < self.prompt_share < 1, f"prompt_share must be in (0, 1), got {self.prompt_share}")

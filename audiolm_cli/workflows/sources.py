@@ -105,6 +105,9 @@ def pull_source(
             put_in_place(staging, place)
         except OSError as error:
             raise OutputError(f"{place} cannot be written: {error.strerror or error}") from error
+        finally:
+            if source.kind == "file":  # quickly copied again; what came over a network is kept
+                shutil.rmtree(staging, ignore_errors=True)
     return place
 
 

@@ -309,6 +309,7 @@ def test_names_in_the_cache(audiolm: Any, tiny_model: Path, tiny_codec: Path, ca
     assert shown.exit_code == 7 and "--name" in shown.stderr
     assert audiolm("models", "pull", tiny_codec.as_uri(), "--name", "mine", "-f").exit_code == 0
     assert read_folder(cache / "mine").kind == "codec"
+    assert not list((cache / ".staging").iterdir())
     for name in ("piano", "encodec-32khz", "a/b", "..", ".x"):
         assert audiolm("models", "pull", tiny_model, "--name", name).exit_code == 2
     assert audiolm("models", "pull", "piano").exit_code == 0
