@@ -21,6 +21,7 @@ import requests
 
 from audiolm_cli.checkpoints.folder import hash_file, sync_folder
 from audiolm_cli.checkpoints.locks import hold
+from audiolm_cli.checkpoints.settings import FetchConfig
 from audiolm_cli.checkpoints.source import Wanted
 from audiolm_cli.checkpoints.transfer import (
     BrokenTransferError,
@@ -30,7 +31,6 @@ from audiolm_cli.checkpoints.transfer import (
     check_address,
     open_stream,
 )
-from audiolm_cli.config import FetchConfig
 from audiolm_cli.errors import NetworkError, OutputError
 from audiolm_cli.events import Note, OnEvent, Progress, ignore
 

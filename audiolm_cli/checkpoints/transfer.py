@@ -17,7 +17,7 @@ from urllib.parse import SplitResult, urljoin, urlsplit
 import requests
 
 from audiolm_cli import __version__
-from audiolm_cli.config import FetchConfig
+from audiolm_cli.checkpoints.settings import FetchConfig
 from audiolm_cli.errors import NetworkError
 
 BLOCK_BYTES = 1 << 14

@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from audiolm_cli.cli.render import Renderer
-from audiolm_cli.config import FetchConfig
 from audiolm_cli.errors import UsageError
 
 if TYPE_CHECKING:
+    from audiolm_cli.checkpoints.settings import FetchConfig
     from audiolm_cli.workflows.sources import Offer
 
 _TRUE = {"1", "on", "yes", "true"}
@@ -37,6 +37,8 @@ def fetch_config(offline: bool) -> FetchConfig:
     Raises:
         UsageError: HF_ENDPOINT is no http(s) address.
     """
+    from audiolm_cli.checkpoints.settings import FetchConfig
+
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
     hub = os.environ.get("HF_HUB_CACHE") or Path(os.environ.get("HF_HOME") or cache / "huggingface") / "hub"
     torch_home = Path(os.environ.get("TORCH_HOME") or cache / "torch")

@@ -26,8 +26,8 @@ from audiolm_cli.checkpoints.download import fetch
 from audiolm_cli.checkpoints.fields import UNKNOWN
 from audiolm_cli.checkpoints.folder import hash_file
 from audiolm_cli.checkpoints.locks import hold
+from audiolm_cli.checkpoints.settings import FetchConfig
 from audiolm_cli.checkpoints.source import Source, hub_copies, parse_source
-from audiolm_cli.config import FetchConfig
 from audiolm_cli.data.manifest import is_store
 from audiolm_cli.errors import ModelError, NetworkError, OutputError, UsageError
 from audiolm_cli.events import Note, OnEvent, ignore

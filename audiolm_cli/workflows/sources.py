@@ -30,9 +30,9 @@ from audiolm_cli.checkpoints.folder import (
     verify_folder,
 )
 from audiolm_cli.checkpoints.locks import LOCKS, hold
+from audiolm_cli.checkpoints.settings import FetchConfig
 from audiolm_cli.checkpoints.source import Source, Wanted
 from audiolm_cli.checkpoints.transfer import SourceRefusedError
-from audiolm_cli.config import FetchConfig
 from audiolm_cli.errors import ModelError, NetworkError, OutputError, UsageError
 from audiolm_cli.events import Note, OnEvent
 
