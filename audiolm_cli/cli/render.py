@@ -49,7 +49,8 @@ class Renderer:
         self._verbose = verbose
         self._progress = not (quiet or no_progress)
         self._clock = clock
-        self._err = Console(stderr=True, markup=False, highlight=False, emoji=False, soft_wrap=True)
+        self._err = Console(stderr=True, markup=False, highlight=False, emoji=False)
+        self._err.soft_wrap = not _is_terminal()  # a terminal gets lines broken between words
         self._bar: Bar | None = None
         self._tasks: dict[str, TaskID] = {}
         self._started: dict[str, float] = {}
@@ -140,6 +141,13 @@ class Renderer:
         widths = [max(len(row[index]) for row in [list(columns), *texts]) for index in range(len(columns))]
         for row in [[column.upper() for column in columns], *texts]:
             self.print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+
+    def paragraph(self, text: str) -> None:
+        """One line of the result on stdout, which a terminal breaks between words."""
+        if sys.stdout.isatty():
+            Console(highlight=False).print(Text(text))
+        else:
+            self.print(text)
 
     def markdown(self, text: str) -> None:
         """A page of Markdown on stdout: drawn in a terminal, as it is elsewhere."""

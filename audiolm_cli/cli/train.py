@@ -15,6 +15,7 @@ import typer
 from audiolm_cli.cli import options
 from audiolm_cli.cli.fetching import fetch_missing
 from audiolm_cli.cli.render import Renderer
+from audiolm_cli.cli.trained import show_training, show_trial
 from audiolm_cli.config import PRESETS, ModelConfig, TrainConfig
 from audiolm_cli.errors import UsageError
 
@@ -96,6 +97,9 @@ FilterMax = Annotated[
 ValidateEvery = Annotated[
     int, options.shared("--validate-every", min=1, metavar="N", panel=_LENGTH, help="Steps between validations.")
 ]
+DryRun = Annotated[
+    bool, options.shared("--dry-run", panel=_LENGTH, help="Only try everything, and say how long it would take.")
+]
 SampleEvery = Annotated[
     int,
     options.shared(
@@ -158,6 +162,7 @@ def train_command(
     filter_min_duration: FilterMin = None,
     filter_max_duration: FilterMax = None,
     validate_every: ValidateEvery = TrainConfig.validate_every,
+    dry_run: DryRun = False,
     sample_every: SampleEvery = TrainConfig.sample_every,
     patience: Patience = TrainConfig.patience,
     train_stage: Stage = 0,
@@ -212,26 +217,23 @@ def train_command(
     with Renderer(quiet=quiet, verbose=verbose, no_progress=no_progress, json=json_output) as out:
         from audiolm_cli.workflows.fetching import needed_for_training
         from audiolm_cli.workflows.train import train
+        from audiolm_cli.workflows.trial import try_training
 
         fetch_missing(out, cache_dir, offline, *needed_for_training(paths[0], codec, init))
-        result = train(
-            *paths,
-            codec=codec,
-            shape=shape,
-            num_quantizers=num_quantizers,
-            dropout=dropout,
-            config=config,
-            init=init,
-            cache=cache_dir,
-            on_event=out.on_event,
-        )
-        if out.json:
-            model = {"name": result.folder.name, "sha256": result.folder.sha256}
-            out.print_json({"run": result.run, "model": model, "verdict": result.verdict})
+        arguments: dict[str, Any] = {
+            "codec": codec,
+            "shape": shape,
+            "num_quantizers": num_quantizers,
+            "dropout": dropout,
+            "config": config,
+            "init": init,
+            "cache": cache_dir,
+            "on_event": out.on_event,
+        }
+        if dry_run:
+            show_trial(out, try_training(*paths, **arguments))
         else:
-            for line in result.verdict.lines() if result.verdict is not None else []:
-                out.print(line)
-            out.print(f"{result.run}  (use it: audiolm continue IN -m {result.run})")
+            show_training(out, train(*paths, **arguments))
 
 
 def _given(**values: Any) -> dict[str, Any]:

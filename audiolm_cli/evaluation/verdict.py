@@ -55,7 +55,7 @@ class Verdict:
     advice: list[str] = field(default_factory=list)
     """What to do next."""
     overfits: bool = False
-    """Held-out bits are far over training bits, or rose at the end."""
+    """Held-out bits are far over training bits, or a little over them and rising."""
 
     def lines(self) -> list[str]:
         """The verdict for a person, one thought per line."""
@@ -130,7 +130,7 @@ def _other_codebooks(outcome: Outcome) -> str:
 
 def _overfitting(outcome: Outcome) -> tuple[list[str], bool]:
     """Sentences on training against held-out, and whether there is too much of it."""
-    said, overfits, total = [], False, outcome.best["total_bits"]
+    said, overfits, gap, total = [], False, 0.0, outcome.best["total_bits"]
     if outcome.train is not None:
         gap = total / outcome.train["total_bits"] - 1 if outcome.train["total_bits"] > 0 else math.inf
         overfits = gap > WIDE_GAP
@@ -138,7 +138,7 @@ def _overfitting(outcome: Outcome) -> tuple[list[str], bool]:
         said.append(f"{word}: {outcome.train['total_bits']:.2f} bits on training windows, {total:.2f} on held-out ones")
     last_step, last = outcome.held_out[-1] if outcome.held_out else (outcome.best_step, outcome.best)
     if last["total_bits"] > (1 + GOT_WORSE) * total:
-        overfits = True
+        overfits = overfits or (gap > MILD_GAP)
         said.append(
             f"held-out bits rose from {total:.2f} at step {outcome.best_step} to {last['total_bits']:.2f} at step "
             f"{last_step}; the weights of step {outcome.best_step} are kept"
@@ -150,11 +150,19 @@ def _advice(outcome: Outcome, learned: bool, overfits: bool) -> list[str]:
     advice = []
     if overfits:
         advice.append("more recordings help most; else a smaller --preset, fewer --steps, or --init from a model")
+    elif _behind(outcome):
+        advice.append("it has only begun to learn: many more --steps, or --init from a trained model")
     elif _still_falling(outcome):
         advice.append("it is still improving: a longer run (--steps) will be better")
     elif not learned:
         advice.append("more steps do little here: more recordings, or --init from a trained model")
     return advice
+
+
+def _behind(outcome: Outcome) -> bool:
+    """Whether a baseline is better."""
+    totals = [b.total_bits for b in outcome.baselines if len(b.bits) == len(outcome.best["bits"])]
+    return bool(totals) and outcome.best["total_bits"] > min(totals)
 
 
 def _still_falling(outcome: Outcome) -> bool:

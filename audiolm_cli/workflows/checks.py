@@ -131,14 +131,15 @@ class Checklist:
         lengths = np.array([len(clip.codes) for clip in self.train])
         shift = self.facts.frame_shift_s
         hours = lengths.sum() * shift / 3600
+        held_out = [clip for clip in self.dev if all(clip is not own for own in self.train)]
         found = (
             f"{hours:.2f} h in {len(self.train)} clips of {lengths.min() * shift:.1f} to "
-            f"{lengths.max() * shift:.1f} s, {len(self.dev)} clips held out"
+            f"{lengths.max() * shift:.1f} s, {len(held_out)} clips held out"
         )
         if lengths[lengths * shift < SHORTEST_CLIP_S].sum() > lengths.sum() / 2:
             remedy = f"clips of {SHORTEST_CLIP_S:g} s and more teach longer connections; join short recordings"
             return Check(name="data", status="warning", found=found, remedy=remedy)
-        if not self.dev:
+        if not held_out:
             remedy = "validation runs on training audio and cannot see over-fitting; add recordings"
             return Check(name="data", status="warning", found=found, remedy=remedy)
         return Check(name="data", status="ok", found=found)

@@ -69,12 +69,21 @@ def go_through(checklist: Checklist, on_event: OnEvent) -> list[Check]:
             on_event(Note(message=f"check {check.name}: {told}", warning=check.status == "warning"))
 
     done = checklist.run(report)
-    if done[-1].status == "failed":
-        failed = done[-1]
-        raise failed.error(f"check {failed.name}: {failed.found}; {failed.remedy}")
+    raise_failure(done)
     if checklist.expected is not None:
         on_event(Note(message=forecast(checklist.config, checklist.shape, checklist.expected)))
     return done
+
+
+def raise_failure(checks: list[Check]) -> None:
+    """Raise the failure that the checks ended with, if they did.
+
+    Raises:
+        AudioLMError: of the kind that fits; it says what to do.
+    """
+    failed = checks[-1]
+    if failed.status == "failed":
+        raise failed.error(f"check {failed.name}: {failed.found}; {failed.remedy}")
 
 
 def expected_seconds(config: TrainConfig, shape: ModelConfig, expected: Expected) -> float:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager, nullcontext
@@ -15,24 +14,20 @@ from torch import Tensor
 from audiolm_cli.checkpoints.catalogue import BEST, resolve
 from audiolm_cli.checkpoints.folder import CODEC_TENSORS, MODEL_TENSORS, Folder, load_tensors, write_folder
 from audiolm_cli.checkpoints.locks import LOCKS, hold, read_holder
-from audiolm_cli.codec.base import Codec
-from audiolm_cli.codec.spectral import SpectralCodec
 from audiolm_cli.config import ModelConfig, TrainConfig
-from audiolm_cli.data.files import READABLE_SUFFIXES, find_audio
-from audiolm_cli.data.manifest import CodecFacts, TokenClip, is_store, read_store
-from audiolm_cli.errors import DataError, ModelError, OutputError, UsageError
+from audiolm_cli.data.manifest import is_store
+from audiolm_cli.errors import ModelError, OutputError, UsageError
 from audiolm_cli.evaluation.model import score_windows
 from audiolm_cli.evaluation.verdict import Verdict
 from audiolm_cli.events import Note, OnEvent, ignore
-from audiolm_cli.model.audiolm import build, load_weights
 from audiolm_cli.training.distributed import Ranks, join
 from audiolm_cli.training.loop import Scores, Trainer
 from audiolm_cli.workflows.checks import Checklist
-from audiolm_cli.workflows.loading import codec_hash, load_codec, pick_device, prepare_cpu
+from audiolm_cli.workflows.loading import pick_device, prepare_cpu
 from audiolm_cli.workflows.outlook import announce, go_through
-from audiolm_cli.workflows.store_codec import StoreCodec, check_frame_rate, codec_of_store
+from audiolm_cli.workflows.preparing import Given, codec_for, codec_if_here, fill, prepare, starting_model
+from audiolm_cli.workflows.store_codec import StoreCodec
 from audiolm_cli.workflows.tokenize import tokenize
-from audiolm_cli.workflows.training_data import keep_clips, sized
 from audiolm_cli.workflows.watch import Watch
 
 STATES = "state"
@@ -92,7 +87,7 @@ def train(
     config = config or TrainConfig()
     prepare_cpu(config.threads)
     with join(config.device) as ranks:
-        given = _Given(
+        given = Given(
             source=source,
             run=run,
             codec=codec,
@@ -108,81 +103,44 @@ def train(
         return _train(given, ranks)
 
 
-@dataclass(frozen=True, kw_only=True)
-class _Given:
-    """The arguments of `train`, for its parts."""
-
-    source: Path
-    run: Path
-    codec: str | None
-    shape: ModelConfig | None
-    num_quantizers: int | None
-    dropout: float | None
-    config: TrainConfig
-    init: str | None
-    cache: Path | None
-    device: torch.device
-    on_event: OnEvent
-
-
-def _train(given: _Given, ranks: Ranks) -> Trained:
-    run, init, cache, config, on_event = given.run, given.init, given.cache, given.config, given.on_event
-    origin = resolve(init, cache) if init else None
-    if origin is not None and origin.model is None:
-        raise UsageError(f"--init {init}: holds a codec, not a model")
+def _train(given: Given, ranks: Ranks) -> Trained:
+    run, on_event = given.run, given.on_event
     store = given.source if is_store(given.source) else run / "tokens"
     if ranks.main and not is_store(store):
-        _tokenize(given, store)
+        wanted = codec_for(given)
+        with _claim(run):
+            tokenize([given.source], store, wanted, device=str(given.device), cache=given.cache, on_event=on_event)
     ranks.wait()
-    owner = codec_of_store(store, given.codec, cache, on_event)
-    facts = owner.facts
-    if init is not None and origin is not None:
-        check_frame_rate(store, facts, f"--init {init}", origin)
-        if facts.sha256:
-            _check_init(init, str(store), facts.sha256, cache)
-        else:
-            on_event(Note(message=f"{store} does not say whether its codes are those that {init} knows", warning=True))
-    shape = _shape(given, origin, facts)
-    train_clips, dev_clips = _read_clips(given, store, facts)
-    frames = sum(len(clip.codes) for clip in train_clips)
-    config = sized(config, frames, facts.frame_shift_s)
+    ready = prepare(given, store)
+    config, facts, fine_tuned = ready.config, ready.facts, ready.origin is not None
     with _claim(run) if ranks.main else nullcontext():
         if ranks.main:
-            _check_settings(run, given.source, shape, on_event)
-        torch.manual_seed(config.seed)
-        model = build(shape).to(given.device)
-        if origin is None:
-            codebooks = _codebooks(owner, cache)
-            if codebooks is not None:
-                model.adopt_codebooks(codebooks.to(given.device))
-        else:
-            weights = load_tensors(origin, MODEL_TENSORS)
-            load_weights(model, {name: tensor.to(given.device).float() for name, tensor in weights.items()})
-        hours = announce(model, config, train_clips, facts, origin is not None, on_event)
+            _check_settings(run, given.source, ready.shape, on_event)
+        model = starting_model(given, ready)
+        hours = announce(model, config, ready.train, facts, fine_tuned, on_event)
         watch: Watch | None = None
         if ranks.main:
-            decoder = _codec_if_here(owner, given)
+            decoder = codec_if_here(ready.owner, given)
             if not any((run / STATES).glob("step-*")):
-                checklist = Checklist(
-                    model, config, facts, train_clips, dev_clips, decoder, run, origin is not None, ranks.size
-                )
-                go_through(checklist, on_event)
-            watch = Watch(run, shape, config, train_clips, dev_clips, decoder, on_event)
-        best = run / BEST
-        start, listener = origin is not None, on_event if watch is None else watch.on_event
-        trainer = Trainer(model, config, train_clips, dev_clips, run, score_windows, listener, ranks, score_start=start)
+                parts = (model, config, facts, ready.train, ready.dev, decoder, run, fine_tuned, ranks.size)
+                go_through(Checklist(*parts), on_event)
+            watch = Watch(run, ready.shape, config, ready.train, ready.dev, decoder, on_event)
+        listener = on_event if watch is None else watch.on_event
+        trainer = Trainer(
+            model, config, ready.train, ready.dev, run, score_windows, listener, ranks, score_start=fine_tuned
+        )
 
         def keep(weights: dict[str, Tensor], scores: Scores) -> None:
             training = {
                 "command": "train",
                 "config": config.to_dict(),
-                "init": origin.name if origin else None,
+                "init": ready.origin.name if ready.origin else None,
                 "hours": round(hours, 3),
-                "frames": frames,
+                "frames": ready.frames,
                 "minutes": round(trainer.elapsed_s / 60, 1),
                 "held_out": scores.to_dict(),
             }
-            _write_model(best, run.name, shape, weights, owner, training)
+            _write_model(run / BEST, run.name, ready.shape, weights, ready.owner, training)
 
         try:
             trainer.run(keep, None if watch is None else watch.on_sample)
@@ -190,46 +148,11 @@ def _train(given: _Given, ranks: Ranks) -> Trained:
             if watch is not None:
                 watch.close()
         ranks.wait()
-    folder, verdict = resolve(str(best.resolve())), None
+    folder, verdict = resolve(str((run / BEST).resolve())), None
     if watch is not None:
-        weights = load_tensors(folder, MODEL_TENSORS)
-        load_weights(model, {name: tensor.to(given.device).float() for name, tensor in weights.items()})
+        fill(model, folder)
         verdict = watch.verdict(model)
     return Trained(folder=folder, run=run, verdict=verdict)
-
-
-def _codec_if_here(owner: StoreCodec, given: _Given) -> Codec | None:
-    """The codec of a store; None where it is not here, which `codec_of_store` has said."""
-    try:
-        return load_codec(owner.name, given.device, given.cache) if owner.name is not None else None
-    except ModelError:
-        return None
-
-
-def _tokenize(given: _Given, store: Path) -> None:
-    """Make the store from recordings."""
-    find_audio(given.source, READABLE_SUFFIXES)
-    wanted = given.codec or given.init or "encodec-32khz"
-    _check_init(given.init, wanted, codec_hash(wanted, given.cache), given.cache)
-    load_codec(wanted, None, given.cache)  # before there is a folder: this may be missing
-    with _claim(given.run):
-        tokenize([given.source], store, wanted, device=str(given.device), cache=given.cache, on_event=given.on_event)
-
-
-def _read_clips(given: _Given, store: Path, facts: CodecFacts) -> tuple[list[TokenClip], list[TokenClip]]:
-    """Training clips, and those to validate on.
-
-    Raises:
-        DataError: there are none to train on.
-    """
-    train_clips, dev_clips = read_store(store, "train"), read_store(store, "dev")
-    if not train_clips:
-        raise DataError(f"{store}: no training clips in it")
-    train_clips = keep_clips(train_clips, "train", given.config, facts.frame_shift_s, given.on_event)
-    dev_clips = keep_clips(dev_clips, "dev", given.config, facts.frame_shift_s, given.on_event)
-    if not dev_clips:
-        given.on_event(Note(message="no held-out clips: validating on the first training clip", warning=True))
-    return train_clips, dev_clips or train_clips[:1]
 
 
 @contextmanager
@@ -258,19 +181,6 @@ def _make_folder(run: Path) -> None:
         raise OutputError(f"{run}: cannot be created ({error.strerror}); choose another run folder with -o") from error
 
 
-def _check_init(init: str | None, name: str, sha256: str, cache: Path | None) -> None:
-    """Refuse to go on from a model that knows the codes of another codec than `sha256`, the one of `name`.
-
-    Raises:
-        ModelError: it is another one.
-    """
-    if init is not None and codec_hash(init, cache) != sha256:
-        raise ModelError(
-            f"--init {init}: has another codec than {name}, so its codes mean other sounds; "
-            f"use that model's codec (--codec {init}) or train without --init"
-        )
-
-
 def _check_settings(run: Path, source: Path, shape: ModelConfig, on_event: OnEvent) -> None:
     """Write down what the run is started with, or compare with what it was started with.
 
@@ -292,40 +202,6 @@ def _check_settings(run: Path, source: Path, shape: ModelConfig, on_event: OnEve
         raise UsageError(f"{run}: was started with {was}; give the same --preset or --init, or another folder with -o")
     if started_on != place:
         on_event(Note(message=f"{run} was started on {started_on}; going on from there", warning=True))
-
-
-def _shape(given: _Given, origin: Folder | None, facts: CodecFacts) -> ModelConfig:
-    """The model's shape: that of `origin`, checked against the codes, or the given one with the codebooks of the codes.
-
-    Raises:
-        UsageError: codebooks or codes do not fit.
-    """
-    if given.num_quantizers not in (None, facts.num_codebooks):
-        raise UsageError(
-            f"--num-quantizers {given.num_quantizers}: the codes of {facts.name} have {facts.num_codebooks} codebooks; "
-            f"leave the option out, or tokenize with a codec of {given.num_quantizers}"
-        )
-    if origin is None or origin.model is None:
-        wanted = dataclasses.replace(
-            given.shape or ModelConfig(), num_quantizers=facts.num_codebooks, codebook_size=facts.codebook_size
-        )
-    else:
-        wanted = ModelConfig.from_dict(origin.model)
-        for field, own, theirs in (
-            ("num_quantizers", wanted.num_quantizers, facts.num_codebooks),
-            ("codebook_size", wanted.codebook_size, facts.codebook_size),
-        ):
-            if own != theirs:
-                raise UsageError(f"{field} is {own} in the model, but the codes of {facts.name} have {theirs}")
-    return wanted if given.dropout is None else dataclasses.replace(wanted, dropout=given.dropout)
-
-
-def _codebooks(owner: StoreCodec, cache: Path | None) -> Tensor | None:
-    """Vectors [K, V, D] of a spectral codec; None of any other, and of one that is not here."""
-    if owner.name is None or owner.folder is None or owner.folder.codec["family"] != "spectral":
-        return None
-    codec = load_codec(owner.name, None, cache)
-    return codec.network.quantizer.codebooks if isinstance(codec, SpectralCodec) else None
 
 
 def _write_model(

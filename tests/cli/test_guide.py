@@ -25,10 +25,19 @@ WIDEST = 76
 SMALL = {
     "--steps": "2",
     "--batch-frames": "80",
+    "--num-epochs": "1",
+    "--max-duration": "2",
+    "--filter-min-duration": "1",
+    "--decoder-dim": "32",
+    "--nhead": "2",
+    "--num-decoder-layers": "1",
     "-d": "0.3",
+    "--gap": "0.4:0.6",
+    "--length": "0.3",
+    "--bridge": "0.2",
 }
 """What the test says in place of the guide's numbers, so that a command takes a moment."""
-ELSE_SMALL = {"DURATION": "0.3", "CLIPS": "2", "WINDOWS": "2", "DEVICE": "cpu"}
+ELSE_SMALL = {"DURATION": "0.3", "BRIDGE": "0.2", "CLIPS": "2", "WINDOWS": "2", "WORKERS": "1", "DEVICE": "cpu"}
 """The same for options that the guide leaves out, through the environment."""
 
 
@@ -48,18 +57,34 @@ def smaller(words: list[str]) -> list[str]:
     return [SMALL.get(before, word) for before, word in zip(["", *words], words, strict=False)]
 
 
+def make_store(folder: Path) -> None:
+    """Codes of no codec that is here."""
+    from audiolm_cli.data.manifest import write_store
+    from audiolm_cli.data.tokens import CodecFacts, TokenClip
+
+    rng = np.random.default_rng(0)
+    facts = CodecFacts(
+        name="nowhere", sha256="", sample_rate_hz=32_000, hop_samples=640, num_codebooks=4, codebook_size=16
+    )
+    codes = rng.integers(16, size=(6, 80, 4)).astype(np.int16)
+    clips = [TokenClip(id=f"c{i}", codes=own) for i, own in enumerate(codes)]
+    write_store(folder, facts, [("dev" if i == 0 else "train", clip) for i, clip in enumerate(clips)])
+
+
 @pytest.fixture
 def studio(tmp_path: Path, piano: Piano, tiny_model: Path, make_model: Any, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The current folder as the guide assumes it: recordings, a take, a trained model; everything small."""
     from audiolm_cli.checkpoints import catalogue
-    from audiolm_cli.workflows import codec_train, demo, evaluate
+    from audiolm_cli.workflows import codec_train, demo, evaluate, watch
 
     (tmp_path / "recordings").mkdir()
     for i in range(6):
         soundfile.write(tmp_path / "recordings" / f"{i}.wav", piano(2.2, 16000, seed=i), 16000)
-    for name in ("take.wav", "take.flac", "theme.wav"):
+    for name in ("take.wav", "take.flac", "theme.wav", "other.wav"):
         soundfile.write(tmp_path / name, piano(1.0, 16000, seed=9), 16000)
     make_model(tmp_path / "runs" / "mine")
+    make_store(tmp_path / "data" / "tokenized")
+    monkeypatch.setattr(watch, "draw_curves", lambda *_, **__: None)  # takes most of the time
     shape = SpectralConfig(
         width=16, latent=8, encoder_blocks=1, decoder_blocks=1, codebook_size=16, griffin_lim_iterations=2
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -175,3 +176,38 @@ def test_without_the_codec(tokens: Path, tmp_path: Path, tiny_codec: Path, no_pi
     assert any("without audio samples" in message for message in said)
     assert any("the codec is not here, so they were not decoded" in message for message in said)
     assert not (trained.run / "samples").exists() and trained.verdict is not None
+
+
+def test_dry_run(audiolm: Any, tokens: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every check is listed with what it found; nothing is written, of a folder of audio neither."""
+    monkeypatch.setitem(PRESETS, "tiny", SHAPE)
+    options = ["-o", tmp_path / "run", "--batch-frames", 80, "--dry-run"]
+    shown = audiolm("train", tokens, *options)
+    assert shown.exit_code == 0, shown.stderr
+    head, *lines = shown.stdout.splitlines()
+    assert head.split() == ["CHECK", "STATUS", "FOUND"] and lines[-1].startswith("ready to train: about ")
+    assert [line.split("  ")[0] for line in lines[:2]] == ["data", "codes"]
+    assert audiolm("train", tokens.parent, *options, "--codec", "nothing").exit_code == 4
+    codec = json.loads((tokens / "codec.json").read_text())["source"]
+    shown = audiolm("train", tokens.parent, *options, "--codec", codec, "--json")
+    assert shown.exit_code == 0, shown.stderr
+    result = json.loads(shown.stdout)
+    assert [check["name"] for check in result["checks"]][-1] == "disk" and result["expected_s"] > 0
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_dry_run_that_fails(
+    audiolm: Any, tokens: Path, tmp_path: Path, no_pictures: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The list ends with the check that failed, and the exit code is that of the training, which fails alike."""
+    from audiolm_cli.workflows import checks
+
+    monkeypatch.setitem(PRESETS, "tiny", SHAPE)
+    monkeypatch.setattr(checks, "NEAR_UNIFORM", 0.0)
+    options = ["-o", tmp_path / "run", "--batch-frames", 80]
+    shown = audiolm("train", tokens, *options, "--dry-run")
+    assert shown.exit_code == 4 and re.search(r"loss at the start +failed", shown.stdout)
+    assert "learns" not in shown.stdout and "check loss at the start: " in shown.stderr
+    assert not (tmp_path / "run").exists()
+    shown = audiolm("train", tokens, *options)
+    assert (shown.exit_code, shown.stdout) == (4, "") and "check loss at the start: " in shown.stderr

@@ -65,16 +65,21 @@ def test_overfitting() -> None:
     assert "more recordings" in gap.advice[0] and "--steps" in gap.advice[0]
     little = judge(outcome(train=scores([2.2, 7.2, 8.4, 9.5])))
     assert not little.overfits and "a little over-fitting" in little.findings[-1]
-    risen = judge(outcome(best_step=100, held_out=[(100, GOOD), (200, scores([2.6, 7.6, 9.0, 10.2]))]))
+    rising = [(100, GOOD), (200, scores([2.6, 7.6, 9.0, 10.2]))]
+    risen = judge(outcome(best_step=100, held_out=rising, train=scores([2.2, 7.2, 8.4, 9.5])))
     assert risen.overfits and "rose from 28.40 at step 100 to 29.40 at step 200" in risen.findings[-1]
+    unsteady = judge(outcome(best_step=100, held_out=rising, train=GOOD))
+    assert not unsteady.overfits and "rose from" in unsteady.findings[-1] and unsteady.advice == []
 
 
 def test_nothing_more_to_gain() -> None:
-    """A model that learned and stopped improving gets no advice; one that did not learn gets another."""
+    """A model that learned and stopped improving gets no advice; ones that did not learn get theirs."""
     flat = [(100, GOOD), (200, GOOD)]
     assert judge(outcome(held_out=flat)).advice == []
-    poor = scores([9.0, 10.0, 10.5, 10.8], [0.2, 0.1, 0.1, 0.1])
+    poor = scores([2.8, 8.0, 9.5, 10.5], [0.2, 0.1, 0.1, 0.1])
     assert "more steps do little" in judge(outcome(poor, held_out=[(100, poor), (200, poor)])).advice[0]
+    begun = scores([8.2, 11.0, 11.1, 11.1], [0.4, 0.0, 0.0, 0.0])
+    assert "only begun" in judge(outcome(begun, held_out=[(100, begun), (200, poor)])).advice[0]
 
 
 def test_one_decoder_alone() -> None:

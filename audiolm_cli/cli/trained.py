@@ -1,0 +1,46 @@
+"""What `audiolm train` ends with, on the screen or as JSON. Knows nothing about how models are trained."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from audiolm_cli.cli.live import duration, size
+from audiolm_cli.cli.render import Renderer
+
+if TYPE_CHECKING:
+    from audiolm_cli.workflows.train import Trained
+    from audiolm_cli.workflows.trial import Trial
+
+
+def show_training(out: Renderer, result: Trained) -> None:
+    """How good the model is, in words, and where it is."""
+    if out.json:
+        model = {"name": result.folder.name, "sha256": result.folder.sha256}
+        out.print_json({"run": result.run, "model": model, "verdict": result.verdict})
+        return
+    for line in result.verdict.lines() if result.verdict is not None else []:
+        out.paragraph(line)
+    out.print(f"{result.run}  (use it: audiolm continue IN -m {result.run})")
+
+
+def show_trial(out: Renderer, trial: Trial) -> None:
+    """Every check that was done, what to do where one failed, and how long the training would take.
+
+    Raises:
+        AudioLMError: a check failed.
+    """
+    if out.json:
+        checks = [
+            {"name": check.name, "status": check.status, "found": check.found, "remedy": check.remedy}
+            for check in trial.checks
+        ]
+        out.print_json({"checks": checks, "expected_s": trial.expected_s, "memory_bytes": trial.memory_bytes})
+    else:
+        out.table(("check", "status", "found"), [(check.name, check.status, check.found) for check in trial.checks])
+        for check in trial.checks:
+            if check.remedy:
+                out.paragraph(f"{check.name}: {check.remedy}")
+    trial.check()
+    if not out.json and trial.expected_s is not None:
+        memory = f" and {size(trial.memory_bytes)} of memory" if trial.memory_bytes else ""
+        out.paragraph(f"ready to train: about {duration(trial.expected_s)}{memory}")
