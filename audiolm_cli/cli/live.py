@@ -84,8 +84,8 @@ class TrainingView:
             ProgressBar(total=max(step.steps, 1), completed=step.step, width=24),
             Text(f"{duration(elapsed_s)} gone, {duration(step.eta_s)} left"),
         )
-        body = Table(box=SIMPLE_HEAD, pad_edge=False, padding=(0, 1))
-        body.add_column("")
+        body = Table(box=SIMPLE_HEAD, pad_edge=False, show_edge=False, padding=(0, 1) if K <= 4 else (0, 0, 0, 1))
+        body.add_column("", no_wrap=True)
         for k in range(K):
             body.add_column(f"{'codebook ' if k == 0 and K <= 4 else ''}{k + 1}", justify="right")
         body.add_column("all", justify="right")

@@ -221,7 +221,7 @@ class Checklist:
             loss.backward()
             optimizer.step()
         self._restore()
-        found = f"loss on one small batch {first:.2f} -> {last:.2f} nats in {steps} steps"
+        found = f"loss on one small batch {first:.2f} -> {last:.2f} nats in {steps} step{'s' * (steps != 1)}"
         if not last < first:
             remedy = "the model cannot even learn one batch by heart; report this as a bug, or leave --init out"
             return Check(name="learns", status="failed", found=found, remedy=remedy)
