@@ -50,6 +50,9 @@ class HostileServer:
     faults: Sequence[Fault] = ()
     files: dict[str, bytes] = field(default_factory=dict)
     """Other contents by path."""
+    tagged: bool = True
+    """Whether answers carry an entity tag."""
+    heeds_if_range: bool = True
     only_files: bool = False
     """Whether every path that is not in `files` is missing."""
     piece_bytes: int = 1 << 16
@@ -138,7 +141,8 @@ class _Handler(BaseHTTPRequestHandler):
     def asked_offset(self) -> int:
         """The offset a Range header asks for, unless If-Range names another version."""
         found = re.fullmatch(r"bytes=(\d+)-", self.headers.get("Range", ""))
-        if found is None or self.headers.get("If-Range", self.tag) != self.tag:
+        heeded = self.server.owner.heeds_if_range
+        if found is None or (heeded and self.headers.get("If-Range", self.tag) != self.tag):
             return 0
         return int(found[1])
 
@@ -156,7 +160,7 @@ class _Handler(BaseHTTPRequestHandler):
 
     def head_for(self, data: bytes, offset: int, length: int | None = None, **headers: str) -> None:
         """The honest head of `data` from `offset` on, or one that claims another length."""
-        headers = {"ETag": self.tag, **headers}
+        headers = {**({"ETag": self.tag} if self.server.owner.tagged else {}), **headers}
         rest = len(data) - offset if length is None else length
         if "Range" in self.headers and offset:
             headers.setdefault("Content_Range", f"bytes {offset}-{offset + rest - 1}/{offset + rest}")

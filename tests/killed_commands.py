@@ -10,7 +10,6 @@ import multiprocessing
 import os
 import random
 import shutil
-import signal
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -73,7 +72,7 @@ class Bench:
         self._prepare(command)
         child = self._run(command, wait_s=after_s)
         was_running = child.is_alive()
-        os.kill(child.pid or 0, signal.SIGKILL)
+        child.kill()  # SIGKILL, unless it is done
         child.join()
         unchanged = self._hashes(self.inputs) == self.before
         left = self._result(command)
