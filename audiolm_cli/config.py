@@ -72,10 +72,8 @@ class ModelConfig(_Config):
     def __post_init__(self) -> None:
         _require(self.nar_passes >= 1, f"nar_passes must be at least 1, got {self.nar_passes}")
         _require(self.nhead >= 1, f"nhead must be at least 1, got {self.nhead}")
-        _require(
-            self.d_model % (2 * self.nhead) == 0,
-            f"d_model must be a multiple of 2 * nhead, got {self.d_model}, {self.nhead}",
-        )
+        fits = self.d_model % (2 * self.nhead) == 0
+        _require(fits, f"d_model must be a multiple of 2 * nhead, got {self.d_model}, {self.nhead}")
         _require(self.positions in ("rotary", "sine"), f'positions must be "rotary" or "sine", got {self.positions!r}')
         _require(self.num_quantizers >= 1, f"num_quantizers must be at least 1, got {self.num_quantizers}")
         _require(self.codebook_size >= 2, f"codebook_size must be at least 2, got {self.codebook_size}")
@@ -162,15 +160,17 @@ class SamplingConfig(_Config):
     """AR: drop codes less likely than this share of the most likely one, 0 <= p < 1."""
     nar_temperature: float = 1.0
     """NAR temperature; 0 is greedy, which measures worse: the likeliest codes are duller than what they stand for."""
+    guidance: float = 1.0
+    """Classifier-free guidance of both decoders against no context, 0 or more; 1 is off."""
     nar_passes: int | None = None
     """NAR passes per codebook, most confident frames first; None is the model's own number."""
 
     def __post_init__(self) -> None:
         _require(self.temperature >= 0, f"temperature must be 0 or more, got {self.temperature}")
         _require(self.nar_temperature >= 0, f"nar-temperature must be 0 or more, got {self.nar_temperature}")
-        _require(
-            self.nar_passes is None or self.nar_passes >= 1, f"nar-passes must be 1 or more, got {self.nar_passes}"
-        )
+        some = self.nar_passes is None or self.nar_passes >= 1
+        _require(some, f"nar-passes must be 1 or more, got {self.nar_passes}")
+        _require(self.guidance >= 0, f"guidance must be 0 or more, 1 being off, got {self.guidance}")
         _require(self.top_k >= 0, f"top-k must be 0 (off) or more, got {self.top_k}")
         _require(0 < self.top_p <= 1, f"top-p must be in (0, 1], got {self.top_p}")
         _require(0 <= self.min_p < 1, f"min-p must be in [0, 1), got {self.min_p}")
@@ -192,8 +192,12 @@ class GenerateConfig(_Config):
     """Seed of the first take; None draws one, which is reported."""
     takes: int = 1
     """Alternatives to generate from the same context."""
+    best_of: int | None = None
+    """Candidates to generate, of which the likeliest `takes` are kept; None keeps all takes unranked."""
     prompt_s: float | None = None
     """Context to use, in seconds; None uses as much as the model's window allows."""
+    channels: str = "mid"
+    """"mid" generates one signal and places it in the balance of the context, "each" every channel by itself."""
     until_end: bool = False
     """Let the model end the piece before the duration is reached."""
     only_new: bool = False
@@ -207,14 +211,14 @@ class GenerateConfig(_Config):
 
     def __post_init__(self) -> None:
         _require(self.takes >= 1, f"takes must be 1 or more, got {self.takes}")
-        _require(
-            self.dtype in ("auto", "fp32", "bf16", "int8"), f"dtype must be auto, fp32, bf16 or int8, got {self.dtype}"
-        )
+        enough = self.best_of is None or self.best_of >= self.takes
+        _require(enough, f"best-of must be at least the number of takes, {self.takes}, got {self.best_of}")
+        known = self.dtype in ("auto", "fp32", "bf16", "int8")
+        _require(known, f"dtype must be auto, fp32, bf16 or int8, got {self.dtype}")
+        _require(self.channels in ("mid", "each"), f'channels must be "mid" or "each", got {self.channels!r}')
         _require(self.prompt_s is None or self.prompt_s > 0, f"prompt must be over 0 seconds, got {self.prompt_s}")
         _require(self.threads is None or self.threads >= 1, f"threads must be 1 or more, got {self.threads}")
-        _require(
-            self.seed is None or 0 <= self.seed < 2**63, f"seed must be in 0..9223372036854775807, got {self.seed}"
-        )
+        _require(self.seed is None or 0 <= self.seed < 2**63, f"seed must be 0 to 2**63 - 1, got {self.seed}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -330,10 +334,8 @@ class TrainConfig(_Config):
     def __post_init__(self) -> None:
         _require(self.steps >= 1, f"steps must be 1 or more, got {self.steps}")
         _require(self.num_epochs is None or self.num_epochs > 0, f"num-epochs must be over 0, got {self.num_epochs}")
-        _require(
-            self.max_duration_s is None or self.max_duration_s > 0,
-            f"max-duration must be over 0 seconds, got {self.max_duration_s}",
-        )
+        some = self.max_duration_s is None or self.max_duration_s > 0
+        _require(some, f"max-duration must be over 0 seconds, got {self.max_duration_s}")
         shortest, longest = self.filter_min_duration_s or 0.0, self.filter_max_duration_s
         _require(
             longest is None or longest >= shortest,
@@ -342,10 +344,8 @@ class TrainConfig(_Config):
         _require(self.warmup_steps >= 0, f"warmup-steps must be 0 or more, got {self.warmup_steps}")
         _require(self.train_stage in (0, 1, 2), f"train-stage must be 0, 1 or 2, got {self.train_stage}")
         _require(0 <= self.nar_known <= 1, f"nar-known must be in [0, 1], got {self.nar_known}")
-        _require(
-            self.optimizer in LEARNING_RATES,
-            f"optimizer must be one of {', '.join(LEARNING_RATES)}, got {self.optimizer!r}",
-        )
+        names = ", ".join(LEARNING_RATES)
+        _require(self.optimizer in LEARNING_RATES, f"optimizer must be one of {names}, got {self.optimizer!r}")
         if self.learning_rate is None:
             object.__setattr__(self, "learning_rate", LEARNING_RATES[self.optimizer])
         if self.schedule is None:

@@ -25,11 +25,14 @@ def continue_command(
     output: options.Output = None,
     model: options.Model = "piano",
     takes: options.Takes = 1,
+    best_of: options.BestOf = None,
     prompt: options.Prompt = None,
     temperature: options.Temperature = SamplingConfig.temperature,
     top_k: options.TopK = SamplingConfig.top_k,
     top_p: options.TopP = SamplingConfig.top_p,
     nar_temperature: options.NarTemperature = SamplingConfig.nar_temperature,
+    guidance: options.Guidance = SamplingConfig.guidance,
+    channels: options.Channels = "mid",
     only_new: options.OnlyNew = False,
     until_end: options.UntilEnd = False,
     plot: options.Plot = None,
@@ -49,7 +52,9 @@ def continue_command(
     started = time.perf_counter()
     if json_output and output == "-":
         raise UsageError("--json and -o - both want standard output; write the audio to a file")
-    sampling = SamplingConfig(temperature=temperature, top_k=top_k, top_p=top_p, nar_temperature=nar_temperature)
+    sampling = SamplingConfig(
+        temperature=temperature, top_k=top_k, top_p=top_p, nar_temperature=nar_temperature, guidance=guidance
+    )
     config = GenerateConfig(
         model=model,
         device=device,
@@ -57,8 +62,10 @@ def continue_command(
         threads=threads,
         seed=seed,
         takes=takes,
+        best_of=best_of,
         prompt_s=prompt,
         until_end=until_end,
+        channels=channels,
         only_new=only_new,
         force=force,
         offline=offline,

@@ -25,7 +25,8 @@ def show_generation(out: Renderer, result: Generation) -> None:
         for output in result.outputs:
             spans = ", ".join(f"{start:.3f}-{end:.3f} s" for start, end in output.generated)
             how = f"new: {spans} of {output.duration_s:.3f} s, seed {output.seed}" if spans else "as it was"
-            show(f"{output.path}  ({how})")
+            score = "" if output.score is None else f", {output.score:.2f} bits/frame"
+            show(f"{output.path}  ({how}{score})")
     t = result.timing
     out.note(
         f"{result.model['name']} on {result.device} ({result.dtype}): load {t['load_s']:.1f} s, "

@@ -33,11 +33,14 @@ def loop_command(
     output: options.Output = None,
     model: options.Model = "piano",
     takes: options.Takes = 1,
+    best_of: options.BestOf = None,
     prompt: options.Prompt = None,
     temperature: options.Temperature = SamplingConfig.temperature,
     top_k: options.TopK = SamplingConfig.top_k,
     top_p: options.TopP = SamplingConfig.top_p,
     nar_temperature: options.NarTemperature = SamplingConfig.nar_temperature,
+    guidance: options.Guidance = SamplingConfig.guidance,
+    channels: options.Channels = "mid",
     only_new: options.OnlyNew = False,
     plot: options.Plot = None,
     seed: options.Seed = None,
@@ -56,7 +59,9 @@ def loop_command(
     started = time.perf_counter()
     if json_output and output == "-":
         raise UsageError("--json and -o - both want standard output; write the audio to a file")
-    sampling = SamplingConfig(temperature=temperature, top_k=top_k, top_p=top_p, nar_temperature=nar_temperature)
+    sampling = SamplingConfig(
+        temperature=temperature, top_k=top_k, top_p=top_p, nar_temperature=nar_temperature, guidance=guidance
+    )
     config = GenerateConfig(
         model=model,
         device=device,
@@ -64,7 +69,9 @@ def loop_command(
         threads=threads,
         seed=seed,
         takes=takes,
+        best_of=best_of,
         prompt_s=prompt,
+        channels=channels,
         only_new=only_new,
         force=force,
         offline=offline,

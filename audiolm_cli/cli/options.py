@@ -128,6 +128,18 @@ CacheDir = Annotated[
 _GENERATION = "Generation"
 
 Takes = Annotated[int, shared("-n", "--takes", min=1, metavar="N", panel=_GENERATION, help="Alternatives to generate.")]
+BestOf = Annotated[
+    int | None,
+    shared("--best-of", min=1, metavar="M", panel=_GENERATION, help="Generate M and keep the likeliest takes."),
+]
+Channels = Annotated[
+    Literal["mid", "each"],
+    shared("--channels", panel=_GENERATION, help="Generate one signal for all channels, or each by itself."),
+]
+Guidance = Annotated[
+    float,
+    shared("--guidance", min=0.0, metavar="X", panel=_GENERATION, help="Above 1 follows the context more; 1 is off."),
+]
 Prompt = Annotated[
     float | None,
     shared("--prompt", metavar="TIME", parser=time_option, panel=_GENERATION, help="How much context to use."),

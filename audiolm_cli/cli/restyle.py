@@ -34,6 +34,7 @@ def restyle_command(
     takes: options.Takes = 1,
     prompt: options.Prompt = None,
     nar_temperature: options.NarTemperature = SamplingConfig.nar_temperature,
+    guidance: options.Guidance = SamplingConfig.guidance,
     plot: options.Plot = None,
     seed: options.Seed = None,
     device: options.Device = "auto",
@@ -51,7 +52,7 @@ def restyle_command(
     started = time.perf_counter()
     if json_output and output == "-":
         raise UsageError("--json and -o - both want standard output; write the audio to a file")
-    sampling = SamplingConfig(nar_temperature=nar_temperature)
+    sampling = SamplingConfig(nar_temperature=nar_temperature, guidance=guidance)
     config = GenerateConfig(
         model=model,
         device=device,

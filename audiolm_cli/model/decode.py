@@ -17,7 +17,7 @@ from audiolm_cli.config import SamplingConfig
 from audiolm_cli.model.audiolm import AudioLM
 from audiolm_cli.model.geometry import Geometry
 from audiolm_cli.model.layers import Cache
-from audiolm_cli.model.sampling import sample_ar, sample_nar, uniforms
+from audiolm_cli.model.sampling import guided, sample_ar, sample_nar, uniforms
 
 
 @dataclass
@@ -147,7 +147,11 @@ def fill_codebooks(
     for k in range(known_codebooks, target.shape[-1]):
         known = torch.zeros_like(target[..., k], dtype=torch.bool)
         for done in range(1, passes + 1):
-            logits = model.nar_predict(context, target, geometry, k, known if done > 1 else None).logits
+            given = known if done > 1 else None
+            logits = model.nar_predict(context, target, geometry, k, given).logits
+            if sampling.guidance != 1 and geometry.context:
+                null = model.nar_predict(context[:, :0], target, Geometry(0, M), k, given).logits
+                logits = guided(logits, null, sampling.guidance)
             drawn = sample_nar(logits, sampling, noise[:, k - 1])
             target[..., k] = torch.where(known, target[..., k], drawn)
             if done < passes:
@@ -183,11 +187,16 @@ def _generate_first(
     takes, M = len(generators), geometry.gap
     noise = uniforms(generators, M).to(context.device)
     ar = AR.prefill(model, context, geometry, takes)
+    null = None
+    if sampling.guidance != 1 and geometry.context:
+        null = AR.prefill(model, context[:1, :0], Geometry(0, M), takes)
     out = torch.full((takes, M), -1, dtype=torch.long, device=context.device)
     running = torch.ones(takes, dtype=torch.bool, device=context.device)
     previous: Tensor | None = None
     for t in range(M):
         logits = ar.step(previous)
+        if null is not None:
+            logits = guided(logits, null.step(previous), sampling.guidance)
         if not until_end:
             code = sample_ar(logits[:, : model.eos], sampling, noise[:, t])
             out[:, t] = code

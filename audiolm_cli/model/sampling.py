@@ -41,6 +41,15 @@ def filtered_probabilities(
     return probabilities / probabilities.sum(-1, keepdim=True)
 
 
+def guided(logits: Tensor, null: Tensor, guidance: float) -> Tensor:
+    """Log-probabilities [..., V] moved away from those without context: `null + guidance * (logits - null)`.
+
+    Classifier-free guidance (Ho and Salimans 2022, eq. 6) on normalised logits; 1 changes nothing.
+    """
+    log_null = null.float().log_softmax(-1)
+    return log_null + guidance * (logits.float().log_softmax(-1) - log_null)
+
+
 def draw(probabilities: Tensor, uniform: Tensor) -> Tensor:
     """Codes int64 [B] by inverse transform: the first whose cumulative probability [B, V] exceeds `uniform` [B]."""
     cumulative = probabilities.double().cumsum(-1)

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from audiolm_cli.audio import Recording
 from audiolm_cli.config import GenerateConfig, SamplingConfig
 from audiolm_cli.errors import UsageError
 from audiolm_cli.events import OnEvent, ignore
+from audiolm_cli.workflows.channels import generate_takes
 from audiolm_cli.workflows.generation import Generation, Output, Stopwatch, used_settings
 from audiolm_cli.workflows.jobs import Job, load_for, plan_jobs, read_input, run_jobs, write_takes
 from audiolm_cli.workflows.loading import Loaded
-from audiolm_cli.workflows.takes import Gap, make_takes
+from audiolm_cli.workflows.takes import Gap
 
-LONGEST_S = 600.0
+LONGEST_S = 36000.0
 """Longest continuation in one call."""
 
 
@@ -51,10 +53,7 @@ def continue_files(
     """
     config, sampling = config or GenerateConfig(), sampling or SamplingConfig()
     watch = Stopwatch() if started is None else Stopwatch(started=started)
-    if not 0 < duration_s <= LONGEST_S:
-        raise UsageError(f"duration must be over 0 and at most {LONGEST_S:.0f} seconds, got {duration_s:g}")
-    if before and config.until_end:
-        raise UsageError("--until-end goes with a continuation, not with --before: what is put in front leads into it")
+    check_duration(duration_s, before, config)
     jobs = plan_jobs(inputs, "continued", output, plot, config)
     loaded = load_for(config, watch)
     return run_jobs(
@@ -82,10 +81,28 @@ def continue_recording(
 ) -> list[Output]:
     """Continue one recording; see `continue_files`."""
     recording = read_input(job, watch, on_event)
+    gaps = [continuation_gap(recording, duration_s, before, config)]
+    takes = generate_takes(loaded, recording, gaps, config, sampling, on_event, watch)
+    settings = {"duration_s": duration_s, "before": before}
+    return write_takes(job, recording, gaps, takes, "continue", settings, loaded, config, sampling, on_event)
+
+
+def check_duration(duration_s: float, before: bool, config: GenerateConfig) -> None:
+    """Raise what `continuation_gap` would raise for any recording."""
+    if not 0 < duration_s <= LONGEST_S:
+        raise UsageError(f"duration must be over 0 and at most {LONGEST_S:.0f} seconds, got {duration_s:g}")
+    if before and config.until_end:
+        raise UsageError("--until-end goes with a continuation, not with --before: what is put in front leads into it")
+
+
+def continuation_gap(recording: Recording, duration_s: float, before: bool, config: GenerateConfig) -> Gap:
+    """Where new audio goes.
+
+    Raises:
+        UsageError: the duration is out of range or less than a sample, or goes in front until the end.
+    """
+    check_duration(duration_s, before, config)
     at, length = 0 if before else recording.num_samples, round(duration_s * recording.sample_rate_hz)
     if length < 1:
         raise UsageError(f"duration must be at least one sample, got {duration_s:g} s at {recording.sample_rate_hz} Hz")
-    gaps = [Gap(start=at, stop=at, new_samples=length)]
-    takes = make_takes(loaded, recording, gaps, config, sampling, on_event, watch)
-    settings = {"duration_s": duration_s, "before": before}
-    return write_takes(job, recording, gaps, takes, "continue", settings, loaded, config, sampling, on_event)
+    return Gap(start=at, stop=at, new_samples=length)

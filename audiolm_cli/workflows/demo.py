@@ -15,7 +15,7 @@ from audiolm_cli.errors import OutputError
 from audiolm_cli.events import OnEvent, ignore
 from audiolm_cli.workflows.generation import Generation, Output, Stopwatch, used_settings
 from audiolm_cli.workflows.jobs import Job, load_for, plan_jobs, run_jobs, write_take, write_takes
-from audiolm_cli.workflows.takes import Gap, Take, make_takes
+from audiolm_cli.workflows.takes import Gap, Take, make_takes, splice
 
 PROMPT = "prelude.flac"
 CONTINUED_S = 10.0
@@ -52,7 +52,9 @@ def demo(
 
     def run(job: Job) -> list[Output]:
         if job.source not in gaps:
-            return [write_take(job, 1, Take(seed=0, pieces=[]), recording, [], force=config.force)]
+            nothing = Take(seed=0, pieces=[])
+            samples = splice(recording, [], nothing)
+            return [write_take(job, 1, nothing, recording, samples, [], force=config.force)]
         gap = [gaps[job.source]]
         takes = make_takes(loaded, recording, gap, config, sampling, on_event, watch)
         command = f"demo {job.source}"

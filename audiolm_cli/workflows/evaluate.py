@@ -35,7 +35,8 @@ from audiolm_cli.model.decode import fill_codebooks, generate
 from audiolm_cli.model.sampling import uniforms
 from audiolm_cli.workflows.encoding import read_leveled
 from audiolm_cli.workflows.loading import Loaded, load_model, pick_device, prepare_cpu
-from audiolm_cli.workflows.spans import open_span, render_span
+from audiolm_cli.workflows.rendering import render_span
+from audiolm_cli.workflows.spans import open_span
 from audiolm_cli.workflows.windows import fill_gap
 
 CLIP_S = 10.0

@@ -37,6 +37,8 @@ class Output:
     """Of the whole file."""
     generated: list[tuple[float, float]]
     """Generated stretches of the file, in seconds."""
+    score: float | None = None
+    """With `best_of`, the mean log2 likelihood per frame that the take was ranked by."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -121,7 +123,8 @@ class Stopwatch:
 
 def used_settings(config: GenerateConfig, sampling: SamplingConfig) -> dict[str, Any]:
     """What decides the codes, beside model, seed and length."""
-    return {"prompt_s": config.prompt_s, "until_end": config.until_end, **sampling.to_dict()}
+    names = ("prompt_s", "until_end", "best_of", "channels")
+    return {**{name: getattr(config, name) for name in names}, **sampling.to_dict()}
 
 
 def comment(

@@ -12,11 +12,12 @@ from audiolm_cli.audio import Recording
 from audiolm_cli.config import GenerateConfig, SamplingConfig
 from audiolm_cli.errors import UsageError
 from audiolm_cli.events import OnEvent, ignore
+from audiolm_cli.workflows.channels import generate_takes
 from audiolm_cli.workflows.continue_audio import LONGEST_S
 from audiolm_cli.workflows.generation import Generation, Output, Stopwatch, used_settings
 from audiolm_cli.workflows.jobs import Job, check_context, load_for, plan_jobs, read_input, run_jobs, write_takes
 from audiolm_cli.workflows.loading import Loaded
-from audiolm_cli.workflows.takes import Gap, make_takes
+from audiolm_cli.workflows.takes import Gap
 
 ROUNDING_S = 0.001
 """An end this little beyond the file is its end: people copy it from displays of milliseconds."""
@@ -90,10 +91,8 @@ def infill_recording(
     """Infill one recording; see `infill_files`."""
     recording = read_input(job, watch, on_event)
     placed = [place_gap(gap, length_s, recording, job.source) for gap in gaps]
-    check_context(
-        recording.duration_s - sum(gap.stop - gap.start for gap in placed) / recording.sample_rate_hz, job.source
-    )
-    takes = make_takes(loaded, recording, placed, config, sampling, on_event, watch)
+    check_left_over(recording, placed, job.source)
+    takes = generate_takes(loaded, recording, placed, config, sampling, on_event, watch)
     settings = {"gaps_s": gaps, "length_s": length_s}
     return write_takes(job, recording, placed, takes, "infill", settings, loaded, config, sampling, on_event)
 
@@ -145,6 +144,12 @@ def place_gap(gap: tuple[float, float | None], length_s: float | None, recording
     if new > LONGEST_S * rate_hz:
         raise UsageError(f"gap {_said(*gap)} is longer than {LONGEST_S:.0f} s, the longest allowed")
     return Gap(start=start, stop=stop, new_samples=new)
+
+
+def check_left_over(recording: Recording, gaps: list[Gap], source: str) -> None:
+    """Refuse gaps that leave too little of a recording to go by."""
+    replaced = sum(gap.stop - gap.start for gap in gaps)
+    check_context((recording.num_samples - replaced) / recording.sample_rate_hz, source)
 
 
 def _said(start: float, end: float | None) -> str:

@@ -13,8 +13,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from audiolm_cli import __version__
-from audiolm_cli.audio import Recording, check_target, named_format, output_format, read_audio, write_audio
+from audiolm_cli.audio import Recording, check_target, named_format, output_format, read_audio, write_blocks
 from audiolm_cli.config import GenerateConfig, SamplingConfig
 from audiolm_cli.errors import AudioInputError, AudioLMError, UsageError
 from audiolm_cli.events import Note, OnEvent
@@ -22,7 +24,7 @@ from audiolm_cli.workflows.generation import Failure, Generation, Output, Stopwa
 from audiolm_cli.workflows.loading import Loaded, load_model, pick_device, prepare_cpu
 from audiolm_cli.workflows.naming import STREAM, make_folder, numbered, output_paths
 from audiolm_cli.workflows.plot import check_picture, plot_recording
-from audiolm_cli.workflows.takes import Gap, Take, generated_spans, splice
+from audiolm_cli.workflows.takes import Gap, Spliced, Take, generated_spans, splice
 
 SHORTEST_CONTEXT_S = 0.1
 """Less context than this is refused: it says nothing."""
@@ -162,35 +164,47 @@ def write_takes(
     for number, take in enumerate(takes, start=1):
         note = comment(command, loaded, config, sampling, take.seed, **settings, input_comment=said)
         result = splice(recording, gaps, take, on_event, only_new=config.only_new)
-        result = dataclasses.replace(result, tags=recording.tags | {"comment": note})
+        tagged = dataclasses.replace(recording, tags=recording.tags | {"comment": note})
         spans = generated_spans(gaps, take, recording.sample_rate_hz, only_new=config.only_new)
-        outputs.append(write_take(job, number, take, result, spans, force=config.force))
+        outputs.append(write_take(job, number, take, tagged, result, spans, force=config.force))
     return outputs
 
 
 def write_take(
-    job: Job, number: int, take: Take, result: Recording, generated: list[tuple[float, float]], *, force: bool
+    job: Job,
+    number: int,
+    take: Take,
+    like: Recording,
+    samples: Spliced,
+    generated: list[tuple[float, float]],
+    *,
+    force: bool,
 ) -> Output:
-    """Write one take, and its picture if one is wanted."""
+    """Write one take in the format and with the tags of a recording, and its picture if one is wanted."""
     path = job.paths[number - 1]
-    kind, subtype = output_format(path, result)
-    write_audio(
+    kind, subtype = output_format(path, like)
+    if job.plots:  # which needs all of it
+        whole = dataclasses.replace(like, samples=np.concatenate(list(samples.blocks)))
+        samples = dataclasses.replace(samples, blocks=[whole.samples])
+    write_blocks(
         path,
-        result.samples,
-        sample_rate_hz=result.sample_rate_hz,
+        samples.blocks,
+        shape=samples.shape,
+        sample_rate_hz=like.sample_rate_hz,
         format=kind,
         subtype=subtype,
-        tags=result.tags,
+        tags=like.tags,
         force=force,
     )
     if job.plots:
-        plot_recording(Path(job.plots[number - 1]), result, generated, title=Path(path).name, force=force)
+        plot_recording(Path(job.plots[number - 1]), whole, generated, title=Path(path).name, force=force)
     return Output(
         path=path,
         seed=take.seed,
         take=number,
-        sample_rate_hz=result.sample_rate_hz,
-        channels=result.channels,
-        duration_s=result.duration_s,
+        sample_rate_hz=like.sample_rate_hz,
+        channels=like.channels,
+        duration_s=samples.shape[0] / like.sample_rate_hz,
         generated=generated,
+        score=take.score,
     )

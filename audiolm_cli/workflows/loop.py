@@ -7,14 +7,16 @@ from pathlib import Path
 
 import numpy as np
 
+from audiolm_cli.audio import Recording
 from audiolm_cli.config import GenerateConfig, SamplingConfig
 from audiolm_cli.errors import UsageError
 from audiolm_cli.events import OnEvent, ignore
+from audiolm_cli.workflows.channels import generate_takes
 from audiolm_cli.workflows.continue_audio import LONGEST_S
 from audiolm_cli.workflows.generation import Generation, Output, Stopwatch, used_settings
 from audiolm_cli.workflows.jobs import LONGEST_INPUT_S, Job, load_for, plan_jobs, read_input, run_jobs, write_takes
 from audiolm_cli.workflows.loading import Loaded
-from audiolm_cli.workflows.takes import Gap, make_takes
+from audiolm_cli.workflows.takes import Gap, Take
 
 
 def loop_files(
@@ -87,17 +89,34 @@ def loop_recording(
 ) -> list[Output]:
     """Make one recording a loop; see `loop_files`."""
     recording = read_input(job, watch, on_event)
-    rate_hz, end = recording.sample_rate_hz, recording.num_samples
-    bridge = round(bridge_s * rate_hz)
-    if bridge < 1:
-        raise UsageError(f"bridge must be at least one sample, got {bridge_s:g} s at {rate_hz} Hz")
-    if (end + bridge) * repeat > LONGEST_INPUT_S * rate_hz:
+    if (recording.duration_s + bridge_s) * repeat > LONGEST_INPUT_S:
         raise UsageError(f"{job.source}: {repeat} times are over {LONGEST_INPUT_S:.0f} s, the longest; lower --repeat")
-    twice = dataclasses.replace(recording, samples=np.concatenate([recording.samples, recording.samples]))
-    gap = Gap(start=end, stop=end, new_samples=bridge)
-    takes = make_takes(loaded, twice, [gap], config, sampling, on_event, watch)
+    takes = bridge_takes(recording, loaded, bridge_s, config, sampling, on_event, watch)
+    end, bridge = recording.num_samples, round(bridge_s * recording.sample_rate_hz)
     takes = [dataclasses.replace(take, pieces=take.pieces * repeat) for take in takes]
     result = dataclasses.replace(recording, samples=np.concatenate([recording.samples] * repeat))
     gaps = [Gap(start=end * (i + 1), stop=end * (i + 1), new_samples=bridge) for i in range(repeat)]
     settings = {"bridge_s": bridge_s, "repeat": repeat}
     return write_takes(job, result, gaps, takes, "loop", settings, loaded, config, sampling, on_event)
+
+
+def bridge_takes(
+    recording: Recording,
+    loaded: Loaded,
+    bridge_s: float,
+    config: GenerateConfig,
+    sampling: SamplingConfig,
+    on_event: OnEvent,
+    watch: Stopwatch,
+) -> list[Take]:
+    """Bridges from the end of a recording to its start.
+
+    Raises:
+        UsageError: the bridge has no sample.
+    """
+    end, bridge = recording.num_samples, round(bridge_s * recording.sample_rate_hz)
+    if bridge < 1:
+        raise UsageError(f"bridge must be at least one sample, got {bridge_s:g} s at {recording.sample_rate_hz} Hz")
+    twice = dataclasses.replace(recording, samples=np.concatenate([recording.samples, recording.samples]))
+    gap = Gap(start=end, stop=end, new_samples=bridge)
+    return generate_takes(loaded, twice, [gap], config, sampling, on_event, watch)

@@ -38,8 +38,8 @@ from audiolm_cli.workflows.jobs import (
 )
 from audiolm_cli.workflows.level import recording_gain
 from audiolm_cli.workflows.loading import Loaded
-from audiolm_cli.workflows.spans import LEVEL_RANGE
-from audiolm_cli.workflows.takes import Gap, Take, prompt_frames
+from audiolm_cli.workflows.rendering import LEVEL_RANGE
+from audiolm_cli.workflows.takes import Gap, Piece, Take, prompt_frames
 
 CARRIED_SHARE = 0.1
 """Share of the window that repeats what was made last, so that one step runs on from the other."""
@@ -87,15 +87,9 @@ def restyle_files(
     jobs = plan_jobs(inputs, "restyled", output, plot, config)
     with watch.stage("encode"):
         reference = read_audio(style, max_duration_s=LONGEST_INPUT_S)
-    check_context(reference.duration_s, style)
-    if not reference.samples.any():
-        raise AudioInputError(f"{style} is silent, which is no style; give a recording with sound in it")
     loaded = load_for(config, watch)
-    K = loaded.codec.num_codebooks
-    if not 1 <= strength < K:
-        raise UsageError(f"strength must be 1 to {K - 1}, the codebooks kept of the codec's {K}; got {strength}")
     with watch.stage("encode"):
-        prompt = loudest(*encode(reference, loaded.codec), _prompt_length(loaded, config), loaded.codec)
+        prompt = style_prompt(reference, style, strength, loaded, config)
     return run_jobs(
         jobs,
         lambda job: restyle_recording(
@@ -122,6 +116,23 @@ def restyle_recording(
 ) -> list[Output]:
     """Restyle one recording after prompt codes [1, P, K]; see `restyle_files`."""
     recording = read_input(job, watch, on_event)
+    takes = restyle_takes(recording, loaded, prompt, strength, config, sampling, on_event, watch)
+    whole = [Gap(start=0, stop=recording.num_samples, new_samples=recording.num_samples)]
+    settings = {"style": Path(style).name, "strength": strength}
+    return write_takes(job, recording, whole, takes, "restyle", settings, loaded, config, sampling, on_event)
+
+
+def restyle_takes(
+    recording: Recording,
+    loaded: Loaded,
+    prompt: Tensor,
+    strength: int,
+    config: GenerateConfig,
+    sampling: SamplingConfig,
+    on_event: OnEvent,
+    watch: Stopwatch,
+) -> list[Take]:
+    """A recording after prompt codes [1, P, K], each take one piece as long as it."""
     with watch.stage("encode"):
         codes, wav = encode(recording, loaded.codec)
         gains = balance(recording.wav(), mid(recording.wav()))
@@ -143,11 +154,27 @@ def restyle_recording(
         watch.model.nar_s += time.perf_counter() - began
         watch.model.frames += made.shape[1]
         with watch.stage("decode"):
-            takes.append(Take(seed=seed, pieces=[_render(made, wav, gains, recording, loaded.codec)]))
+            audio = _render(made, wav, gains, recording, loaded.codec)
+        takes.append(Take(seed=seed, pieces=[Piece(num_samples=audio.shape[1], blocks=[audio])]))
         on_event(Progress(stage="decode", done=number + 1, total=config.takes, unit="takes"))
-    whole = [Gap(start=0, stop=recording.num_samples, new_samples=recording.num_samples)]
-    settings = {"style": Path(style).name, "strength": strength}
-    return write_takes(job, recording, whole, takes, "restyle", settings, loaded, config, sampling, on_event)
+    return takes
+
+
+def style_prompt(reference: Recording, name: str, strength: int, loaded: Loaded, config: GenerateConfig) -> Tensor:
+    """Codes [1, P, K] of the loudest stretch of a reference: at most half a window, or the prompt asked for.
+
+    Raises:
+        AudioInputError: the reference is silent or too short.
+        UsageError: the strength is not 1 to K - 1.
+    """
+    check_context(reference.duration_s, name)
+    if not reference.samples.any():
+        raise AudioInputError(f"{name} is silent, which is no style; give a recording with sound in it")
+    K = loaded.codec.num_codebooks
+    if not 1 <= strength < K:
+        raise UsageError(f"strength must be 1 to {K - 1}, the codebooks kept of the codec's {K}; got {strength}")
+    frames = min(prompt_frames(loaded, config), loaded.model.config.max_frames // 2)
+    return loudest(*encode(reference, loaded.codec), frames, loaded.codec)
 
 
 def restyle_codes(
@@ -192,11 +219,6 @@ def loudest(codes: Tensor, wav: Tensor, frames: int, codec: Codec) -> Tensor:
     sums = torch.cat([sums.new_zeros(1), sums])
     first = int((sums[frames:] - sums[:-frames]).argmax())
     return codes[:, first : first + frames]
-
-
-def _prompt_length(loaded: Loaded, config: GenerateConfig) -> int:
-    """Frames of the reference that are heard: half of the window at most."""
-    return min(prompt_frames(loaded, config), loaded.model.config.max_frames // 2)
 
 
 def _render(codes: Tensor, original: Tensor, gains: np.ndarray, recording: Recording, codec: Codec) -> np.ndarray:

@@ -1,6 +1,6 @@
-"""One generated span of a recording: its contexts become codes, new codes become audio, and the audio fits its place.
+"""One span of a recording that is to be generated: its contexts become codes.
 
-Shared by every generating workflow. Knows nothing about files, takes or commands.
+Shared by every generating workflow; `rendering.py` turns new codes into audio. Knows nothing about files or commands.
 """
 
 from __future__ import annotations
@@ -12,22 +12,16 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from audiolm_cli.audio import balance, mid, resample
-from audiolm_cli.codec.base import Codec, KnownSamples
+from audiolm_cli.audio import mid, resample
+from audiolm_cli.codec.base import Codec
 from audiolm_cli.codec.chunked import encode_chunked
 
-SEAM_FRAMES = 64
+SEAM_FRAMES = 32
 """Frames of real context decoded on each side of a generated span."""
 MARGIN_FRAMES = 16
 """Frames mirrored beyond a seam, so that the codec does not take the cut for an ending."""
 HIDDEN_FRAMES = 1
 """Context frames next to a seam that are made anew: their codes depend on audio beyond the seam, which is not there."""
-FADE_S = 0.02
-"""Length of the cross-fade inside the span."""
-LEVEL_RANGE = (0.5, 2.0)
-"""How far the level of a span may be moved to match its context."""
-BALANCE_S = 5.0
-"""Seconds of context whose channel balance the span takes over."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,6 +54,8 @@ class Span:
     """float32 [C, n]: the recording up to the span (its last seconds)."""
     after: np.ndarray
     """float32 [C, n]: the recording from the end of the span on (its first seconds)."""
+    ceiling: float
+    """Level that no sample may exceed: 1 where samples clip there, infinity where they do not."""
     left: Side
     """Context before the span."""
     right: Side
@@ -67,7 +63,14 @@ class Span:
 
 
 def open_span(
-    before: np.ndarray, after: np.ndarray, rate_hz: int, new_samples: int, gain: float, frames: int, codec: Codec
+    before: np.ndarray,
+    after: np.ndarray,
+    rate_hz: int,
+    new_samples: int,
+    gain: float,
+    frames: int,
+    codec: Codec,
+    ceiling: float = math.inf,
 ) -> Span:
     """Encode the contexts of a span.
 
@@ -79,6 +82,7 @@ def open_span(
         gain: what brings the recording to the training level.
         frames: context frames wanted on each side, at most.
         codec: what encodes them.
+        ceiling: level that the span may not exceed.
     """
     hop_s = codec.hop_samples / codec.sample_rate_hz
     reach = context_samples(frames, rate_hz, codec)
@@ -91,6 +95,7 @@ def open_span(
         new_samples=new_samples,
         gap_frames=left.hidden + new_frames + right.hidden,
         gain=gain,
+        ceiling=ceiling,
         before=before,
         after=after,
         left=left,
@@ -101,23 +106,6 @@ def open_span(
 def context_samples(frames: int, rate_hz: int, codec: Codec) -> int:
     """How many samples next to a span `open_span` reads on each side for `frames` context frames."""
     return math.ceil((frames + 2 * MARGIN_FRAMES) * codec.hop_samples / codec.sample_rate_hz * rate_hz)
-
-
-def render_span(span: Span, codes: Tensor, codec: Codec) -> np.ndarray:
-    """Audio float32 [C, new_samples] of the span from its codes [1, gap_frames, K].
-
-    Decoded together with real context, at the context's level, running on from its phases; the residue at the seams is
-    faded out inside the span, so that no sample jumps.
-    """
-    hop = codec.hop_samples
-    left = span.left.codes[:, -SEAM_FRAMES:] if span.left.codes.shape[1] else span.left.codes
-    right = span.right.codes[:, :SEAM_FRAMES]
-    level = _level(span, left, right, codec)
-    lead, total = (left.shape[1] + span.left.hidden) * hop, (left.shape[1] + codes.shape[1] + right.shape[1]) * hop
-    known = _known(span, lead, total, level)
-    decoded = codec.decode(torch.cat([left, codes, right], dim=1), known)[0] * (level / span.gain)  # [1, total]
-    mono, lead = _to_rate(decoded.cpu().numpy(), lead, codec.sample_rate_hz, span.rate_hz)
-    return _place(mono[0], lead, span)
 
 
 def _left_side(before: np.ndarray, rate_hz: int, frames: int, gain: float, codec: Codec) -> Side:
@@ -194,57 +182,3 @@ def _encode(codec: Codec, wav: Tensor) -> Tensor:
     if wav.shape[-1] == 0:
         return torch.zeros(1, 0, codec.num_codebooks, dtype=torch.long, device=codec.device)
     return encode_chunked(codec, wav.to(codec.device))
-
-
-def _level(span: Span, left: Tensor, right: Tensor, codec: Codec) -> float:
-    """How much louder the contexts are than what the codec makes of them."""
-    power, decoded_power = 0.0, 0.0
-    for codes, wav in ((left, span.left.wav), (right, span.right.wav)):
-        if codes.shape[1]:
-            power += wav.square().mean().item()
-            decoded_power += codec.decode(codes).square().mean().item()
-    if power == 0 or decoded_power == 0:
-        return 1.0
-    return float(np.clip(math.sqrt(power / decoded_power), *LEVEL_RANGE))
-
-
-def _known(span: Span, lead: int, total: int, level: float) -> KnownSamples:
-    """The context samples on the decoded stretch, `lead` samples of which come before the span."""
-    wav, mask = torch.zeros(1, 1, total), torch.zeros(total, dtype=torch.bool)
-    for side in (span.left, span.right):
-        start = lead + side.first
-        stop = min(total, start + side.wav.shape[-1])
-        if stop > start:
-            wav[..., start:stop] = side.wav[..., : stop - start] / level
-            mask[start:stop] = True
-    device = span.left.codes.device
-    return KnownSamples(wav=wav.to(device), mask=mask.to(device))
-
-
-def _to_rate(wav: np.ndarray, lead: int, from_hz: int, to_hz: int) -> tuple[np.ndarray, int]:
-    """wav [1, n] at another rate, and where its sample `lead` lies there: exactly on a sample."""
-    unit = from_hz // math.gcd(from_hz, to_hz)
-    extra = -lead % unit
-    return resample(np.pad(wav, ((0, 0), (extra, 0))), from_hz, to_hz), (lead + extra) * to_hz // from_hz
-
-
-def _place(mono: np.ndarray, lead: int, span: Span) -> np.ndarray:
-    """The span [C, new_samples] in the balance of its contexts, from decoded mono [n] after `lead` context samples."""
-    C, n = max(len(span.before), len(span.after)), span.new_samples
-    near = round(BALANCE_S * span.rate_hz)
-    context = np.concatenate([span.before[:, -near:] if near else span.before, span.after[:, :near]], axis=1)
-    gains = balance(context, mid(context)) if context.shape[1] else np.ones(C, np.float32)
-    body = mono[lead : lead + n]
-    out = np.outer(gains, np.pad(body, (0, n - len(body)))).astype(np.float64)
-    fade = min(round(FADE_S * span.rate_hz), n)
-    ramp = 0.5 * (1 + np.cos(np.pi * (np.arange(fade) + 0.5) / fade)) if fade else np.zeros(0)
-    count = min(fade, span.before.shape[1], lead)
-    if count:
-        residue = span.before[:, -count:] - np.outer(gains, mono[lead - count : lead])
-        out[:, :count] += (residue[:, ::-1] * ramp[:count]).astype(np.float64)
-    tail = mono[lead + n :]
-    count = min(fade, span.after.shape[1], len(tail))
-    if count:
-        residue = span.after[:, :count] - np.outer(gains, tail[:count])
-        out[:, n - count :] += (residue[:, ::-1] * ramp[:count][::-1]).astype(np.float64)
-    return out.astype(np.float32)

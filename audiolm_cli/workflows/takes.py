@@ -6,21 +6,32 @@ Knows nothing about files or commands.
 from __future__ import annotations
 
 import dataclasses
+import math
 import secrets
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
 
 from audiolm_cli.audio import Recording, to_native
+from audiolm_cli.audio.recording import FLOATS
 from audiolm_cli.config import GenerateConfig, SamplingConfig
 from audiolm_cli.errors import UsageError
-from audiolm_cli.events import Note, OnEvent, Progress
+from audiolm_cli.events import Note, OnEvent, Progress, ignore
+from audiolm_cli.model.scoring import continuation_score, following_score
 from audiolm_cli.workflows.generation import Stopwatch
+from audiolm_cli.workflows.guards import Fault, Guard
 from audiolm_cli.workflows.level import recording_gain
 from audiolm_cli.workflows.loading import Loaded
-from audiolm_cli.workflows.spans import Span, context_samples, open_span, render_span
+from audiolm_cli.workflows.rendering import render_blocks
+from audiolm_cli.workflows.spans import Span, context_samples, open_span
 from audiolm_cli.workflows.windows import fill_gap
+
+LONG_S = 30.0
+"""Pieces over this are not held in memory."""
+FULL_SCALE = 0.999
+"""Highest level in formats that clip; what rounding adds stays below 1."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,13 +47,40 @@ class Gap:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Piece:
+    """Audio for one gap, at the recording's rate."""
+
+    num_samples: int
+    """Its length."""
+    blocks: Iterable[np.ndarray]
+    """float32 [C, n] each; a long piece is decoded while they are read, each time anew."""
+
+    @property
+    def wav(self) -> np.ndarray:
+        """All of it, float32 [C, num_samples]."""
+        return np.concatenate(list(self.blocks), axis=1)
+
+
+@dataclass(frozen=True, kw_only=True)
 class Take:
     """One alternative."""
 
     seed: int
     """What its random numbers came from."""
-    pieces: list[np.ndarray]
-    """float32 [C, n] for each gap, at the recording's rate."""
+    pieces: list[Piece]
+    """One for each gap."""
+    score: float | None = None
+    """Mean log2 likelihood per frame that it was ranked by; None where nothing was ranked."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Spliced:
+    """Samples that come block after block, so that they need not be in memory together."""
+
+    shape: tuple[int, int]
+    """Samples and channels, of all blocks together."""
+    blocks: Iterable[np.ndarray]
+    """[n, C] each, as in `Recording.samples`."""
 
 
 def make_takes(
@@ -57,7 +95,7 @@ def make_takes(
     """Alternatives for the gaps of a recording, which are in order and apart (shorter ones with `until_end`).
 
     A gap at the end is a continuation, one at the beginning a prelude. Later gaps hear what was made for those before
-    them, and no gap hears what another one replaces.
+    them, and no gap hears what another one replaces. With `best_of`, the likeliest candidates come back, best first.
 
     Raises:
         UsageError: the prompt is shorter than one frame.
@@ -66,23 +104,56 @@ def make_takes(
     with watch.stage("encode"):
         gain = recording_gain(recording, [(gap.start, gap.stop) for gap in gaps])
     first_seed = secrets.randbits(32) if config.seed is None else config.seed
-    seeds = [(first_seed + take) % 2**63 for take in range(config.takes)]
+    seeds = [(first_seed + number) % 2**63 for number in range(config.best_of or config.takes)]
     groups = [[seed] for seed in seeds] if config.until_end else [seeds]
-    takes: list[Take] = []
+    candidates: list[_Candidate] = []
     for group in groups:
-        generators = [torch.Generator().manual_seed(seed) for seed in group]
-        pieces: list[list[np.ndarray]] = [[] for _ in group]
+        own = [_Candidate(seed, torch.Generator().manual_seed(seed)) for seed in group]
         for place in range(len(gaps)):
+            for candidate in own:
+                candidate.render(loaded, watch)
             with watch.stage("encode"):
-                spans = _open(recording, gaps, place, pieces, gain, frames, loaded)
-            codes = _fill(spans, generators, loaded, config, sampling, on_event, watch)
-            with watch.stage("decode"):
-                for own, span, made in zip(pieces, spans, codes, strict=True):
-                    own.append(_render(span, made, loaded))
-        for seed, own in zip(group, pieces, strict=True):
-            takes.append(Take(seed=seed, pieces=own))
-            on_event(Progress(stage="decode", done=len(takes), total=config.takes, unit="takes"))
+                spans = _open(recording, gaps, place, own, gain, frames, loaded)
+            codes = _fill(spans, own, loaded, config, sampling, on_event, watch)
+            for candidate, span, made in zip(own, spans, codes, strict=True):
+                candidate.span, candidate.codes = span, made
+                if config.best_of is not None:
+                    candidate.scores.append(_score(span, made, loaded))
+        candidates += own
+    if config.best_of is not None:
+        candidates.sort(key=lambda candidate: -candidate.score)
+    takes = []
+    for candidate in candidates[: config.takes]:
+        candidate.render(loaded, watch)
+        score = None if config.best_of is None else candidate.score
+        takes.append(Take(seed=candidate.seed, pieces=candidate.pieces, score=score))
+        on_event(Progress(stage="decode", done=len(takes), total=config.takes, unit="takes"))
     return takes
+
+
+@dataclass
+class _Candidate:
+    """A take in the making."""
+
+    seed: int
+    generator: torch.Generator
+    pieces: list[Piece] = field(default_factory=list)
+    scores: list[float] = field(default_factory=list)
+    span: Span | None = None
+    """The gap that was filled last, while it has no audio."""
+    codes: torch.Tensor | None = None
+    """What it was filled with, [T, K]."""
+
+    @property
+    def score(self) -> float:
+        """Mean over the gaps."""
+        return sum(self.scores) / len(self.scores)
+
+    def render(self, loaded: Loaded, watch: Stopwatch) -> None:
+        """Turn what was filled last into audio."""
+        if self.span is not None and self.codes is not None:
+            self.pieces.append(_render(self.span, self.codes, loaded, watch))
+        self.span = self.codes = None
 
 
 def prompt_frames(loaded: Loaded, config: GenerateConfig) -> int:
@@ -103,26 +174,45 @@ def prompt_frames(loaded: Loaded, config: GenerateConfig) -> int:
 
 
 def splice(
-    recording: Recording, gaps: list[Gap], take: Take, on_event: OnEvent, *, only_new: bool = False
-) -> Recording:
-    """The recording with a take in its gaps, every other sample what it was; or the new pieces alone, in order."""
-    parts, at, total = [], 0, 0
-    for gap, piece in zip(gaps, take.pieces, strict=True):
-        new, clipped = to_native(piece, recording)
-        parts += [new] if only_new else [recording.samples[at : gap.start], new]
-        at, total = gap.stop, total + clipped
-    if total:
-        on_event(Note(message=f"{total} generated samples were over full scale and are clipped", warning=True))
-    if not only_new:
-        parts.append(recording.samples[at:])
-    return dataclasses.replace(recording, samples=np.concatenate(parts))
+    recording: Recording, gaps: list[Gap], take: Take, on_event: OnEvent = ignore, *, only_new: bool = False
+) -> Spliced:
+    """The recording's samples with a take in its gaps, every other one what it was; or the new pieces alone."""
+
+    def blocks() -> Iterator[np.ndarray]:
+        at = clipped = 0
+        for gap, piece in zip(gaps, take.pieces, strict=True):
+            if not only_new:
+                yield recording.samples[at : gap.start]
+            for block in piece.blocks:
+                native, over = to_native(block, recording)
+                clipped += over
+                yield native
+            at = gap.stop
+        if not only_new:
+            yield recording.samples[at:]
+        if clipped:
+            on_event(Note(message=f"{clipped} generated samples were over full scale and are clipped", warning=True))
+
+    new = sum(piece.num_samples for piece in take.pieces)
+    kept = 0 if only_new else recording.num_samples - sum(gap.stop - gap.start for gap in gaps)
+    return Spliced(shape=(new + kept, recording.channels), blocks=Repeated(blocks))
+
+
+@dataclass(frozen=True)
+class Repeated:
+    """An iterable that begins anew each time."""
+
+    begin: Callable[[], Iterator[np.ndarray]]
+
+    def __iter__(self) -> Iterator[np.ndarray]:
+        return self.begin()
 
 
 def generated_spans(gaps: list[Gap], take: Take, rate_hz: int, *, only_new: bool = False) -> list[tuple[float, float]]:
     """Where the pieces of a take are in what `splice` returns, in seconds."""
     spans, at, shift = [], 0, 0
     for gap, piece in zip(gaps, take.pieces, strict=True):
-        length = piece.shape[1]
+        length = piece.num_samples
         start = at if only_new else gap.start + shift
         spans.append((start / rate_hz, (start + length) / rate_hz))
         at, shift = at + length, shift + length - (gap.stop - gap.start)
@@ -133,7 +223,7 @@ def _open(
     recording: Recording,
     gaps: list[Gap],
     place: int,
-    pieces: list[list[np.ndarray]],
+    candidates: list[_Candidate],
     gain: float,
     frames: int,
     loaded: Loaded,
@@ -145,20 +235,30 @@ def _open(
     after = recording.wav(gap.stop, min(end, gap.stop + reach))
 
     def span(before: np.ndarray) -> Span:
-        return open_span(before, after, rate_hz, gap.new_samples, gain=gain, frames=frames, codec=loaded.codec)
+        ceiling = math.inf if recording.subtype in FLOATS else FULL_SCALE
+        return open_span(
+            before,
+            after,
+            rate_hz,
+            gap.new_samples,
+            gain=gain,
+            frames=frames,
+            codec=loaded.codec,
+            ceiling=ceiling,
+        )
 
     if place == 0 or gap.start - gaps[place - 1].stop >= reach:
-        return [span(recording.wav(max(0, gap.start - reach), gap.start))] * len(pieces)
-    return [span(_made_so_far(recording, gaps[:place], own, gap.start, reach)) for own in pieces]
+        return [span(recording.wav(max(0, gap.start - reach), gap.start))] * len(candidates)
+    return [span(_made_so_far(recording, gaps[:place], own.pieces, gap.start, reach)) for own in candidates]
 
 
-def _made_so_far(recording: Recording, gaps: list[Gap], pieces: list[np.ndarray], stop: int, reach: int) -> np.ndarray:
+def _made_so_far(recording: Recording, gaps: list[Gap], pieces: list[Piece], stop: int, reach: int) -> np.ndarray:
     """The last `reach` samples [C, n] up to sample `stop` of the recording, with the pieces in its earlier gaps."""
     parts: list[np.ndarray] = []
     missing = reach
     for gap, piece in zip(reversed(gaps), reversed(pieces), strict=True):
-        parts += [recording.wav(max(gap.stop, stop - missing), stop), piece]
-        missing -= parts[-2].shape[1] + piece.shape[1]
+        parts += [recording.wav(max(gap.stop, stop - missing), stop), piece.wav]
+        missing -= parts[-2].shape[1] + piece.num_samples
         stop = gap.start
         if missing <= 0:
             break
@@ -169,34 +269,66 @@ def _made_so_far(recording: Recording, gaps: list[Gap], pieces: list[np.ndarray]
 
 def _fill(
     spans: list[Span],
-    generators: list[torch.Generator],
+    candidates: list[_Candidate],
     loaded: Loaded,
     config: GenerateConfig,
     sampling: SamplingConfig,
     on_event: OnEvent,
     watch: Stopwatch,
 ) -> torch.Tensor:
-    """Codes [takes, gap_frames, K] for one gap."""
+    """Codes [candidates, gap_frames, K] for one gap."""
     span = spans[0]
     shared = all(other is span for other in spans)
+    left = span.left.codes if shared else torch.cat([own.left.codes for own in spans])
+
+    def tell(row: int, fault: Fault, mended: bool) -> None:
+        what = f"seed {candidates[row].seed}: {fault.kind}"
+        on_event(Note(message=f"{what}, sampled again"))
+        if not mended:
+            on_event(Note(message=f"{what} again; try another --seed or --temperature", warning=True))
+
     return fill_gap(
         loaded.model,
-        span.left.codes if shared else torch.cat([own.left.codes for own in spans]),
+        left,
         span.right.codes,
         span.gap_frames,
         sampling,
-        generators,
+        [candidate.generator for candidate in candidates],
         until_end=config.until_end,
+        judge=None if config.until_end else Guard(loaded.codec, left, span.right.codes).fault,
+        on_fault=tell,
         on_frame=lambda done: on_event(Progress(stage="generate", done=done, total=span.gap_frames, unit="frames")),
         timing=watch.model,
     )
 
 
-def _render(span: Span, codes: torch.Tensor, loaded: Loaded) -> np.ndarray:
-    """Audio [C, n] of codes [T, K] that end with -1 where the model ended the piece."""
+def _score(span: Span, codes: torch.Tensor, loaded: Loaded) -> float:
+    """How likely the codes [T, K] make what follows them, or where nothing does, how likely they are themselves."""
+    made = codes[None, codes[:, 0] >= 0]
+    if span.right.codes.shape[1]:
+        return following_score(loaded.model, span.left.codes, made, span.right.codes).item()
+    return continuation_score(loaded.model, span.left.codes, made).item()
+
+
+def _render(span: Span, codes: torch.Tensor, loaded: Loaded, watch: Stopwatch) -> Piece:
+    """Audio of codes [T, K] that end with -1 where the model ended the piece; long ones are decoded when they are read.
+
+    The time goes into `watch`.
+    """
     codes = codes[codes[:, 0] >= 0]
     if len(codes) < span.gap_frames:
         frames = max(0, len(codes) - span.left.hidden)
         samples = min(span.new_samples, round(frames / loaded.codec.frame_rate_hz * span.rate_hz))
         span = dataclasses.replace(span, gap_frames=len(codes), new_samples=samples)
-    return render_span(span, codes[None], loaded.codec)
+
+    def blocks() -> Iterator[np.ndarray]:
+        rendered = render_blocks(span, codes[None], loaded.codec)
+        while True:
+            with watch.stage("decode"):
+                block = next(rendered, None)
+            if block is None:
+                return
+            yield block
+
+    long = span.new_samples > LONG_S * span.rate_hz
+    return Piece(num_samples=span.new_samples, blocks=Repeated(blocks) if long else list(blocks()))

@@ -1,11 +1,12 @@
 """New codes for a gap of any length: one window where it fits, sliding windows where it does not.
 
-Knows nothing about audio.
+A step that went wrong is sampled again. Knows nothing about audio.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -14,6 +15,10 @@ from audiolm_cli.config import SamplingConfig
 from audiolm_cli.model.audiolm import AudioLM
 from audiolm_cli.model.decode import Timing, generate
 from audiolm_cli.model.geometry import Geometry
+from audiolm_cli.workflows.guards import Fault, again
+
+RETRIES = 3
+"""How often a step that went wrong is sampled again."""
 
 
 def fill_gap(
@@ -25,6 +30,8 @@ def fill_gap(
     generators: list[torch.Generator],
     *,
     until_end: bool = False,
+    judge: Callable[[Tensor], Fault | None] | None = None,
+    on_fault: Callable[[int, Fault, bool], None] | None = None,
     on_frame: Callable[[int], None] | None = None,
     timing: Timing | None = None,
 ) -> Tensor:
@@ -33,27 +40,41 @@ def fill_gap(
     A gap that does not fit into the model's window is filled in steps: onwards from the left context, or, where there
     is only a right one, backwards from it. With `until_end` a take may end early: the result is then as long as its
     longest take, and shorter takes are filled with -1 after their end.
+
+    Args:
+        model: the decoders, in eval mode.
+        left: codes before the gap.
+        right: codes after it.
+        frames: length of the gap.
+        sampling: how codes are drawn.
+        generators: one per take; a take depends on its own alone.
+        until_end: whether the model may end the piece.
+        judge: says what is wrong with the codes [M, K] of a step of one take. Such a step is sampled again from seeds
+            derived from the take's, up to `RETRIES` times, and the least bad one stays. None takes every step.
+        on_fault: called with the take, what was wrong at first, and whether that is mended.
+        on_frame: called with the number of AR frames done.
+        timing: where the seconds are added.
     """
     takes, window = len(generators), model.config.max_frames
     shared = len(left) == 1 and len(right) == 1  # then one prefill serves all takes
     left, right = left.expand(takes, -1, -1), right.expand(takes, -1, -1)
-    made = left.new_zeros(takes, 0, left.shape[-1])
-    running = list(range(takes))
     backwards = left.shape[1] == 0 and right.shape[1] > 0
-    while made.shape[1] < frames:
-        missing = frames - made.shape[1]
-        before = made.shape[1]
-        report = (lambda done, before=before: on_frame(before + done)) if on_frame is not None else None
+    near = right[:, :window] if backwards else left[:, max(0, left.shape[1] - window) :]  # to what is made, and grows
+    pieces: list[Tensor] = []
+    done = 0
+    running = list(range(takes))
+    while done < frames:
+        report = (lambda count, done=done: on_frame(done + count)) if on_frame is not None else None
         if backwards:
-            geometry = plan_step(0, missing, made.shape[1] + right.shape[1], window)
-            context = torch.cat([made, right], dim=1)[:, : geometry.right]
+            geometry = plan_step(0, frames - done, near.shape[1], window)
+            context = near[:, : geometry.right]
         else:
-            past = torch.cat([left, made], dim=1)
-            geometry = plan_step(past.shape[1], missing, right.shape[1], window)
-            context = torch.cat([right[:, : geometry.right], past[:, past.shape[1] - geometry.left :]], dim=1)
+            geometry = plan_step(near.shape[1], frames - done, right.shape[1], window)
+            context = torch.cat([right[:, : geometry.right], near[:, near.shape[1] - geometry.left :]], dim=1)
+        context = context[:1] if shared and not done else context[running]
         generated = generate(
             model,
-            context[:1] if shared and not made.shape[1] else context[running],
+            context,
             geometry,
             sampling,
             [generators[i] for i in running],
@@ -61,14 +82,44 @@ def fill_gap(
             on_frame=report,
             timing=timing,
         )
+        if judge is not None:
+            generated = generated.clone()
+            for row, take in enumerate(running):
+                own = context if len(context) == 1 else context[row : row + 1]
+                retry = partial(generate, model, own, geometry, sampling, timing=timing)
+                generated[row], found, mended = _mend(generated[row], retry, judge, generators[take], done)
+                if found is not None and on_fault is not None:
+                    on_fault(take, found, mended)
         new = left.new_full((takes, generated.shape[1], left.shape[-1]), -1)
         new[running] = generated
-        made = torch.cat([new, made] if backwards else [made, new], dim=1)
+        pieces.append(new)
+        done += new.shape[1]
+        near = torch.cat([new, near] if backwards else [near, new], dim=1)
+        near = near[:, :window] if backwards else near[:, max(0, near.shape[1] - window) :]
         last = generated[:, -1, 0].tolist() if generated.shape[1] == geometry.gap else [-1] * len(running)
         running = [i for i, code in zip(running, last, strict=True) if code >= 0]
         if not running:
             break
-    return made
+    return torch.cat(pieces[::-1] if backwards else pieces, dim=1) if pieces else near[:, :0]
+
+
+def _mend(
+    codes: Tensor,
+    retry: Callable[[list[torch.Generator]], Tensor],
+    judge: Callable[[Tensor], Fault | None],
+    generator: torch.Generator,
+    place: int,
+) -> tuple[Tensor, Fault | None, bool]:
+    """The codes [M, K] of a step or better ones, what was wrong at first, and whether nothing is wrong any more."""
+    first = fault = judge(codes)
+    for attempt in range(RETRIES):
+        if fault is None:
+            break
+        other = retry([again(generator, place, attempt)])[0]
+        wrong = judge(other)
+        if wrong is None or wrong.share < fault.share:
+            codes, fault = other, wrong
+    return codes, first, fault is None
 
 
 def plan_step(left: int, missing: int, right: int, window: int) -> Geometry:

@@ -127,16 +127,18 @@ def test_the_gap_is_heard_from_both_sides(go: Any, take: Path) -> None:
         assert np.array_equal(native(f"{name}.wav")[12800:19200], first) is same
 
 
-def test_the_prompt_limits_both_sides(go: Any, take: Path) -> None:
-    """With --prompt 0.2, audio further away than that (and the codec's margin) changes nothing."""
-    samples = soundfile.read(take, dtype="int16")[0]
+def test_the_prompt_limits_both_sides(go: Any, piano: Piano) -> None:
+    """With --prompt 0.2, audio further away than that and the codec's margin changes nothing; with more it does."""
+    samples = (piano(2.0, 16000)[:, 0] * 32767).astype(np.int16)
     far = samples.copy()
-    far[:1600], far[-1600:] = far[:1600][::-1], far[-1600:][::-1]
-    soundfile.write("far.wav", far, 16000, subtype="PCM_16")
+    for where in (slice(6400, 7200), slice(24800, 25600)):  # 0.5 s from the gap
+        far[where] = far[where][::-1]
     made: dict[str, list[bytes]] = {}
-    for prompt in ("0.2", "0.9"):
-        for source in ("take.wav", "far.wav"):
-            assert go(source, "--gap", "0.95:1.05", "--seed", 1, "--prompt", prompt, "-f", "-o", "o.wav").exit_code == 0
+    for name, audio in (("near.wav", samples), ("far.wav", far)):
+        soundfile.write(name, audio, 16000, subtype="PCM_16")
+        for prompt in ("0.2", "0.9"):
+            flags = ("--gap", "0.95:1.05", "--seed", 1, "--prompt", prompt, "-f", "-o", "o.wav")
+            assert go(name, *flags).exit_code == 0
             made.setdefault(prompt, []).append(native("o.wav")[15200:16800].tobytes())
     assert made["0.2"][0] == made["0.2"][1]
     assert made["0.9"][0] != made["0.9"][1]
@@ -210,6 +212,49 @@ def test_options_work_as_with_continue(go: Any, take: Path) -> None:
     assert json.loads(shown.stdout)["outputs"][0]["generated"] == [[0.0, 0.25], [0.25, 0.75]]
 
 
+def test_the_likeliest_of_several(go: Any, take: Path) -> None:
+    """--best-of 5 keeps the candidates with the highest scores, best first; each can be had alone by its seed."""
+    flags = (take, "--gap", "0.5:0.75", "--gap", "1:1.2", "--seed", 3, "--json")
+    ranked = json.loads(go(*flags, "--best-of", 5, "-n", 5, "-o", "all.wav").stdout)["outputs"]
+    scores = [output["score"] for output in ranked]
+    assert scores == sorted(scores, reverse=True) and len(set(scores)) == 5
+    assert sorted(output["seed"] for output in ranked) == [3, 4, 5, 6, 7]
+    kept = json.loads(go(*flags, "--best-of", 5, "-n", 2, "-o", "kept.wav").stdout)["outputs"]
+    assert [output["seed"] for output in kept] == [output["seed"] for output in ranked[:2]]
+    assert kept[0]["score"] == pytest.approx(scores[0], abs=1e-4)
+    shown = go(take, "--gap", "0.5:0.75", "--gap", "1:1.2", "--seed", kept[0]["seed"], "-o", "alone.wav")
+    assert native("alone.wav").tobytes() == native("kept.1.wav").tobytes()
+    assert "bits/frame" not in shown.stdout
+    shown = go(take, "--gap", "0.5:0.75", "--best-of", 3, "-f")
+    assert "bits/frame" in shown.stdout
+    shown = go(take, "--gap", "0.5:0.75", "--best-of", 2, "-n", 3, "-f")
+    assert shown.exit_code == 2 and "best-of must be at least the number of takes, 3, got 2" in shown.stderr
+
+
+def test_guidance(go: Any, take: Path) -> None:
+    """It changes the result, is stored with it, and 1 is off."""
+    made = {}
+    for guidance in ("1", "2.5", None):
+        flags = [] if guidance is None else ["--guidance", guidance]
+        assert go(take, "--gap", "0.5:0.75", "--seed", 1, "-f", "-o", "g.wav", *flags).exit_code == 0
+        made[guidance] = native("g.wav").tobytes()
+        assert json.loads(read_audio("g.wav").tags["comment"])["guidance"] == float(guidance or 1)
+    assert made["1"] == made[None] != made["2.5"]
+    assert go(take, "--gap", "0.5:0.75", "-f", "--guidance", "-1").exit_code == 2
+
+
+def test_what_goes_wrong_is_said(go: Any, take: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A note when a stretch is sampled again, a warning when that did not help; the result is reproducible."""
+    from audiolm_cli.workflows.guards import Fault, Guard
+
+    faults = iter([Fault("silence", 1.0), None, *[Fault("swelling", 0.5)] * 4])
+    monkeypatch.setattr(Guard, "fault", lambda self, codes: next(faults))
+    shown = go(take, "--gap", "0.5:0.75", "--seed", 1)
+    assert shown.exit_code == 0 and "seed 1: silence, sampled again" in shown.stderr and "warning" not in shown.stderr
+    shown = go(take, "--gap", "0.5:0.75", "--seed", 1, "-f", "-q")
+    assert shown.stderr.startswith("warning: seed 1: swelling again; try another --seed")
+
+
 def test_gaps_from_the_environment(go: Any, take: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """AUDIOLM_GAP holds one or more, with spaces between."""
     monkeypatch.setenv("AUDIOLM_GAP", "0.5:0.6 0:01:0:01.5")
@@ -244,7 +289,7 @@ def test_several_inputs_of_different_lengths(go: Any, take: Path, piano: Piano) 
         (["--gap", "0.5:1", "--gap", "0.9:1.2"], 2, "overlap"),
         (["--gap", "0.5:", "--gap", "0.9:1.2"], 2, "overlap"),
         (["--gap", "0.5:1", "--gap", "0.5:1"], 2, "overlap"),
-        (["--gap", "0:9999"], 2, "longest allowed"),
+        (["--gap", "0:99999"], 2, "longest allowed"),
         (["--gap", "0.5:1", "--length", "0"], 2, "length"),
         (["--gap", "0.5:1", "--length", "-1"], 2, "--length"),
         (["--gap", "0.5:1", "--length", "0.00001"], 2, "one sample"),

@@ -12,7 +12,8 @@ import torch
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from audiolm_cli.audio import mid
+from audiolm_cli.audio import mid, resample
+from audiolm_cli.audio.prediction import extrapolate
 from audiolm_cli.codec.base import Codec
 from audiolm_cli.config import GenerateConfig
 from audiolm_cli.errors import OutputError, UsageError
@@ -20,16 +21,9 @@ from audiolm_cli.workflows.jobs import plan_jobs
 from audiolm_cli.workflows.level import LARGEST_GAIN, TRAINING_PEAK, training_gain
 from audiolm_cli.workflows.loading import load_codec
 from audiolm_cli.workflows.naming import numbered, output_paths
-from audiolm_cli.workflows.spans import (
-    FADE_S,
-    LEVEL_RANGE,
-    SEAM_FRAMES,
-    Span,
-    _level,
-    _place,
-    open_span,
-    render_span,
-)
+from audiolm_cli.workflows.rendering import FADE_S, LEVEL_RANGE, _level, limit, render_span
+from audiolm_cli.workflows.rendering import _place as place_blocks
+from audiolm_cli.workflows.spans import SEAM_FRAMES, Span, open_span
 
 Piano = Callable[..., np.ndarray]
 EMPTY = np.zeros((1, 0), np.float32)
@@ -45,6 +39,11 @@ def span_of(codec: Codec, before: np.ndarray, after: np.ndarray, rate_hz: int, n
     """A span between two pieces of one recording, float32 [C, n] each."""
     gain = training_gain(mid(np.concatenate([before, after], axis=1)))
     return open_span(before, after, rate_hz, new, gain=gain, frames=frames, codec=codec)
+
+
+def _place(mono: np.ndarray, lead: int, span: Span) -> np.ndarray:
+    """The span [C, n] from decoded mono [n] in one piece."""
+    return np.concatenate(list(place_blocks([mono], lead, span)), axis=1)
 
 
 def random_codes(span: Span, codec: Codec, seed: int = 0) -> torch.Tensor:
@@ -101,8 +100,6 @@ def test_context_codes_are_on_the_spans_grid(codec: Codec, piano: Piano, rate_hz
     audio = piano(4.0, rate_hz).T
     start, new = 2 * rate_hz, rate_hz // 2
     span = span_of(codec, audio[:, :start], audio[:, start + new :], rate_hz, new)
-    from audiolm_cli.audio import resample
-
     at_codec_rate = resample(audio, rate_hz, codec.sample_rate_hz) * span.gain
     whole = codec.encode(torch.from_numpy(at_codec_rate)[None])[0]  # the span starts at frame 100 of it
     first = 2 * codec.sample_rate_hz // hop
@@ -149,8 +146,8 @@ def test_no_sample_jumps_at_the_seams(codec: Codec, rate_hz: int, channels: int)
     assert np.abs(rendered[:, -1] - after[:, 0]).max() < 2 * steps
 
 
-def test_the_residue_fades_inside_the_span(codec: Codec, piano: Piano) -> None:
-    """`_place` changes `FADE_S` at either end of what was decoded, and nothing between."""
+def test_the_context_fades_out_inside_the_span(codec: Codec, piano: Piano) -> None:
+    """`_place` changes `FADE_S` at either end of what was decoded, and nothing between: from one to the other."""
     rate_hz, new, lead = 16000, 8000, 4000
     audio = piano(1.0, rate_hz).T
     span = span_of(codec, audio[:, :8000], audio[:, 8000:], rate_hz, new)
@@ -158,11 +155,36 @@ def test_the_residue_fades_inside_the_span(codec: Codec, piano: Piano) -> None:
     out = _place(decoded, lead, span)[0]
     fade = round(FADE_S * rate_hz)
     assert np.array_equal(out[fade:-fade], decoded[lead + fade : lead + new - fade])
-    residue = out[:fade] - decoded[lead : lead + fade]
-    mirrored = (span.before[0, -fade:] - decoded[lead - fade : lead])[::-1]
-    ratio = residue / mirrored
-    assert ratio[0] == pytest.approx(1, abs=1e-3) and abs(ratio[-1]) < 1e-2
-    assert (np.diff(ratio) < 1e-3).all()
+    silent = _place(0 * decoded, lead, span)[0]
+    weight = (out - silent)[:fade] / decoded[lead : lead + fade]  # of what was decoded
+    assert weight[0] < 1e-3 and weight[-1] > 0.99 and (np.diff(weight) > -1e-3).all()
+    assert np.allclose((out - silent)[-fade:] / decoded[lead + new - fade : lead + new], weight[::-1], atol=1e-3)
+    expected = extrapolate(span.before, fade, rate_hz)[0]
+    assert np.allclose(silent[:fade], expected * (1 - weight), atol=1e-3)
+
+
+@pytest.mark.parametrize("new", [1, 2, 40])
+def test_a_span_shorter_than_its_fades(codec: Codec, piano: Piano, new: int) -> None:
+    """Both sides fade in what there is."""
+    audio = piano(1.0, 16000).T
+    span = span_of(codec, audio[:, :8000], audio[:, 8000:], 16000, new)
+    out = render_span(span, random_codes(span, codec), codec)
+    assert out.shape == (1, new) and np.abs(out).max() < 1
+
+
+def test_peaks_that_would_clip_are_lowered(codec: Codec, piano: Piano) -> None:
+    """To the ceiling and smoothly; what is far from them stays; without a ceiling nothing changes."""
+    rng = np.random.default_rng(0)
+    mono = rng.uniform(-0.5, 0.5, 4000).astype(np.float32)
+    mono[2000], mono[2050] = 1.7, -1.3
+    lowered = limit(mono, 0.999, 100)
+    assert np.abs(lowered).max() <= 0.999 and np.abs(lowered).max() > 0.9
+    assert np.array_equal(lowered[:1790], mono[:1790]) and np.array_equal(lowered[2260:], mono[2260:])
+    assert np.abs(np.diff(lowered / mono)).max() < 0.01
+    assert limit(mono, np.inf, 100) is mono
+    audio = piano(2.0, 16000).T
+    span = open_span(audio[:, :16000], audio[:, 20000:], 16000, 4000, 1.0, 60, codec, ceiling=0.05)
+    assert np.abs(render_span(span, random_codes(span, codec), codec))[:, 500:-500].max() <= 0.05
 
 
 def test_without_context_nothing_is_faded(codec: Codec) -> None:
@@ -217,6 +239,33 @@ def test_the_level_factor_has_bounds(codec: Codec, piano: Piano) -> None:
             assert LEVEL_RANGE[0] <= _level(span, other, span.right.codes, codec) <= LEVEL_RANGE[1]
     nothing = span_of(codec, EMPTY, EMPTY, 32000, 3200)
     assert _level(nothing, nothing.left.codes, nothing.right.codes, codec) == 1.0
+
+
+@pytest.mark.parametrize("rate_hz", [32000, 44101])
+def test_a_long_span_is_rendered_in_chunks(
+    codec: Codec, piano: Piano, rate_hz: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of exact length, with the sound of one piece, no jumps where chunks meet, and the contexts faded in."""
+    from audiolm_cli.workflows import rendering
+
+    audio = piano(6.0, rate_hz).T
+    start, new = rate_hz, round(3.2 * rate_hz)
+    span = span_of(codec, audio[:, :start], audio[:, start + new :], rate_hz, new)
+    whole = codec.encode(torch.from_numpy(resample(piano(6.0).T, 32000, 32000))[None] * span.gain)
+    first = 50 - span.left.hidden
+    codes = whole[:, first : first + span.gap_frames]
+    one = render_span(span, codes, codec)
+    monkeypatch.setattr(rendering, "CHUNK_FRAMES", 40)
+    monkeypatch.setattr(rendering, "BALANCE_S", 0.6)
+    blocks = list(rendering.render_blocks(span, codes, codec))
+    chunked = np.concatenate(blocks, axis=1)
+    assert len(blocks) > 3 and chunked.shape == one.shape == (1, new)
+    fade = round(0.02 * rate_hz)
+    assert np.abs(chunked[:, :fade] - one[:, :fade]).max() < 0.1  # both begin as the context runs on
+    steps = np.abs(np.diff(chunked))
+    assert steps.max() < 1.5 * np.abs(np.diff(one)).max()
+    level = [np.sqrt(np.square(wav[0, : new // 8 * 8].reshape(8, -1)).mean(1)) for wav in (chunked, one)]
+    assert np.abs(20 * np.log10(level[0] / level[1])).max() < 2
 
 
 # Names and jobs

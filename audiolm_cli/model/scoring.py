@@ -1,0 +1,51 @@
+"""How likely codes are to the AR decoder: what candidates are ranked by. Knows nothing about audio or files."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+from audiolm_cli.model.audiolm import AudioLM
+from audiolm_cli.model.geometry import Geometry
+
+FOLLOWING_SHARE = 0.25
+"""Share of the window that is scored of what follows a gap: its first 2.5 s with a window of 10 s."""
+
+
+@torch.inference_mode()
+def continuation_score(model: AudioLM, left: Tensor, made: Tensor) -> Tensor:
+    """Mean log2 likelihood [B] of the first codebook of made [B, M, K] after left [1 or B, L, K], per frame.
+
+    Longer stretches are scored in steps of half a window, each after what fits in front of it.
+    """
+    B, M = made.shape[:2]
+    half = model.config.max_frames // 2
+    past = torch.cat([left.expand(B, -1, -1), made], dim=1)
+    total = torch.zeros(B, device=made.device)
+    for start in range(0, M, half):
+        target = made[:, start : start + half]
+        end = left.shape[1] + start
+        context = past[:, max(0, end - half) : end]
+        predictions = model.ar_predict(context, target, Geometry(context.shape[1], target.shape[1]))
+        total += predictions.losses().sum(1)
+    return -total / (max(M, 1) * math.log(2))
+
+
+@torch.inference_mode()
+def following_score(model: AudioLM, left: Tensor, made: Tensor, right: Tensor) -> Tensor:
+    """Mean log2 likelihood [B] per frame of the first codebook of what follows a gap, after what was made in it.
+
+    Args:
+        model: the decoders, in eval mode.
+        left: codes [1 or B, L, K] before the gap.
+        made: codes [B, M, K] in the gap.
+        right: codes [1 or B, R, K] after it, R at least 1.
+    """
+    B, window = len(made), model.config.max_frames
+    target = right[:, : max(1, int(window * FOLLOWING_SHARE))].expand(B, -1, -1)
+    past = torch.cat([left.expand(B, -1, -1), made], dim=1)
+    context = past[:, max(0, past.shape[1] - (window - target.shape[1])) :]
+    losses = model.ar_predict(context, target, Geometry(context.shape[1], target.shape[1])).losses()
+    return -losses.mean(1) / math.log(2)

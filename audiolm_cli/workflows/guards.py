@@ -1,0 +1,101 @@
+"""Whether generated codes went wrong in one of the ways that models do: silence, one code for ever, or swelling.
+
+Judges codes and how loud they will be. Knows nothing about how they are sampled, or sampled again.
+
+The bounds are set by recordings: of twelve held-out piano pieces, brought to the training level, no half second is
+louder than 0.19, the loudest half second of ten seconds is at most 2.2 times that of the eight seconds before, and 95 %
+of all stretches of 1.5 s have nine or more different codes; those with three or fewer are silent.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from audiolm_cli.codec.base import Codec
+from audiolm_cli.codec.loudness import frame_rms
+
+STRETCH_S = 1.5
+"""How long silence or repetition must last to be a fault."""
+FEW_CODES = 3
+"""Different first codes in such a stretch, at most, that are a repetition."""
+SILENT_RMS = 0.002
+"""Everything below is silence, at the training level: -54 dB."""
+SWELL_S = 0.5
+"""Over how long loudness is taken."""
+SWELL_RMS, SWELL_RATIO = 0.25, 2.5
+"""Louder than this, and than this many times the loudest of the context, is swelling."""
+
+
+@dataclass(frozen=True)
+class Fault:
+    """What is wrong with a stretch of codes."""
+
+    kind: str
+    """"silence", "repetition" or "swelling"."""
+    share: float
+    """Of its frames, 0..1."""
+
+
+class Guard:
+    """Judges what is generated between two contexts."""
+
+    def __init__(self, codec: Codec, left: Tensor, right: Tensor) -> None:
+        """Contexts as codes [1 or B, L, K] and [1 or B, R, K]; the first of a batch stands for all."""
+        self._codec = codec
+        self._stretch = round(STRETCH_S * codec.frame_rate_hz)
+        self._swell = round(SWELL_S * codec.frame_rate_hz)
+        sides = [left[0], right[0]]
+        near = [left[0, max(0, left.shape[1] - self._stretch) :], right[0, : self._stretch]]
+        loud = [frame_rms(codec, side[None])[0] for side in sides]
+        self._loudest = max((float(_means(rms, self._swell).max()) for rms in loud if len(rms)), default=0.0)
+        quiet = [len(side) > 0 and float(frame_rms(codec, side[None]).max()) < SILENT_RMS for side in near]
+        repeats = [len(side) == self._stretch and len(side[:, 0].unique()) <= FEW_CODES for side in near]
+        self._silence_is_fine = any(quiet) or not any(len(side) for side in sides)
+        self._repeating_is_fine = any(repeats)
+
+    def fault(self, codes: Tensor) -> Fault | None:
+        """What is wrong with generated codes [T, K], or None. What the context does itself is not wrong."""
+        T = len(codes)
+        if T == 0:
+            return None
+        rms = frame_rms(self._codec, codes[None])[0]
+        if self._loudest > 0:
+            means = _means(rms, self._swell)
+            swollen = (means > SWELL_RMS) & (means > SWELL_RATIO * self._loudest)
+            if swollen.any():
+                return Fault("swelling", float(swollen.float().mean()))
+        if self._stretch > T:
+            return None
+        silent = (rms < SILENT_RMS).float().unfold(0, self._stretch, 1).min(-1).values
+        if silent.any() and not self._silence_is_fine:
+            return Fault("silence", float(silent.mean()))
+        windows = codes[:, 0].unfold(0, self._stretch, 1).sort(-1).values
+        few = (windows.diff(dim=-1) != 0).sum(-1) < FEW_CODES
+        if few.any() and not self._repeating_is_fine:
+            return Fault("repetition", float(few.float().mean()))
+        return None
+
+
+def _means(rms: Tensor, frames: int) -> Tensor:
+    """Root mean square over every `frames` consecutive frames of rms [T]; over all of them where there are fewer."""
+    squares = rms.square()
+    return squares.unfold(0, min(frames, len(squares)), 1).mean(-1).sqrt()
+
+
+def derived_seed(seed: int, place: int, attempt: int) -> int:
+    """A seed for sampling a stretch again, the same each time: splitmix64 (Steele et al. 2014) over the three."""
+    state = seed
+    for part in (place, attempt):
+        state = (state + 0x9E3779B97F4A7C15 * (part + 1)) % 2**64
+        state = ((state ^ (state >> 30)) * 0xBF58476D1CE4E5B9) % 2**64
+        state = ((state ^ (state >> 27)) * 0x94D049BB133111EB) % 2**64
+        state ^= state >> 31
+    return state % 2**63
+
+
+def again(generator: torch.Generator, place: int, attempt: int) -> torch.Generator:
+    """The generator for sampling the stretch at frame `place` of a take again."""
+    return torch.Generator().manual_seed(derived_seed(generator.initial_seed(), place, attempt))
