@@ -222,12 +222,12 @@ class Trainer:
         self.journal.write({"step": self.step, "validation": scores.to_dict()})
         is_best = scores.total_bits < self.best
         self.on_event(Note(message=f"step {self.step}: held-out {scores.summary()}"))
-        self.on_event(Validation(step=self.step, scores=scores.to_dict(), summary=scores.summary(), best=is_best))
         self.stale = 0 if is_best else self.stale + 1
         if is_best:
             self.best = scores.total_bits
             on_best(self.average, scores)
-        self._save()
+        self._save()  # before the event: who listens to it writes files, which may fail
+        self.on_event(Validation(step=self.step, scores=scores.to_dict(), summary=scores.summary(), best=is_best))
         if 0 < self.config.patience <= self.stale and self.step < self.config.steps:
             self.on_event(Note(message=f"step {self.step}: {self.stale} validations without a better one; done"))
 

@@ -1,6 +1,7 @@
 """What a training leaves to see and hear beside its model: curves, TensorBoard events, samples, and a verdict.
 
-Everything here only looks on: a training is the same, bit for bit, with and without it. Knows nothing about terminals.
+Everything here only looks on: a training is the same, bit for bit, with and without it, and goes on where something
+here fails. Knows nothing about terminals.
 """
 
 from __future__ import annotations
@@ -8,7 +9,8 @@ from __future__ import annotations
 import json
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 
@@ -27,7 +29,7 @@ from audiolm_cli.events import Event, Note, OnEvent, TrainStep, Validation
 from audiolm_cli.model.audiolm import AudioLM
 from audiolm_cli.workflows.board import Board
 from audiolm_cli.workflows.curves import CURVES, draw_curves, headline, read_history
-from audiolm_cli.workflows.samples import Sampler
+from audiolm_cli.workflows.samples import Sample, Sampler
 
 BASELINES = "baselines.json"
 """Where a run keeps its baselines, so that going on costs nothing."""
@@ -60,29 +62,33 @@ class Watch:
             self.sampler = Sampler(run, codec, dev, shape.max_frames, config.seed)
         self.baselines = self._find_baselines()
         self._drawn_s, self._validated = clock(), False
+        self._failed: set[str] = set()
 
     def on_event(self, event: Event) -> None:
         """Write down what belongs on the board and the curves, and pass the event on."""
         if isinstance(event, TrainStep):
-            self.board.add_step(event)
+            with self._warned("TensorBoard"):
+                self.board.add_step(event)
         elif isinstance(event, Validation):
-            self.board.add_validation(event.step, event.scores)
+            with self._warned("TensorBoard"):
+                self.board.add_validation(event.step, event.scores)
             self._validated = True
             if self.clock() - self._drawn_s >= DRAW_EVERY_S:
                 self._draw()
         self.listener(event)
 
     def on_sample(self, step: int, model: AudioLM) -> None:
-        """Write samples of the model, which is in eval mode.
-
-        Raises:
-            OutputError: they cannot be written.
-        """
+        """Write samples of the model, which is in eval mode."""
         if self.sampler is None:
             return
-        samples = self.sampler(step, model)
-        for sample in samples:
-            self.board.add_sound(step, sample.name, sample.wav, sample.sample_rate_hz)
+        samples: list[Sample] = []
+        with self._warned("the samples"):
+            samples = self.sampler(step, model)
+        if not samples:
+            return
+        with self._warned("TensorBoard"):
+            for sample in samples:
+                self.board.add_sound(step, sample.name, sample.wav, sample.sample_rate_hz)
         names = " and ".join(sample.name for sample in samples)
         self.listener(Note(message=f"step {step}: {names} in {samples[0].path.parent}"))
 
@@ -90,7 +96,8 @@ class Watch:
         """The last picture, and the end of the event files."""
         if self._validated or not (self.run / CURVES).exists():
             self._draw()
-        self.board.close()
+        with self._warned("TensorBoard"):
+            self.board.close()
 
     def verdict(self, model: AudioLM) -> Verdict | None:
         """How good the best weights, which `model` holds, are in words; None when nothing was validated."""
@@ -114,10 +121,22 @@ class Watch:
         )
 
     def _draw(self) -> None:
-        history = read_history(self.run / "metrics.jsonl")
-        title = headline(self.run.resolve().name, history, self.config.steps)
-        draw_curves(self.run / CURVES, history, self.baselines, title, self.config.steps)
+        with self._warned(CURVES):
+            history = read_history(self.run / "metrics.jsonl")
+            title = headline(self.run.resolve().name, history, self.config.steps)
+            draw_curves(self.run / CURVES, history, self.baselines, title, self.config.steps)
         self._drawn_s, self._validated = self.clock(), False
+
+    @contextmanager
+    def _warned(self, what: str) -> Iterator[None]:
+        """Turns a failure into a warning, once for each `what`: a training is worth more than its pictures."""
+        try:
+            yield
+        except Exception as error:
+            if what not in self._failed:
+                reason = str(error) or type(error).__name__
+                self.listener(Note(message=f"{what} cannot be made ({reason}); training goes on", warning=True))
+            self._failed.add(what)
 
     def _find_baselines(self) -> list[BaselineResult]:
         """Unigram and bigram on the targets of the validation windows; those of an earlier start where they fit."""

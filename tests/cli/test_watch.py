@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
 import re
 import shutil
+import signal
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -124,6 +126,49 @@ def test_a_resumed_board_counts_each_step_once(tokens: Path, tmp_path: Path, no_
     board.Reload()
     assert [entry.step for entry in board.Scalars("train/loss")] == [1, 2, 3, 4, 5, 6]
     assert [entry.step for entry in board.Scalars("held-out/bits per frame")] == [3, 6]
+
+
+def test_what_cannot_be_drawn_does_not_end_the_training(
+    watched: tuple[Trained, list[Event]], tokens: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One warning for each, whatever the error; the same weights. States are there before anything is drawn."""
+    states: list[list[str]] = []
+
+    def fail(*arguments: object, **_: object) -> None:
+        states.append(sorted(path.name for path in (tmp_path / "run" / "state").glob("step-*")))
+        raise OSError(28, "No space left on device") if len(states) % 2 else ValueError("no such font")
+
+    monkeypatch.setattr(watch, "draw_curves", fail)
+    monkeypatch.setattr(watch, "DRAW_EVERY_S", 0.0)
+    monkeypatch.setattr("audiolm_cli.workflows.samples.plot_recording", fail)
+    monkeypatch.setattr("audiolm_cli.workflows.board.Board._writer", fail)
+    events: list[Event] = []
+    trained = train(tokens, tmp_path / "run", shape=SHAPE, config=STEPS, on_event=events.append)
+    assert weights(trained) == weights(watched[0])
+    said = [event.message for event in events if isinstance(event, Note) and event.warning]
+    assert [sum(f"{what} cannot be made (" in text for text in said) for what in (CURVES, "samples", "Board")] == [
+        1
+    ] * 3
+    assert ["step-0000003"] in states and states[-1] == ["step-0000003", "step-0000006"]
+
+
+def test_a_signal_decides_how_a_training_ends(tokens: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not the last picture, for which there is no room."""
+    drawn: list[Path] = []
+
+    def fail(path: Path, *_: object) -> None:
+        drawn.append(path)
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(watch, "draw_curves", fail)
+
+    def stop(event: Event) -> None:
+        if isinstance(event, TrainStep) and event.step == 4:
+            os.kill(os.getpid(), signal.SIGINT)
+
+    with pytest.raises(KeyboardInterrupt):
+        train(tokens, tmp_path / "run", shape=SHAPE, config=dataclasses.replace(STEPS, sample_every=0), on_event=stop)
+    assert drawn and (tmp_path / "run" / "state" / "step-0000004").is_dir()
 
 
 def test_before_the_start(watched: tuple[Trained, list[Event]]) -> None:
