@@ -195,6 +195,8 @@ class _Work:
         facts = codec_facts(self.codec, load_codec(self.codec, None, self.cache), self.cache)
         lost = self._encode()
         if self.sharing.rank:
+            for path, reason in lost.items():  # rank 0 waits for news of every file
+                self.parts.save_input(_problem(_look_at(path), reason))
             return self._await_store()
         return assemble(self._await_inputs(lost), self.parts, self.output, facts, self.on_event)
 

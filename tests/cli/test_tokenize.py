@@ -456,7 +456,9 @@ def test_workers_change_nothing(audiolm: Any, recordings: Path, tiny_codec: Path
 def test_a_file_that_kills_its_worker(
     recordings: Path, tiny_codec: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It is listed as failed, and the others are done."""
+    """It is listed as failed, and the others are done; rank 0 hears of those of other ranks."""
+    from concurrent.futures import ThreadPoolExecutor
+
     from audiolm_cli.workflows import tokenize
     from audiolm_cli.workflows.workers import Report
 
@@ -470,3 +472,11 @@ def test_a_file_that_kills_its_worker(
     result = tokenize.tokenize([recordings], tmp_path / "t", str(tiny_codec))
     assert sum(result.cuts.values()) == 11
     assert len(result.failed) == 1 and "piece-1.flac: a worker died over it (exit code -11)" in result.failed[0]
+
+    def share(rank: int) -> tokenize.Tokenized:
+        sharing = tokenize.Sharing(rank=rank, world=3, local_world=3)
+        return tokenize.tokenize([recordings], tmp_path / "shared", str(tiny_codec), sharing=sharing)
+
+    with ThreadPoolExecutor(3) as pool:
+        shared = list(pool.map(share, range(3)))
+    assert shared == [dataclasses.replace(result, path=tmp_path / "shared")] * 3
