@@ -282,7 +282,7 @@ class Checklist:
                 times.append(time.perf_counter() - started)
                 if times[0] > PATIENCE_S:
                     break
-        except (torch.OutOfMemoryError, MemoryError):
+        except (torch.OutOfMemoryError, MemoryError, MemoryLimitError):
             found = f"a step of {self.config.batch_frames} frames does not fit into the memory of {self.device}"
             remedy = "use a smaller --batch-frames or --preset"
             return Check(name="a real step", status="failed", found=found, remedy=remedy, error=MemoryLimitError)

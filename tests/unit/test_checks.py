@@ -166,8 +166,8 @@ def test_memory_and_disk(listed: Callable[..., list[Check]], monkeypatch: pytest
         """A step that does not fit."""
 
         def step(self, step: int, attempt: int = 0) -> Any:
-            """Out of memory."""
-            raise torch.OutOfMemoryError("no")
+            """Out of memory, as a `Stepper` says it."""
+            raise MemoryLimitError("no")
 
     with monkeypatch.context() as patch:
         patch.setattr(checks, "total_memory", lambda device: 1)
