@@ -150,12 +150,14 @@ def test_signals_clean_up_and_have_their_exit_code(signals: list[signal.Signals]
 
 
 def test_help_is_quick() -> None:
-    """`audiolm --help` as a process; the goal is 0.3 s, the bound allows for a busy machine."""
+    """`audiolm --help` as a process, in processor time, which a busy machine leaves as it is; the goal is 0.3 s."""
     best = float("inf")
     for _ in range(3):
-        started = time.perf_counter()
+        before = os.times()
         subprocess.run([sys.executable, "-m", "audiolm_cli", "--help"], capture_output=True, check=True, timeout=60)
-        best = min(best, time.perf_counter() - started)
+        after = os.times()
+        used_s = after.children_user + after.children_system - before.children_user - before.children_system
+        best = min(best, used_s)
     assert best < 1.5
 
 
