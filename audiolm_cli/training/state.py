@@ -93,6 +93,26 @@ MAY_CHANGE = (
     "patience",
 )
 """Settings that a run may be continued with other values of."""
+OPTIONS = {
+    "batch_frames": "--batch-frames",
+    "clips": "--clips",
+    "d_model": "--decoder-dim",
+    "dropout": "--dropout",
+    "dtype": "--dtype",
+    "filter_max_duration_s": "--filter-max-duration",
+    "filter_min_duration_s": "--filter-min-duration",
+    "fixed_split": "--fixed-split",
+    "learning_rate": "--base-lr",
+    "max_duration_s": "--max-duration",
+    "nhead": "--nhead",
+    "num_layers": "--num-decoder-layers",
+    "optimizer": "--optimizer",
+    "schedule": "--schedule",
+    "seed": "--seed",
+    "train_stage": "--train-stage",
+    "warmup_steps": "--warmup-steps",
+}
+"""How the commands call settings."""
 
 
 def check_same_settings(folder: Path, saved: dict[str, Any], given: dict[str, Any]) -> None:
@@ -101,11 +121,23 @@ def check_same_settings(folder: Path, saved: dict[str, Any], given: dict[str, An
     Raises:
         UsageError: a setting differs; the message names it.
     """
-    given = json.loads(json.dumps(given))
-    changed = [name for name in given if name not in MAY_CHANGE and saved.get(name, given[name]) != given[name]]
-    if changed:
-        was = ", ".join(f"{name} {saved[name]} (now {given[name]})" for name in changed)
+    was = describe_changes(saved, {name: value for name, value in given.items() if name not in MAY_CHANGE})
+    if was:
         raise UsageError(f"{folder}: was started with {was}; give the same settings, or another output with -o")
+
+
+def describe_changes(saved: dict[str, Any], given: dict[str, Any]) -> str:
+    """Settings that differ, as options of the command where there are such; empty when none does.
+
+    >>> describe_changes({"seed": 0, "max_duration_s": 40.0}, {"seed": 0, "max_duration_s": None})
+    '--max-duration 40.0 (now none)'
+    """
+    given = json.loads(json.dumps(given))
+    changed = [name for name, value in given.items() if saved.get(name, value) != value]
+    if "max_duration_s" in changed:  # which decides them
+        changed = [name for name in changed if name != "batch_frames"]
+    told = {name: [("none" if v is None else v) for v in (saved[name], given[name])] for name in changed}
+    return ", ".join(f"{OPTIONS.get(name, name)} {was} (now {now})" for name, (was, now) in told.items())
 
 
 def optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:

@@ -11,6 +11,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from audiolm_cli.audio import write_bytes
 from audiolm_cli.checkpoints.catalogue import BEST, resolve
 from audiolm_cli.checkpoints.folder import CODEC_TENSORS, MODEL_TENSORS, Folder, load_tensors, write_folder
 from audiolm_cli.checkpoints.locks import LOCKS, hold, read_holder
@@ -22,6 +23,7 @@ from audiolm_cli.evaluation.verdict import Verdict
 from audiolm_cli.events import Note, OnEvent, ignore
 from audiolm_cli.training.distributed import Ranks, join
 from audiolm_cli.training.loop import Scores, Trainer
+from audiolm_cli.training.state import describe_changes
 from audiolm_cli.workflows.checks import Checklist
 from audiolm_cli.workflows.loading import pick_device, prepare_cpu
 from audiolm_cli.workflows.outlook import announce, go_through
@@ -190,16 +192,16 @@ def _check_settings(run: Path, source: Path, shape: ModelConfig, on_event: OnEve
     path, place, own = run / SETTINGS, str(source.resolve()), shape.to_dict()
     try:
         if not path.exists():
-            path.write_text(json.dumps({"source": place, "shape": own}, indent=1) + "\n")
+            write_bytes(path, (json.dumps({"source": place, "shape": own}, indent=1) + "\n").encode(), force=True)
             return
         values = json.loads(path.read_text())
-        started, started_on = values["shape"], values["source"]
+        was, started_on = describe_changes(dict(values["shape"]), own), values["source"]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise OutputError(f"{path}: cannot be read or written ({error}); choose another run folder with -o") from error
-    changed = [name for name, value in own.items() if started.get(name) != value]
-    if changed:
-        was = ", ".join(f"{name} {started.get(name)}" for name in changed)
-        raise UsageError(f"{run}: was started with {was}; give the same --preset or --init, or another folder with -o")
+    if was:
+        raise UsageError(
+            f"{run}: was started with {was}; give the same --preset, --init and options, or another folder with -o"
+        )
     if started_on != place:
         on_event(Note(message=f"{run} was started on {started_on}; going on from there", warning=True))
 

@@ -220,7 +220,7 @@ def test_another_shape_or_source_in_the_same_run(
     """Another shape is refused, saying what it was; other recordings bring a warning."""
     place = tmp_path / "run"
     shutil.copytree(run.run, place)
-    with pytest.raises(UsageError, match="num_layers 2"):
+    with pytest.raises(UsageError, match=r"--num-decoder-layers 2 \(now 1\)"):
         train(recordings, place, codec=str(tiny_codec), shape=dataclasses.replace(SHAPE, num_layers=1), config=STEPS)
     (tmp_path / "others").mkdir()
     soundfile.write(tmp_path / "others" / "a.wav", piano(1.0, 16000), 16000)

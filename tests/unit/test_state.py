@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from collections.abc import Callable
+from inspect import getsource
 from pathlib import Path
 
 import pytest
 import torch
 from torch import nn
 
+from audiolm_cli.cli import codec_train, train
 from audiolm_cli.errors import UsageError
 from audiolm_cli.training.optim import Muon
 from audiolm_cli.training.state import (
     MANIFEST,
+    OPTIONS,
     TENSORS,
     check_same_settings,
+    describe_changes,
     load_state,
     optimizer_tensors,
     restore_optimizer,
@@ -147,5 +152,15 @@ def test_other_settings_are_named() -> None:
     """What decides the result may not change on the way; how long and where to compute may."""
     saved = {"seed": 0, "steps": 10, "gain_db": [-6.0, 2.0]}
     check_same_settings(Path("run"), saved, {"seed": 0, "steps": 20, "gain_db": (-6.0, 2.0)})
-    with pytest.raises(UsageError, match=r"seed 0 \(now 1\)"):
+    with pytest.raises(UsageError, match=r"--seed 0 \(now 1\)"):
         check_same_settings(Path("run"), saved, {"seed": 1, "steps": 10, "gain_db": (-6.0, 2.0)})
+
+
+def test_changes_are_told_as_options_that_there_are() -> None:
+    """And nothing is asked for twice: frames per step follow from --max-duration."""
+    saved = {"max_duration_s": 40.0, "batch_frames": 2000, "filter_min_duration_s": None, "ema_decay": 0.9}
+    given = {"max_duration_s": 80.0, "batch_frames": 4000, "filter_min_duration_s": 2.0, "ema_decay": 0.5}
+    told = "--max-duration 40.0 (now 80.0), --filter-min-duration none (now 2.0), ema_decay 0.9 (now 0.5)"
+    assert describe_changes(saved, given) == told
+    offered = {name for command in (train, codec_train) for name in re.findall(r'"(--[a-z-]+)"', getsource(command))}
+    assert set(OPTIONS.values()) - offered == {"--seed"}  # which all commands have
