@@ -13,7 +13,9 @@ if TYPE_CHECKING:
 
 
 def show_training(out: Renderer, result: Trained) -> None:
-    """How good the model is, in words, and where it is."""
+    """How good the model is, in words, and where it is; once, where several processes trained it."""
+    if not result.main:
+        return
     if out.json:
         model = {"name": result.folder.name, "sha256": result.folder.sha256}
         out.print_json({"run": result.run, "model": model, "verdict": result.verdict})

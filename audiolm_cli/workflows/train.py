@@ -48,6 +48,8 @@ class Trained:
     """The run folder; `-m` takes it as it is."""
     verdict: Verdict | None
     """How good the model is, in words; None when it was never validated, and in all processes but the first."""
+    main: bool = True
+    """Whether this process is the first, which speaks for all."""
 
 
 def train(
@@ -154,7 +156,7 @@ def _train(given: Given, ranks: Ranks) -> Trained:
     if watch is not None:
         fill(model, folder)
         verdict = watch.verdict(model)
-    return Trained(folder=folder, run=run, verdict=verdict)
+    return Trained(folder=folder, run=run, verdict=verdict, main=ranks.main)
 
 
 @contextmanager

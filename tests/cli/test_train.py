@@ -16,6 +16,8 @@ import soundfile
 
 from audiolm_cli.checkpoints.catalogue import resolve
 from audiolm_cli.checkpoints.folder import MODEL_TENSORS, load_tensors
+from audiolm_cli.cli.render import Renderer
+from audiolm_cli.cli.trained import show_training
 from audiolm_cli.config import PRESETS, ModelConfig, TrainConfig
 from audiolm_cli.data.manifest import is_store
 from audiolm_cli.errors import DataError, ModelError, OutputError, UsageError
@@ -79,6 +81,14 @@ def test_the_command(audiolm: Any, recordings: Path, tiny_codec: Path, tmp_path:
     moved = tmp_path / "elsewhere"
     run.rename(moved)
     assert audiolm("continue", source, "-m", moved, "-d", 0.2, "-o", tmp_path / "again.wav").exit_code == 0
+
+
+@pytest.mark.parametrize("as_json", [False, True])
+def test_one_of_several_processes_speaks(run: Trained, capsys: pytest.CaptureFixture[str], as_json: bool) -> None:
+    """The result is on standard output once, and so still JSON."""
+    for rank in range(3):
+        show_training(Renderer(json=as_json), dataclasses.replace(run, main=rank == 0))
+    assert capsys.readouterr().out.count(f"{run.run}") == 1 + (not as_json)
 
 
 def test_a_run_describes_itself(run: Trained) -> None:
