@@ -201,7 +201,7 @@ class _Work:
         return assemble(self._await_inputs(lost), self.parts, self.output, facts, self.on_event)
 
     def _encode(self) -> dict[Path, str]:
-        """Encode this rank's share of what is missing; returns the files over which a worker died, and the reason."""
+        """Encode this rank's share of what is missing; returns the files of which no news was left, and the reason."""
         sizes = {path: _size(path) for path in self.paths}
         own = [path for path in self.paths[self.sharing.rank :: self.sharing.world] if not self._is_done(path)]
         own.sort(key=lambda path: (-sizes[path], path))  # the largest first, so that all workers end at about one time
@@ -227,7 +227,8 @@ class _Work:
                     reason = f"a worker died over it (exit code {report.died}), perhaps for want of memory"
                     lost[own[report.task]] = f"{own[report.task]}: {reason}; try fewer --workers"
                 tell(report.task, 1.0)
-        return lost
+        changed = [path for path in own if path not in lost and self.parts.find_input(path) is None]
+        return lost | {path: f"{path}: {CHANGED}" for path in changed}
 
     def _is_done(self, path: Path) -> bool:
         known = self.parts.find_input(path)

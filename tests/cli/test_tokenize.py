@@ -480,3 +480,34 @@ def test_a_file_that_kills_its_worker(
     with ThreadPoolExecutor(3) as pool:
         shared = list(pool.map(share, range(3)))
     assert shared == [dataclasses.replace(result, path=tmp_path / "shared")] * 3
+
+
+def test_a_file_that_changes_while_ranks_share(
+    recordings: Path, tiny_codec: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each rank's is listed, and neither waits for it."""
+    from concurrent.futures import ThreadPoolExecutor
+
+    from audiolm_cli.workflows import tokenize
+    from audiolm_cli.workflows.workers import Report
+
+    def changing(setup: Any, args: Any, tasks: list[Path], *_: Any) -> Any:
+        do = setup(*args)
+        for task, path in enumerate(tasks):
+            yield Report(task=task, result=do(path, lambda share: None))
+            if path.stem in "ab":
+                os.utime(path, (1, 1))
+
+    (tmp_path / "in").mkdir()
+    for name in "abcd":
+        shutil.copy(next(recordings.rglob(f"piece-{ord(name) - 97}.*")), tmp_path / "in" / f"{name}.wav")
+    monkeypatch.setattr(tokenize, "run_workers", changing)
+
+    def share(rank: int) -> tokenize.Tokenized:
+        sharing = tokenize.Sharing(rank=rank, world=2, local_world=2)
+        return tokenize.tokenize([tmp_path / "in"], tmp_path / "t", str(tiny_codec), sharing=sharing)
+
+    with ThreadPoolExecutor(2) as pool:
+        results = list(pool.map(share, (0, 1)))
+    assert results[0] == results[1] and sum(results[0].cuts.values()) == 2
+    assert ["was changed while it was read" in line for line in results[0].failed] == [True, True]
