@@ -226,9 +226,10 @@ class _Work:
                 if report.died is not None:
                     reason = f"a worker died over it (exit code {report.died}), perhaps for want of memory"
                     lost[own[report.task]] = f"{own[report.task]}: {reason}; try fewer --workers"
+                elif not report.result.is_current():
+                    lost[own[report.task]] = f"{own[report.task]}: {CHANGED}"
                 tell(report.task, 1.0)
-        changed = [path for path in own if path not in lost and self.parts.find_input(path) is None]
-        return lost | {path: f"{path}: {CHANGED}" for path in changed}
+        return lost
 
     def _is_done(self, path: Path) -> bool:
         known = self.parts.find_input(path)

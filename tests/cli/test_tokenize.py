@@ -494,9 +494,10 @@ def test_a_file_that_changes_while_ranks_share(
     def changing(setup: Any, args: Any, tasks: list[Path], *_: Any) -> Any:
         do = setup(*args)
         for task, path in enumerate(tasks):
-            yield Report(task=task, result=do(path, lambda share: None))
+            result = do(path, lambda share: None)
             if path.stem in "ab":
                 os.utime(path, (1, 1))
+            yield Report(task=task, result=result)
 
     (tmp_path / "in").mkdir()
     for name in "abcd":
