@@ -33,7 +33,7 @@ from audiolm_cli.errors import (
 from audiolm_cli.events import Note, OnEvent, Progress, ignore
 from audiolm_cli.workflows.assembly import Tokenized, assemble, discard, revive, summarise, tidy
 from audiolm_cli.workflows.encoding import encode_recording
-from audiolm_cli.workflows.loading import codec_facts, codec_hash, load_codec, pick_device, prepare_cpu
+from audiolm_cli.workflows.loading import codec_facts, codec_hash, load_codec, pick_device
 from audiolm_cli.workflows.workers import Do, available_cores, run_workers
 
 BYTES_PER_WORKER = 8_000_000
@@ -150,7 +150,7 @@ def check_failures(result: Tokenized) -> None:
 
 def prepare_worker(store: str, codec: str, device: str, threads: int, cache: Path | None, sha256: str) -> Do:
     """What does one file after the other in a worker process: from its path to an `Input`."""
-    prepare_cpu(threads)
+    torch.set_num_threads(threads)  # and freed memory goes back: kept, it grows with the length of a recording
     module, parts = load_codec(codec, pick_device(device), cache), Parts(Path(store), sha256)
 
     def do(path: Path, on_share: Any) -> Input:
