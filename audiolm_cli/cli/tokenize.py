@@ -20,14 +20,20 @@ Workers = Annotated[
         "--workers", min=1, max=1024, metavar="N", help="Processes that encode; one per core if there is work."
     ),
 ]
+CACHED_SHAPES = "8"
+"""torch keeps what it prepares for up to 1024 shapes of data, and nearly every clip ends in a shape of its own."""
 
 
 def torchrun_ranks() -> tuple[int, int, int]:
-    """(this process, all processes, those on this machine) as torchrun tells them; (0, 1, 1) without it."""
-    rank, world, local = (os.environ.get(name, "") for name in ("RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE"))
-    if not (rank.isdecimal() and world.isdecimal() and int(rank) < int(world)):
+    """(this process, all processes, those on this machine) as torchrun tells them; (0, 1, 1) without it.
+
+    Schedulers set some of its variables, too, and mean other things by them.
+    """
+    names = ("RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE")
+    rank, world, local = (int(value) if (value := os.environ.get(name, "")).isdecimal() else -1 for name in names)
+    if "MASTER_ADDR" not in os.environ or not (0 <= rank < world and 1 <= local <= world):
         return 0, 1, 1
-    return int(rank), int(world), max(1, int(local)) if local.isdecimal() else 1
+    return rank, world, local
 
 
 def tokenize_command(
@@ -49,8 +55,11 @@ def tokenize_command(
     rank, world, local_world = torchrun_ranks()
     quiet = quiet or rank > 0  # rank 0 speaks for all
     with Renderer(quiet=quiet, verbose=verbose, no_progress=no_progress, json=json_output) as out:
+        os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", CACHED_SHAPES)
+        from audiolm_cli.workflows.allocator import give_back_freed_memory
         from audiolm_cli.workflows.tokenize import Sharing, check_failures, tokenize
 
+        give_back_freed_memory()
         fetch_missing(out, cache_dir, offline, codec if all(path.exists() for path in inputs) else None)
         result = tokenize(
             inputs,

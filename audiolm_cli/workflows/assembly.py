@@ -125,8 +125,9 @@ def discard(output: Path) -> None:
 def tidy(parts: Parts, output: Path, made: bool) -> None:
     """Remove folders in which nothing was left; that of the store only when this run has `made` it."""
     for folder in (parts.folder / "inputs", parts.folder / "codes", parts.folder, output / PARTIAL, output):
-        if (folder != output or made) and folder.is_dir() and not any(folder.iterdir()):
-            folder.rmdir()
+        with contextlib.suppress(OSError):  # it has something in it, or another process was faster
+            if folder != output or made:
+                folder.rmdir()
 
 
 def unique_names(files: Mapping[str, Path]) -> dict[str, str]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import multiprocessing
 import os
 import stat
 import time
@@ -31,6 +32,7 @@ from audiolm_cli.errors import (
     UsageError,
 )
 from audiolm_cli.events import Note, OnEvent, Progress, ignore
+from audiolm_cli.workflows.allocator import give_back_freed_memory
 from audiolm_cli.workflows.assembly import Tokenized, assemble, discard, revive, summarise, tidy
 from audiolm_cli.workflows.encoding import encode_recording
 from audiolm_cli.workflows.loading import codec_facts, codec_hash, load_codec, pick_device
@@ -150,7 +152,9 @@ def check_failures(result: Tokenized) -> None:
 
 def prepare_worker(store: str, codec: str, device: str, threads: int, cache: Path | None, sha256: str) -> Do:
     """What does one file after the other in a worker process: from its path to an `Input`."""
-    torch.set_num_threads(threads)  # and freed memory goes back: kept, it grows with the length of a recording
+    torch.set_num_threads(threads)
+    if multiprocessing.parent_process() is not None:  # the caller's own process is the caller's
+        give_back_freed_memory()
     module, parts = load_codec(codec, pick_device(device), cache), Parts(Path(store), sha256)
 
     def do(path: Path, on_share: Any) -> Input:
@@ -270,9 +274,9 @@ def _finished(output: Path, paths: list[Path], sha256: str) -> Tokenized | None:
         OutputError: it is that of other recordings, of another codec, or of some other program.
     """
     loaded = load_inputs(output)
+    if loaded is None and is_store(output) and (loaded := load_inputs(output)) is None:  # which may have come meanwhile
+        raise OutputError(f"{output}: holds a token store already; choose another folder or overwrite it with -f")
     if loaded is None:
-        if is_store(output):
-            raise OutputError(f"{output}: holds a token store already; choose another folder or overwrite it with -f")
         return None
     summary, known = loaded
     if (summary.get("codec_sha256"), summary.get("version")) != (sha256, VERSION):

@@ -430,10 +430,11 @@ def test_torchrun_speaks_through_the_environment(
     """Rank 0 speaks for all; -f is refused."""
     from audiolm_cli.cli.tokenize import torchrun_ranks
 
-    assert torchrun_ranks() == (0, 1, 1)
     command = ["tokenize", recordings, "-o", tmp_path / "t", "--codec", tiny_codec]
     assert audiolm(*command).exit_code == 0
-    for name, value in (("RANK", "1"), ("WORLD_SIZE", "2"), ("LOCAL_WORLD_SIZE", "2")):
+    names = {"RANK": "1", "WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2", "MASTER_ADDR": "localhost"}
+    for name, value in names.items():
+        assert torchrun_ranks() == (0, 1, 1), "not without all of them"
         monkeypatch.setenv(name, value)
     assert torchrun_ranks() == (1, 2, 2)
     shown = audiolm(*command)
