@@ -56,7 +56,8 @@ def write(path: Path, seconds: float, seed: int) -> None:
 def run(*args: object) -> tuple[float, float, float]:
     """(peak resident memory in MB of the largest process, CPU seconds, wall seconds) of one tokenize."""
     start = time.monotonic()
-    program = subprocess.Popen([sys.executable, "-m", "audiolm_cli", "tokenize", *map(str, args), "-q"])
+    command = [sys.executable, "-m", "audiolm_cli", "tokenize", *map(str, args), "-q"]
+    program = subprocess.Popen(command, stdout=subprocess.DEVNULL)
     _, status, usage = os.wait4(program.pid, 0)
     program.returncode = os.waitstatus_to_exitcode(status)
     if program.returncode:
