@@ -72,6 +72,7 @@ CONFIG = TrainConfig(
     validate_every=5,
     validation_windows=4,
     seed=7,
+    nar_known=0.6,
     dtype="fp32",
 )
 
