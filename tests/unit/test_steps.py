@@ -20,7 +20,9 @@ from audiolm_cli.training.spikes import COUNTED_FROM, SpikeGuard
 from audiolm_cli.training.steps import Losses, Stepper
 
 SHAPE = ModelConfig(d_model=32, nhead=2, num_layers=1, num_quantizers=3, codebook_size=16, max_frames=24)
-CONFIG = TrainConfig(steps=50, batch_frames=8 * 24, shortest_window=24, seed=3, dtype="fp32", warmup_steps=0)
+CONFIG = TrainConfig(
+    nar_known=0.6, steps=50, batch_frames=8 * 24, shortest_window=24, seed=3, dtype="fp32", warmup_steps=0
+)
 """Eight windows of 24 frames."""
 
 
