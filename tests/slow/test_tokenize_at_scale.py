@@ -84,11 +84,11 @@ def test_a_thousand_files(tmp_path: Path, tiny_codec: Path, piano: Piano) -> Non
 
 @pytest.fixture
 def recordings(tmp_path: Path, piano: Piano) -> Path:
-    """Forty recordings of 20 s, each with a silence."""
+    """Sixty recordings of 20 s, each with a silence."""
     folder = tmp_path / "in"
     folder.mkdir()
     music = piano(60.0, RATE_HZ)[:, 0]
-    for i in range(40):
+    for i in range(60):
         wav = np.roll(music, 7_001 * i)[: 20 * RATE_HZ].copy()
         wav[8 * RATE_HZ : 13 * RATE_HZ] = 0
         soundfile.write(folder / f"{i}.flac", wav, RATE_HZ)
@@ -105,17 +105,17 @@ def test_killed_at_random_moments(tmp_path: Path, tiny_codec: Path, recordings: 
     kills = 0
     while kills < KILLS:
         with subprocess.Popen(again, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL) as program:
-            progress = len(kept) + draw.randint(0, 40 // KILLS)
+            progress = len(kept) + draw.randint(0, 3)
             while len(list(store.glob(".partial/*/codes/*.npz"))) < progress and program.poll() is None:
                 time.sleep(0.01)
             time.sleep(draw.random() * 0.1)
             program.send_signal(signal.SIGKILL)
+        kills += 1
+        if (store / "inputs.jsonl.gz").exists():  # it was faster, and its parts have served
+            break
         parts = {path: path.stat().st_mtime_ns for path in store.glob(".partial/*/codes/*.npz")}
         assert {path: parts.get(path) for path in kept} == kept, "what was done is neither gone nor done again"
         kept = parts
-        kills += 1
-        if not store.joinpath(".partial").is_dir() and (store / "inputs.jsonl.gz").exists():
-            break
     assert kills >= 5
     assert tokenize(recordings, "-o", store, "--codec", tiny_codec).returncode == 0
     assert store_bytes(store) == store_bytes(whole)
