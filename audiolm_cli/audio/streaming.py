@@ -70,23 +70,28 @@ def open_stream(path: Path, *, through_ffmpeg: bool = False) -> Iterator[AudioSt
         AudioInputError: the file is missing, unreadable, empty, not audio, has too many channels or too odd a rate.
         CutShortError: from the blocks, at their end: open it again through ffmpeg.
     """
-    label = str(path)
-    try:
-        with opened(path, label) as stream:
-            head = stream.read(SNIFF_BYTES) if stream.seek(0) == 0 else b""
-            if not head:
-                raise AudioInputError(f"{label}: is empty (0 bytes); expected an audio file")
-            if through_ffmpeg or not sniff(head):
-                reason = CUT_SHORT if sniff(head) else unknown_format(head, label)
-                with _ffmpeg(path, label, reason) as made:
-                    yield made
-                return
-            sizes = data_bytes(stream)
-            with decoding(stream, label, sizes) as file:
-                blocks = _decoded(file, stream, label, sizes)
-                yield AudioStream(sample_rate_hz=file.samplerate, channels=file.channels, blocks=blocks)
-    except OSError as error:
-        raise AudioInputError(f"{label}: cannot be read ({error.strerror or error})") from error
+    with contextlib.ExitStack() as stack:
+        try:
+            stream = _open(path, str(path), through_ffmpeg, stack)
+        except OSError as error:
+            raise AudioInputError(f"{path}: cannot be read ({error.strerror or error})") from error
+        yield stream  # outside the `try`: what fails while the caller works on the blocks is not the file's fault
+
+
+def _open(path: Path, label: str, through_ffmpeg: bool, stack: contextlib.ExitStack) -> AudioStream:
+    """The stream of a file, which `stack` closes."""
+    stream = stack.enter_context(opened(path, label))
+    stream.seek(0)
+    head = stream.read(SNIFF_BYTES)
+    if not head:
+        raise AudioInputError(f"{label}: is empty (0 bytes); expected an audio file")
+    if through_ffmpeg or not sniff(head):
+        reason = CUT_SHORT if sniff(head) else unknown_format(head, label)
+        return stack.enter_context(_ffmpeg(path, label, reason))
+    sizes = data_bytes(stream)
+    file = stack.enter_context(decoding(stream, label, sizes))
+    blocks = _decoded(file, stream, label, sizes)
+    return AudioStream(sample_rate_hz=file.samplerate, channels=file.channels, blocks=blocks)
 
 
 def resampled(blocks: Iterator[np.ndarray], from_hz: int, to_hz: int) -> Iterator[np.ndarray]:

@@ -121,6 +121,14 @@ def test_complaints_are_those_of_reading_at_once(tmp_path: Path, piano: Piano) -
     assert len(told) == 9 and "4.375 s" in told["nan.wav"] and "truncated" in told["cut.flac"]
 
 
+def test_what_fails_while_a_stream_is_open_is_not_its_fault(tmp_path: Path, piano: Piano) -> None:
+    """A pipe that breaks while somebody is told about the progress, say."""
+    soundfile.write(tmp_path / "a.wav", piano(1.0, RATE_HZ), RATE_HZ)
+    with pytest.raises(BrokenPipeError), open_stream(tmp_path / "a.wav") as stream:
+        next(stream.blocks)
+        raise BrokenPipeError
+
+
 @pytest.mark.parametrize("from_hz", [8_000, 22_050, 32_000, 44_100, 96_000])
 def test_resampling_in_blocks_changes_nothing(piano: Piano, from_hz: int) -> None:
     wav = piano(3.0, from_hz, 2).T
