@@ -204,8 +204,6 @@ class GenerateConfig(_Config):
     """Write the generated span alone."""
     force: bool = False
     """Overwrite existing outputs."""
-    offline: bool = False
-    """Never open a connection."""
     cache_dir: str | None = None
     """Where checkpoints are cached; None is the user's cache folder."""
 

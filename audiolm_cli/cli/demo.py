@@ -42,7 +42,6 @@ def demo_command(
         threads=threads,
         seed=seed,
         force=force,
-        offline=offline,
         cache_dir=cache,
     )
     with Renderer(quiet=quiet, verbose=verbose, no_progress=no_progress, json=json_output) as out:

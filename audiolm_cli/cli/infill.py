@@ -84,7 +84,6 @@ def infill_command(
         channels=channels,
         only_new=only_new,
         force=force,
-        offline=offline,
         cache_dir=None if cache_dir is None else str(cache_dir),
     )
     gaps = [options.parse_gap(text) for text in gap]

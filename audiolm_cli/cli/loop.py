@@ -74,7 +74,6 @@ def loop_command(
         channels=channels,
         only_new=only_new,
         force=force,
-        offline=offline,
         cache_dir=None if cache_dir is None else str(cache_dir),
     )
     with Renderer(quiet=quiet, verbose=verbose, no_progress=no_progress, json=json_output) as out:

@@ -62,7 +62,6 @@ def restyle_command(
         takes=takes,
         prompt_s=prompt,
         force=force,
-        offline=offline,
         cache_dir=None if cache_dir is None else str(cache_dir),
     )
     with Renderer(quiet=quiet, verbose=verbose, no_progress=no_progress, json=json_output) as out:

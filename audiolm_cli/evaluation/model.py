@@ -38,6 +38,10 @@ class ModelScores:
         """Bits per frame over all codebooks."""
         return sum(self.bits)
 
+    def further(self) -> ModelScores:
+        """The same without the first codebook."""
+        return ModelScores(bits=self.bits[1:], top1=self.top1[1:], top10=self.top10[1:])
+
     def to_dict(self) -> dict[str, Any]:
         """JSON-ready values."""
         return {**asdict(self), "total_bits": self.total_bits}

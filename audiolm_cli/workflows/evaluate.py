@@ -124,6 +124,7 @@ def evaluate(
     codes, other = _windows(held_out, windows, loaded)
     scores = score_windows(loaded.model, codes)
     geometry, passes = continuation_geometry(codes.shape[1]), loaded.model.config.nar_passes
+    further = score_passes(loaded.model, codes, passes) if passes > 1 else scores.further()
     train = [clip.codes for clip in read_store(tokens, "train")] if tokens is not None else []
     targets = [window[geometry.left - 1 :].numpy() for window in codes]
     baselines = measure_baselines(train, targets, loaded.codec.codebook_size) if train else []
@@ -135,7 +136,7 @@ def evaluate(
         clips=len(excerpts),
         windows=len(codes),
         scores=scores.to_dict(),
-        passes={"passes": passes, **score_passes(loaded.model, codes, passes).to_dict()},
+        passes={"passes": passes, **further.to_dict()},
         baselines=[baseline.to_dict() for baseline in baselines],
         context=dataclasses.asdict(context_use(loaded.model, codes, other)),
         levels=levels,
