@@ -6,6 +6,7 @@ Knows nothing about command lines, files or torch.
 from __future__ import annotations
 
 import dataclasses
+import math
 from dataclasses import dataclass
 from typing import Any, Self
 
@@ -44,6 +45,21 @@ def _require(ok: bool, message: str) -> None:
         raise UsageError(message)
 
 
+def _require_ranges(config: _Config, *ranges: tuple[str, float, float]) -> None:
+    """Refuse fields outside their (names, lowest, highest), and what is no number; None says nothing."""
+    for names, low, high in ranges:
+        told = f"{low:g} or more" if high >= LARGEST else f"{low:g}..{high:g}"
+        for name in names.split():
+            value = getattr(config, name)
+            _require(value is None or low <= value <= high, f"{name} must be {told}, got {value}")
+
+
+LARGEST = 1 << 62
+"""Of numbers without a limit of their own: what arithmetic on integers of 64 bits allows."""
+LEAST = 1e-30
+"""Of numbers that have to be over 0."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class ModelConfig(_Config):
     """The shape of an AudioLM."""
@@ -70,26 +86,19 @@ class ModelConfig(_Config):
     """NAR passes per codebook when generating; over 1 for models trained with some of its frames known."""
 
     def __post_init__(self) -> None:
-        _require(self.nar_passes >= 1, f"nar_passes must be at least 1, got {self.nar_passes}")
-        _require(self.nhead >= 1, f"nhead must be at least 1, got {self.nhead}")
+        _require_ranges(
+            self,
+            ("d_model", 2, 1 << 20),
+            ("nhead", 1, 1 << 20),
+            ("num_layers", 1, 10_000),
+            ("num_quantizers nar_passes", 1, 1000),
+            ("codebook_size", 2, 1 << 24),
+            ("max_frames", 2, 1_000_000),
+        )
         fits = self.d_model % (2 * self.nhead) == 0
         _require(fits, f"d_model must be a multiple of 2 * nhead, got {self.d_model}, {self.nhead}")
         _require(self.positions in ("rotary", "sine"), f'positions must be "rotary" or "sine", got {self.positions!r}')
-        _require(self.num_quantizers >= 1, f"num_quantizers must be at least 1, got {self.num_quantizers}")
-        _require(self.codebook_size >= 2, f"codebook_size must be at least 2, got {self.codebook_size}")
         _require(0 <= self.dropout < 1, f"dropout must be in [0, 1), got {self.dropout}")
-        _require(2 <= self.max_frames <= 1_000_000, f"max_frames must be 2..1000000, got {self.max_frames}")
-        _require(self.d_model >= 2, f"d_model must be at least 2, got {self.d_model}")
-        _require(self.num_layers >= 1, f"num_layers must be at least 1, got {self.num_layers}")
-        most = {
-            "d_model": 1 << 20,
-            "num_layers": 10_000,
-            "num_quantizers": 1000,
-            "codebook_size": 1 << 24,
-            "nar_passes": 1000,
-        }
-        for name, high in most.items():
-            _require(getattr(self, name) <= high, f"{name} must be at most {high}, got {getattr(self, name)}")
         _require(0 < self.prompt_share < 1, f"prompt_share must be in (0, 1), got {self.prompt_share}")
 
 
@@ -127,23 +136,19 @@ class SpectralConfig(_Config):
     def __post_init__(self) -> None:
         _require(self.hop_samples % 2 == 0, f"hop_samples must be even, got {self.hop_samples}")
         _require(self.kernel % 2 == 1, f"kernel must be odd, got {self.kernel}")
-        for name, low, high in (
+        _require_ranges(
+            self,
             ("sample_rate_hz", 1000, 768_000),
             ("hop_samples", 2, 1 << 16),
             ("window_samples", 4, 1 << 20),
-            ("width", 1, 1 << 20),
-            ("latent", 1, 1 << 20),
-            ("encoder_blocks", 0, 1000),
-            ("decoder_blocks", 0, 1000),
-            ("kernel", 1, 1 << 16),
-            ("expansion", 1, 1 << 16),
+            ("width latent", 1, 1 << 20),
+            ("encoder_blocks decoder_blocks", 0, 1000),
+            ("kernel expansion", 1, 1 << 16),
             ("num_codebooks", 1, 1000),
             ("codebook_size", 2, 1 << 20),
             ("floor", 1e-9, 1e9),
             ("griffin_lim_iterations", 0, 10_000),
-        ):
-            value = getattr(self, name)
-            _require(low <= value <= high, f"{name} must be {low}..{high}, got {value}")
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -252,6 +257,20 @@ class CodecTrainConfig(_Config):
     device: str = "auto"
     """"auto", "cpu", "cuda" or "cuda:N"."""
 
+    def __post_init__(self) -> None:
+        _require_ranges(
+            self,
+            ("steps state_every", 1, LARGEST),
+            ("warmup_steps", 0, LARGEST),
+            ("clips", 1, 1 << 20),
+            ("clip_s", 0.1, 600),
+            ("learning_rate", LEAST, 1e3),
+            ("quantize_from ema_decay", 0, 1),
+            ("commitment linear_weight", 0, 1e6),
+            ("seed", 0, 2**63 - 1),
+            ("threads", 1, 1024),
+        )
+
 
 @dataclass(frozen=True, kw_only=True)
 class TrainConfig(_Config):
@@ -330,18 +349,6 @@ class TrainConfig(_Config):
     """"auto", "cpu", "cuda" or "cuda:N"."""
 
     def __post_init__(self) -> None:
-        _require(self.steps >= 1, f"steps must be 1 or more, got {self.steps}")
-        _require(self.num_epochs is None or self.num_epochs > 0, f"num-epochs must be over 0, got {self.num_epochs}")
-        some = self.max_duration_s is None or self.max_duration_s > 0
-        _require(some, f"max-duration must be over 0 seconds, got {self.max_duration_s}")
-        shortest, longest = self.filter_min_duration_s or 0.0, self.filter_max_duration_s
-        _require(
-            longest is None or longest >= shortest,
-            f"filter-max-duration {longest} is below filter-min-duration {shortest}; no clip can pass both",
-        )
-        _require(self.warmup_steps >= 0, f"warmup-steps must be 0 or more, got {self.warmup_steps}")
-        _require(self.train_stage in (0, 1, 2), f"train-stage must be 0, 1 or 2, got {self.train_stage}")
-        _require(0 <= self.nar_known <= 1, f"nar-known must be in [0, 1], got {self.nar_known}")
         names = ", ".join(LEARNING_RATES)
         _require(self.optimizer in LEARNING_RATES, f"optimizer must be one of {names}, got {self.optimizer!r}")
         if self.learning_rate is None:
@@ -349,15 +356,31 @@ class TrainConfig(_Config):
         if self.schedule is None:
             object.__setattr__(self, "schedule", "eden" if self.optimizer == "scaled-adam" else "wsd")
         _require(self.schedule in SCHEDULES, f"schedule must be one of {', '.join(SCHEDULES)}, got {self.schedule!r}")
-        _require(self.batch_frames >= 1, f"batch frames must be 1 or more, got {self.batch_frames}")
-        _require(0 <= self.infill_share <= 1, f"infill share must be in [0, 1], got {self.infill_share}")
-        _require(self.micro_frames >= 0, f"micro frames must be 0 (no limit) or more, got {self.micro_frames}")
         _require(self.dtype in ("auto", "fp32", "bf16"), f"dtype must be auto, fp32 or bf16, got {self.dtype}")
-        _require(self.patience >= 0, f"patience must be 0 (off) or more, got {self.patience}")
-        _require(self.validate_every >= 1, f"validate-every must be 1 or more, got {self.validate_every}")
-        _require(self.log_every >= 1, f"log every must be 1 or more, got {self.log_every}")
+        _require_ranges(
+            self,
+            ("steps shortest_window unusable_steps validate_every validation_windows log_every", 1, LARGEST),
+            ("micro_frames patience sample_every warmup_steps", 0, LARGEST),
+            ("batch_frames", 1, MOST_BATCH_FRAMES),
+            ("num_epochs max_duration_s eden_steps eden_epochs", LEAST, 1e9),
+            ("filter_min_duration_s filter_max_duration_s", 0, 1e9),
+            ("learning_rate adam_learning_rate", LEAST, 1e3),
+            ("full_windows decay_share infill_share nar_known ema_decay", 0, 1),
+            ("weight_decay", 0, 1e3),
+            ("clip_norm spike_deviations", LEAST, math.inf),
+            ("train_stage", 0, 2),
+            ("seed", 0, 2**63 - 1),
+            ("threads", 1, 1024),
+        )
+        shortest, longest = self.filter_min_duration_s or 0.0, self.filter_max_duration_s
+        _require(
+            longest is None or longest >= shortest,
+            f"filter-max-duration {longest} is below filter-min-duration {shortest}; no clip can pass both",
+        )
 
 
+MOST_BATCH_FRAMES = 1 << 30
+"""Frames per step at most: over half a year of audio."""
 LEARNING_RATES = {"muon": 0.02, "adamw": 1e-3, "scaled-adam": 0.05}
 """Usual peak learning rates by optimizer."""
 SCHEDULES = ("wsd", "cosine", "eden")

@@ -15,19 +15,29 @@ from audiolm_cli.errors import UsageError
 
 if TYPE_CHECKING:
     from audiolm_cli.checkpoints.settings import FetchConfig
+    from audiolm_cli.training.distributed import Ranks
     from audiolm_cli.workflows.sources import Offer
 
 _TRUE = {"1", "on", "yes", "true"}
 
 
-def fetch_missing(out: Renderer, cache_dir: Path | None, offline: bool, *names: str | None) -> None:
-    """Bring what `names` mean into the cache where it is missing; on a terminal, ask first."""
+def fetch_missing(
+    out: Renderer, cache_dir: Path | None, offline: bool, *names: str | None, ranks: Ranks | None = None
+) -> None:
+    """Bring what `names` mean into the cache where it is missing; on a terminal, ask first.
+
+    Of several processes, the first one of each machine does it while the others wait, and the first of all asks.
+    """
     from audiolm_cli.checkpoints import catalogue
     from audiolm_cli.workflows import fetching
 
-    cache = catalogue.cache_dir(cache_dir)
+    cache, config = catalogue.cache_dir(cache_dir), fetch_config(offline)
+    if ranks is not None and ranks.local and not config.offline:
+        fetching.await_missing(names, cache)
+        return
+    asks = ranks is None or ranks.main
     fetching.fetch_missing(
-        names, cache, fetch_config(offline), confirm=lambda offer: _confirm(out, offer), on_event=out.on_event
+        names, cache, config, confirm=lambda offer: not asks or _confirm(out, offer), on_event=out.on_event
     )
 
 

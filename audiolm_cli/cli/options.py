@@ -5,6 +5,7 @@ Knows nothing about what a command does with them.
 
 from __future__ import annotations
 
+import math
 import re
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -75,6 +76,25 @@ def time_option(value: str | float) -> float:
         return parse_time(value) if isinstance(value, str) else float(value)
     except UsageError as error:
         raise typer.BadParameter(str(error)) from error
+
+
+def positive(value: str | float) -> float:
+    """A number over 0 for an option, as a parser: neither infinity nor what is no number passes."""
+    number = zero_or_more(value)
+    if not number:
+        raise typer.BadParameter(f"{value!r} is not a number over 0")
+    return number
+
+
+def zero_or_more(value: str | float) -> float:
+    """A number of 0 or more for an option, likewise."""
+    try:
+        number = float(value)
+    except ValueError:
+        number = math.nan
+    if not 0 <= number < math.inf:
+        raise typer.BadParameter(f"{value!r} is not a number of 0 or more")
+    return number
 
 
 def shared(*flags: str, panel: str = "Common options", **settings: Any) -> Any:

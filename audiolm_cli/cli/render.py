@@ -81,7 +81,7 @@ class Renderer:
             self.note(event.message, warning=event.warning)
         elif isinstance(event, (TrainStep, Validation)):
             self._show_training(event)
-        elif self._training is None or event.stage != "train":  # the view of a training shows more than its bar
+        else:
             self._show_progress(event)
 
     def _show_training(self, event: TrainStep | Validation) -> None:

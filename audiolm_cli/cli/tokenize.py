@@ -11,6 +11,7 @@ import typer
 from audiolm_cli.cli import options
 from audiolm_cli.cli.fetching import fetch_missing
 from audiolm_cli.cli.render import Renderer
+from audiolm_cli.cli.torchrun import torchrun_ranks
 
 Inputs = Annotated[list[Path], typer.Argument(metavar="IN...", help="Audio files or folders of them.")]
 Store = Annotated[Path, options.shared("-o", "--output", metavar="DIR", help="Folder of the token store.")]
@@ -22,18 +23,6 @@ Workers = Annotated[
 ]
 CACHED_SHAPES = "8"
 """torch keeps what it prepares for up to 1024 shapes of data, and nearly every clip ends in a shape of its own."""
-
-
-def torchrun_ranks() -> tuple[int, int, int]:
-    """(this process, all processes, those on this machine) as torchrun tells them; (0, 1, 1) without it.
-
-    Schedulers set some of its variables, too, and mean other things by them.
-    """
-    names = ("RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE")
-    rank, world, local = (int(value) if (value := os.environ.get(name, "")).isdecimal() else -1 for name in names)
-    if "MASTER_ADDR" not in os.environ or not (0 <= rank < world and 1 <= local <= world):
-        return 0, 1, 1
-    return rank, world, local
 
 
 def tokenize_command(
@@ -52,15 +41,14 @@ def tokenize_command(
     cache_dir: options.CacheDir = None,
 ) -> None:
     """Encode recordings into a token store that `audiolm train` reads."""
-    rank, world, local_world = torchrun_ranks()
-    quiet = quiet or rank > 0  # rank 0 speaks for all
-    with Renderer(quiet=quiet, verbose=verbose, no_progress=no_progress, json=json_output) as out:
-        os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", CACHED_SHAPES)
+    os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", CACHED_SHAPES)
+    ranks = torchrun_ranks()
+    with Renderer(quiet=quiet or not ranks.main, verbose=verbose, no_progress=no_progress, json=json_output) as out:
         from audiolm_cli.workflows.allocator import give_back_freed_memory
-        from audiolm_cli.workflows.tokenize import Sharing, check_failures, tokenize
+        from audiolm_cli.workflows.tokenize import check_failures, tokenize
 
         give_back_freed_memory()
-        fetch_missing(out, cache_dir, offline, codec if all(path.exists() for path in inputs) else None)
+        fetch_missing(out, cache_dir, offline, codec if all(path.exists() for path in inputs) else None, ranks=ranks)
         result = tokenize(
             inputs,
             output,
@@ -70,10 +58,10 @@ def tokenize_command(
             workers=workers,
             cache=cache_dir,
             force=force,
-            sharing=Sharing(rank=rank, world=world, local_world=local_world),
+            ranks=ranks,
             on_event=out.on_event,
         )
-        if rank:
+        if not ranks.main:
             return
         if out.json:
             out.print_json(result)

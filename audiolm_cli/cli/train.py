@@ -15,6 +15,7 @@ import typer
 from audiolm_cli.cli import options
 from audiolm_cli.cli.fetching import fetch_missing
 from audiolm_cli.cli.render import Renderer
+from audiolm_cli.cli.torchrun import torchrun_ranks
 from audiolm_cli.cli.trained import show_training, show_trial
 from audiolm_cli.config import PRESETS, ModelConfig, TrainConfig
 from audiolm_cli.errors import UsageError
@@ -60,7 +61,13 @@ Steps = Annotated[
 ]
 Epochs = Annotated[
     float | None,
-    options.shared("--num-epochs", metavar="N", panel=_LENGTH, help="Passes over the data, in place of --steps."),
+    options.shared(
+        "--num-epochs",
+        parser=options.positive,
+        metavar="N",
+        panel=_LENGTH,
+        help="Passes over the data, in place of --steps.",
+    ),
 ]
 BatchFrames = Annotated[
     int | None,
@@ -74,7 +81,13 @@ BatchFrames = Annotated[
 ]
 MaxDuration = Annotated[
     float | None,
-    options.shared("--max-duration", metavar="S", panel=_LENGTH, help="Seconds per step, in place of --batch-frames."),
+    options.shared(
+        "--max-duration",
+        parser=options.positive,
+        metavar="S",
+        panel=_LENGTH,
+        help="Seconds per step, in place of --batch-frames.",
+    ),
 ]
 MicroFrames = Annotated[
     int,
@@ -88,11 +101,23 @@ MicroFrames = Annotated[
 ]
 FilterMin = Annotated[
     float | None,
-    options.shared("--filter-min-duration", min=0.0, metavar="S", panel=_LENGTH, help="Leave out shorter clips."),
+    options.shared(
+        "--filter-min-duration",
+        parser=options.zero_or_more,
+        metavar="S",
+        panel=_LENGTH,
+        help="Leave out shorter clips.",
+    ),
 ]
 FilterMax = Annotated[
     float | None,
-    options.shared("--filter-max-duration", min=0.0, metavar="S", panel=_LENGTH, help="Leave out longer clips."),
+    options.shared(
+        "--filter-max-duration",
+        parser=options.zero_or_more,
+        metavar="S",
+        panel=_LENGTH,
+        help="Leave out longer clips.",
+    ),
 ]
 ValidateEvery = Annotated[
     int, options.shared("--validate-every", min=1, metavar="N", panel=_LENGTH, help="Steps between validations.")
@@ -129,7 +154,8 @@ Schedule = Annotated[
     options.shared("--schedule", panel=_UPDATE, help="Of the rate; eden with scaled-adam, wsd otherwise, if unset."),
 ]
 BaseLr = Annotated[
-    float | None, options.shared("--base-lr", min=0.0, metavar="X", panel=_UPDATE, help="Peak learning rate.")
+    float | None,
+    options.shared("--base-lr", parser=options.positive, metavar="X", panel=_UPDATE, help="Peak learning rate."),
 ]
 Warmup = Annotated[
     int, options.shared("--warmup-steps", min=0, metavar="N", panel=_UPDATE, help="Steps of linear warm-up.")
@@ -214,12 +240,13 @@ def train_command(
     )
     paths = _one("PATH", source, "--manifest-dir", manifest_dir), _one("-o", run, "--exp-dir", exp_dir)
     shape = _shape(preset, sizes)
-    with Renderer(quiet=quiet, verbose=verbose, no_progress=no_progress, json=json_output) as out:
+    ranks = torchrun_ranks()
+    with Renderer(quiet=quiet or not ranks.main, verbose=verbose, no_progress=no_progress, json=json_output) as out:
         from audiolm_cli.workflows.fetching import needed_for_training
         from audiolm_cli.workflows.train import train
         from audiolm_cli.workflows.trial import try_training
 
-        fetch_missing(out, cache_dir, offline, *needed_for_training(paths[0], codec, init))
+        fetch_missing(out, cache_dir, offline, *needed_for_training(paths[0], codec, init), ranks=ranks)
         arguments: dict[str, Any] = {
             "codec": codec,
             "shape": shape,
@@ -228,8 +255,11 @@ def train_command(
             "config": config,
             "init": init,
             "cache": cache_dir,
+            "ranks": ranks,
             "on_event": out.on_event,
         }
+        if dry_run and not ranks.main:
+            return
         if dry_run:
             show_trial(out, try_training(*paths, **arguments))
         else:

@@ -116,10 +116,10 @@ def score_windows(model: AudioLM, codes: Tensor, geometry: Geometry | None = Non
     bits, top1, top10 = [0.0] * K, [0.0] * K, [0.0] * K
     for part in codes.to(model.device).split(BATCH):
         for k, p in enumerate(predictions(model, part, geometry)):
-            hits = _hits(model, p)
+            places = p.places()
             bits[k] += p.losses().sum().item() / math.log(2)
-            top1[k] += hits[..., 0].sum().item()
-            top10[k] += hits.any(-1).sum().item()
+            top1[k] += (places < 1).sum().item()
+            top10[k] += (places < 10).sum().item()
     model.train(was_training)
     frames = len(codes) * geometry.gap
     return ModelScores(
@@ -147,17 +147,11 @@ def score_passes(model: AudioLM, codes: Tensor, passes: int, seed: int = 0) -> M
                 known = place < (known_after(done, passes, M) if done else 0)
                 p = model.nar_predict(context, target, geometry, k, known)
                 now = ~known & (place < known_after(done + 1, passes, M))
-                hits = _hits(model, p) & now[..., None]
+                places = p.places()
                 bits[k - 1] += (p.losses() * now).sum().item() / math.log(2)
-                top1[k - 1] += hits[..., 0].sum().item()
-                top10[k - 1] += hits.any(-1).sum().item()
+                top1[k - 1] += ((places < 1) & now).sum().item()
+                top10[k - 1] += ((places < 10) & now).sum().item()
     frames = len(codes) * M
     return ModelScores(
         bits=[b / frames for b in bits], top1=[t / frames for t in top1], top10=[t / frames for t in top10]
     )
-
-
-def _hits(model: AudioLM, predictions: Predictions) -> Tensor:
-    """bool [B, S, 10]: which of the ten likeliest codes, best first, is the true one."""
-    best = predictions.logits[..., : model.eos].topk(min(10, model.eos), dim=-1).indices
-    return best == predictions.labels[..., None]

@@ -44,6 +44,18 @@ class Predictions:
         )
         return flat.view(self.labels.shape)
 
+    @torch.no_grad()
+    def places(self) -> Tensor:
+        """int64 [B, S]: how many codes are likelier than the label, of equals the first; only where there is a label.
+
+        The end of the sequence, which is no code, is never counted among them.
+        """
+        codes = self.logits[..., :-1] if self.codebook == 0 else self.logits  # [B, S, V]
+        labels = self.labels.clamp(min=0)[..., None]
+        own = self.logits.gather(-1, labels)
+        before = torch.arange(codes.shape[-1], device=codes.device) < labels
+        return ((codes > own) | ((codes == own) & before)).sum(-1)
+
 
 class AudioLM(nn.Module):
     """The two decoders. `x` and `y` of the two-argument interface are prompt and target codes [B, T, K]."""

@@ -1,8 +1,10 @@
-"""Several processes of one training, as `torchrun` starts them, one per device. Knows nothing about models or runs."""
+"""Several processes that share one piece of work, as `torchrun` starts them, one per device.
+
+Knows nothing about models or runs, nor about the variables by which `torchrun` tells a process which one it is.
+"""
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -12,15 +14,13 @@ import torch
 import torch.distributed
 from torch import Tensor, nn
 
-from audiolm_cli.errors import UsageError
-
 PATIENCE = timedelta(days=2)
 """How long processes wait for each other: the first one may be tokenizing for hours."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Ranks:
-    """This process among those of its training; alone unless `join` says otherwise."""
+    """This process among those that share a training, or the recordings of a token store."""
 
     rank: int = 0
     """Its number, from 0."""
@@ -28,10 +28,12 @@ class Ranks:
     """How many there are."""
     local: int = 0
     """Its number on its own machine."""
+    local_size: int = 1
+    """How many there are on that machine."""
 
     @property
     def main(self) -> bool:
-        """Whether this is the process that validates and writes."""
+        """Whether this is the process that validates, writes and speaks for all."""
         return self.rank == 0
 
     def device(self, name: str) -> str:
@@ -75,19 +77,19 @@ class Ranks:
             torch.distributed.barrier()
 
 
+ALONE = Ranks()
+
+
 @contextmanager
-def join(device: str) -> Iterator[Ranks]:
-    """The other processes that `torchrun` started, joined over NCCL on CUDA devices and Gloo on processors.
+def joined(ranks: Ranks, device: str) -> Iterator[None]:
+    """While it lasts, the processes can talk to each other: over NCCL on CUDA devices and Gloo on processors.
 
     Args:
+        ranks: this process, started by `torchrun`, whose variables say where the others are; alone, nothing is done.
         device: what the user asked for, "auto", "cpu" or "cuda".
-
-    Raises:
-        UsageError: the variables that `torchrun` sets make no sense.
     """
-    ranks = _from_environment()
     if ranks.size == 1:
-        yield ranks
+        yield
         return
     chosen = ranks.device(device)
     if chosen.startswith("cuda"):
@@ -95,19 +97,6 @@ def join(device: str) -> Iterator[Ranks]:
     backend = "nccl" if chosen.startswith("cuda") else "gloo"
     torch.distributed.init_process_group(backend, timeout=PATIENCE)
     try:
-        yield ranks
+        yield
     finally:
         torch.distributed.destroy_process_group()
-
-
-def _from_environment() -> Ranks:
-    """This process as `torchrun` describes it; alone where something else set only some of its variables."""
-    names = ("RANK", "WORLD_SIZE", "LOCAL_RANK")
-    given = {name: os.environ[name] for name in names if name in os.environ}
-    if "MASTER_ADDR" not in os.environ or len(given) < len(names):
-        return Ranks()
-    try:
-        rank, size, local = (int(given[name]) for name in names)
-    except ValueError as error:
-        raise UsageError(f"{given} are no numbers of processes; start several with torchrun, or unset them") from error
-    return Ranks(rank=rank, size=size, local=local)

@@ -16,7 +16,7 @@ class Journal:
 
     def write(self, entry: Mapping[str, object]) -> None:
         """Append one entry, which has a "step"; numbers that JSON lacks become null."""
-        line = json.dumps({key: _finite(value) for key, value in entry.items()}) + "\n"
+        line = json.dumps(_finite(entry), allow_nan=False) + "\n"
         with self.path.open("a") as stream:
             stream.write(line)
 
@@ -41,5 +41,9 @@ def _step(line: str) -> float:
 
 
 def _finite(value: object) -> object:
-    """None for numbers that JSON lacks: losses of a decoder that is not trained, or that diverged."""
+    """None for numbers that JSON lacks, at any depth: losses of a decoder that is not trained, or that diverged."""
+    if isinstance(value, Mapping):
+        return {key: _finite(inner) for key, inner in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_finite(inner) for inner in value]
     return None if isinstance(value, float) and not math.isfinite(value) else value

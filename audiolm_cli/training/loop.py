@@ -18,7 +18,7 @@ from audiolm_cli.config import TrainConfig
 from audiolm_cli.data.batching import WindowSampler, full_window
 from audiolm_cli.data.tokens import TokenClip
 from audiolm_cli.errors import OutputError, UsageError
-from audiolm_cli.events import Note, OnEvent, Progress, Validation
+from audiolm_cli.events import Note, OnEvent, Validation
 from audiolm_cli.model.audiolm import AudioLM
 from audiolm_cli.training.average import swap_average
 from audiolm_cli.training.distributed import Ranks
@@ -38,6 +38,8 @@ from audiolm_cli.training.stopping import HeldSignals
 
 ATTEMPTS = 3
 """How often training goes back to one saved state before it gives up."""
+IMPATIENT, DIVERGED = 1, 1 << 16
+"""Why training does not go on to the next step, beside the number of a signal; the largest that any process says."""
 COUNTERS = ("best", "stale", "validated", "skipped", "unusable", "attempt", "elapsed_s")
 """Numbers of a `Trainer` that its states hold."""
 
@@ -102,19 +104,22 @@ class Trainer:
                 "train-stage 2 trains the NAR decoder, but a model of one codebook has nothing for it to do"
             )
         self.model, self.config, self.score, self.on_event = model, config, score, on_event
+        self.run_folder = run_folder
         self.state_folder, self.journal = run_folder / "state", Journal(run_folder / "metrics.jsonl")
         self.stepper = Stepper(model, config, train, ranks)
         self.ranks = self.stepper.ranks
         self.validation = WindowSampler(dev, full_window(dev, model.config.max_frames)).fixed(config.validation_windows)
         self.step, self.elapsed_s = 0, 0.0
-        self.saved = 0
-        """Steps in the newest saved state."""
+        self.saved = -1
+        """Steps in the newest saved state; -1 while there is none."""
         self.skipped, self.unusable = 0, 0
         """Steps so far that changed nothing: all, and those since one that did."""
         self.attempt = 0
         """How often training went back to a saved state; each attempt draws other batches."""
         self.validated, self.best, self.stale = -1 if score_start else 0, math.inf, 0
         """Steps at the latest validation, the least total bits of any, and validations since then."""
+        self.diverged = False
+        """Whether the latest validation found weights that predict nothing: its bits were no number."""
 
     @property
     def average(self) -> dict[str, Tensor]:
@@ -127,7 +132,7 @@ class Trainer:
         SIGINT and SIGTERM wait until the step is done and saved; then they do what they did before.
 
         Raises:
-            UsageError: the loss is not usable, again and again.
+            UsageError: the loss or the weights are not usable, again and again.
             OutputError: a state cannot be saved.
             MemoryLimitError: not even one window fits into memory.
         """
@@ -136,10 +141,12 @@ class Trainer:
             self._run(on_best, on_sample, signals)
             if signals.held is None:
                 self.on_event(Note(message=f"trained {self.step} steps in {self.elapsed_s / 60:.1f} min"))
-            elif self.ranks.main and self.step > self.saved:
+            elif self.ranks.main and self.step > max(0, self.saved):
                 self._save()
             if signals.held is not None:
-                self.on_event(Note(message=f"saved at step {self.step}; the same command goes on from there"))
+                saved = f"saved at step {self.step}; the same command goes on from there"
+                nothing = "stopped before the first step, so there is nothing to save; the same command begins again"
+                self.on_event(Note(message=saved if self.saved >= 0 else nothing))
 
     def _run(self, on_best: OnBest, on_sample: OnSample | None, signals: HeldSignals) -> None:
         running = Running(self.model.config.num_quantizers, self.model.device)
@@ -149,8 +156,12 @@ class Trainer:
             if self.ranks.main and self._validation_due():
                 self._validate(on_best)
             impatient = 0 < self.config.patience <= self.stale
-            verdict = self.ranks.agree(max(signals.held or 0, int(impatient)), self.model.device)
-            if verdict > 1:
+            own = max(signals.held or 0, IMPATIENT * impatient, DIVERGED * self.diverged)
+            verdict = self.ranks.agree(own, self.model.device)
+            if verdict == DIVERGED:
+                self._go_back(f"at step {self.step} the held-out loss is no number: training has diverged")
+                continue
+            if verdict > IMPATIENT:
                 signals.hold(verdict)
             if verdict or self.step >= self.config.steps:
                 return
@@ -164,7 +175,10 @@ class Trainer:
             self.unusable = 0 if report.used else self.unusable + 1
             self._report(report, running)
             if self.unusable >= self.config.unusable_steps:
-                self._go_back(report)
+                self._go_back(
+                    f"{self.unusable} steps in a row up to step {self.step} were not usable "
+                    f"(loss {report.loss:.3g}, gradient {report.gradient_norm:.3g})"
+                )
             elif on_sample is not None and self.config.sample_every and self.step % self.config.sample_every == 0:
                 self._sample(on_sample)
 
@@ -172,18 +186,19 @@ class Trainer:
         at_end = self.step >= self.config.steps
         return self.step > self.validated and (at_end or self.step % self.config.validate_every == 0)
 
-    def _go_back(self, report: StepReport) -> None:
-        """Put the newest saved state back and train on other batches from there.
+    def _go_back(self, what: str) -> None:
+        """Put the newest saved state back, because of `what`, and train on other batches from there.
 
         Raises:
             UsageError: there is none, or that was done several times already.
         """
-        failed, attempt, skipped = self.step, self.attempt + 1, self.skipped
-        what = f"{self.unusable} steps in a row up to step {failed} were not usable (loss {report.loss:.3g}, "
-        what += f"gradient {report.gradient_norm:.3g})"
+        attempt, skipped = self.attempt + 1, self.skipped
         if not self._load() or attempt > self.attempt + ATTEMPTS:
-            raise UsageError(f"{what}; start again in another folder, with a lower --base-lr or with --dtype fp32")
-        self.attempt, self.skipped, self.unusable = attempt, skipped, 0
+            kept = f"; the best weights so far are kept in {self.run_folder}" if math.isfinite(self.best) else ""
+            raise UsageError(
+                f"{what}; start again in another folder, with a lower --base-lr or with --dtype fp32{kept}"
+            )
+        self.attempt, self.skipped, self.unusable, self.diverged = attempt, skipped, 0, False
         if self.ranks.main:
             self.journal.cut(self.step)
         self.on_event(Note(message=f"{what}; going on from step {self.step} on other batches", warning=True))
@@ -191,19 +206,16 @@ class Trainer:
     def _report(self, report: StepReport, running: Running) -> None:
         if not self.ranks.main:
             return
-        config = self.config
-        event = running.add(report, self.step, config.steps, self.skipped)
-        bits = {decoder.codebook: decoder.bits for decoder in report.decoders}
-        codebook = max(bits)
-        ar_bits, nar_bits = bits.get(0, math.nan), bits[codebook] if codebook else math.nan
-        detail = f"loss {report.loss:.3f}  AR {ar_bits:.2f}  NAR {nar_bits:.2f} bits  {event.frames_per_s:.0f} frames/s"
-        if self.step % config.log_every == 0:
+        event = running.add(report, self.step, self.config.steps, self.skipped)
+        if self.step % self.config.log_every == 0:
+            bits = {decoder.codebook: decoder.bits for decoder in report.decoders}
+            codebook = max(bits)
             self.journal.write(
                 {
                     "step": self.step,
                     "loss": report.loss,
-                    "ar_bits": ar_bits,
-                    "nar_bits": nar_bits,
+                    "ar_bits": bits.get(0),
+                    "nar_bits": bits[codebook] if codebook else None,
                     "nar_codebook": codebook + 1 if codebook else None,
                     "learning_rate": report.learning_rate,
                     "gradient_norm": report.gradient_norm,
@@ -211,7 +223,6 @@ class Trainer:
                     "frames_per_s": round(event.frames_per_s, 1),
                 }
             )
-        self.on_event(Progress(stage="train", done=self.step, total=config.steps, unit="steps", detail=detail))
         self.on_event(event)
 
     def _validate(self, on_best: OnBest) -> None:
@@ -220,6 +231,9 @@ class Trainer:
         swap_average(self.average, self.model)
         self.validated = self.step
         self.journal.write({"step": self.step, "validation": scores.to_dict()})
+        self.diverged = not math.isfinite(scores.total_bits)
+        if self.diverged:  # a state of such weights would lead nowhere
+            return
         is_best = scores.total_bits < self.best
         self.on_event(Note(message=f"step {self.step}: held-out {scores.summary()}"))
         self.stale = 0 if is_best else self.stale + 1

@@ -183,13 +183,10 @@ def multiplies_bf16(device: torch.device) -> bool:
     return torch.cuda.is_bf16_supported() if device.type == "cuda" else torch.cpu._is_avx512_bf16_supported()
 
 
-@torch.no_grad()
 def _hits(predictions: Predictions) -> list[Tensor]:
-    """How many labels were the likeliest class, and among the ten likeliest."""
-    own = predictions.logits.gather(-1, predictions.labels.clamp(min=0)[..., None])
-    better = (predictions.logits > own).sum(-1)
-    labelled = predictions.labels >= 0
-    return [((better < n) & labelled).sum().float() for n in (1, 10)]
+    """How many labels were the likeliest code, and among the ten likeliest."""
+    places, labelled = predictions.places(), predictions.labels >= 0
+    return [((places < n) & labelled).sum().float() for n in (1, 10)]
 
 
 def _decoders(batch: Batch, sums: Tensor) -> list[DecoderReport]:

@@ -48,8 +48,7 @@ class History:
     @property
     def best(self) -> tuple[int, dict[str, Any]] | None:
         """The validation with the least bits; the first of equals."""
-        known = [entry for entry in self.held_out if _known(entry[1].get("total_bits")) is not None]
-        return min(known, key=lambda entry: entry[1]["total_bits"]) if known else None
+        return min(self.held_out, key=lambda entry: entry[1]["total_bits"]) if self.held_out else None
 
 
 def read_history(journal: Path) -> History:
@@ -64,7 +63,8 @@ def read_history(journal: Path) -> History:
         except (ValueError, KeyError, TypeError):
             continue
         if "validation" in entry:
-            history.held_out.append((step, entry["validation"]))
+            if _known(entry["validation"].get("total_bits")) is not None:  # that of a training which diverged is null
+                history.held_out.append((step, entry["validation"]))
             continue
         for key, codebook in (("ar_bits", 1), ("nar_bits", entry.get("nar_codebook"))):
             bits = _known(entry.get(key))

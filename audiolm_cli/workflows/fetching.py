@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import time
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import replace
@@ -35,6 +36,8 @@ from audiolm_cli.workflows.sources import STAGING, Confirm, accept, ask, pull_so
 
 DEFAULT_CODEC = "encodec-32khz"
 """The codec of recordings when no other is named."""
+POLL_S = 0.5
+"""How often a process looks for what another one fetches."""
 
 
 def needed_for_training(source: Path, codec: str | None, init: str | None) -> list[str | None]:
@@ -82,6 +85,12 @@ def fetch_missing(
                 _pull_known(known, cache, config, (), confirm, on_event)
             except NetworkError as error:
                 raise NetworkError(f"{error}; or do without it: --codec piano is the bundled one") from error
+
+
+def await_missing(names: Sequence[str | None], cache: Path) -> None:
+    """Return when another process has brought what `names` mean into the cache; that it fails ends this one, too."""
+    while not _are_here(names, cache):
+        time.sleep(POLL_S)
 
 
 def pull(
@@ -210,6 +219,23 @@ def _link_copy(known: KnownCodec, target: Path, config: FetchConfig, on_event: O
         on_event(Note(message=f"{known.name}: using {place}, whose hash is right"))
         return True
     return False
+
+
+def _are_here(names: Sequence[str | None], cache: Path) -> bool:
+    """Whether `fetch_missing` has nothing left to do."""
+    for name in filter(None, names):
+        codec: str | None = name
+        if name not in KNOWN_CODECS:
+            source = parse_source(name)
+            if source is not None and source.kind == "web" and pulled_folder(source, cache) is None:
+                return False
+            codec = _codec_named_by(name, cache)
+        if codec is not None and not KNOWN_CODECS[codec].unfit:
+            try:
+                find_checkpoint(codec, cache)
+            except ModelError:
+                return False
+    return True
 
 
 def _codec_named_by(name: str, cache: Path) -> str | None:

@@ -6,8 +6,10 @@ Knows nothing about terminals, run folders or how training goes on from there.
 from __future__ import annotations
 
 import dataclasses
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass, field
+from functools import cached_property
 from pathlib import Path
+from typing import TypedDict
 
 import torch
 from torch import Tensor
@@ -21,28 +23,62 @@ from audiolm_cli.data.files import READABLE_SUFFIXES, find_audio
 from audiolm_cli.data.manifest import CodecFacts, read_store
 from audiolm_cli.data.tokens import TokenClip
 from audiolm_cli.errors import DataError, ModelError, UsageError
-from audiolm_cli.events import Note, OnEvent
+from audiolm_cli.events import Note, OnEvent, ignore
 from audiolm_cli.model.audiolm import AudioLM, build, load_weights
-from audiolm_cli.workflows.loading import codec_hash, load_codec
+from audiolm_cli.training.distributed import ALONE, Ranks
+from audiolm_cli.workflows.loading import codec_hash, load_codec, pick_device
 from audiolm_cli.workflows.store_codec import StoreCodec, check_frame_rate, codec_of_store
 from audiolm_cli.workflows.training_data import keep_clips, sized
 
 
-@dataclass(frozen=True, kw_only=True)
+class TrainOptions(TypedDict, total=False):
+    """What `train` and `try_training` take beside the two folders."""
+
+    codec: str | None
+    """Name or path of the codec for recordings; with `init`, that model's codec unless given."""
+    shape: ModelConfig | None
+    """The model's, but for number and size of the codebooks, which are the codec's; with `init`, that model's."""
+    num_quantizers: int | None
+    """How many codebooks the codes must have; None accepts any."""
+    dropout: float | None
+    """Of the model while it is trained; None leaves that of `shape` or `init`."""
+    config: TrainConfig
+    """How to train."""
+    init: str | None
+    """Name or path of a model to start from."""
+    cache: Path | None
+    """The checkpoint cache; None is the user's."""
+    ranks: Ranks
+    """This process among those that train together."""
+    on_event: OnEvent
+    """Gets the progress."""
+
+
+@dataclass(frozen=True)
 class Given:
-    """The arguments of a training; `train` says what they mean."""
+    """The arguments of a training; `TrainOptions` says what they mean."""
 
     source: Path
     run: Path
-    codec: str | None
-    shape: ModelConfig | None
-    num_quantizers: int | None
-    dropout: float | None
-    config: TrainConfig
-    init: str | None
-    cache: Path | None
-    device: torch.device
-    on_event: OnEvent
+    _: KW_ONLY
+    codec: str | None = None
+    shape: ModelConfig | None = None
+    num_quantizers: int | None = None
+    dropout: float | None = None
+    config: TrainConfig = field(default_factory=TrainConfig)
+    init: str | None = None
+    cache: Path | None = None
+    ranks: Ranks = ALONE
+    on_event: OnEvent = ignore
+
+    @cached_property
+    def device(self) -> torch.device:
+        """Where to train.
+
+        Raises:
+            UsageError: there is no such device.
+        """
+        return pick_device(self.ranks.device(self.config.device))
 
     @property
     def origin(self) -> Folder | None:
@@ -200,12 +236,12 @@ def _shape(given: Given, origin: Folder | None, facts: CodecFacts) -> ModelConfi
         )
     else:
         wanted = ModelConfig.from_dict(origin.model)
-        for field, own, theirs in (
-            ("num_quantizers", wanted.num_quantizers, facts.num_codebooks),
-            ("codebook_size", wanted.codebook_size, facts.codebook_size),
-        ):
-            if own != theirs:
-                raise UsageError(f"{field} is {own} in the model, but the codes of {facts.name} have {theirs}")
+        own, theirs = (wanted.num_quantizers, wanted.codebook_size), (facts.num_codebooks, facts.codebook_size)
+        if own != theirs:
+            raise UsageError(
+                f"--init {given.init}: has {own[0]} codebooks of {own[1]} codes, but the codes of {facts.name} are of "
+                f"{theirs[0]} codebooks of {theirs[1]}; tokenize with that model's codec, or leave --init out"
+            )
     return wanted if given.dropout is None else dataclasses.replace(wanted, dropout=given.dropout)
 
 

@@ -32,6 +32,7 @@ from audiolm_cli.errors import (
     UsageError,
 )
 from audiolm_cli.events import Note, OnEvent, Progress, ignore
+from audiolm_cli.training.distributed import ALONE, Ranks
 from audiolm_cli.workflows.allocator import give_back_freed_memory
 from audiolm_cli.workflows.assembly import Tokenized, assemble, discard, revive, summarise, tidy
 from audiolm_cli.workflows.encoding import encode_recording
@@ -45,21 +46,6 @@ POLL_S = 0.2
 """How often processes look for what the others have done."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class Sharing:
-    """This process among those that share the work, as `torchrun` starts them."""
-
-    rank: int = 0
-    """Which one it is; number 0 makes the store."""
-    world: int = 1
-    """How many there are."""
-    local_world: int = 1
-    """How many of them are on this machine."""
-
-
-ALONE = Sharing()
-
-
 def tokenize(
     inputs: list[Path],
     output: Path,
@@ -70,7 +56,7 @@ def tokenize(
     workers: int | None = None,
     cache: Path | None = None,
     force: bool = False,
-    sharing: Sharing = ALONE,
+    ranks: Ranks = ALONE,
     on_event: OnEvent = ignore,
 ) -> Tokenized:
     """Encode every recording under `inputs` into a token store at `output`, which appears when it is whole.
@@ -90,7 +76,7 @@ def tokenize(
         cache: the checkpoint cache; None is the user's.
         force: replace a store that is there, and try again what could not be read. Codes that are in it already are
             not made again.
-        sharing: the processes that share the work; all return when the store is there.
+        ranks: this process among those that share the work; all return when the store is there.
         on_event: gets the progress.
 
     Raises:
@@ -101,10 +87,10 @@ def tokenize(
     """
     paths = list(dict.fromkeys(path for source in inputs for path in find_audio(source, READABLE_SUFFIXES)))
     sha256 = codec_hash(codec, cache)
-    if force and sharing.world > 1:
+    if force and ranks.size > 1:
         raise UsageError("-f under torchrun: the ranks cannot tell the old store from the new one; remove it first")
     if not force and (done := _finished(output, paths, sha256)) is not None:
-        if sharing.rank == 0:
+        if ranks.rank == 0:
             discard(output)
             on_event(Note(message=f"{output}: holds the codes of these recordings already; nothing to do"))
             for line in done.failed:
@@ -121,7 +107,7 @@ def tokenize(
         workers=workers,
         cache=cache,
         force=force,
-        sharing=sharing,
+        ranks=ranks,
         on_event=on_event,
     )
     made = not output.exists()
@@ -191,14 +177,14 @@ class _Work:
     workers: int | None
     cache: Path | None
     force: bool
-    sharing: Sharing
+    ranks: Ranks
     on_event: OnEvent
 
     def run(self) -> Tokenized:
         """All of it, in a folder that is there."""
         facts = codec_facts(self.codec, load_codec(self.codec, None, self.cache), self.cache)
         lost = self._encode()
-        if self.sharing.rank:
+        if self.ranks.rank:
             for path, reason in lost.items():  # rank 0 waits for news of every file
                 self.parts.save_input(_problem(_look_at(path), reason))
             return self._await_store()
@@ -207,7 +193,7 @@ class _Work:
     def _encode(self) -> dict[Path, str]:
         """Encode this rank's share of what is missing; returns the files of which no news was left, and the reason."""
         sizes = {path: _size(path) for path in self.paths}
-        own = [path for path in self.paths[self.sharing.rank :: self.sharing.world] if not self._is_done(path)]
+        own = [path for path in self.paths[self.ranks.rank :: self.ranks.size] if not self._is_done(path)]
         own.sort(key=lambda path: (-sizes[path], path))  # the largest first, so that all workers end at about one time
         total, done, shares = sum(sizes[path] for path in own) / 1e6, 0.0, [0.0] * len(own)
 
@@ -220,7 +206,7 @@ class _Work:
                 Progress(stage="tokenize", done=round(done, 1), total=round(total, 1), unit="MB", detail=name)
             )
 
-        most = self.workers or max(1, available_cores() // self.sharing.local_world)
+        most = self.workers or max(1, available_cores() // self.ranks.local_size)
         if self.workers is None:
             most = min(most, 1 + round(1e6 * total) // BYTES_PER_WORKER)
         setup = (str(self.output), self.codec, self.device, self.threads, self.cache, self.sha256)
@@ -250,7 +236,7 @@ class _Work:
                 if known is not None:
                     found[path] = known
             missing = [path for path in self.paths if path not in found]
-            if missing and self.sharing.world == 1:  # they were read, but are not as they were then
+            if missing and self.ranks.size == 1:  # they were read, but are not as they were then
                 found |= {path: _problem(_look_at(path), f"{path}: {CHANGED}") for path in missing}
             elif missing:
                 done, total = len(found), len(self.paths)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Unpack
 
 import torch
 from torch import Tensor
@@ -15,19 +17,27 @@ from audiolm_cli.audio import write_bytes
 from audiolm_cli.checkpoints.catalogue import BEST, resolve
 from audiolm_cli.checkpoints.folder import CODEC_TENSORS, MODEL_TENSORS, Folder, load_tensors, write_folder
 from audiolm_cli.checkpoints.locks import LOCKS, hold, read_holder
-from audiolm_cli.config import ModelConfig, TrainConfig
+from audiolm_cli.config import ModelConfig
 from audiolm_cli.data.manifest import is_store
 from audiolm_cli.errors import ModelError, OutputError, UsageError
 from audiolm_cli.evaluation.model import score_windows
 from audiolm_cli.evaluation.verdict import Verdict
 from audiolm_cli.events import Note, OnEvent, ignore
-from audiolm_cli.training.distributed import Ranks, join
+from audiolm_cli.training.distributed import joined
 from audiolm_cli.training.loop import Scores, Trainer
 from audiolm_cli.training.state import describe_changes
 from audiolm_cli.workflows.checks import Checklist
-from audiolm_cli.workflows.loading import pick_device, prepare_cpu
+from audiolm_cli.workflows.loading import prepare_cpu
 from audiolm_cli.workflows.outlook import announce, go_through
-from audiolm_cli.workflows.preparing import Given, codec_for, codec_if_here, fill, prepare, starting_model
+from audiolm_cli.workflows.preparing import (
+    Given,
+    TrainOptions,
+    codec_for,
+    codec_if_here,
+    fill,
+    prepare,
+    starting_model,
+)
 from audiolm_cli.workflows.store_codec import StoreCodec
 from audiolm_cli.workflows.tokenize import tokenize
 from audiolm_cli.workflows.watch import Watch
@@ -52,19 +62,7 @@ class Trained:
     """Whether this process is the first, which speaks for all."""
 
 
-def train(
-    source: Path,
-    run: Path,
-    *,
-    codec: str | None = None,
-    shape: ModelConfig | None = None,
-    num_quantizers: int | None = None,
-    dropout: float | None = None,
-    config: TrainConfig | None = None,
-    init: str | None = None,
-    cache: Path | None = None,
-    on_event: OnEvent = ignore,
-) -> Trained:
+def train(source: Path, run: Path, **options: Unpack[TrainOptions]) -> Trained:
     """Train a model on recordings or a token store and leave the best one in `run`.
 
     Killed and called again with the same arguments, it goes on and ends with the same weights.
@@ -72,15 +70,7 @@ def train(
     Args:
         source: a folder of recordings, or what `audiolm tokenize` wrote.
         run: the run folder: model, states, tokens, metrics.
-        codec: name or path of the codec for recordings; with `init`, that model's codec unless given.
-        shape: the model's shape, but for number and size of the codebooks, which are the codec's; with `init`, that
-            model's.
-        num_quantizers: how many codebooks the codes must have; None accepts any.
-        dropout: of the model while it is trained; None leaves that of `shape` or `init`.
-        config: how to train.
-        init: name or path of a model to start from.
-        cache: the checkpoint cache; None is the user's.
-        on_event: gets the progress.
+        options: see `TrainOptions`.
 
     Raises:
         DataError: there is nothing to train on.
@@ -88,27 +78,14 @@ def train(
         UsageError: the arguments contradict each other, or what the run folder was started with.
         OutputError: the run folder cannot be written.
     """
-    config = config or TrainConfig()
-    prepare_cpu(config.threads)
-    with join(config.device) as ranks:
-        given = Given(
-            source=source,
-            run=run,
-            codec=codec,
-            shape=shape,
-            num_quantizers=num_quantizers,
-            dropout=dropout,
-            config=config,
-            init=init,
-            cache=cache,
-            device=pick_device(ranks.device(config.device)),
-            on_event=on_event if ranks.main else ignore,
-        )
-        return _train(given, ranks)
+    given = Given(source, run, **options)
+    prepare_cpu(given.config.threads)
+    with joined(given.ranks, given.config.device):
+        return _train(given if given.ranks.main else dataclasses.replace(given, on_event=ignore))
 
 
-def _train(given: Given, ranks: Ranks) -> Trained:
-    run, on_event = given.run, given.on_event
+def _train(given: Given) -> Trained:
+    run, ranks, on_event = given.run, given.ranks, given.on_event
     store = given.source if is_store(given.source) else run / "tokens"
     if ranks.main and not is_store(store):
         wanted = codec_for(given)

@@ -10,15 +10,15 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Unpack
 
-from audiolm_cli.config import ModelConfig, TrainConfig
 from audiolm_cli.data.files import READABLE_SUFFIXES, find_audio
 from audiolm_cli.data.manifest import is_store
-from audiolm_cli.events import Note, OnEvent, ignore
+from audiolm_cli.events import Note
 from audiolm_cli.workflows.checks import Check, Checklist
-from audiolm_cli.workflows.loading import pick_device, prepare_cpu
+from audiolm_cli.workflows.loading import prepare_cpu
 from audiolm_cli.workflows.outlook import announce, expected_seconds, raise_failure
-from audiolm_cli.workflows.preparing import Given, codec_for, codec_if_here, prepare, starting_model
+from audiolm_cli.workflows.preparing import Given, TrainOptions, codec_for, codec_if_here, prepare, starting_model
 from audiolm_cli.workflows.tokenize import tokenize
 
 TRIED_FILES = 6
@@ -45,19 +45,7 @@ class Trial:
         raise_failure(self.checks)
 
 
-def try_training(
-    source: Path,
-    run: Path,
-    *,
-    codec: str | None = None,
-    shape: ModelConfig | None = None,
-    num_quantizers: int | None = None,
-    dropout: float | None = None,
-    config: TrainConfig | None = None,
-    init: str | None = None,
-    cache: Path | None = None,
-    on_event: OnEvent = ignore,
-) -> Trial:
+def try_training(source: Path, run: Path, **options: Unpack[TrainOptions]) -> Trial:
     """Go through the checks of a training without training; the arguments are those of `train`.
 
     Of a folder of audio, its smallest recordings are encoded into a folder that is removed again.
@@ -65,28 +53,16 @@ def try_training(
     Raises:
         AudioLMError: as `train`, before its checks.
     """
-    config = config or TrainConfig()
-    prepare_cpu(config.threads)
-    given = Given(
-        source=source,
-        run=run,
-        codec=codec,
-        shape=shape,
-        num_quantizers=num_quantizers,
-        dropout=dropout,
-        config=config,
-        init=init,
-        cache=cache,
-        device=pick_device(config.device),
-        on_event=on_event,
-    )
+    given = Given(source, run, **options)
+    prepare_cpu(given.config.threads)
     with _store(given) as store:
         ready = prepare(given, store)
     model = starting_model(given, ready)
-    announce(model, ready.config, ready.train, ready.facts, ready.origin is not None, on_event)
+    announce(model, ready.config, ready.train, ready.facts, ready.origin is not None, given.on_event)
     decoder = codec_if_here(ready.owner, given)
     fine_tuned = ready.origin is not None
-    checklist = Checklist(model, ready.config, ready.facts, ready.train, ready.dev, decoder, run, fine_tuned)
+    parts = (model, ready.config, ready.facts, ready.train, ready.dev, decoder, run, fine_tuned, given.ranks.size)
+    checklist = Checklist(*parts)
     checks = checklist.run(lambda check: None)
     expected = checklist.expected
     if expected is None or checks[-1].status == "failed":

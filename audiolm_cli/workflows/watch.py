@@ -6,6 +6,7 @@ here fails. Knows nothing about terminals.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
 import time
@@ -139,29 +140,38 @@ class Watch:
             self._failed.add(what)
 
     def _find_baselines(self) -> list[BaselineResult]:
-        """Unigram and bigram on the targets of the validation windows; those of an earlier start where they fit."""
-        path, frames = self.run / BASELINES, sum(len(clip.codes) for clip in self.train)
-        fitted = {"frames": frames, "windows": self.config.validation_windows}
+        """Unigram and bigram on the targets of the validation windows; those of an earlier start on the same codes."""
+        path = self.run / BASELINES
+        train, targets = baseline_codes(self.train, self.dev, self.shape, self.config.validation_windows)
+        digest = _digest(train, targets, self.shape.codebook_size)
         try:
             known = json.loads(path.read_text(encoding="utf-8"))
-            if known["fitted"] == fitted:
+            if known["codes_sha256"] == digest:
                 return [BaselineResult(**values) for values in known["baselines"]]
         except (OSError, ValueError, KeyError, TypeError):
             pass
         self.listener(Note(message="measuring what a unigram and a bigram know of these recordings"))
-        found = measure(self.train, self.dev, self.shape, self.config.validation_windows)
-        text = json.dumps({"fitted": fitted, "baselines": [asdict(baseline) for baseline in found]}, indent=1)
+        found = [baseline(train, targets, self.shape.codebook_size) for baseline in (unigram, bigram)]
+        text = json.dumps({"codes_sha256": digest, "baselines": [asdict(baseline) for baseline in found]}, indent=1)
         write_bytes(path, text.encode(), force=True)
         return found
 
 
-def measure(
+def baseline_codes(
     train: Sequence[TokenClip], dev: Sequence[TokenClip], shape: ModelConfig, count: int
-) -> list[BaselineResult]:
-    """Unigram and bigram, fitted on training clips and measured on the frames that validations score."""
+) -> tuple[list[np.ndarray], list[np.ndarray]]:
+    """Codes [T, K] of training clips to fit baselines on, and those that validations score, to measure them on."""
     windows = WindowSampler(list(dev), full_window(list(dev), shape.max_frames)).fixed(count).codes
     left = continuation_geometry(windows.shape[1]).left
     targets = [window[max(0, left - 1) :] for window in windows]  # with the frame that the first target follows
     every = math.ceil(sum(len(clip.codes) for clip in train) / MOST_FRAMES)
-    fitted: list[np.ndarray] = [clip.codes for clip in train[::every]]
-    return [baseline(fitted, targets, shape.codebook_size) for baseline in (unigram, bigram)]
+    return [clip.codes for clip in train[::every]], targets
+
+
+def _digest(train: Sequence[np.ndarray], targets: Sequence[np.ndarray], codebook_size: int) -> str:
+    """A hash of everything that baselines depend on."""
+    digest = hashlib.sha256(str(codebook_size).encode())
+    for codes in (*train, *targets):
+        digest.update(str(codes.shape).encode())
+        digest.update(codes.astype("<i4").tobytes())
+    return digest.hexdigest()

@@ -104,7 +104,11 @@ def run_workers(
                 done, worker.task, worker.ready = worker.task, None, True
                 if pending:
                     worker.task = pending.pop()
-                    pipe.send(tasks[worker.task])
+                    try:
+                        pipe.send(tasks[worker.task])
+                    except OSError:  # it died while it had nothing to do; its pipe ends, and another one takes over
+                        pending.append(worker.task)
+                        worker.task = None
                 else:
                     del workers[pipe]
                     worker.end()
@@ -132,7 +136,12 @@ class _Worker:
         context = multiprocessing.get_context("spawn")  # a fork would copy the locks of torch's threads
         self.pipe, theirs = context.Pipe()
         self.process: BaseProcess = context.Process(target=_serve, args=(theirs, setup, args), daemon=True)
-        self.process.start()
+        try:
+            self.process.start()
+        except OSError as error:
+            raise UsageError(
+                f"a worker process cannot be started ({error.strerror or error}); use fewer workers"
+            ) from error
         theirs.close()
         self.task: int | None = None
         self.ready = False

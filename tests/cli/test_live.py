@@ -11,7 +11,7 @@ from rich.console import Console
 
 from audiolm_cli.cli.live import TrainingView, duration, size
 from audiolm_cli.cli.render import LINE_EVERY_S, Renderer
-from audiolm_cli.events import Progress, TrainStep, Validation
+from audiolm_cli.events import TrainStep, Validation
 
 
 def step(number: int = 120, codebooks: int = 4, **changed: Any) -> TrainStep:
@@ -87,13 +87,12 @@ def test_the_last_and_the_best_validation() -> None:
 
 
 def test_lines_elsewhere(capsys: pytest.CaptureFixture[str]) -> None:
-    """One every ten seconds and one at the end, and none of the bar that the view stands for."""
+    """One every ten seconds and one at the end."""
     now = 0.0
     with Renderer(clock=lambda: now) as out:
         for number in (1, 2, 3, 3000):
             now += 0.6 * LINE_EVERY_S
             out.on_event(step(number))
-            out.on_event(Progress(stage="train", done=number, total=3000, unit="steps"))
             out.on_event(validation(number, 8.0, best=True))
     lines = capsys.readouterr().err.splitlines()
     assert [line.split(",")[0] for line in lines] == ["step 2/3000", "step 3000/3000"]

@@ -17,6 +17,7 @@ import pytest
 import soundfile
 
 from audiolm_cli.data.manifest import is_store, read_facts, read_store
+from audiolm_cli.training.distributed import Ranks
 from audiolm_cli.workflows.assembly import unique_names
 from audiolm_cli.workflows.level import TRAINING_PEAK
 from audiolm_cli.workflows.loading import codec_hash, load_codec
@@ -407,13 +408,13 @@ def test_ranks_share_the_work(recordings: Path, tiny_codec: Path, tmp_path: Path
     from concurrent.futures import ThreadPoolExecutor
 
     from audiolm_cli.events import Event, Progress
-    from audiolm_cli.workflows.tokenize import Sharing, tokenize
+    from audiolm_cli.workflows.tokenize import tokenize
 
     events: tuple[list[Event], list[Event]] = ([], [])
 
     def run(rank: int) -> Any:
-        sharing = Sharing(rank=rank, world=2, local_world=2)
-        return tokenize([recordings], tmp_path / "two", str(tiny_codec), sharing=sharing, on_event=events[rank].append)
+        ranks = Ranks(rank=rank, size=2, local=rank, local_size=2)
+        return tokenize([recordings], tmp_path / "two", str(tiny_codec), ranks=ranks, on_event=events[rank].append)
 
     alone = tokenize([recordings], tmp_path / "one", str(tiny_codec))
     with ThreadPoolExecutor(2) as pool:
@@ -428,15 +429,11 @@ def test_torchrun_speaks_through_the_environment(
     audiolm: Any, recordings: Path, tiny_codec: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Rank 0 speaks for all; -f is refused."""
-    from audiolm_cli.cli.tokenize import torchrun_ranks
-
     command = ["tokenize", recordings, "-o", tmp_path / "t", "--codec", tiny_codec]
     assert audiolm(*command).exit_code == 0
-    names = {"RANK": "1", "WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2", "MASTER_ADDR": "localhost"}
+    names = {"RANK": "1", "WORLD_SIZE": "2", "LOCAL_RANK": "1", "LOCAL_WORLD_SIZE": "2", "MASTER_ADDR": "localhost"}
     for name, value in names.items():
-        assert torchrun_ranks() == (0, 1, 1), "not without all of them"
         monkeypatch.setenv(name, value)
-    assert torchrun_ranks() == (1, 2, 2)
     shown = audiolm(*command)
     assert (shown.exit_code, shown.stdout, shown.stderr) == (0, "", "")
     shown = audiolm(*command, "-f")
@@ -475,8 +472,8 @@ def test_a_file_that_kills_its_worker(
     assert len(result.failed) == 1 and "piece-1.flac: a worker died over it (exit code -11)" in result.failed[0]
 
     def share(rank: int) -> tokenize.Tokenized:
-        sharing = tokenize.Sharing(rank=rank, world=3, local_world=3)
-        return tokenize.tokenize([recordings], tmp_path / "shared", str(tiny_codec), sharing=sharing)
+        ranks = Ranks(rank=rank, size=3, local=rank, local_size=3)
+        return tokenize.tokenize([recordings], tmp_path / "shared", str(tiny_codec), ranks=ranks)
 
     with ThreadPoolExecutor(3) as pool:
         shared = list(pool.map(share, range(3)))
@@ -506,8 +503,8 @@ def test_a_file_that_changes_while_ranks_share(
     monkeypatch.setattr(tokenize, "run_workers", changing)
 
     def share(rank: int) -> tokenize.Tokenized:
-        sharing = tokenize.Sharing(rank=rank, world=2, local_world=2)
-        return tokenize.tokenize([tmp_path / "in"], tmp_path / "t", str(tiny_codec), sharing=sharing)
+        ranks = Ranks(rank=rank, size=2, local=rank, local_size=2)
+        return tokenize.tokenize([tmp_path / "in"], tmp_path / "t", str(tiny_codec), ranks=ranks)
 
     with ThreadPoolExecutor(2) as pool:
         results = list(pool.map(share, (0, 1)))

@@ -124,8 +124,12 @@ def test_the_user_may_say_which_codec_it_was(
 @pytest.mark.parametrize(
     ("shape", "error", "told"),
     [
-        ({"books": 8, "size": 30}, UsageError, "num_quantizers is 4 in the model, but the codes of mine have 8"),
-        ({"size": 2048}, UsageError, "codebook_size is 32 in the model, but the codes of mine have 2048"),
+        (
+            {"books": 8, "size": 30},
+            UsageError,
+            "has 4 codebooks of 32 codes, but the codes of mine are of 8 codebooks of 32",
+        ),
+        ({"size": 2048}, UsageError, "has 4 codebooks of 32 codes, but the codes of mine are of 4 codebooks of 2048"),
         ({"size": 30, "shift": 0.0125}, ModelError, "have 80 frames per second, but the codec of --init .* has 50"),
     ],
 )

@@ -192,6 +192,24 @@ def test_a_run_that_goes_on_is_not_checked_again(
     assert again.verdict == watched[0].verdict
 
 
+def test_baselines_are_those_of_the_codes(watched: tuple[Trained, list[Event]], tokens: Path, tmp_path: Path) -> None:
+    """As many other codes are measured anew, be they to fit on or to measure on; the same ones are not."""
+    from audiolm_cli.data.manifest import read_store
+
+    train_clips, dev_clips = read_store(tokens, "train"), read_store(tokens, "dev")
+    other = [dataclasses.replace(clip, codes=clip.codes[:, ::-1].copy()) for clip in train_clips]
+    shape = dataclasses.replace(SHAPE, num_quantizers=4, codebook_size=32)
+
+    def measured(*clips: Any) -> bool:
+        said: list[Event] = []
+        watch.Watch(tmp_path, shape, STEPS, *clips, None, said.append)
+        return any(isinstance(event, Note) and "unigram" in event.message for event in said)
+
+    found = [measured(*clips) for clips in ((train_clips, dev_clips),) * 2]
+    found += [measured(*clips) for clips in ((other, dev_clips), (other, other[:1]), (other, other[:1]))]
+    assert found == [True, False, True, True, False]
+
+
 def test_the_verdict(
     audiolm: Any, tokens: Path, tmp_path: Path, no_pictures: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from audiolm_cli.config import ModelConfig, SamplingConfig
 from audiolm_cli.errors import ModelError, UsageError
-from audiolm_cli.model.audiolm import IGNORE, AudioLM, build, get_model, load_weights
+from audiolm_cli.model.audiolm import IGNORE, AudioLM, Predictions, build, get_model, load_weights
 from audiolm_cli.model.decode import AR, generate
 from audiolm_cli.model.geometry import Geometry
 from audiolm_cli.model.layers import Rotation
@@ -379,3 +379,11 @@ def test_int8_weights_stay_close_to_float32() -> None:
         )
         error = (rounded - exact).square().mean().sqrt() / exact.std()
         assert 0 < error < 0.05, f"{predict}: {error:.4f} of the logits' deviation"
+
+
+def test_places_of_labels() -> None:
+    """How many codes are likelier; of equal ones the first comes first, and the end of the sequence is none of them."""
+    logits = torch.tensor([[0.0, 2.0, 1.0, 2.0, 9.0], [1.0, 1.0, 1.0, 1.0, 1.0]]).repeat(2, 1)[None]  # [1, 4, 5]
+    labels = torch.tensor([[0, 2, 3, 4]])
+    assert Predictions(codebook=0, logits=logits, labels=labels).places().tolist() == [[3, 2, 1, 4]]
+    assert Predictions(codebook=1, logits=logits, labels=labels).places().tolist() == [[4, 2, 2, 4]]

@@ -12,10 +12,10 @@ from torch import Tensor
 
 from audiolm_cli.config import ModelConfig, TrainConfig
 from audiolm_cli.data.tokens import TokenClip
-from audiolm_cli.errors import MemoryLimitError, UsageError
+from audiolm_cli.errors import MemoryLimitError
 from audiolm_cli.model.audiolm import AudioLM, build
 from audiolm_cli.training.batches import Batches, task_mix
-from audiolm_cli.training.distributed import Ranks, join
+from audiolm_cli.training.distributed import Ranks
 from audiolm_cli.training.spikes import COUNTED_FROM, SpikeGuard
 from audiolm_cli.training.steps import Losses, Stepper
 
@@ -97,22 +97,6 @@ def test_the_parts_of_all_processes_are_the_batch() -> None:
         assert max(map(len, parts)) - min(map(len, parts)) <= 1
     assert Ranks(rank=3, size=4, local=1).device("cuda") == "cuda:1"
     assert Ranks(rank=3, size=4, local=1).device("cpu") == "cpu" and Ranks().device("cuda:2") == "cuda:2"
-
-
-def test_only_torchrun_makes_several_processes(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A scheduler's lone WORLD_SIZE does not, nor does a torchrun of one."""
-    for name in ("RANK", "LOCAL_RANK", "WORLD_SIZE", "MASTER_ADDR"):
-        monkeypatch.delenv(name, raising=False)
-    monkeypatch.setenv("WORLD_SIZE", "4")
-    with join("cpu") as ranks:
-        assert ranks == Ranks()
-    for name, value in {"RANK": "0", "LOCAL_RANK": "0", "WORLD_SIZE": "1", "MASTER_ADDR": "localhost"}.items():
-        monkeypatch.setenv(name, value)
-    with join("cpu") as ranks:
-        assert ranks == Ranks()
-    monkeypatch.setenv("RANK", "first")
-    with pytest.raises(UsageError, match="first"), join("cpu"):
-        pass
 
 
 def test_a_spike_is_told_from_a_hard_batch() -> None:

@@ -109,7 +109,8 @@ def stop_at(step: int) -> OnEvent:
     """Ends a run after this step, before the step's state is saved."""
 
     def on_event(event: Event) -> None:
-        if isinstance(event, Progress) and event.done == step:
+        done = event.step if isinstance(event, TrainStep) else event.done if isinstance(event, Progress) else 0
+        if done == step:
             raise StoppedError
 
     return on_event

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import subprocess
@@ -15,6 +16,7 @@ from typing import Any
 import pytest
 
 from audiolm_cli.errors import DataError, UsageError
+from audiolm_cli.workflows import workers
 from audiolm_cli.workflows.workers import run_workers
 
 
@@ -61,6 +63,33 @@ def test_a_worker_that_dies_loses_its_task_alone() -> None:
     reports = list(run_workers(square, (0,), [13, 2, 13, 4, 5], 2, silent))
     assert {report.task: report.died for report in reports if report.died} == {0: -9, 2: -9}
     assert sorted(report.result[0] for report in reports if report.died is None) == [4, 16, 25]
+
+
+def test_a_worker_that_dies_while_idle_loses_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its next task goes to another one, whichever end of the pipe notices first."""
+    begun: list[workers._Worker] = []
+    init = workers._Worker.__init__
+
+    def started(self: workers._Worker, *args: Any) -> None:
+        init(self, *args)
+        begun.append(self)
+        if len(begun) == 1:
+            assert self.pipe.poll(60)  # it is ready
+            self.process.kill()
+            self.process.join()
+
+    monkeypatch.setattr(workers._Worker, "__init__", started)
+    reports = list(run_workers(square, (0,), [1, 2, 3], 2, silent))
+    assert sorted(report.result[0] for report in reports) == [1, 4, 9] and len(begun) == 3
+
+
+def test_processes_that_cannot_be_started(monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(self: object) -> None:
+        raise BlockingIOError(errno.EAGAIN, "Resource temporarily unavailable")
+
+    monkeypatch.setattr("multiprocessing.context.SpawnProcess.start", full)
+    with pytest.raises(UsageError, match=r"cannot be started \(Resource temporarily unavailable\); use fewer workers"):
+        list(run_workers(square, (0,), [1, 2], 2, silent))
 
 
 def test_errors_come_back() -> None:
