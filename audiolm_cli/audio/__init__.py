@@ -3,6 +3,7 @@
 Knows nothing about codecs, models or torch.
 """
 
+from audiolm_cli.audio.growing import check_growing, write_growing
 from audiolm_cli.audio.reading import read_audio
 from audiolm_cli.audio.recording import Recording, to_native
 from audiolm_cli.audio.scanning import Downmix, Scan, scan, sounding
@@ -23,6 +24,7 @@ __all__ = [
     "Recording",
     "Scan",
     "balance",
+    "check_growing",
     "check_target",
     "mid",
     "named_format",
@@ -37,4 +39,5 @@ __all__ = [
     "write_audio",
     "write_blocks",
     "write_bytes",
+    "write_growing",
 ]

@@ -93,7 +93,7 @@ def check_target(path: str | Path, force: bool) -> None:
     """
     if str(path) == "-":
         return
-    with _told(path):
+    with told(path):
         probe = _beside(_resolve(path, force))
         try:
             _create(probe).close()
@@ -164,16 +164,16 @@ def write_blocks(
         format = "RF64"
     if size > RIFF_BYTES and format in ("AIFF", "AU"):
         raise OutputError(f"{target}: {size / 1e9:.1f} GB do not fit into {format}; choose .wav, .w64 or .caf")
-    stored = (_as_stored(block, subtype) for block in _even(blocks))
-    with _told(target):
+    stored = (as_stored(block, subtype) for block in _even(blocks))
+    with told(target):
         if str(target) == "-":
             with tempfile.TemporaryFile(buffering=0) as stream, open(1, "wb", closefd=False) as stdout:
-                _encode(stream, stored, shape, sample_rate_hz, format, subtype, tags)
+                encode(stream, stored, shape, sample_rate_hz, format, subtype, tags)
                 stream.seek(0)
                 shutil.copyfileobj(stream, stdout, 1 << 20)
             return
-        with _replacing(target, force) as file:
-            _encode(file, stored, shape, sample_rate_hz, format, subtype, tags)
+        with replacing(target, force) as file:
+            encode(file, stored, shape, sample_rate_hz, format, subtype, tags)
 
 
 def write_bytes(target: str | Path, data: bytes, *, force: bool) -> None:
@@ -182,7 +182,7 @@ def write_bytes(target: str | Path, data: bytes, *, force: bool) -> None:
     Raises:
         OutputError: as `write_audio`.
     """
-    with _told(target), _replacing(target, force) as file:
+    with told(target), replacing(target, force) as file:
         shutil.copyfileobj(BytesIO(data), file)  # an unbuffered file may take less than it is given
 
 
@@ -211,7 +211,7 @@ def _can_write(format: str, subtype: str, channels: int, sample_rate_hz: int) ->
     return True
 
 
-def _as_stored(samples: np.ndarray, subtype: str) -> np.ndarray:
+def as_stored(samples: np.ndarray, subtype: str) -> np.ndarray:
     """Samples in the type and at the precision of a subtype, so that libsndfile changes nothing."""
     if subtype not in BITS:
         dtype = FLOATS.get(subtype, np.float32)
@@ -238,7 +238,7 @@ def _even(blocks: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
         yield np.concatenate(held)
 
 
-def _encode(
+def encode(
     stream: BinaryIO,
     blocks: Iterator[np.ndarray],
     shape: tuple[int, int],
@@ -343,7 +343,7 @@ def _beside(target: Path) -> Path:
 
 
 @contextlib.contextmanager
-def _replacing(target: str | Path, force: bool) -> Iterator[BinaryIO]:
+def replacing(target: str | Path, force: bool) -> Iterator[BinaryIO]:
     """An open file under a temporary name, which takes the place of `target` when all went well and else is gone."""
     path = _resolve(target, force)
     temporary = _beside(path)
@@ -366,7 +366,7 @@ def _create(path: Path) -> BinaryIO:
 
 
 @contextlib.contextmanager
-def _told(path: str | Path) -> Iterator[None]:
+def told(path: str | Path) -> Iterator[None]:
     """Turns what the system or libsndfile reports about writing `path` into an OutputError."""
     where = "standard output" if str(path) == "-" else f"the folder {Path(os.path.realpath(path)).parent}"
     try:

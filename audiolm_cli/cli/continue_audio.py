@@ -16,12 +16,16 @@ from audiolm_cli.errors import UsageError
 
 Inputs = Annotated[list[str], typer.Argument(metavar="IN...", help="Audio files; '-' is a WAV on standard input.")]
 Before = Annotated[bool, options.shared("--before", panel="Generation", help="Put the new audio in front.")]
+Stream = Annotated[
+    bool, options.shared("--stream", panel="Generation", help="Write audio while it is made, to a WAV or to '-'.")
+]
 
 
 def continue_command(
     inputs: Inputs,
     duration: options.Duration = 10.0,
     before: Before = False,
+    stream: Stream = False,
     output: options.Output = None,
     model: options.Model = "piano",
     takes: options.Takes = 1,
@@ -75,6 +79,15 @@ def continue_command(
 
         fetch_missing(out, cache_dir, offline, model)
         result = continue_files(
-            inputs, duration, before, output, plot, config, sampling, on_event=out.on_event, started=started
+            inputs,
+            duration,
+            before,
+            output,
+            plot,
+            config,
+            sampling,
+            stream=stream,
+            on_event=out.on_event,
+            started=started,
         )
         show_generation(out, result)

@@ -71,6 +71,11 @@ class AR:
         self.done += 1
         return self.model.ar_head(state)[:, 0]
 
+    def rewind(self, done: int) -> None:
+        """Forget the target frames from `done` on."""
+        self.done = done
+        self.visible[..., self.geometry.context + done :] = False
+
 
 @torch.inference_mode()
 def generate(

@@ -11,7 +11,6 @@ import math
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.nn.attention.bias import causal_lower_right
 
 
 class AdaptiveNorm(nn.Module):
@@ -92,6 +91,10 @@ class Attention(nn.Module):
         elif context == 0:
             rest = F.scaled_dot_product_attention(q, k, v, is_causal=True)
         else:
+            from torch.nn.attention.bias import (
+                causal_lower_right,
+            )  # brings torch.compile: a second that only this needs
+
             mask = causal_lower_right(S - context, S)
             rest = F.scaled_dot_product_attention(q[:, :, context:], k, v, attn_mask=mask)
         if context == 0 or last:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import secrets
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import numpy as np
 
@@ -19,6 +19,11 @@ from audiolm_cli.workflows.generation import Stopwatch
 from audiolm_cli.workflows.loading import Loaded
 from audiolm_cli.workflows.takes import Gap, Piece, Repeated, Take, make_takes
 
+MakeTakes = Callable[
+    [Loaded, Recording, list[Gap], GenerateConfig, SamplingConfig, OnEvent, Stopwatch],
+    list[Take],
+]
+
 
 def generate_takes(
     loaded: Loaded,
@@ -28,8 +33,9 @@ def generate_takes(
     sampling: SamplingConfig,
     on_event: OnEvent,
     watch: Stopwatch,
+    make: MakeTakes = make_takes,
 ) -> list[Take]:
-    """`make_takes`, or with `channels="each"` that of every channel by itself, from the same seeds.
+    """What `make` returns, or with `channels="each"` that of every channel by itself, from the same seeds.
 
     Channels that are equal stay equal, and a silent one stays silent. Candidates are ranked by the mean of their
     channels.
@@ -38,7 +44,7 @@ def generate_takes(
         UsageError: the prompt is shorter than one frame, or each channel would end where it likes.
     """
     if config.channels == "mid" or recording.channels == 1:
-        return make_takes(loaded, recording, gaps, config, sampling, on_event, watch)
+        return make(loaded, recording, gaps, config, sampling, on_event, watch)
     if config.until_end:
         raise UsageError("with --channels each every channel would end by itself; leave out --until-end")
     seed = secrets.randbits(32) if config.seed is None else config.seed
@@ -46,7 +52,7 @@ def generate_takes(
     found: dict[int, list[Take]] = {}
     for channel in [int(index) for index in np.flatnonzero(recording.samples.any(axis=0))] or [0]:
         alone = dataclasses.replace(recording, samples=recording.samples[:, channel : channel + 1])
-        found[channel] = make_takes(loaded, alone, gaps, own, sampling, on_event, watch)
+        found[channel] = make(loaded, alone, gaps, own, sampling, on_event, watch)
     together = [
         _together([_of_seed(takes, first.seed) for takes in found.values()], list(found), recording.channels)
         for first in next(iter(found.values()))

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 from pathlib import Path
 
-from audiolm_cli.audio import Recording
+from audiolm_cli.audio import Recording, check_growing
 from audiolm_cli.config import GenerateConfig, SamplingConfig
 from audiolm_cli.errors import UsageError
 from audiolm_cli.events import OnEvent, ignore
@@ -12,7 +13,8 @@ from audiolm_cli.workflows.channels import generate_takes
 from audiolm_cli.workflows.generation import Generation, Output, Stopwatch, used_settings
 from audiolm_cli.workflows.jobs import Job, load_for, plan_jobs, read_input, run_jobs, write_takes
 from audiolm_cli.workflows.loading import Loaded
-from audiolm_cli.workflows.takes import Gap
+from audiolm_cli.workflows.streamed import streamed_takes
+from audiolm_cli.workflows.takes import Gap, make_takes
 
 LONGEST_S = 36000.0
 """Longest continuation in one call."""
@@ -27,6 +29,7 @@ def continue_files(
     config: GenerateConfig | None = None,
     sampling: SamplingConfig | None = None,
     *,
+    stream: bool = False,
     on_event: OnEvent = ignore,
     started: float | None = None,
 ) -> Generation:
@@ -40,6 +43,8 @@ def continue_files(
         plot: where to draw the result; None draws nothing.
         config: model, device, takes, seed, ...
         sampling: how codes are drawn.
+        stream: write audio while it is made, into a WAV that plays at any time; what was written before an error or an
+            interruption stays. The same seed gives the same bytes, but other ones than without it.
         on_event: gets the progress.
         started: when the command began, by `time.perf_counter`.
 
@@ -54,15 +59,19 @@ def continue_files(
     config, sampling = config or GenerateConfig(), sampling or SamplingConfig()
     watch = Stopwatch() if started is None else Stopwatch(started=started)
     check_duration(duration_s, before, config)
+    if stream:
+        check_stream(before, config)
     jobs = plan_jobs(inputs, "continued", output, plot, config)
+    for path in itertools.chain.from_iterable(job.paths for job in jobs if stream):
+        check_growing(path)
     loaded = load_for(config, watch)
     return run_jobs(
         jobs,
         lambda job: continue_recording(
-            job, loaded, duration_s, before, config=config, sampling=sampling, on_event=on_event, watch=watch
+            job, loaded, duration_s, before, stream, config=config, sampling=sampling, on_event=on_event, watch=watch
         ),
         loaded,
-        {"duration_s": duration_s, "before": before, **used_settings(config, sampling)},
+        {"duration_s": duration_s, "before": before, "stream": stream, **used_settings(config, sampling)},
         on_event,
         watch,
     )
@@ -73,6 +82,7 @@ def continue_recording(
     loaded: Loaded,
     duration_s: float,
     before: bool,
+    stream: bool = False,
     *,
     config: GenerateConfig,
     sampling: SamplingConfig,
@@ -82,9 +92,28 @@ def continue_recording(
     """Continue one recording; see `continue_files`."""
     recording = read_input(job, watch, on_event)
     gaps = [continuation_gap(recording, duration_s, before, config)]
-    takes = generate_takes(loaded, recording, gaps, config, sampling, on_event, watch)
-    settings = {"duration_s": duration_s, "before": before}
-    return write_takes(job, recording, gaps, takes, "continue", settings, loaded, config, sampling, on_event)
+    make = streamed_takes if stream else make_takes
+    takes = generate_takes(loaded, recording, gaps, config, sampling, on_event, watch, make)
+    settings = {"duration_s": duration_s, "before": before, "stream": stream}
+    return write_takes(
+        job, recording, gaps, takes, "continue", settings, loaded, config, sampling, on_event, stream=stream
+    )
+
+
+def check_stream(before: bool, config: GenerateConfig) -> None:
+    """Refuse what needs all of the new audio before any of it is written.
+
+    Raises:
+        UsageError: it does.
+    """
+    for wanted, flag, why in (
+        (before, "--before", "what is put in front leads into what is there"),
+        (config.takes > 1, "--takes", "one take is heard while it is made"),
+        (config.best_of is not None, "--best-of", "takes are ranked when they are whole"),
+        (config.until_end, "--until-end", "the length is in the file from the start"),
+    ):
+        if wanted:
+            raise UsageError(f"--stream does not go with {flag}: {why}")
 
 
 def check_duration(duration_s: float, before: bool, config: GenerateConfig) -> None:

@@ -91,10 +91,17 @@ class Stopwatch:
     """Codes to audio, and placing it."""
     model: Timing = field(default_factory=Timing)
     """AR and NAR."""
+    first_sound_s: float | None = None
+    """From the start to the first generated sound that was written while others were being made."""
 
     def loaded(self) -> None:
         """Count everything since the start as loading."""
         self.load_s = time.perf_counter() - self.started
+
+    def heard(self) -> None:
+        """Generated sound was written before all of it was made."""
+        if self.first_sound_s is None:
+            self.first_sound_s = time.perf_counter() - self.started
 
     @contextmanager
     def stage(self, name: str) -> Iterator[None]:
@@ -114,6 +121,8 @@ class Stopwatch:
             "decode_s": self.decode_s,
             "total_s": total,
         }
+        if self.first_sound_s is not None:
+            seconds["first_sound_s"] = self.first_sound_s
         rtf = (total - self.load_s) / generated_s if generated_s else 0.0
         return {name: round(value, 4) for name, value in seconds.items()} | {
             "frames": self.model.frames,

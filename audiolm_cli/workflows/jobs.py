@@ -8,7 +8,7 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,10 +16,18 @@ from typing import Any
 import numpy as np
 
 from audiolm_cli import __version__
-from audiolm_cli.audio import Recording, check_target, named_format, output_format, read_audio, write_blocks
+from audiolm_cli.audio import (
+    Recording,
+    check_target,
+    named_format,
+    output_format,
+    read_audio,
+    write_blocks,
+    write_growing,
+)
 from audiolm_cli.config import GenerateConfig, SamplingConfig
 from audiolm_cli.errors import AudioInputError, AudioLMError, UsageError
-from audiolm_cli.events import Note, OnEvent
+from audiolm_cli.events import Note, OnEvent, ignore
 from audiolm_cli.workflows.generation import Failure, Generation, Output, Stopwatch, comment
 from audiolm_cli.workflows.loading import Loaded, load_model, pick_device, prepare_cpu
 from audiolm_cli.workflows.naming import STREAM, make_folder, numbered, output_paths
@@ -157,8 +165,10 @@ def write_takes(
     config: GenerateConfig,
     sampling: SamplingConfig,
     on_event: OnEvent,
+    *,
+    stream: bool = False,
 ) -> list[Output]:
-    """Write a recording once for each take in its gaps, with the settings in the comment tag."""
+    """Write a recording once for each take in its gaps, with the settings in the comment tag; see `write_take`."""
     outputs = []
     said = recording.tags.get("comment", "")[:LONGEST_COMMENT] or None
     for number, take in enumerate(takes, start=1):
@@ -166,7 +176,9 @@ def write_takes(
         result = splice(recording, gaps, take, on_event, only_new=config.only_new)
         tagged = dataclasses.replace(recording, tags=recording.tags | {"comment": note})
         spans = generated_spans(gaps, take, recording.sample_rate_hz, only_new=config.only_new)
-        outputs.append(write_take(job, number, take, tagged, result, spans, force=config.force))
+        outputs.append(
+            write_take(job, number, take, tagged, result, spans, force=config.force, stream=stream, on_event=on_event)
+        )
     return outputs
 
 
@@ -179,25 +191,44 @@ def write_take(
     generated: list[tuple[float, float]],
     *,
     force: bool,
+    stream: bool = False,
+    on_event: OnEvent = ignore,
 ) -> Output:
-    """Write one take in the format and with the tags of a recording, and its picture if one is wanted."""
+    """Write one take in the format and with the tags of a recording, and its picture if one is wanted.
+
+    With `stream`, each block is written as soon as it is made, and what was written before an error stays.
+    """
     path = job.paths[number - 1]
     kind, subtype = output_format(path, like)
-    if job.plots:  # which needs all of it
-        whole = dataclasses.replace(like, samples=np.concatenate(list(samples.blocks)))
-        samples = dataclasses.replace(samples, blocks=[whole.samples])
-    write_blocks(
-        path,
-        samples.blocks,
-        shape=samples.shape,
-        sample_rate_hz=like.sample_rate_hz,
-        format=kind,
-        subtype=subtype,
-        tags=like.tags,
-        force=force,
-    )
+    whole: list[np.ndarray] = []
+    written = 0
+
+    def blocks() -> Iterator[np.ndarray]:
+        nonlocal written
+        for block in samples.blocks:
+            if job.plots:  # which needs all of it
+                whole.append(block)
+            yield block
+            written += len(block)
+
+    try:
+        (write_growing if stream else write_blocks)(
+            path,
+            blocks(),
+            shape=samples.shape,
+            sample_rate_hz=like.sample_rate_hz,
+            format=kind,
+            subtype=subtype,
+            tags=like.tags,
+            force=force,
+        )
+    except BaseException:
+        if stream and written and path != STREAM:
+            on_event(Note(message=f"{path} holds the {written / like.sample_rate_hz:.1f} s made so far"))
+        raise
     if job.plots:
-        plot_recording(Path(job.plots[number - 1]), whole, generated, title=Path(path).name, force=force)
+        drawn = dataclasses.replace(like, samples=np.concatenate(whole))
+        plot_recording(Path(job.plots[number - 1]), drawn, generated, title=Path(path).name, force=force)
     return Output(
         path=path,
         seed=take.seed,

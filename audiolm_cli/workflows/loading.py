@@ -5,8 +5,10 @@ from __future__ import annotations
 import dataclasses
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
+from torch.overrides import TorchFunctionMode
 
 from audiolm_cli.checkpoints.catalogue import (
     KNOWN_CODECS,
@@ -22,7 +24,7 @@ from audiolm_cli.checkpoints.folder import CODEC_TENSORS, MODEL_TENSORS, Folder,
 from audiolm_cli.checkpoints.header import check_amount, read_shapes
 from audiolm_cli.codec import spectral
 from audiolm_cli.codec.base import Codec
-from audiolm_cli.codec.spectral import SpectralCodec
+from audiolm_cli.codec.spectral import SpectralCodec, SpectralNetwork
 from audiolm_cli.config import ModelConfig, SpectralConfig
 from audiolm_cli.data.manifest import CodecFacts
 from audiolm_cli.errors import ModelError, UsageError
@@ -90,7 +92,7 @@ def load_model(name_or_path: str, device: torch.device, dtype: str = "auto", cac
         )
     shape = ModelConfig.from_dict(folder.model)
     _check_amount(folder, MODEL_TENSORS, audiolm.least_weights(shape))
-    with torch.device("meta"):
+    with torch.device("meta"), _Undrawn():
         model = build(shape)
     expected = {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
     weights = load_tensors(folder, MODEL_TENSORS, expected)
@@ -135,9 +137,9 @@ def codec_of(folder: Folder, device: torch.device, cache: Path | None = None) ->
     if folder.codec["family"] == "spectral":
         shape = SpectralConfig.from_dict(folder.codec["config"])
         _check_amount(folder, CODEC_TENSORS, spectral.least_weights(shape))
-        with torch.device("meta"):
-            outline = SpectralCodec(shape)
-        expected = {name: tuple(tensor.shape) for name, tensor in outline.state_dict().items()}
+        with torch.device("meta"), _Undrawn():
+            outline = SpectralNetwork(shape)
+        expected = {f"network.{name}": tuple(tensor.shape) for name, tensor in outline.state_dict().items()}
         weights = load_tensors(folder, CODEC_TENSORS, expected)
         codec = SpectralCodec(shape, name=folder.codec["name"])
         codec.load_state_dict({name: tensor.float() for name, tensor in weights.items()})
@@ -243,6 +245,19 @@ def _encodec(name: str, device: torch.device, cache: Path | None) -> Codec:
     if known is not None and known.unfit:
         raise ModelError(f"codec {name} cannot be used here: {known.unfit}")
     return EncodecCodec.load(find_checkpoint(name, cache_dir(cache)), PUBLISHED.get(name)).to(device)
+
+
+class _Undrawn(TorchFunctionMode):
+    """While it is entered, modules do not draw first weights.
+
+    What takes their place is loaded; and without storage, drawing them would import all of torch.compile, a second.
+    """
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = kwargs or {}
+        if getattr(func, "__module__", None) == "torch.nn.init":
+            return args[0] if args else kwargs["tensor"]
+        return func(*args, **kwargs)
 
 
 def _check_amount(folder: Folder, filename: str, least: tuple[int, int]) -> None:

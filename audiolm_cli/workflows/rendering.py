@@ -8,6 +8,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -23,6 +24,8 @@ CHUNK_FRAMES = 1000
 """Frames decoded at a time: 20 s at 50 frames/s. Up to half as many more are still decoded in one piece."""
 CHUNK_CONTEXT_FRAMES = 32
 """Frames decoded with a chunk on each side; of those before it, the samples are known."""
+AHEAD_FRAMES = 16
+"""Frames that must be there after a chunk before it is decoded, while codes are being made."""
 FADE_S = 0.03
 """Length of the cross-fade inside the span, from the context as it would run on to what was generated."""
 LIMIT_S = 0.01
@@ -31,6 +34,30 @@ LEVEL_RANGE = (0.5, 2.0)
 """How far the level of a span may be moved to match its context."""
 BALANCE_S = 5.0
 """Seconds of context whose channel balance the span takes over."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Portion:
+    """Codes that were just made; a later portion may begin before the end of this one, and then holds better ones."""
+
+    codes: Tensor
+    """int64 [1, n, K]."""
+    start: int
+    """The first of them, in frames of the gap."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Chunk:
+    """What is decoded together."""
+
+    codes: Tensor
+    """int64 [1, n, K], context included."""
+    first: int
+    """The frame that they begin with, counted from the first of the left context."""
+    start: int
+    """The first frame whose audio is new."""
+    stop: int
+    """The frame after the last."""
 
 
 def render_span(span: Span, codes: Tensor, codec: Codec) -> np.ndarray:
@@ -45,33 +72,84 @@ def render_blocks(span: Span, codes: Tensor, codec: Codec) -> Iterator[np.ndarra
     of which runs on from the samples of the one before. At the seams the context as linear prediction carries it on
     fades into what was generated, so that no sample jumps and each channel keeps its own partials.
     """
-    left = span.left.codes[:, max(0, span.left.codes.shape[1] - SEAM_FRAMES) :]
-    right = span.right.codes[:, :SEAM_FRAMES]
+    left, right = _near_left(span), span.right.codes[:, :SEAM_FRAMES]
+    yield from _render(span, _chunks(torch.cat([left, codes, right], dim=1)), left, right, codec)
+
+
+def render_stream(span: Span, portions: Iterable[Portion], codec: Codec) -> Iterator[np.ndarray]:
+    """`render_blocks` of codes that are being made, each block as soon as `AHEAD_FRAMES` after it are there.
+
+    The span has no right context.
+    """
+    left = _near_left(span)
+    chunks = _chunks_so_far(left, portions, span.gap_frames)
+    yield from _render(span, chunks, left, span.right.codes, codec)
+
+
+def _near_left(span: Span) -> Tensor:
+    return span.left.codes[:, max(0, span.left.codes.shape[1] - SEAM_FRAMES) :]
+
+
+def _render(span: Span, chunks: Iterable[_Chunk], left: Tensor, right: Tensor, codec: Codec) -> Iterator[np.ndarray]:
+    """Audio float32 [C, n] of the span from chunks that begin with the codes `left` [1, L, K] of its context."""
     level = _level(span, left, right, codec)
     lead = (left.shape[1] + span.left.hidden) * codec.hop_samples
     extra = -lead % (codec.sample_rate_hz // math.gcd(codec.sample_rate_hz, span.rate_hz))
-    decoded = _decode(span, torch.cat([left, codes, right], dim=1), lead, level, codec)
+    decoded = _decode(span, chunks, lead, level, codec)
     padded = _after_zeros(extra, (wav * np.float32(level / span.gain) for wav in decoded))
     mono = resampled((wav[None] for wav in padded), codec.sample_rate_hz, span.rate_hz)
     yield from _place((wav[0] for wav in mono), (lead + extra) * span.rate_hz // codec.sample_rate_hz, span)
 
 
-def _decode(span: Span, codes: Tensor, lead: int, level: float, codec: Codec) -> Iterator[np.ndarray]:
-    """Audio float32 [n] of codes [1, T, K], `lead` samples of which come before the span, in chunks."""
-    T, hop = codes.shape[1], codec.hop_samples
+def _chunks(codes: Tensor) -> Iterator[_Chunk]:
+    """Codes [1, T, K] in chunks with context on both sides."""
+    T = codes.shape[1]
     step = T if T <= CHUNK_FRAMES + CHUNK_FRAMES // 2 else CHUNK_FRAMES
-    past = torch.zeros(0, device=codes.device)
     for start in range(0, T, max(step, 1)):
         stop = min(start + step, T)
         first, last = max(0, start - CHUNK_CONTEXT_FRAMES), min(T, stop + CHUNK_CONTEXT_FRAMES)
-        known = _known(span, lead - first * hop, (last - first) * hop, level)
-        ahead = (start - first) * hop
+        yield _Chunk(codes=codes[:, first:last], first=first, start=start, stop=stop)
+
+
+def _chunks_so_far(left: Tensor, portions: Iterable[Portion], frames: int) -> Iterator[_Chunk]:
+    """Codes [1, L, K] and `frames` more in chunks, each as soon as the frames that it needs after it are there."""
+    L, codes, first, start = left.shape[1], left, 0, 0
+    for portion in portions:
+        codes = torch.cat([codes[:, : L + portion.start - first], portion.codes], dim=1)
+        end = first + codes.shape[1]
+        stop = end if end == L + frames else end - AHEAD_FRAMES
+        if stop > start:
+            past, first = first, max(0, start - CHUNK_CONTEXT_FRAMES)
+            codes = codes[:, first - past :]
+            yield _Chunk(codes=codes, first=first, start=start, stop=stop)
+            start = stop
+
+
+def _decode(span: Span, chunks: Iterable[_Chunk], lead: int, level: float, codec: Codec) -> Iterator[np.ndarray]:
+    """Audio float32 [n] of consecutive chunks, `lead` samples of which come before the span."""
+    hop = codec.hop_samples
+    fade = (
+        hop  # a chunk fades in over the last frame before it: it meets what is known without a step, but not smoothly
+    )
+    ramp = torch.sin(torch.linspace(0, math.pi / 2, fade, device=codec.device)).square()
+    past = torch.zeros(0, device=codec.device)
+    for chunk in chunks:
+        known = _known(span, lead - chunk.first * hop, chunk.codes.shape[1] * hop, level)
+        ahead = (chunk.start - chunk.first) * hop
         if ahead:
             known.wav[0, 0, :ahead] = past[len(past) - ahead :]
-            known.mask[:ahead] = True
-        wav = codec.decode(codes[:, first:last], known)[0, 0]
-        past = wav[ahead : ahead + (stop - start) * hop]
-        yield past.cpu().numpy()
+            known.mask[: ahead - fade] = True
+        wav = codec.decode(chunk.codes, known)[0, 0][: ahead + (chunk.stop - chunk.start) * hop]
+        new = wav[ahead:]
+        yield _faded(past[max(0, len(past) - fade) :], wav[max(0, ahead - fade) : ahead], ramp).cpu().numpy()
+        yield new[: len(new) - fade].cpu().numpy()
+        past = torch.cat([past, new])[-CHUNK_CONTEXT_FRAMES * hop :]
+    yield past[max(0, len(past) - fade) :].cpu().numpy()
+
+
+def _faded(one: Tensor, other: Tensor, ramp: Tensor) -> Tensor:
+    """One sound [n] fading into another; n is 0 or the ramp's length."""
+    return one + (other - one) * ramp[: len(one)]
 
 
 def _level(span: Span, left: Tensor, right: Tensor, codec: Codec) -> float:
@@ -130,21 +208,24 @@ def _place(blocks: Iterable[np.ndarray], lead: int, span: Span) -> Iterator[np.n
     sides = (span.before.shape[1] > 0) + (span.after.shape[1] > 0)
     fade = min(round(FADE_S * span.rate_hz), -(-n // max(1, sides)))
     ramp = 0.5 * (1 + np.cos(np.pi * (np.arange(fade) + 0.5) / fade)) if fade else np.zeros(0)
-    source, buffer, offset = iter(blocks), np.zeros(0, np.float32), 0  # `offset` is where the buffer begins
-    edges = [*range(0, max(n - near, 1), max(near, 1)), n]  # the last one has room for the fade
-    for start, stop in itertools.pairwise(edges):
-        end = lead + stop + 2 * reach  # a peak lowers the level that far around it
-        while offset + len(buffer) < end and (block := next(source, None)) is not None:
-            buffer = np.concatenate([buffer, block])
-        first = max(offset, lead + start - 2 * reach)
-        mono = limit(buffer[first - offset : end - offset], ceiling, reach)
-        body = mono[lead + start - first :][: stop - start]
-        out = np.outer(gains, np.pad(body, (0, stop - start - len(body)))).astype(np.float64)
-        if start == 0 and span.before.shape[1]:
-            out[:, :fade] += (extrapolate(span.before, fade, span.rate_hz) - out[:, :fade]) * ramp
-        if stop == n and span.after.shape[1]:
-            carried = extrapolate(span.after[:, ::-1], fade, span.rate_hz)[:, ::-1]
-            out[:, stop - start - fade :] += (carried - out[:, stop - start - fade :]) * ramp[::-1]
-        yield out.astype(np.float32)
-        kept = max(0, lead + stop - 2 * reach - offset)
-        buffer, offset = buffer[kept:], offset + kept
+    buffer, offset, start = np.zeros(0, np.float32), 0, 0  # `offset` is where the buffer begins
+    for block in itertools.chain(blocks, (None,)):
+        buffer = buffer if block is None else np.concatenate([buffer, block])
+        ready = offset + len(buffer) - lead - 2 * reach  # a peak lowers the level that far around it
+        ready = n if block is None else min(ready, n - fade)  # the last piece has room for the fade, as the first
+        while start < ready and (block is None or ready - start >= fade):
+            stop = ready if ready - start < 2 * near else start + near
+            first = max(offset, lead + start - 2 * reach)
+            mono = limit(buffer[first - offset : lead + stop + 2 * reach - offset], ceiling, reach)
+            body = mono[lead + start - first :][: stop - start]
+            out = np.outer(gains, np.pad(body, (0, stop - start - len(body)))).astype(np.float64)
+            if start == 0 and span.before.shape[1]:
+                out[:, :fade] += (extrapolate(span.before, fade, span.rate_hz) - out[:, :fade]) * ramp
+            if stop == n and span.after.shape[1]:
+                carried = extrapolate(span.after[:, ::-1], fade, span.rate_hz)[:, ::-1]
+                out[:, stop - start - fade :] += (carried - out[:, stop - start - fade :]) * ramp[::-1]
+            yield out.astype(np.float32)
+            kept = max(0, lead + stop - 2 * reach - offset)
+            buffer, offset, start = buffer[kept:], offset + kept, stop
+    if n == 0:
+        yield np.zeros((C, 0), np.float32)

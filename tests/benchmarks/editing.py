@@ -25,12 +25,13 @@ from audiolm_cli.evaluation.metrics import (
     spectral_flux_z,
 )
 from audiolm_cli.evaluation.report import table
-from audiolm_cli.events import ignore
+from audiolm_cli.events import OnEvent, ignore
 from audiolm_cli.model.geometry import Geometry
 from audiolm_cli.workflows.generation import Stopwatch
 from audiolm_cli.workflows.loading import Loaded, load_model, pick_device
 from audiolm_cli.workflows.rendering import render_span
 from audiolm_cli.workflows.spans import open_span
+from audiolm_cli.workflows.streamed import streamed_takes
 from audiolm_cli.workflows.takes import Gap, Take, make_takes, splice
 
 RATE_HZ = 32000
@@ -38,6 +39,7 @@ CLIP_S, GAP_AT_S = 8.0, 4.0
 GAPS_S = (0.25, 0.5, 1.0, 2.0)
 LAST_S = 0.5
 """The end of a gap whose likelihood shows whether the right context is heard."""
+STREAMED_S = 6.0
 BEST_OF = 8
 BEST_OF_GAP_S = 1.0
 
@@ -67,7 +69,12 @@ def takes_of(
 ) -> list[Take]:
     """Takes for one gap of a clip."""
     config = GenerateConfig(seed=seed, takes=takes, best_of=best_of)
-    return make_takes(loaded, recording(clip), [gap], config, SamplingConfig(), ignore, Stopwatch())
+    return make_takes(loaded, recording(clip), [gap], config, SamplingConfig(), *silently())
+
+
+def silently() -> tuple[OnEvent, Stopwatch]:
+    """What workflows report to when nobody listens."""
+    return ignore, Stopwatch()
 
 
 def mean_and_interval(values: list[float]) -> str:
@@ -103,6 +110,18 @@ def seams(loaded: Loaded, clips: list[np.ndarray]) -> str:
         pasted = np.concatenate([clip[:at], bare, clip[at + length :]])
         add("pasted bare, left seam", pasted, at)
         add("pasted bare, right seam", pasted, at + length)
+        gap = Gap(start=at, stop=end, new_samples=round(STREAMED_S * RATE_HZ))
+        take = streamed_takes(loaded, recording(clip), [gap], GenerateConfig(seed=seed), SamplingConfig(), *silently())[
+            0
+        ]
+        blocks = list(take.pieces[0].blocks)
+        made = np.concatenate([clip[None, :at], *blocks], axis=1)[0]
+        add("streamed continuation, left seam", made, at)
+        borders = at + np.cumsum([block.shape[1] for block in blocks])[1:-1]
+        rng = np.random.default_rng(seed)
+        for border in borders:
+            add("streamed, where chunks meet", made, int(border))
+            add("streamed, random points", made, int(rng.integers(at + RATE_HZ // 4, len(made) - RATE_HZ // 4)))
         twice = np.concatenate([clip, clip])
         bridge = takes_of(loaded, twice, Gap(start=end, stop=end, new_samples=length), seed)[0].pieces[0].wav[0]
         looped = np.concatenate([clip, bridge, clip])
