@@ -416,6 +416,7 @@ def test_json(go: Any, take: Path, tiny_model: Path) -> None:
     assert result["settings"] == {
         "duration_s": 0.5,
         "before": False,
+        "stream": False,
         "prompt_s": None,
         "until_end": False,
         "best_of": None,
