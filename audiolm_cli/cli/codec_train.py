@@ -41,9 +41,12 @@ def codec_train_command(
     )
     with Renderer(quiet=quiet, verbose=verbose, no_progress=no_progress, json=json_output) as out:
         from audiolm_cli.workflows.codec_train import train_codec
+        from audiolm_cli.workflows.recordings import check_failures
 
         result = train_codec(source, output, config=config, force=force, on_event=out.on_event)
         if out.json:
-            out.print_json({"path": result.folder.path, "sha256": result.folder.sha256, "held_out": result.losses})
+            facts = {"path": result.folder.path, "sha256": result.folder.sha256}
+            out.print_json({**facts, "held_out": result.losses, "failed": result.failed})
         else:
             out.print(f"{result.folder.path}  (use it: audiolm train PATH --codec {result.folder.path})")
+        check_failures(result.failed)

@@ -39,6 +39,7 @@ def evaluate_command(
     with Renderer(quiet=quiet, verbose=verbose, no_progress=no_progress, json=json_output) as out:
         from audiolm_cli.evaluation.report import markdown
         from audiolm_cli.workflows.evaluate import evaluate
+        from audiolm_cli.workflows.recordings import check_failures
 
         fetch_missing(out, cache_dir, offline, model)
         result = evaluate(
@@ -57,3 +58,4 @@ def evaluate_command(
             out.print_json(result)
         else:
             out.print(markdown(result.to_dict()))
+        check_failures(result.failed)

@@ -45,7 +45,8 @@ def tokenize_command(
     ranks = torchrun_ranks()
     with Renderer(quiet=quiet or not ranks.main, verbose=verbose, no_progress=no_progress, json=json_output) as out:
         from audiolm_cli.workflows.allocator import give_back_freed_memory
-        from audiolm_cli.workflows.tokenize import check_failures, tokenize
+        from audiolm_cli.workflows.recordings import check_failures
+        from audiolm_cli.workflows.tokenize import tokenize
 
         give_back_freed_memory()
         fetch_missing(out, cache_dir, offline, codec if all(path.exists() for path in inputs) else None, ranks=ranks)
@@ -69,4 +70,4 @@ def tokenize_command(
             out.print(
                 f"{result.path}  ({result.hours:.2f} h; " + ", ".join(f"{n} {s}" for s, n in result.cuts.items()) + ")"
             )
-        check_failures(result)
+        check_failures(result.failed)

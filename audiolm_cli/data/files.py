@@ -6,7 +6,7 @@ Knows nothing about codes, codecs or models.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -26,6 +26,8 @@ READABLE_SUFFIXES = (*AUDIO_SUFFIXES, *FFMPEG_SUFFIXES)
 SPLITS = ("train", "dev", "test")
 MOST_SAMPLES = 2**40
 """A header that promises more than this promises nothing."""
+MOST_DRAWS = 100
+"""Places tried for a clip where recordings are damaged."""
 DEV_PER_MILLE = 25
 TEST_PER_MILLE = 40
 
@@ -101,8 +103,12 @@ def read_clip(file: AudioFile, start_s: float, num_samples: int, sample_rate_hz:
         with soundfile.SoundFile(str(file.path)) as stream:
             stream.seek(min(first, file.num_samples))
             mono = stream.read(wanted, dtype="float32", always_2d=True).mean(axis=1)
+            estimated = stream.format == "MP3"  # its length is
     except soundfile.SoundFileError as error:
         raise DataError(f"{file.path}: is damaged ({error}); remove it or repair it") from error
+    if not estimated and len(mono) < min(wanted, file.num_samples - first):
+        there = f"holds {(first + len(mono)) / file.sample_rate_hz:.2f} of {file.duration_s:.2f} s"
+        raise DataError(f"{file.path}: is truncated or damaged: {there}; get a complete copy")
     if file.sample_rate_hz != sample_rate_hz:
         mono = resample(mono[None], file.sample_rate_hz, sample_rate_hz)[0]
     clip = np.zeros(num_samples, dtype=np.float32)
@@ -111,19 +117,43 @@ def read_clip(file: AudioFile, start_s: float, num_samples: int, sample_rate_hz:
 
 
 def draw_clips(
-    files: list[AudioFile], count: int, num_samples: int, sample_rate_hz: int, rng: np.random.Generator
+    files: list[AudioFile],
+    count: int,
+    num_samples: int,
+    sample_rate_hz: int,
+    rng: np.random.Generator,
+    on_damage: Callable[[AudioFile, DataError], None] | None = None,
 ) -> np.ndarray:
-    """Random clips [count, num_samples], every second of audio as likely as every other."""
+    """Random clips [count, num_samples], every second of audio as likely as every other.
+
+    Args:
+        files: where to draw from.
+        count: how many clips.
+        num_samples: of each clip.
+        sample_rate_hz: theirs.
+        rng: what decides.
+        on_damage: hears of a clip that cannot be read, in whose place another one is drawn; None refuses it.
+
+    Raises:
+        DataError: a clip cannot be read; with `on_damage`, so many in a row cannot that hardly any can.
+    """
     durations = np.array([file.duration_s for file in files])
-    chosen = rng.choice(len(files), size=count, p=durations / durations.sum())
-    clip_s = num_samples / sample_rate_hz
+    shares, clip_s = durations / durations.sum(), num_samples / sample_rate_hz
+    chosen = rng.choice(len(files), size=count, p=shares)
     starts = rng.random(count) * np.maximum(durations[chosen] - clip_s, 0)
-    return np.stack(
-        [
-            read_clip(files[i], float(start), num_samples, sample_rate_hz)
-            for i, start in zip(chosen, starts, strict=True)
-        ]
-    )
+    clips = []
+    for i, start in zip(chosen, starts, strict=True):
+        for turn in range(MOST_DRAWS):
+            try:
+                clips.append(read_clip(files[i], float(start), num_samples, sample_rate_hz))
+                break
+            except DataError as error:
+                if on_damage is None or turn == MOST_DRAWS - 1:
+                    raise
+                on_damage(files[i], error)
+                i = rng.choice(len(files), p=shares)
+                start = rng.random() * max(durations[i] - clip_s, 0)
+    return np.stack(clips)
 
 
 def split_files(files: list[AudioFile]) -> dict[str, list[AudioFile]]:

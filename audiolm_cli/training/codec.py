@@ -13,6 +13,7 @@ from torch import Tensor
 from audiolm_cli.codec.spectral import SpectralCodec
 from audiolm_cli.config import CodecTrainConfig
 from audiolm_cli.data.files import AudioFile, draw_clips, read_clip
+from audiolm_cli.errors import DataError
 from audiolm_cli.events import Note, OnEvent, Progress
 from audiolm_cli.training.average import start_average, swap_average, update_average
 from audiolm_cli.training.schedules import cosine
@@ -60,6 +61,8 @@ class CodecTrainer:
         self.state_folder, self.on_event = state_folder, on_event
         self.network = codec.network
         self.step, self.elapsed_s = 0, 0.0
+        self.damaged: dict[str, str] = {}
+        """Recordings that could not be read everywhere, and why."""
         self.quantize_from_step = int(config.quantize_from * config.steps)
         self.weights = _bin_weights(codec).to(codec.device)
         self.average = start_average(self.network)
@@ -151,8 +154,23 @@ class CodecTrainer:
         files = [self.dev[i % len(self.dev)] for i in range(clips)]
         rate = self.codec.sample_rate_hz
         starts = [rng.random() * max(0.0, f.duration_s - self.config.clip_s) for f in files]
-        wav = np.stack([read_clip(f, s, num_samples, rate) for f, s in zip(files, starts, strict=True)])
-        return self.codec.log_magnitudes(torch.from_numpy(wav).to(self.codec.device))
+        wav = []
+        for file, start in zip(files, starts, strict=True):
+            try:
+                wav.append(read_clip(file, start, num_samples, rate))
+            except DataError as error:
+                self._on_damage(file, error)
+        if not wav:
+            raise DataError(
+                f"none of the clips to measure on can be read; the first: {next(iter(self.damaged.values()))}"
+            )
+        return self.codec.log_magnitudes(torch.from_numpy(np.stack(wav)).to(self.codec.device))
+
+    def _on_damage(self, file: AudioFile, error: DataError) -> None:
+        """Remember a recording that is damaged somewhere; what can be read of it is used."""
+        if str(file.path) not in self.damaged:
+            self.damaged[str(file.path)] = str(error)
+            self.on_event(Note(message=str(error), warning=True))
 
     def _start_quantizer(self) -> None:
         self.on_event(Note(message=f"step {self.step}: k-means for {self.codec.num_codebooks} codebooks"))
@@ -175,7 +193,8 @@ class CodecTrainer:
 
     def _clips(self, rng: np.random.Generator) -> Tensor:
         """Random training clips [B, N], each with a random gain."""
-        wav = draw_clips(self.train, self.config.clips, self._clip_samples(), self.codec.sample_rate_hz, rng)
+        shape = self.config.clips, self._clip_samples(), self.codec.sample_rate_hz
+        wav = draw_clips(self.train, *shape, rng, self._on_damage)
         gains = 10 ** (rng.uniform(*self.config.gain_db, size=(len(wav), 1)) / 20)
         return torch.from_numpy(wav * gains.astype(np.float32)).to(self.codec.device)
 
@@ -196,7 +215,7 @@ class CodecTrainer:
             | with_prefix("optimizer", optimizer_tensors(self.optimizer))
             | {"quantizer.counts": quantizer.counts, "quantizer.sums": quantizer.sums}
         )
-        meta = {"config": self.config.to_dict(), "elapsed_s": self.elapsed_s}
+        meta = {"config": self.config.to_dict(), "elapsed_s": self.elapsed_s, "damaged": self.damaged}
         save_state(self.state_folder, self.step, tensors, meta)
 
     def _resume(self) -> bool:
@@ -205,7 +224,7 @@ class CodecTrainer:
             return False
         self.step, tensors, meta = found
         check_same_settings(self.state_folder, meta["config"], self.config.to_dict())
-        self.elapsed_s = float(meta.get("elapsed_s", 0.0))
+        self.elapsed_s, self.damaged = float(meta.get("elapsed_s", 0.0)), dict(meta.get("damaged", {}))
         self.network.load_state_dict(without_prefix("network", tensors))
         average = without_prefix("average", tensors)
         self.average = {name: average[name].to(self.codec.device) for name in self.average}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import shutil
 from dataclasses import dataclass
@@ -13,11 +14,15 @@ from torch import Tensor
 from audiolm_cli.checkpoints.folder import CODEC_TENSORS, CONFIG, Folder, write_folder
 from audiolm_cli.codec.spectral import SpectralCodec
 from audiolm_cli.config import CodecTrainConfig, SpectralConfig
-from audiolm_cli.data.files import find_audio, open_audio, split_files
+from audiolm_cli.data.files import split_files
 from audiolm_cli.errors import DataError, OutputError
 from audiolm_cli.events import Note, OnEvent, ignore
 from audiolm_cli.training.codec import CodecLosses, CodecTrainer
 from audiolm_cli.workflows.loading import pick_device, prepare_cpu
+from audiolm_cli.workflows.recordings import copied_to, open_recordings
+
+COPIES = "recordings"
+"""Where copies of recordings lie that only `ffmpeg` reads, inside the folder of the state."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,6 +33,8 @@ class TrainedCodec:
     """The codec folder."""
     losses: CodecLosses
     """On held-out clips."""
+    failed: list[str]
+    """Recordings that could not be read, or not everywhere, with the reason."""
 
 
 def train_codec(
@@ -43,7 +50,7 @@ def train_codec(
     """Train a spectral codec on the recordings under `source` and write it to the folder `output`.
 
     Interrupted and called again with the same arguments, it goes on from its last saved state, which lies beside the
-    output as `<output>.state` until the codec is written.
+    output as `<output>.state` until the codec is written. Recordings that cannot be read are left out and listed.
 
     Raises:
         DataError: there is too little audio.
@@ -56,10 +63,14 @@ def train_codec(
         raise OutputError(f"{output}: is no codec folder, so -f does not overwrite it; choose another folder")
     prepare_cpu(config.threads)
     torch.manual_seed(config.seed)
-    files = [open_audio(path) for path in find_audio(source)]
+    state = output.with_name(output.name + ".state")
+    files, failed = open_recordings(source, copied_to(state / COPIES), on_event)
     parts = split_files(files)
     hours = sum(file.duration_s for file in parts["train"]) / 3600
     if hours * 3600 < config.clip_s:
+        shutil.rmtree(state / COPIES, ignore_errors=True)
+        with contextlib.suppress(OSError):  # there may be a training in it, of other recordings
+            state.rmdir()
         raise DataError(f"{source}: {hours * 3600:.1f} s of audio to train on; expected at least {config.clip_s} s")
     codec = SpectralCodec(shape, name=name or output.name).to(pick_device(config.device))
     parameters = sum(p.numel() for p in codec.network.parameters())
@@ -69,7 +80,6 @@ def train_codec(
             f"{parameters / 1e6:.1f} M parameters, {config.steps} steps"
         )
     )
-    state = output.with_name(output.name + ".state")
     try:
         state.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -95,7 +105,7 @@ def train_codec(
         force=force,
     )
     shutil.rmtree(state, ignore_errors=True)  # or the next training into this place would go on from it
-    return TrainedCodec(folder=folder, losses=losses)
+    return TrainedCodec(folder=folder, losses=losses, failed=[*failed, *trainer.damaged.values()])
 
 
 def compact_codec(codec: SpectralCodec) -> dict[str, Tensor]:

@@ -14,9 +14,9 @@ from torch import Tensor
 
 from audiolm_cli.codec.chunked import encode_chunked
 from audiolm_cli.config import SamplingConfig
-from audiolm_cli.data.files import AudioFile, find_audio, open_audio
+from audiolm_cli.data.files import AudioFile
 from audiolm_cli.data.manifest import TokenClip, read_store
-from audiolm_cli.errors import DataError
+from audiolm_cli.errors import AudioInputError, DataError
 from audiolm_cli.evaluation.baselines import measure_baselines
 from audiolm_cli.evaluation.metrics import (
     chroma_correlation,
@@ -35,6 +35,7 @@ from audiolm_cli.model.decode import fill_codebooks, generate
 from audiolm_cli.model.sampling import uniforms
 from audiolm_cli.workflows.encoding import read_leveled
 from audiolm_cli.workflows.loading import Loaded, load_model, pick_device, prepare_cpu
+from audiolm_cli.workflows.recordings import measured, open_recordings
 from audiolm_cli.workflows.rendering import render_span
 from audiolm_cli.workflows.spans import open_span
 from audiolm_cli.workflows.windows import fill_gap
@@ -79,6 +80,8 @@ class Evaluation:
     """Medians at the seam of continuations, placed by the tool and pasted without care, and of the originals there."""
     unpaired: dict[str, float]
     """Frechet distances, repetition and longest match with the training codes."""
+    failed: list[str]
+    """Recordings that could not be read, with the reason."""
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-ready values."""
@@ -112,14 +115,15 @@ def evaluate(
     """
     prepare_cpu(threads)
     loaded = load_model(model, pick_device(device), "fp32", cache)
-    files = [f for f in map(open_audio, find_audio(source)) if f.duration_s >= SHORTEST_S]
+    opened, failed = open_recordings(source, measured, on_event)
+    files = [file for file in opened if file.duration_s >= SHORTEST_S]
     tests = [file for file in files if file.split == "test"]
     if not tests:
         on_event(Note(message=f"{source}: no recording has the split test, so all are taken", warning=True))
     files = tests or files
     if len(files) < 2:
         raise DataError(f"{source}: {len(files)} recordings of {SHORTEST_S:g} s or more; expected at least 2")
-    held_out, excerpts = _read(files, loaded, -(-clips // len(files)), on_event)
+    held_out, excerpts = _read(files, loaded, -(-clips // len(files)), failed, on_event)
     excerpts = excerpts[:clips]
     codes, other = _windows(held_out, windows, loaded)
     scores = score_windows(loaded.model, codes)
@@ -143,18 +147,27 @@ def evaluate(
         codebook_perplexity=_perplexities(codes, loaded.codec.codebook_size),
         seams=_seams(excerpts, loaded, seed, on_event),
         unpaired=unpaired,
+        failed=failed,
     )
 
 
 def _read(
-    files: list[AudioFile], loaded: Loaded, turns: int, on_event: OnEvent
+    files: list[AudioFile], loaded: Loaded, turns: int, failed: list[str], on_event: OnEvent
 ) -> tuple[list[TokenClip], list[Tensor]]:
-    """The codes of every recording that is not silent, and `turns` excerpts [1, 1, N] of each, one of each in turn."""
+    """The codes of every recording that is not silent, and `turns` excerpts [1, 1, N] of each, one of each in turn.
+
+    What cannot be read after all joins `failed`.
+    """
     codec, samples = loaded.codec, round(CLIP_S * loaded.codec.sample_rate_hz)
     clips: list[TokenClip] = []
     excerpts: list[list[Tensor]] = []
     for done, file in enumerate(files, start=1):
-        wav = read_leveled(file.path, codec)
+        try:
+            wav = read_leveled(file.path, codec)
+        except AudioInputError as error:
+            wav = None
+            failed.append(str(error))
+            on_event(Note(message=str(error), warning=True))
         if wav is not None:
             audio = torch.from_numpy(wav)[None, None].to(codec.device)
             codes = encode_chunked(codec, audio)[0].cpu().numpy().astype(np.int16)

@@ -28,7 +28,6 @@ from audiolm_cli.errors import (
     DataError,
     MemoryLimitError,
     OutputError,
-    SomeInputsFailedError,
     UsageError,
 )
 from audiolm_cli.events import Note, OnEvent, Progress, ignore
@@ -122,18 +121,6 @@ def tokenize(
             raise
         finally:
             tidy(work.parts, output, made)
-
-
-def check_failures(result: Tokenized) -> None:
-    """Raise what a command with several inputs ends with when some of them failed.
-
-    Raises:
-        SomeInputsFailedError: some did.
-    """
-    if result.failed:
-        raise SomeInputsFailedError(
-            f"{len(result.failed)} recordings could not be read: {'; '.join(result.failed[:5])}"
-        )
 
 
 def prepare_worker(store: str, codec: str, device: str, threads: int, cache: Path | None, sha256: str) -> Do:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
+import shutil
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -80,6 +82,40 @@ def test_a_killed_training_ends_with_the_same_weights(recordings: Path, tmp_path
         assert resumed == ([] if at < 3 else [f"resumed at step {at // 3 * 3}"])
 
 
+@pytest.mark.skipif(shutil.which("ffmpeg") is None, reason="needs ffmpeg")
+def test_what_cannot_be_read_is_left_out_and_listed(
+    audiolm: Any, recordings: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What only ffmpeg reads is used; of a damaged file, what can be read. Killed and started again, all the same."""
+    source = tmp_path / "in"
+    shutil.copytree(recordings, source)
+    command = ["ffmpeg", "-v", "error", "-i", str(source / "0.flac"), "-c:a", "aac", str(source / "film.m4a")]
+    subprocess.run(command, check=True)
+    (source / "letter.wav").write_text("Dear Sir or Madam")
+    (source / "noise.mka").write_bytes(bytes(range(256)) * 16)
+    data = (source / "1.flac").read_bytes()
+    (source / "1.flac").write_bytes(data[: len(data) // 2])
+    monkeypatch.setattr(codec_train, "SpectralConfig", lambda: SHAPE)
+    monkeypatch.setattr(CodecTrainConfig, "clip_s", 0.5)
+    whole = train_codec(source, tmp_path / "whole", name="c", config=STEPS, shape=SHAPE)
+    assert {Path(line.split(":")[0]).name for line in whole.failed} == {"letter.wav", "noise.mka", "1.flac"}
+
+    def kill(event: Event) -> None:
+        if isinstance(event, Progress) and event.done == 5 and event.stage == "train":
+            raise Killed
+
+    with pytest.raises(Killed):
+        train_codec(source, tmp_path / "c", config=STEPS, shape=SHAPE, on_event=kill)
+    copies = list((tmp_path / "c.state" / "recordings").iterdir())
+    assert len(copies) == 1 and soundfile.info(copies[0]).duration == pytest.approx(2.0, abs=0.1)
+    again = train_codec(source, tmp_path / "c", config=STEPS, shape=SHAPE)
+    assert again.folder.files == whole.folder.files and sorted(again.failed) == sorted(whole.failed)
+    shown = audiolm("codec", "train", source, "-o", tmp_path / "d", "--steps", 2, "--clips", 2)
+    assert shown.exit_code == 10 and f"{tmp_path / 'd'}  (use it" in shown.stdout
+    assert all(name in shown.stderr for name in ("letter.wav", "noise.mka"))
+    assert (tmp_path / "d" / "config.json").is_file() and not (tmp_path / "d.state").exists()
+
+
 def test_training_anew_does_not_go_on_from_what_is_done(recordings: Path, tmp_path: Path, piano: Piano) -> None:
     """With -f on other recordings, another codec comes out."""
     first = train_codec(recordings, tmp_path / "c", config=STEPS, shape=SHAPE)
@@ -112,8 +148,8 @@ def test_unusable_sources(audiolm: Any, tmp_path: Path, piano: Piano) -> None:
     soundfile.write(tmp_path / "in" / "a.wav", piano(1.0, 16000), 16000)
     shown = audiolm("codec", "train", tmp_path / "in", "-o", tmp_path / "c")
     assert shown.exit_code == 3 and "expected at least 2.0 s" in shown.stderr
-    (tmp_path / "in" / "b.wav").write_text("Dear Sir or Madam")
-    with pytest.raises(DataError, match=r"b\.wav: cannot be read as audio"):
+    (tmp_path / "in" / "a.wav").write_text("Dear Sir or Madam")
+    with pytest.raises(DataError, match=r"none of 1 files could be read as audio; .*a\.wav: holds text"):
         train_codec(tmp_path / "in", tmp_path / "c", config=STEPS, shape=SHAPE)
     assert os.listdir(tmp_path) == ["in"]
 

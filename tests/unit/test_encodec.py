@@ -403,3 +403,17 @@ def test_the_published_24_khz_model_serves_with_eight_codebooks(tmp_path: Path) 
     assert torch.equal(codec.decode(codes), audio)
     with pytest.raises(ModelError, match="24 kHz EnCodec"):
         EncodecCodec.load(tmp_path / "weights.th")
+
+
+@pytest.mark.parametrize("frames", [99, 100, 101, 108, 250])
+@pytest.mark.parametrize("more", [0, 1, 639])
+def test_stretches_are_the_whole(monkeypatch: pytest.MonkeyPatch, frames: int, more: int) -> None:
+    """What the convolutions make of a recording does not depend on how much of it they see at once."""
+    codec = EncodecCodec.untrained(EncodecConfig(num_filters=4, dimension=16, codebook_size=64), seed=1)
+    wav = 0.3 * torch.randn(2, 1, 640 * frames + more, generator=torch.Generator().manual_seed(frames))
+    with torch.inference_mode():
+        stretches = codec._latents(wav)
+        torch.testing.assert_close(stretches, codec.network.encoder(wav), rtol=1e-4, atol=1e-5)
+        monkeypatch.setattr("audiolm_cli.codec.encodec._reach_samples", lambda convolutions: 0)
+        enough = frames * 640 + more <= 100 * 640  # for one stretch
+        assert torch.allclose(codec._latents(wav), stretches, rtol=1e-4, atol=1e-5) == enough

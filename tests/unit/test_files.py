@@ -157,3 +157,22 @@ def test_clips_are_a_function_of_the_generator(tmp_path: Path) -> None:
 def test_a_recording_shorter_than_the_clip_is_filled_up(tmp_path: Path) -> None:
     clips = draw_clips([ramp(tmp_path / "a.wav", 60)], 3, 100, RATE_HZ, np.random.default_rng(0))
     assert (clips[:, 59] > 0).all() and (clips[:, 60:] == 0).all()
+
+
+def test_a_damaged_recording_gives_its_place_to_others(tmp_path: Path) -> None:
+    """Where it cannot be read another clip is drawn, the same one every time, unless damage is refused."""
+    good, bad = ramp(tmp_path / "good.wav", 4000), ramp(tmp_path / "bad.wav", 4000)
+    (tmp_path / "bad.wav").write_bytes((tmp_path / "bad.wav").read_bytes()[:8000])
+    with pytest.raises(DataError, match=r"bad\.wav: is truncated or damaged: holds 0\.2\d of 0\.50 s"):
+        read_clip(bad, 0.2, 1000, RATE_HZ)
+    with pytest.raises(DataError, match=r"bad\.wav: is .*damaged"):
+        draw_clips([bad], 50, 100, RATE_HZ, np.random.default_rng(0))
+    told: list[AudioFile] = []
+    draws = [
+        draw_clips([good, bad], 50, 100, RATE_HZ, np.random.default_rng(0), lambda file, error: told.append(file))
+        for _ in range(2)
+    ]
+    assert np.array_equal(*draws) and set(told) == {bad} and draws[0][:, -1].all()
+    (tmp_path / "bad.wav").write_bytes(b"")
+    with pytest.raises(DataError, match="damaged"):
+        draw_clips([bad], 1, 100, RATE_HZ, np.random.default_rng(0), lambda file, error: None)

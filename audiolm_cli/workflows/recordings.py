@@ -1,0 +1,115 @@
+"""The recordings of a folder that can be used, whatever reads them; the others are named and left out.
+
+Knows nothing about what the recordings are for.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+import soundfile
+
+from audiolm_cli.audio import open_stream, scan
+from audiolm_cli.checkpoints.folder import hash_file
+from audiolm_cli.data.files import READABLE_SUFFIXES, AudioFile, find_audio, open_audio
+from audiolm_cli.errors import AudioInputError, DataError, OutputError, SomeInputsFailedError
+from audiolm_cli.events import Note, OnEvent, Progress
+
+Opener = Callable[[Path], AudioFile]
+"""Opens what libsndfile does not; raises an AudioInputError that says what is wrong with the file."""
+
+
+def open_recordings(source: Path, otherwise: Opener, on_event: OnEvent) -> tuple[list[AudioFile], list[str]]:
+    """The recordings under a folder, or the one file, that can be opened, and why the others cannot.
+
+    Args:
+        source: the folder or file.
+        otherwise: opens what libsndfile does not read.
+        on_event: hears of each that cannot be opened.
+
+    Raises:
+        DataError: none can.
+    """
+    paths = find_audio(source, READABLE_SUFFIXES)
+    files: list[AudioFile] = []
+    failed: list[str] = []
+    for done, path in enumerate(paths, start=1):
+        try:
+            files.append(_open(path, otherwise))
+        except AudioInputError as error:
+            failed.append(str(error))
+            on_event(Note(message=str(error), warning=True))
+        on_event(Progress(stage="open", done=done, total=len(paths), unit="files"))
+    if not files:
+        raise DataError(f"{source}: none of {len(paths)} files could be read as audio; the first: {failed[0]}")
+    return files, failed
+
+
+def measured(path: Path) -> AudioFile:
+    """The facts of a recording that is read from its start to its end, through `ffmpeg` where it has to be.
+
+    Raises:
+        AudioInputError: it cannot be read.
+    """
+    found = scan(path, 1)
+    digest = hash_file(path)
+    return AudioFile(path=path, sample_rate_hz=found.sample_rate_hz, num_samples=found.num_samples, sha256=digest)
+
+
+def copied_to(folder: Path) -> Opener:
+    """Opens a recording as a mono copy in `folder`, which can be read at any place; it is made once.
+
+    Raises:
+        OutputError: from what is returned, when the copy cannot be written.
+    """
+
+    def open_copy(path: Path) -> AudioFile:
+        try:
+            digest = hash_file(path)
+        except OSError as error:
+            raise AudioInputError(f"{path}: cannot be read ({error.strerror or error})") from error
+        copy = folder / f"{digest}.flac"
+        if not copy.is_file():
+            _copy(path, copy)
+        return dataclasses.replace(open_audio(copy), sha256=digest)
+
+    return open_copy
+
+
+def check_failures(failed: Sequence[str]) -> None:
+    """Raise what a command with several inputs ends with when some of them failed.
+
+    Raises:
+        SomeInputsFailedError: some did.
+    """
+    if failed:
+        raise SomeInputsFailedError(f"{len(failed)} recordings could not be read: {'; '.join(failed[:5])}")
+
+
+def _open(path: Path, otherwise: Opener) -> AudioFile:
+    try:
+        return open_audio(path)
+    except DataError:
+        return otherwise(path)
+
+
+def _copy(path: Path, copy: Path) -> None:
+    """A recording as 24-bit FLAC, whole or not at all."""
+    partial = copy.with_name(f".{copy.name}.partial")
+    with open_stream(path) as stream:
+        try:
+            copy.parent.mkdir(parents=True, exist_ok=True)
+            with soundfile.SoundFile(
+                str(partial), "w", stream.sample_rate_hz, channels=1, format="FLAC", subtype="PCM_24"
+            ) as file:
+                for block in stream.blocks:
+                    file.write(np.clip(block.mean(axis=0), -1, 1))
+            os.replace(partial, copy)
+        except (OSError, soundfile.SoundFileError) as error:
+            raise OutputError(f"{copy}: cannot be written ({error}); make room and run the command again") from error
+        finally:
+            partial.unlink(missing_ok=True)

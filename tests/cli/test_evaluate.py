@@ -1,0 +1,48 @@
+"""`audiolm evaluate`: what it takes, and what it leaves out."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import soundfile
+
+from audiolm_cli.workflows import evaluate
+
+Piano = Callable[..., np.ndarray]
+
+
+@pytest.mark.skipif(shutil.which("ffmpeg") is None, reason="needs ffmpeg")
+def test_what_cannot_be_read_is_left_out_and_listed(
+    audiolm: Any, tiny_model: Path, piano: Piano, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also what turns out to be damaged on the way; what only ffmpeg reads is measured on."""
+    monkeypatch.setattr(evaluate, "CLIP_S", 1.0)
+    monkeypatch.setattr(evaluate, "SHORTEST_S", 2.0)
+    for i in range(2):
+        soundfile.write(tmp_path / f"{i}.flac", piano(2.5, 16000, seed=i), 16000)
+    command = ["ffmpeg", "-v", "error", "-i", str(tmp_path / "0.flac"), "-c:a", "aac", str(tmp_path / "film.m4a")]
+    subprocess.run(command, check=True)
+    options = [tmp_path, "-m", tiny_model, "--clips", 2, "--windows", 2, "--device", "cpu", "--json"]
+    shown = audiolm("evaluate", *options)
+    assert shown.exit_code == 0, shown.stderr
+    whole = json.loads(shown.stdout)
+    assert (whole["recordings"], whole["failed"]) == (3, [])
+    (tmp_path / "letter.wav").write_text("Dear Sir or Madam")
+    data = (tmp_path / "1.flac").read_bytes()
+    (tmp_path / "cut.flac").write_bytes(data[: len(data) // 2])
+    shown = audiolm("evaluate", *options)
+    assert shown.exit_code == 10, shown.stderr
+    found = json.loads(shown.stdout)
+    assert found["recordings"] == 3 and found["scores"] == whole["scores"]
+    assert sorted(Path(line.split(":")[0]).name for line in found["failed"]) == ["cut.flac", "letter.wav"]
+    for path in tmp_path.iterdir():
+        path.write_text("Dear Sir or Madam")
+    shown = audiolm("evaluate", *options)
+    assert shown.exit_code == 3 and "none of 5 files could be read" in shown.stderr
