@@ -35,6 +35,7 @@ def restyle_command(
     prompt: options.Prompt = None,
     nar_temperature: options.NarTemperature = SamplingConfig.nar_temperature,
     guidance: options.Guidance = SamplingConfig.guidance,
+    channels: options.Channels = "mid",
     plot: options.Plot = None,
     seed: options.Seed = None,
     device: options.Device = "auto",
@@ -61,6 +62,7 @@ def restyle_command(
         seed=seed,
         takes=takes,
         prompt_s=prompt,
+        channels=channels,
         force=force,
         cache_dir=None if cache_dir is None else str(cache_dir),
     )

@@ -9,6 +9,7 @@ import math
 import secrets
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -25,6 +26,7 @@ from audiolm_cli.model.audiolm import AudioLM
 from audiolm_cli.model.decode import fill_codebooks
 from audiolm_cli.model.geometry import Geometry
 from audiolm_cli.model.sampling import uniforms
+from audiolm_cli.workflows.channels import generate_takes
 from audiolm_cli.workflows.generation import Generation, Output, Stopwatch, used_settings
 from audiolm_cli.workflows.jobs import (
     LONGEST_INPUT_S,
@@ -82,8 +84,7 @@ def restyle_files(
     watch = Stopwatch() if started is None else Stopwatch(started=started)
     if config.takes > 1 and sampling.nar_temperature == 0:
         raise UsageError("all takes are the same at NAR temperature 0; add --nar-temperature 0.7, or leave out --takes")
-    if config.until_end or config.only_new:
-        raise UsageError("a restyled recording is new throughout; only_new and until_end do not apply")
+    check_settings(config)
     jobs = plan_jobs(inputs, "restyled", output, plot, config)
     with watch.stage("encode"):
         reference = read_audio(style, max_duration_s=LONGEST_INPUT_S)
@@ -132,7 +133,43 @@ def restyle_takes(
     on_event: OnEvent,
     watch: Stopwatch,
 ) -> list[Take]:
-    """A recording after prompt codes [1, P, K], each take one piece as long as it."""
+    """A recording after prompt codes [1, P, K], each take one piece as long as it.
+
+    With `channels="each"`, every channel by itself.
+
+    Raises:
+        UsageError: a setting does not apply.
+    """
+    check_settings(config)
+    whole = [Gap(start=0, stop=recording.num_samples, new_samples=recording.num_samples)]
+    make = partial(_restyled, prompt, strength)
+    return generate_takes(loaded, recording, whole, config, sampling, on_event, watch, make)
+
+
+def check_settings(config: GenerateConfig) -> None:
+    """Refuse what says nothing about a recording that keeps its length and its first codes.
+
+    Raises:
+        UsageError: there is such a setting.
+    """
+    if config.until_end or config.only_new:
+        raise UsageError("a restyled recording is new throughout; only_new and until_end do not apply")
+    if config.best_of is not None:
+        raise UsageError("restyled recordings are not ranked, since their first codes are the same; leave out best_of")
+
+
+def _restyled(
+    prompt: Tensor,
+    strength: int,
+    loaded: Loaded,
+    recording: Recording,
+    gaps: list[Gap],
+    config: GenerateConfig,
+    sampling: SamplingConfig,
+    on_event: OnEvent,
+    watch: Stopwatch,
+) -> list[Take]:
+    """Takes of a recording in the balance of its channels; the one gap is all of it."""
     with watch.stage("encode"):
         codes, wav = encode(recording, loaded.codec)
         gains = balance(recording.wav(), mid(recording.wav()))

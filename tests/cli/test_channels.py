@@ -40,7 +40,12 @@ def native(path: Path | str) -> np.ndarray:
 
 @pytest.mark.parametrize(
     "command",
-    [("infill", "--gap", "0.4:0.6", "--gap", "0.7:0.8"), ("continue", "-d", "0.3"), ("loop", "--bridge", "0.2")],
+    [
+        ("infill", "--gap", "0.4:0.6", "--gap", "0.7:0.8"),
+        ("continue", "-d", "0.3"),
+        ("loop", "--bridge", "0.2"),
+        ("restyle", "--style", "alone.wav"),
+    ],
 )
 def test_each_channel_is_as_it_would_be_alone(go: Any, wide: Path, command: tuple[str, ...]) -> None:
     """Bit for bit; equal channels stay equal and silent ones silent."""

@@ -125,3 +125,11 @@ def test_importing_the_package_loads_nothing() -> None:
     assert done.stdout == "False\n"
     with pytest.raises(AttributeError, match="no attribute 'compose'"):
         audiolm_cli.compose  # noqa: B018
+
+
+@pytest.mark.parametrize("option", ["best_of", "only_new", "until_end"])
+def test_what_a_restyling_does_not_have(model: Loaded, piano: Piano, option: str) -> None:
+    """Options that say nothing about it are refused by name."""
+    audio = piano(0.5, RATE_HZ)[:, 0]
+    with pytest.raises(UsageError, match=option):
+        restyle_audio(audio, RATE_HZ, style=audio, model=model, **{option: 2})
