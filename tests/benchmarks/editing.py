@@ -13,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from audiolm_cli.audio import Recording
 from audiolm_cli.config import GenerateConfig, SamplingConfig
@@ -27,12 +28,14 @@ from audiolm_cli.evaluation.metrics import (
 from audiolm_cli.evaluation.report import table
 from audiolm_cli.events import OnEvent, ignore
 from audiolm_cli.model.geometry import Geometry
+from audiolm_cli.model.scoring import following_score
 from audiolm_cli.workflows.generation import Stopwatch
 from audiolm_cli.workflows.loading import Loaded, load_model, pick_device
 from audiolm_cli.workflows.rendering import render_span
 from audiolm_cli.workflows.spans import open_span
 from audiolm_cli.workflows.streamed import streamed_takes
 from audiolm_cli.workflows.takes import Gap, Take, make_takes, splice
+from audiolm_cli.workflows.windows import fill_gap
 
 RATE_HZ = 32000
 CLIP_S, GAP_AT_S = 8.0, 4.0
@@ -40,18 +43,19 @@ GAPS_S = (0.25, 0.5, 1.0, 2.0)
 LAST_S = 0.5
 """The end of a gap whose likelihood shows whether the right context is heard."""
 STREAMED_S = 6.0
+LONG_GAP_S = 12.0
 BEST_OF = 8
 BEST_OF_GAP_S = 1.0
 
 
-def held_out(folder: Path, count: int) -> list[np.ndarray]:
-    """`count` clips float32 [n] from the test split, spread over its recordings, none of them silent at the gap."""
+def held_out(folder: Path, count: int, clip_s: float = CLIP_S) -> list[np.ndarray]:
+    """`count` clips float32 [n] from the test split, spread over its recordings, no half second of them silent."""
     files = [file for file in map(open_audio, find_audio(folder)) if file.split == "test" and file.duration_s > 60]
     rng = np.random.default_rng(0)
     clips: list[np.ndarray] = []
     while len(clips) < count:
         file = files[len(clips) % len(files)]
-        clip = read_clip(file, rng.uniform(5, file.duration_s - 15), round(CLIP_S * RATE_HZ), RATE_HZ)
+        clip = read_clip(file, rng.uniform(5, file.duration_s - clip_s - 7), round(clip_s * RATE_HZ), RATE_HZ)
         loudness = np.sqrt(np.square(clip).reshape(-1, RATE_HZ // 2).mean(1))
         if loudness.min() > 0.005:
             clips.append(clip)
@@ -229,6 +233,53 @@ def best_of(loaded: Loaded, clips: list[np.ndarray]) -> str:
     return table([f"gap of {BEST_OF_GAP_S:g} s", "mel distance"], rows)
 
 
+@torch.inference_mode()
+def long_gaps(loaded: Loaded, clips: list[np.ndarray]) -> str:
+    """Gaps longer than the window: in steps from the left, as the program fills them, or from both sides inwards."""
+    model, codec = loaded.model, loaded.codec
+    rate_hz, half = codec.frame_rate_hz, model.config.max_frames // 2
+    start, gap = round(GAP_AT_S * RATE_HZ), round(LONG_GAP_S * RATE_HZ)
+    sampling = SamplingConfig()
+    found: dict[str, dict[str, list[float]]] = {}
+    for seed, clip in enumerate(clips):
+        stop = start + gap
+        span = open_span(clip[None, :start], clip[None, stop:], RATE_HZ, gap, 1.0, model.config.max_frames, codec)
+        left, right, frames = span.left.codes, span.right.codes, span.gap_frames
+        side = (frames - half) // 2
+
+        def fill(left: Tensor, right: Tensor, frames: int, seed: int = seed) -> Tensor:
+            return fill_gap(model, left, right, frames, sampling, [torch.Generator().manual_seed(seed)])
+
+        first, last = fill(left, right[:, :0], side), fill(left[:, :0], right, side)
+        near, far = torch.cat([left, first], dim=1), torch.cat([last, right], dim=1)
+        inwards = torch.cat([first, fill(near, far, frames - 2 * side), last], dim=1)
+        for name, codes in (("from the left", fill(left, right, frames)), ("from both sides", inwards)):
+            made, truth = torch.from_numpy(render_span(span, codes, codec)[0]), torch.from_numpy(clip[start:stop])
+            end = round(2 * RATE_HZ)
+            for measure, value in (
+                ("mel distance", mel_distance(truth, made).item()),
+                ("mel distance, last 2 s", mel_distance(truth[-end:], made[-end:]).item()),
+                ("chroma correlation", chroma_correlation(truth, made).item()),
+                ("chroma correlation, last 2 s", chroma_correlation(truth[-end:], made[-end:]).item()),
+                ("bits per frame of what follows", -following_score(model, left, codes[:, -half:], right).item()),
+                ("seam, flux z-score", right_seam(clip, made.numpy(), start, stop)),
+                ("middle, flux z-score", spectral_flux_z(made, round(side / rate_hz * RATE_HZ), RATE_HZ).item()),
+            ):
+                found.setdefault(measure, {}).setdefault(name, []).append(value)
+    rows = []
+    for measure, both in found.items():
+        one, other = both["from the left"], both["from both sides"]
+        saved = mean_and_interval([b - a for a, b in zip(one, other, strict=True)])
+        rows.append([measure, f"{np.mean(one):.3f}", f"{np.mean(other):.3f}", saved])
+    return table([f"gap of {LONG_GAP_S:g} s", "from the left", "from both sides", "difference"], rows)
+
+
+def right_seam(clip: np.ndarray, made: np.ndarray, start: int, stop: int) -> float:
+    """Spectral change where the recording goes on."""
+    whole = torch.from_numpy(np.concatenate([clip[:start], made, clip[stop:]]))
+    return spectral_flux_z(whole, stop, RATE_HZ).item()
+
+
 def main(folder: str, model: str = "piano", count: str = "30", *only: str) -> None:
     """Print every table, or only those named."""
     torch.set_num_threads(1)
@@ -238,6 +289,9 @@ def main(folder: str, model: str = "piano", count: str = "30", *only: str) -> No
     for question in (seams, infills, right_context, best_of):
         if not only or question.__name__ in only:
             print(question(loaded, clips), end="\n\n", flush=True)
+    if not only or "long_gaps" in only:
+        longer = held_out(Path(folder), int(count), 2 * GAP_AT_S + LONG_GAP_S)
+        print(long_gaps(loaded, longer), end="\n\n", flush=True)
 
 
 if __name__ == "__main__":
