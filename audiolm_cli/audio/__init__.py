@@ -3,6 +3,7 @@
 Knows nothing about codecs, models or torch.
 """
 
+from audiolm_cli.audio.deferring import DeferringFile
 from audiolm_cli.audio.growing import check_growing, write_growing
 from audiolm_cli.audio.reading import read_audio
 from audiolm_cli.audio.recording import Recording, to_native
@@ -20,6 +21,7 @@ from audiolm_cli.audio.writing import (
 
 __all__ = [
     "AudioStream",
+    "DeferringFile",
     "Downmix",
     "Recording",
     "Scan",

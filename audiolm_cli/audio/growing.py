@@ -9,13 +9,13 @@ import contextlib
 import os
 import stat
 import struct
-import tempfile
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import BinaryIO
 
 import numpy as np
 
+from audiolm_cli.audio.deferring import scratch_file
 from audiolm_cli.audio.headers import chunk_offset
 from audiolm_cli.audio.recording import BITS, FLOATS
 from audiolm_cli.audio.writing import RIFF_BYTES, as_stored, encode, named_format, replacing, told
@@ -96,7 +96,7 @@ class Header:
         cls, channels: int, sample_rate_hz: int, format: str, subtype: str, tags: dict[str, str], frame_bytes: int
     ) -> Header:
         """What libsndfile writes for such a file."""
-        with tempfile.TemporaryFile(buffering=0) as stream:
+        with scratch_file() as stream:
             encode(stream, iter(()), (0, channels), sample_rate_hz, format, subtype, tags)
             form, info = _chunk(stream, b"fmt "), _chunk(stream, b"LIST")
         return cls(form, info, frame_bytes, counted=subtype in FLOATS)

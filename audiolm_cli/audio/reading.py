@@ -19,6 +19,7 @@ from typing import BinaryIO
 import numpy as np
 import soundfile
 
+from audiolm_cli.audio.deferring import scratch_file
 from audiolm_cli.audio.headers import SNIFF_BYTES, data_bytes, is_text, sniff, unstated_size
 from audiolm_cli.audio.recording import BITS, FLOATS, Recording
 from audiolm_cli.errors import AudioInputError, MemoryLimitError
@@ -76,8 +77,9 @@ def opened(source: str | Path, label: str) -> Iterator[BinaryIO]:
             if not mend:
                 yield raw
                 return
-        with tempfile.TemporaryFile(buffering=0) as copy:
+        with scratch_file() as copy:
             shutil.copyfileobj(raw, copy, 1 << 20)
+            copy.check()
             if (position := unstated_size(copy)) is not None:
                 copy.seek(position)
                 copy.write(b"\xff" * 4)  # up to the end

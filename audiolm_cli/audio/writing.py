@@ -21,6 +21,7 @@ from typing import BinaryIO
 import numpy as np
 import soundfile
 
+from audiolm_cli.audio.deferring import DeferringFile, scratch_file
 from audiolm_cli.audio.headers import chunk_offset
 from audiolm_cli.audio.reading import ForwardFile
 from audiolm_cli.audio.recording import BITS, FLOATS, Recording, as_float, quantize
@@ -167,7 +168,7 @@ def write_blocks(
     stored = (as_stored(block, subtype) for block in _even(blocks))
     with told(target):
         if str(target) == "-":
-            with tempfile.TemporaryFile(buffering=0) as stream, open(1, "wb", closefd=False) as stdout:
+            with scratch_file() as stream, open(1, "wb", closefd=False) as stdout:
                 encode(stream, stored, shape, sample_rate_hz, format, subtype, tags)
                 stream.seek(0)
                 shutil.copyfileobj(stream, stdout, 1 << 20)
@@ -183,7 +184,7 @@ def write_bytes(target: str | Path, data: bytes, *, force: bool) -> None:
         OutputError: as `write_audio`.
     """
     with told(target), replacing(target, force) as file:
-        shutil.copyfileobj(BytesIO(data), file)  # an unbuffered file may take less than it is given
+        file.write(data)
 
 
 def _candidates(format: str, recording: Recording) -> list[str]:
@@ -239,7 +240,7 @@ def _even(blocks: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
 
 
 def encode(
-    stream: BinaryIO,
+    stream: DeferringFile,
     blocks: Iterator[np.ndarray],
     shape: tuple[int, int],
     sample_rate_hz: int,
@@ -248,11 +249,10 @@ def encode(
     tags: dict[str, str],
 ) -> None:
     """Write a file into an open one, and read it back."""
-    handle = stream if os.name == "nt" else stream.fileno()
     N, C = shape
     dtype: np.dtype = np.dtype(np.float32)
     sums: list[int] = []
-    with soundfile.SoundFile(handle, "w", sample_rate_hz, C, subtype, format=format, closefd=False) as file:
+    with soundfile.SoundFile(stream, "w", sample_rate_hz, C, subtype, format=format, closefd=False) as file:
         limit = TAG_BYTES.get(format, OTHER_TAG_BYTES)
         for key in TAGS:
             if key not in tags or (format == "AIFF" and key == "software"):  # which returns with bits of the comment
@@ -265,6 +265,7 @@ def encode(
             file.write(written)
             dtype = written.dtype
             sums.append(zlib.crc32(np.ascontiguousarray(written).data))
+    stream.check()
     if format == "OGG":
         _fix_serial(stream)
     if (peak := chunk_offset(stream, b"PEAK")) is not None:  # its second field is the time of writing
@@ -273,9 +274,10 @@ def encode(
     if subtype in BITS and N * C * _width(subtype) % 2 and common and sound:  # libsndfile counts the padding as sound
         _overwrite(stream, common + 2, struct.pack(">I", N))
         _overwrite(stream, sound - 4, struct.pack(">I", 8 + N * C * _width(subtype)))
+    stream.check()
     stream.seek(0)
     exact = subtype in FLOATS or (subtype in BITS and subtype not in ("ULAW", "ALAW"))
-    with ForwardFile(handle, closefd=False) as file:
+    with ForwardFile(stream if os.name == "nt" else stream.fileno(), closefd=False) as file:
         block = np.empty((BLOCK_SAMPLES, C), dtype)
         count = 0
         while got := len(file.read(out=block)):
@@ -343,13 +345,14 @@ def _beside(target: Path) -> Path:
 
 
 @contextlib.contextmanager
-def replacing(target: str | Path, force: bool) -> Iterator[BinaryIO]:
+def replacing(target: str | Path, force: bool) -> Iterator[DeferringFile]:
     """An open file under a temporary name, which takes the place of `target` when all went well and else is gone."""
     path = _resolve(target, force)
     temporary = _beside(path)
     try:
         with _create(temporary) as file:
             yield file
+            file.check()
             os.fsync(file.fileno())
         if path.exists():
             shutil.copymode(path, temporary)
@@ -359,10 +362,10 @@ def replacing(target: str | Path, force: bool) -> Iterator[BinaryIO]:
         raise
 
 
-def _create(path: Path) -> BinaryIO:
-    """A new unbuffered file, with the permissions that the user gives new files."""
+def _create(path: Path) -> DeferringFile:
+    """A new file, with the permissions that the user gives new files."""
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0), 0o666)
-    return os.fdopen(descriptor, "w+b", buffering=0)
+    return DeferringFile(descriptor, "w+b")
 
 
 @contextlib.contextmanager

@@ -50,6 +50,8 @@ GROUPS = {
 }
 """Help of the command groups."""
 
+UNWRITABLE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES)
+"""What the system says where it cannot write."""
 _CODES = {signal.SIGINT: 130, signal.SIGTERM: 143}
 _HELP = {"help_option_names": ["-h", "--help"]}
 
@@ -141,7 +143,7 @@ def _as_expected(error: Exception) -> AudioLMError | None:
         return MemoryLimitError("out of memory; try a shorter duration, --dtype bf16, or --device cpu")
     if isinstance(error, RuntimeError) and "DefaultCPUAllocator" in str(error):  # how torch says it on a CPU
         return MemoryLimitError("out of memory; try a shorter duration or fewer takes")
-    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES):
+    if isinstance(error, OSError) and error.errno in UNWRITABLE:
         return OutputError(f"{error.filename or 'the output'} cannot be written: {error.strerror}")
     return None
 

@@ -18,12 +18,18 @@ from typing import Any
 import numpy as np
 
 from audiolm_cli.data.storage import ArrayReader
-from audiolm_cli.data.tokens import TokenClip
+from audiolm_cli.data.tokens import MOST_CODEBOOKS, RATES_HZ, TokenClip
 from audiolm_cli.errors import DataError
 
 ENDS = "ends"
 """Custom field of a cut that says whether its last frame is the end of its recording."""
 LARGEST_CODE = np.iinfo(np.int16).max
+SHIFTS_S = (1e-4, 10.0)
+"""Seconds per frame that features may have."""
+LONGEST_S = 1e7
+"""Seconds of a cut: four months."""
+LONGEST_LINE = 1 << 24
+"""Bytes of a line of a manifest; a cut has some hundred."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,16 +67,20 @@ def read_cuts(manifest: Path) -> Iterator[Cut]:
         with gzip.open(manifest, "rb") if manifest.name.endswith(".gz") else manifest.open("rb") as stream:
             if manifest.stat().st_size == 0:  # a gzip file without content has some bytes
                 raise DataError(f"{manifest}: cannot be read (no content); tokenize the recordings again")
-            for line in stream:
+            while line := stream.readline(LONGEST_LINE):
                 number += 1
+                if len(line) == LONGEST_LINE:
+                    raise ValueError(f"longer than {LONGEST_LINE} bytes")
                 if line.strip():
                     yield _parse(json.loads(line))
     except (OSError, EOFError, zlib.error) as error:
         raise DataError(f"{manifest}: cannot be read ({error}); tokenize the recordings again") from error
-    except ValueError as error:
-        raise DataError(f"{manifest}: line {number} cannot be read ({error}); expected a lhotse cut as JSON") from error
-    except (KeyError, TypeError, AttributeError, OverflowError) as error:
-        raise DataError(f"{manifest}: line {number} is no lhotse cut (wrong or missing: {error})") from error
+    except (ValueError, RecursionError) as error:
+        raise DataError(
+            f"{manifest}: line {number} cannot be read ({error!s:.200}); expected a lhotse cut as JSON"
+        ) from error
+    except (KeyError, TypeError, AttributeError, ArithmeticError) as error:
+        raise DataError(f"{manifest}: line {number} is no lhotse cut (wrong or missing: {error!s:.200})") from error
     except _NotCodesError as error:
         raise DataError(f"{manifest}: line {number}: {error}") from error
 
@@ -99,7 +109,10 @@ def _as_codes(stored: np.ndarray, cut: Cut, codebook_size: int) -> np.ndarray:
         raise DataError(f"cut {cut.id}: its array has shape {stored.shape}, expected (frames, {cut.num_codebooks})")
     if len(stored) < cut.count - 1:  # encoders round the last frame up or down
         raise DataError(f"cut {cut.id}: has {len(stored)} frames from frame {cut.first} on, but promises {cut.count}")
-    if stored.dtype.kind not in "iuf" or (stored.dtype.kind == "f" and (stored != np.rint(stored)).any()):
+    whole = stored.dtype.kind in "iu" or (
+        stored.dtype.kind == "f" and bool((np.isfinite(stored) & (stored == np.rint(stored))).all())
+    )
+    if not whole:
         raise DataError(f"cut {cut.id}: holds features of type {cut.type!r}, not codes; codes are whole numbers")
     lowest, highest = (int(stored.min()), int(stored.max())) if stored.size else (0, 0)
     limit = codebook_size or LARGEST_CODE + 1
@@ -127,8 +140,11 @@ def _parse(line: dict[str, Any]) -> Cut:
         )
     shift = float(features["frame_shift"])
     start, duration = float(line["start"]), float(line["duration"])
-    if not (shift > 0 and duration > 0 and math.isfinite(duration / shift)):
+    if not (SHIFTS_S[0] <= shift <= SHIFTS_S[1] and 0 < duration <= LONGEST_S):
         raise ValueError(f"frame_shift {shift}, duration {duration}")
+    rate_hz, codebooks = int(features["sampling_rate"]), int(features["num_features"])
+    if not (RATES_HZ[0] <= rate_hz <= RATES_HZ[1] and 1 <= codebooks <= MOST_CODEBOOKS):
+        raise ValueError(f"sampling_rate {rate_hz}, num_features {codebooks}")
     first = _frames(start - float(features["start"]), shift)
     if first < 0:
         raise ValueError(f"the cut starts at {start} s, before its features")
@@ -140,8 +156,8 @@ def _parse(line: dict[str, Any]) -> Cut:
         id=str(name),
         type=str(features["type"]),
         frame_shift_s=shift,
-        sample_rate_hz=int(features["sampling_rate"]),
-        num_codebooks=int(features["num_features"]),
+        sample_rate_hz=rate_hz,
+        num_codebooks=codebooks,
         first=first,
         count=_frames(duration, shift),
         storage=(str(features["storage_type"]), str(features["storage_path"]), str(features["storage_key"])),

@@ -7,16 +7,17 @@ models: it is handed codes and the facts that describe them.
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
-from typing import Any
 
+from audiolm_cli.audio import DeferringFile
 from audiolm_cli.data.cuts import ENDS, Cut, read_clip, read_cuts
 from audiolm_cli.data.files import SPLITS
 from audiolm_cli.data.parts import is_unfinished
-from audiolm_cli.data.storage import ArrayReader
+from audiolm_cli.data.storage import KINDS, ArrayReader
 from audiolm_cli.data.tokens import CodecFacts, TokenClip
 from audiolm_cli.errors import DataError
 
@@ -61,42 +62,49 @@ def write_store(
         clips: the pairs; they may be made on the way.
         place: where the store will be in the end, so that lhotse finds the codes from any working directory; None is
             `folder`.
+
+    Raises:
+        OSError: the disk is full or refuses.
     """
+    import h5py
     from lhotse import CutSet, Features, MonoCut
-    from lhotse.features.io import NumpyHdf5Writer
 
     folder.mkdir(parents=True, exist_ok=True)
     path = str((place or folder).resolve() / FEATURES)
     cuts: dict[str, list[MonoCut]] = {split: [] for split in SPLITS}
-    with NumpyHdf5Writer(folder / FEATURES) as writer:
-        for split, clip in clips:
-            key = writer.write(clip.id, clip.codes)
-            frames = len(clip.codes)
-            duration = round(frames * facts.frame_shift_s, 8)
-            features = Features(
-                type="audiolm-codes",
-                num_frames=frames,
-                num_features=facts.num_codebooks,
-                frame_shift=facts.frame_shift_s,
-                sampling_rate=facts.sample_rate_hz,
-                start=0.0,
-                duration=duration,
-                storage_type=writer.name,
-                storage_path=path,
-                storage_key=key,
-                recording_id=clip.id,
-                channels=0,
-            )
-            cuts[split].append(
-                MonoCut(
-                    id=clip.id,
+    with DeferringFile(folder / FEATURES, "w+") as file:
+        with h5py.File(file, "w") as arrays:
+            for split, clip in clips:
+                arrays.create_dataset(clip.id, data=clip.codes)
+                file.check()
+                frames = len(clip.codes)
+                duration = round(frames * facts.frame_shift_s, 8)
+                features = Features(
+                    type="audiolm-codes",
+                    num_frames=frames,
+                    num_features=facts.num_codebooks,
+                    frame_shift=facts.frame_shift_s,
+                    sampling_rate=facts.sample_rate_hz,
                     start=0.0,
                     duration=duration,
-                    channel=0,
-                    features=features,
-                    custom=None if clip.ends else {ENDS: False},
+                    storage_type=KINDS[0],
+                    storage_path=path,
+                    storage_key=clip.id,
+                    recording_id=clip.id,
+                    channels=0,
                 )
-            )
+                cuts[split].append(
+                    MonoCut(
+                        id=clip.id,
+                        start=0.0,
+                        duration=duration,
+                        channel=0,
+                        features=features,
+                        custom=None if clip.ends else {ENDS: False},
+                    )
+                )
+        file.check()
+        os.fsync(file.fileno())
     for split, members in cuts.items():
         CutSet.from_cuts(members).to_file(folder / f"cuts_{split}.jsonl.gz")
     (folder / FACTS).write_text(json.dumps(facts.__dict__, indent=1) + "\n")
@@ -206,10 +214,9 @@ def _stated(source: Path) -> CodecFacts:
     path = _folder(source) / FACTS
     if path.exists():
         try:
-            values: dict[str, Any] = json.loads(path.read_text())
-            return CodecFacts(**values)
-        except (OSError, ValueError, TypeError) as error:
-            raise DataError(f"{path}: cannot be read ({error}); tokenize the recordings again") from error
+            return CodecFacts.from_dict(json.loads(path.read_text()))
+        except (OSError, ValueError, RecursionError) as error:
+            raise DataError(f"{path}: cannot be read ({error!s:.300}); tokenize the recordings again") from error
     manifests = [find_manifest(source, split) for split in SPLITS] if source.is_dir() else [source]
     first = next((cut for manifest in manifests if manifest for cut in read_cuts(manifest)), None)
     if first is None:

@@ -10,8 +10,8 @@ import gzip
 import hashlib
 import json
 import os
+import re
 import secrets
-import zipfile
 import zlib
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -21,6 +21,7 @@ from typing import Any
 
 import numpy as np
 
+from audiolm_cli.data.storage import DAMAGED
 from audiolm_cli.errors import DataError
 
 PARTIAL = ".partial"
@@ -29,6 +30,7 @@ INPUTS = "inputs.jsonl.gz"
 """What a finished store says about the files it was made of; written last."""
 VERSION = 1
 """Of the way from files to codes; another one makes other codes."""
+_SHA256 = re.compile(r"[0-9a-f]{64}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,6 +72,16 @@ class Part:
     frames: int
     """Frames of the whole recording."""
 
+    def fits(self) -> bool:
+        """Whether the spans lie in the recording, one after the other, and hold all of the codes."""
+        if (self.codes.dtype, self.codes.ndim) != (np.int16, 2) or self.spans.dtype != np.int64:
+            return False
+        if self.spans.ndim != 2 or self.spans.shape[1] != 2:
+            return False
+        bounds = [int(frame) for frame in self.spans.flat]
+        rising = bounds == sorted(bounds) and (not bounds or (bounds[0] >= 0 and bounds[-1] <= self.frames))
+        return rising and sum(bounds[1::2]) - sum(bounds[::2]) == len(self.codes)
+
     def clips(self) -> list[tuple[int, np.ndarray]]:
         """(first frame in the recording, codes [t, K]) of each span."""
         stops = np.cumsum([stop - start for start, stop in self.spans], dtype=np.int64)
@@ -95,7 +107,7 @@ class Parts:
         """What is known about a file, unless it has changed since."""
         try:
             known = _as_input(json.loads(self._input_file(path).read_text()))
-        except (OSError, ValueError, TypeError, AttributeError):
+        except (OSError, ValueError, TypeError, AttributeError, RecursionError):
             return None
         return known if known.path == os.path.abspath(path) and known.is_current() else None
 
@@ -107,8 +119,9 @@ class Parts:
         """The codes of a recording by the hash of its file; None when they are not there, or not whole."""
         try:
             with np.load(self._codes_file(sha256), allow_pickle=False) as arrays:
-                return Part(codes=arrays["codes"], spans=arrays["spans"], frames=int(arrays["frames"]))
-        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error):
+                part = Part(codes=arrays["codes"], spans=arrays["spans"], frames=int(arrays["frames"]))
+            return part if part.fits() else None
+        except DAMAGED:
             return None
 
     def save(self, sha256: str, part: Part) -> None:
@@ -151,13 +164,31 @@ def load_inputs(store: Path) -> tuple[dict[str, Any], list[Input]] | None:
             return summary, [_as_input(json.loads(line)) for line in stream]
     except (FileNotFoundError, NotADirectoryError):
         return None
-    except (OSError, EOFError, zlib.error, ValueError, TypeError, AttributeError) as error:
-        raise DataError(f"{path}: cannot be read ({error}); make the store anew with -f") from error
+    except (OSError, EOFError, zlib.error, ValueError, TypeError, AttributeError, RecursionError) as error:
+        cause = " ".join(str(error).split())
+        raise DataError(f"{path}: cannot be read ({cause:.200}); make the store anew with -f") from error
 
 
 def _as_input(values: dict[str, Any]) -> Input:
-    clips = tuple((str(name), int(start), int(count)) for name, start, count in values.pop("clips", ()))
-    return Input(**values, clips=clips)
+    """What a line says, its types checked: the hash becomes the name of a file."""
+    clips = tuple((str(name), _count(start), _count(count)) for name, start, count in values.pop("clips", ()))
+    known = Input(**values, clips=clips)
+    if not all(isinstance(text, str) for text in (known.path, known.sha256, known.problem)):
+        raise TypeError("path, sha256 and problem are texts")
+    if known.sha256 and not _SHA256.fullmatch(known.sha256):
+        raise ValueError(f"{known.sha256!r:.80} is no hash")
+    if "\0" in known.path:
+        raise ValueError(f"{known.path!r:.80} is no path")
+    if type(known.bytes) is not int or type(known.mtime_ns) is not int:
+        raise TypeError("bytes and mtime_ns are whole numbers")
+    _count(known.frames)
+    return known
+
+
+def _count(value: object) -> int:
+    if type(value) is not int or not 0 <= value < 2**62:
+        raise ValueError(f"{value!r:.40} is no number of frames")
+    return value
 
 
 def _write(path: Path, data: bytes) -> None:

@@ -7,6 +7,9 @@ for beside the manifest, and in the folders above it that such a name can mean. 
 from __future__ import annotations
 
 import os
+import tokenize
+import zipfile
+import zlib
 from collections.abc import Iterator
 from pathlib import Path, PurePath
 from types import TracebackType
@@ -18,6 +21,13 @@ from audiolm_cli.errors import DataError
 
 KINDS = ("numpy_hdf5", "numpy_files")
 """lhotse's storage types that keep integers exactly; the others compress with loss, or hold no codes."""
+UNPACKED = 1100
+"""No array is this many times larger than its file: what deflate packs best becomes 1032 times smaller."""
+DAMAGED = (
+    *(OSError, EOFError, ValueError, KeyError, IndexError, TypeError, AttributeError, RuntimeError, ArithmeticError),
+    *(MemoryError, SyntaxError, tokenize.TokenError, zipfile.BadZipFile, zlib.error),
+)
+"""What numpy and h5py raise over a file that is not what they expect: numpy reads headers as Python."""
 
 
 def places(path: str, folder: Path) -> Iterator[Path]:
@@ -77,9 +87,13 @@ class ArrayReader:
                 return np.asarray(self._dataset(found, key)[first : first + count])
             if ".." in PurePath(key).parts or os.path.isabs(key):
                 raise DataError(f"the storage key {key!r} leads out of {found}")
-            return np.array(np.load(found / key, mmap_mode="r", allow_pickle=False)[first : first + count])
-        except (OSError, KeyError, ValueError, RuntimeError, EOFError, IndexError) as error:
-            raise DataError(f"{found}: {key!r} cannot be read from it ({error})") from error
+            array = np.load(found / key, mmap_mode="r", allow_pickle=False)
+            if not isinstance(array, np.ndarray):
+                raise ValueError("it is an archive")
+            return np.array(array[first : first + count])
+        except DAMAGED as error:
+            cause = " ".join(str(error).split())
+            raise DataError(f"{found}: {key!r} cannot be read from it ({cause:.200})") from error
 
     def _find(self, path: str) -> Path:
         if path not in self._found:
@@ -103,4 +117,8 @@ class ArrayReader:
             raise KeyError("no such key")
         if not isinstance(dataset, h5py.Dataset) or dataset.external or dataset.is_virtual:
             raise DataError(f"{path}: {key!r} is no array of its own but a link or a group; expected codes")
+        if dataset.dtype.kind not in "iuf":
+            raise DataError(f"{path}: {key!r} holds {str(dataset.dtype)!r:.40}, not codes; codes are whole numbers")
+        if dataset.nbytes > UNPACKED * path.stat().st_size:
+            raise DataError(f"{path}: {key!r} claims {dataset.nbytes} bytes, which this file cannot hold")
         return dataset

@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass
+from typing import Any, Self
 
 import numpy as np
+
+MOST_CODEBOOKS = 256
+"""No codec has more codebooks; mel features, which are no codes, do not have as many channels either."""
+RATES_HZ = (1_000, 768_000)
+LARGEST_CODEBOOK = np.iinfo(np.int16).max + 1
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,6 +33,25 @@ class CodecFacts:
     source: str = ""
     """What finds the codec again: its catalogue name, or the path of its folder; empty when unknown."""
 
+    @classmethod
+    def from_dict(cls, values: object) -> Self:
+        """The facts that a file states.
+
+        Raises:
+            ValueError: a field is missing, unknown, of another type or out of range; the message names it.
+        """
+        if not isinstance(values, dict):
+            raise ValueError("expected one JSON object")
+        fields = {field.name: field for field in dataclasses.fields(cls)}
+        for name in (*values, *fields):
+            if name not in fields:
+                raise ValueError(f"{name!r:.80} is unknown; known: {', '.join(fields)}")
+            if name not in values and fields[name].default is dataclasses.MISSING:
+                raise ValueError(f"{name} is missing")
+        for name, value in values.items():
+            _check(name, value)
+        return cls(**values)
+
     @property
     def frame_shift_s(self) -> float:
         """Seconds per frame."""
@@ -42,3 +68,21 @@ class TokenClip:
     """int16 [T, K]."""
     ends: bool = True
     """True where the last frame is the end of the recording."""
+
+
+_RANGES = {
+    "sample_rate_hz": RATES_HZ,
+    "hop_samples": (1, 1 << 20),
+    "num_codebooks": (1, MOST_CODEBOOKS),
+    "codebook_size": (1, LARGEST_CODEBOOK),
+}
+
+
+def _check(name: str, value: Any) -> None:
+    if name not in _RANGES:
+        if not isinstance(value, str):
+            raise ValueError(f"{name} is {value!r:.80}, expected a text")
+        return
+    least, most = _RANGES[name]
+    if type(value) is not int or not least <= value <= most:
+        raise ValueError(f"{name} is {value!r:.80}, expected a whole number from {least} to {most}")

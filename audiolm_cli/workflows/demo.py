@@ -28,7 +28,7 @@ def demo(
     """Write `prompt.wav`, `continued.wav` and `infilled.wav` with a PNG each into `folder`.
 
     Raises:
-        OutputError: the folder cannot be made, or a file is there already.
+        OutputError: the folder cannot be made, a file is there already, or the disk is full.
     """
     watch = Stopwatch() if started is None else Stopwatch(started=started)
     sampling = SamplingConfig()
@@ -60,4 +60,4 @@ def demo(
         command = f"demo {job.source}"
         return write_takes(job, recording, gap, takes, command, {}, loaded, config, sampling, on_event)
 
-    return run_jobs(jobs, run, loaded, used_settings(config, sampling), on_event, watch)
+    return run_jobs(jobs, run, loaded, used_settings(config, sampling), on_event, watch, together=True)

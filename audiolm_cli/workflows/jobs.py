@@ -104,15 +104,20 @@ def run_jobs(
     settings: dict[str, Any],
     on_event: OnEvent,
     watch: Stopwatch,
+    *,
+    together: bool = False,
 ) -> Generation:
-    """The outputs of every job. One that fails is reported and the others go on; a single one raises its error."""
+    """The outputs of every job. One that fails is reported and the others go on; a single one raises its error.
+
+    With `together` the jobs are parts of one piece of work, and the first error ends it.
+    """
     outputs: list[Output] = []
     failed: list[Failure] = []
     for job in jobs:
         try:
             outputs += run(job)
         except AudioLMError as error:
-            if len(jobs) == 1:
+            if together or len(jobs) == 1:
                 raise
             on_event(Note(message=str(error), warning=True))
             failed.append(Failure(input=job.source, error=str(error)))
