@@ -198,13 +198,9 @@ class AudioLM(nn.Module):
                 training and decoding (Chang et al., "MaskGIT", 2022, section 3); None is no frame.
         """
         own = target[..., codebook]
-        embedded = _sum_embeddings(self.nar_embeddings, target[..., :codebook])
-        if known is not None:
-            given = self.nar_embeddings[codebook](own.masked_fill(~known, 0))
-            embedded = embedded + given * known[..., None]
         states = self.nar_decoder(
-            _sum_embeddings(self.nar_embeddings, context) + self.nar_segments(geometry.segments(context.device)),
-            embedded + self.nar_segments.weight[TARGET],
+            self._nar_context(context, geometry),
+            self._nar_target(target, codebook, known),
             geometry.context_positions(target.device),
             geometry.target_positions(target.device),
             causal=False,
@@ -212,6 +208,40 @@ class AudioLM(nn.Module):
         )
         labels = own if known is None else own.masked_fill(known, IGNORE)
         return Predictions(codebook=codebook, logits=self.nar_heads[codebook - 1](states), labels=labels)
+
+    def nar_memory(self, context: Tensor, geometry: Geometry, codebook: int) -> list[tuple[Tensor, Tensor]]:
+        """What `nar_read` needs of context codes [B, L, K]: the same for every target and every pass."""
+        positions, stage = geometry.context_positions(context.device), self.nar_stages.weight[codebook - 1]
+        return self.nar_decoder.prefill(self._nar_context(context, geometry), positions, stage)
+
+    def nar_read(
+        self,
+        memory: list[tuple[Tensor, Tensor]],
+        target: Tensor,
+        geometry: Geometry,
+        codebook: int,
+        known: Tensor | None = None,
+    ) -> Tensor:
+        """The logits [B, M, V] of `nar_predict`, with a context [1 or B] that is read already."""
+        states = self.nar_decoder.read(
+            self._nar_target(target, codebook, known),
+            geometry.target_positions(target.device),
+            memory,
+            self.nar_stages.weight[codebook - 1],
+        )
+        return self.nar_heads[codebook - 1](states)
+
+    def _nar_context(self, context: Tensor, geometry: Geometry) -> Tensor:
+        """NAR embeddings [B, L, D] of context codes [B, L, K] in memory order."""
+        return _sum_embeddings(self.nar_embeddings, context) + self.nar_segments(geometry.segments(context.device))
+
+    def _nar_target(self, target: Tensor, codebook: int, known: Tensor | None) -> Tensor:
+        """NAR embeddings [B, M, D] of what is known of target codes [B, M, K] when `codebook` is predicted."""
+        embedded = _sum_embeddings(self.nar_embeddings, target[..., :codebook])
+        if known is not None:
+            given = self.nar_embeddings[codebook](target[..., codebook].masked_fill(~known, 0))
+            embedded = embedded + given * known[..., None]
+        return embedded + self.nar_segments.weight[TARGET]
 
     def forward(
         self, x: Tensor, x_lens: Tensor, y: Tensor, y_lens: Tensor, codebook: int | None = None

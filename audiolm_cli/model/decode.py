@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -16,8 +16,30 @@ from torch import Tensor
 from audiolm_cli.config import SamplingConfig
 from audiolm_cli.model.audiolm import AudioLM
 from audiolm_cli.model.geometry import Geometry
-from audiolm_cli.model.layers import Cache
+from audiolm_cli.model.layers import Cache, Rotation
+from audiolm_cli.model.quantize import Bf16Linear, Int8Linear, PackedLinear, multiplies_bf16, replace_linears
 from audiolm_cli.model.sampling import guided, sample_ar, sample_nar, uniforms
+
+
+def use_dtype(model: AudioLM, dtype: str) -> None:
+    """Bring the weights into "fp32", "bf16" or "int8" for generating, in place.
+
+    On a CPU, the layers' products, keys and values are narrow, while the sums they add to and the logits stay float32:
+    in bf16 throughout, three times as many of the likeliest codes change. The AR decoder, which reads all its weights
+    for every frame, gets them in the form that is read fastest; the NAR decoder multiplies whole targets at once, and
+    int8 weights would not make it faster than bf16 ones.
+    """
+    if model.device.type != "cpu":
+        model.to(torch.bfloat16 if dtype == "bf16" else torch.float32)
+        return
+    model.float()
+    fast = multiplies_bf16(model.device)
+    if dtype == "bf16":
+        replace_linears(model.ar_decoder, PackedLinear if fast else Bf16Linear)
+    elif dtype == "int8":
+        replace_linears(model.ar_decoder, Int8Linear)
+    if dtype == "bf16" or (dtype == "int8" and fast):
+        replace_linears(model.nar_decoder, Bf16Linear)
 
 
 @dataclass
@@ -37,36 +59,38 @@ class AR:
     """One AR generation in progress: the caches and where they stand."""
 
     model: AudioLM
-    geometry: Geometry
+    takes: int
     caches: list[Cache]
-    visible: Tensor = field(repr=False)
-    """bool [1, 1, 1, S]: cache slots that hold something."""
+    positions: Tensor
+    """int64 [M]: timeline frames of the target."""
+    rotation: Rotation | None
+    """Of the target; None with added positions."""
     done: int = 0
     """Target frames stepped through."""
 
     @classmethod
     def prefill(cls, model: AudioLM, context: Tensor, geometry: Geometry, takes: int) -> AR:
         """Read context codes [1 or takes, L, K] (memory order); one context serves all takes."""
-        L = geometry.context
         embedded = model.ar_context(context, geometry)
-        read = model.ar_decoder.new_cache(len(context), L, embedded)
-        model.ar_decoder.prefill(embedded, geometry.context_positions(context.device), read)
-        caches = model.ar_decoder.new_cache(takes, L + geometry.gap, embedded)
-        for cache, source in zip(caches, read, strict=True):
-            cache.keys[:, :, :L] = source.keys
-            cache.values[:, :, :L] = source.values
-        visible = torch.zeros(1, 1, 1, L + geometry.gap, dtype=torch.bool, device=context.device)
-        visible[..., :L] = True
-        return cls(model=model, geometry=geometry, caches=caches, visible=visible)
+        kept = model.ar_decoder.prefill(embedded, geometry.context_positions(context.device))
+        positions = geometry.target_positions(context.device)
+        return cls(
+            model=model,
+            takes=takes,
+            caches=[Cache(keys, values, takes, geometry.gap) for keys, values in kept],
+            positions=positions,
+            rotation=model.ar_decoder.rotation(positions, embedded.dtype),
+        )
 
     def step(self, previous: Tensor | None) -> Tensor:
         """Logits [takes, V + 1] of the next frame, after `previous` [takes, 1] (None at the first)."""
-        takes = self.caches[0].keys.shape[0]
-        slot = torch.tensor([self.geometry.context + self.done], device=self.visible.device)
-        position = torch.tensor([self.geometry.left + self.done], device=self.visible.device)
-        self.visible.index_fill_(3, slot, True)
+        at = self.done
         state = self.model.ar_decoder.step(
-            self.model.ar_input(previous, takes), position, self.caches, slot, self.visible
+            self.model.ar_input(previous, self.takes),
+            self.positions[at : at + 1],
+            None if self.rotation is None else self.rotation.at(at),
+            self.caches,
+            at,
         )
         self.done += 1
         return self.model.ar_head(state)[:, 0]
@@ -112,12 +136,12 @@ def generate(
     codes[..., 0] = first
     lengths = (first >= 0).sum(1).tolist()
     noise = uniforms(generators, M * (K - 1)).view(takes, K - 1, M)
-    contexts = context.expand(takes, -1, -1)
     for length in sorted(set(lengths) - {0}):
         items = [i for i, own in enumerate(lengths) if own == length]
         shape = Geometry(geometry.left, length, geometry.right) if length < M else geometry
         fine = noise[items, :, :length].to(context.device)
-        codes[items, :length] = fill_codebooks(model, contexts[items], codes[items, :length], shape, sampling, fine)
+        own = context if len(context) == 1 else context[items]
+        codes[items, :length] = fill_codebooks(model, own, codes[items, :length], shape, sampling, fine)
     timing.nar_s += time.perf_counter() - started
     timing.frames += sum(lengths)
     return codes
@@ -140,7 +164,7 @@ def fill_codebooks(
 
     Args:
         model: the decoders, in eval mode.
-        context: codes [B, L, K] in memory order.
+        context: codes [1 or B, L, K] in memory order.
         target: codes [B, M, K]; the leading `known_codebooks` are read.
         geometry: where both lie on the timeline.
         sampling: how codes are drawn, and in how many passes.
@@ -149,14 +173,18 @@ def fill_codebooks(
     """
     target, M = target.clone(), target.shape[1]
     passes = min(sampling.nar_passes or model.config.nar_passes, M)
+    alone = Geometry(0, M)
     for k in range(known_codebooks, target.shape[-1]):
         known = torch.zeros_like(target[..., k], dtype=torch.bool)
+        memory = model.nar_memory(context, geometry, k)
+        unguided = None
+        if sampling.guidance != 1 and geometry.context:
+            unguided = model.nar_memory(context[:1, :0], alone, k)
         for done in range(1, passes + 1):
             given = known if done > 1 else None
-            logits = model.nar_predict(context, target, geometry, k, given).logits
-            if sampling.guidance != 1 and geometry.context:
-                null = model.nar_predict(context[:, :0], target, Geometry(0, M), k, given).logits
-                logits = guided(logits, null, sampling.guidance)
+            logits = model.nar_read(memory, target, geometry, k, given)
+            if unguided is not None:
+                logits = guided(logits, model.nar_read(unguided, target, alone, k, given), sampling.guidance)
             drawn = sample_nar(logits, sampling, noise[:, k - 1])
             target[..., k] = torch.where(known, target[..., k], drawn)
             if done < passes:

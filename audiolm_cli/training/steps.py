@@ -17,6 +17,7 @@ from audiolm_cli.config import TrainConfig
 from audiolm_cli.data.tokens import TokenClip
 from audiolm_cli.errors import MemoryLimitError
 from audiolm_cli.model.audiolm import AudioLM, Predictions
+from audiolm_cli.model.quantize import multiplies_bf16
 from audiolm_cli.training.average import start_average, update_average
 from audiolm_cli.training.batches import Batch, Batches
 from audiolm_cli.training.distributed import Ranks
@@ -176,11 +177,6 @@ class Stepper:
                 loss, sums = self.losses(codes, ends, known, batch)
             (loss * self.ranks.size).backward()  # the average over processes is to be the sum
         return torch.cat([loss.detach()[None], sums.flatten()]).cpu()
-
-
-def multiplies_bf16(device: torch.device) -> bool:
-    """Whether the device has instructions for bf16 products; without them, autocast is slower than fp32."""
-    return torch.cuda.is_bf16_supported() if device.type == "cuda" else torch.cpu._is_avx512_bf16_supported()
 
 
 def _hits(predictions: Predictions) -> list[Tensor]:

@@ -30,7 +30,8 @@ from audiolm_cli.data.manifest import CodecFacts
 from audiolm_cli.errors import ModelError, UsageError
 from audiolm_cli.model import audiolm
 from audiolm_cli.model.audiolm import AudioLM, build
-from audiolm_cli.model.quantize import quantize_linears
+from audiolm_cli.model.decode import use_dtype
+from audiolm_cli.model.quantize import multiplies_bf16
 from audiolm_cli.workflows.allocator import keep_freed_memory
 
 
@@ -78,7 +79,8 @@ def load_model(name_or_path: str, device: torch.device, dtype: str = "auto", cac
     Args:
         name_or_path: a bundled or cached model's name, or a model folder.
         device: where to put them.
-        dtype: "auto" is bf16 on CUDA devices that have it and fp32 elsewhere.
+        dtype: of weights and products. "auto" is bf16 on devices that multiply it and fp32 elsewhere; "int8" has the
+            layers of the AR decoder in int8 and the rest as with "auto".
         cache: the checkpoint cache; None is the user's.
 
     Raises:
@@ -97,12 +99,8 @@ def load_model(name_or_path: str, device: torch.device, dtype: str = "auto", cac
     expected = {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
     weights = load_tensors(folder, MODEL_TENSORS, expected)
     chosen = _pick_dtype(dtype, device)
-    kind = torch.bfloat16 if chosen == "bf16" else torch.float32
-    model.load_state_dict({name: tensor.to(device, kind) for name, tensor in weights.items()}, assign=True)
-    model.eval().requires_grad_(False)
-    if chosen == "int8":
-        quantize_linears(model.ar_decoder)
-        quantize_linears(model.nar_decoder)
+    model.load_state_dict(weights, assign=True)
+    use_dtype(model.to(device).eval().requires_grad_(False), chosen)
     return Loaded(model=model, codec=codec_of(folder, device, cache), folder=folder, dtype=chosen)
 
 
@@ -274,7 +272,7 @@ def _check_amount(folder: Folder, filename: str, least: tuple[int, int]) -> None
 
 def _pick_dtype(dtype: str, device: torch.device) -> str:
     if dtype == "auto":
-        return "bf16" if device.type == "cuda" and torch.cuda.is_bf16_supported() else "fp32"
+        return "bf16" if multiplies_bf16(device) else "fp32"
     if dtype == "int8" and device.type != "cpu":
         raise UsageError(f"--dtype int8 works on the CPU only, not on {device}; use --dtype bf16 there")
     return dtype

@@ -261,7 +261,7 @@ def test_the_comment_holds_the_settings(go: Any, take: Path, tiny_model: Path) -
         file.title, file.comment = "Prelude", "mine"
         file.write(samples)
     flags = ["--temperature", 0.9, "--top-k", 20, "--top-p", 0.95, "--nar-temperature", 0.5, "--prompt", 0.5]
-    shown = go("tagged.wav", "-d", 0.3, "--seed", 3, *flags, "--json")
+    shown = go("tagged.wav", "-d", 0.3, "--seed", 3, "--dtype", "fp32", *flags, "--json")
     facts = comment("tagged.continued.wav")
     assert facts["model_sha256"] == json.loads(shown.stdout)["model"]["sha256"]
     wanted = {"seed": 3, "temperature": 0.9, "top_k": 20, "top_p": 0.95, "nar_temperature": 0.5, "prompt_s": 0.5}
@@ -396,7 +396,7 @@ def test_plot_is_checked_before_the_work(go: Any, take: Path) -> None:
 
 def test_json(go: Any, take: Path, tiny_model: Path) -> None:
     """One object of the promised shape on stdout; times add up."""
-    shown = go(take, "-d", 0.5, "--seed", 4, "--json")
+    shown = go(take, "-d", 0.5, "--seed", 4, "--dtype", "fp32", "--json")
     result = json.loads(shown.stdout)
     assert set(result) == {"outputs", "model", "device", "dtype", "version", "settings", "timing", "failed"}
     assert result["outputs"] == [

@@ -17,6 +17,8 @@ from audiolm_cli.checkpoints.catalogue import resolve
 from audiolm_cli.checkpoints.folder import verify_folder
 from audiolm_cli.evaluation.metrics import chroma_correlation, mel_distance, spectral_distance
 from audiolm_cli.evaluation.model import context_use, score_windows
+from audiolm_cli.model.audiolm import AudioLM
+from audiolm_cli.model.geometry import Geometry
 from audiolm_cli.workflows.loading import Loaded, load_model
 
 PRELUDE = Path(str(resources.files("audiolm_cli"))) / "assets" / "demo" / "prelude.flac"
@@ -24,7 +26,7 @@ PRELUDE = Path(str(resources.files("audiolm_cli"))) / "assets" / "demo" / "prelu
 
 @pytest.fixture(scope="module")
 def loaded() -> Loaded:
-    """The model, as generating commands load it."""
+    """The model with the weights that were trained."""
     return load_model("piano", torch.device("cpu"), "fp32")
 
 
@@ -76,3 +78,25 @@ def test_continue_writes_what_it_promises(audiolm: Callable[..., object], tmp_pa
     new = after[len(before) :].astype(float)
     assert len(new) == round(1.5 * rate)
     assert 0.1 < np.sqrt((new**2).mean()) / np.sqrt((before[-rate:].astype(float) ** 2).mean()) < 3
+
+
+def likeliest(model: AudioLM, codes: torch.Tensor) -> tuple[torch.Tensor, float]:
+    """The likeliest codes [4, M] of the second half of codes [1, T, 4], and their total cross-entropy."""
+    half = codes.shape[1] // 2
+    geometry = Geometry(half, codes.shape[1] - half)
+    context, target = geometry.split(codes)
+    with torch.inference_mode():
+        parts = [model.ar_predict(context, target, geometry)]
+        parts += [model.nar_predict(context, target, geometry, k) for k in (1, 2, 3)]
+    likely = torch.cat([part.logits[..., : model.eos].argmax(-1) for part in parts])
+    return likely, sum(part.loss().item() for part in parts)
+
+
+@pytest.mark.parametrize("dtype", ["bf16", "int8"])
+def test_narrow_formats_say_what_float32_says(loaded: Loaded, wav: torch.Tensor, dtype: str) -> None:
+    """97 % of the likeliest codes are the same, and the cross-entropy is within 1 %."""
+    codes = loaded.codec.encode(wav)[:, :500]
+    exact, exact_loss = likeliest(loaded.model, codes)
+    narrow, loss = likeliest(load_model("piano", torch.device("cpu"), dtype).model, codes)
+    assert (narrow == exact).float().mean() >= 0.97
+    assert abs(loss / exact_loss - 1) < 0.01

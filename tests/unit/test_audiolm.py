@@ -14,7 +14,6 @@ from audiolm_cli.model.audiolm import IGNORE, AudioLM, Predictions, build, get_m
 from audiolm_cli.model.decode import AR, generate
 from audiolm_cli.model.geometry import Geometry
 from audiolm_cli.model.layers import Rotation
-from audiolm_cli.model.quantize import Int8Linear, quantize_linears
 
 V, K = 16, 3
 GEOMETRIES = {
@@ -360,25 +359,6 @@ def test_inference_continues_each_prompt_by_its_own_length() -> None:
     assert torch.equal(runs[0], runs[1]) and not torch.equal(runs[0], runs[2])
     greedy = [model.inference(x, x_lens, max_new_tokens=6, temperature=0) for _ in range(2)]
     assert torch.equal(*greedy)
-
-
-@torch.no_grad()
-def test_int8_weights_stay_close_to_float32() -> None:
-    geometry, model = GEOMETRIES["both"], tiny(d_model=64)
-    small = copy.deepcopy(model)
-    quantize_linears(small)
-    assert not any(isinstance(m, torch.nn.Linear) for m in small.modules())
-    assert sum(isinstance(m, Int8Linear) for m in small.modules()) > 8
-    context, target = window(geometry)
-    for predict in ("ar", "nar"):
-        exact, rounded = (
-            m.ar_predict(context, target, geometry).logits
-            if predict == "ar"
-            else m.nar_predict(context, target, geometry, 1).logits
-            for m in (model, small)
-        )
-        error = (rounded - exact).square().mean().sqrt() / exact.std()
-        assert 0 < error < 0.05, f"{predict}: {error:.4f} of the logits' deviation"
 
 
 def test_places_of_labels() -> None:

@@ -1,0 +1,72 @@
+"""How the parent code decodes: the whole sequence again for every frame, under a dense mask. The oracle of the engine.
+
+VALL-E's inference in its published form, on the weights of an `AudioLM`: no cache, no batch, no fused attention.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from audiolm_cli.model.audiolm import AudioLM
+from audiolm_cli.model.geometry import TARGET, Geometry
+from audiolm_cli.model.layers import Decoder, Rotation
+
+
+@torch.inference_mode()
+def greedy_codes(model: AudioLM, context: Tensor, geometry: Geometry) -> Tensor:
+    """The likeliest codes [1, M, K] for the gap after context codes [1, L, K], with no end of the piece."""
+    first = greedy_first(model, context, geometry, geometry.gap)
+    target = first.new_zeros(1, geometry.gap, model.config.num_quantizers)
+    target[..., 0] = first
+    L, M = geometry.context, geometry.gap
+    positions = torch.cat([geometry.context_positions(), geometry.target_positions()])
+    sees = torch.ones(L + M, L + M, dtype=torch.bool)
+    sees[:L, L:] = False
+    segments = torch.cat([geometry.segments(), torch.full((M,), TARGET)])
+    for k in range(1, model.config.num_quantizers):
+        known = [_embed(model.nar_embeddings, codes) for codes in (context, target[..., :k])]
+        x = torch.cat(known, dim=1) + model.nar_segments(segments)
+        states = _decode(model.nar_decoder, x, positions, sees, model.nar_stages.weight[k - 1])
+        target[..., k] = model.nar_heads[k - 1](states[:, L:]).argmax(-1)
+    return target
+
+
+@torch.inference_mode()
+def greedy_first(model: AudioLM, context: Tensor, geometry: Geometry, frames: int) -> Tensor:
+    """The likeliest first codes [1, frames] of the gap."""
+    L = geometry.context
+    made = context.new_zeros(1, 0)
+    x = _embed(model.ar_embeddings, context) + model.ar_segments(geometry.segments())
+    x = torch.cat([x, (model.ar_start + model.ar_segments.weight[TARGET]).expand(1, 1, -1)], dim=1)
+    positions = torch.cat([geometry.context_positions(), geometry.target_positions()])
+    for t in range(frames):
+        S = L + t + 1
+        sees = torch.ones(S, S, dtype=torch.bool).tril()
+        sees[:L, :L] = True
+        state = _decode(model.ar_decoder, x, positions[:S], sees, None)[:, -1]
+        code = model.ar_head(state)[:, : model.eos].argmax(-1)
+        made = torch.cat([made, code[:, None]], dim=1)
+        new = model.ar_embeddings[0](code[:, None]) + model.ar_segments.weight[TARGET]
+        x = torch.cat([x, new], dim=1)
+    return made
+
+
+def _embed(embeddings: torch.nn.ModuleList, codes: Tensor) -> Tensor:
+    """Sum [B, T, D] over the codebooks of codes [B, T, k]."""
+    return torch.stack([embeddings[k](codes[..., k]) for k in range(codes.shape[-1])]).sum(0)
+
+
+def _decode(decoder: Decoder, x: Tensor, positions: Tensor, sees: Tensor, stage: Tensor | None) -> Tensor:
+    """Every state [B, S, D]; each position attends where sees [S, S] is True."""
+    assert decoder.sine is None
+    rotation = Rotation(positions, decoder.head_dim, x.dtype)
+    B, S = x.shape[:2]
+    bias = torch.zeros(B, decoder.layers[0].attention.heads, S, S).masked_fill(~sees, float("-inf"))  # type: ignore[union-attr]
+    for layer in decoder.layers:
+        q, k, v = layer.attention.project(layer.norm1(x, stage), rotation)  # type: ignore[operator, union-attr]
+        weights = (q @ k.mT / decoder.head_dim**0.5 + bias).softmax(-1)
+        x = x + layer.attention.out((weights @ v).transpose(1, 2).flatten(2))  # type: ignore[operator, union-attr]
+        x = x + layer.down(F.gelu(layer.up(layer.norm2(x, stage))))  # type: ignore[operator]
+    return decoder.norm(x, stage)

@@ -1,0 +1,121 @@
+"""The decoding engine against the parent's algorithm, its caches against full passes, and its number formats."""
+
+from __future__ import annotations
+
+import copy
+
+import pytest
+import torch
+from parent_algorithm import greedy_codes
+from torch import Tensor
+
+from audiolm_cli.config import ModelConfig, SamplingConfig
+from audiolm_cli.model.audiolm import AudioLM, build
+from audiolm_cli.model.decode import AR, generate, use_dtype
+from audiolm_cli.model.geometry import Geometry
+from audiolm_cli.model.quantize import MANY_ROWS, Bf16Linear, Int8Linear, quantized_rows
+
+V, K = 40, 3
+GEOMETRIES = [Geometry(6, 9), Geometry(0, 9, 6), Geometry(4, 9, 5), Geometry(0, 8)]
+TOLERANCE = {"fp32": 1e-4, "bf16": 0.05, "int8": 0.05}
+"""Of the logits' deviation."""
+
+
+def tiny(positions: str = "rotary") -> AudioLM:
+    torch.manual_seed(3)
+    shape = ModelConfig(
+        d_model=64, nhead=2, num_layers=2, num_quantizers=K, codebook_size=V, max_frames=64, positions=positions
+    )
+    model = build(shape)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.add_(torch.randn_like(parameter) * 0.2)
+    return model.eval().requires_grad_(False)
+
+
+def codes(frames: int, batch: int = 1, seed: int = 0) -> Tensor:
+    return torch.randint(V, (batch, frames, K), generator=torch.Generator().manual_seed(seed))
+
+
+def distance(a: Tensor, b: Tensor) -> float:
+    """Root mean square difference over the deviation of b."""
+    return float((a.float() - b.float()).square().mean().sqrt() / b.float().std())
+
+
+@pytest.mark.parametrize("geometry", GEOMETRIES, ids=str)
+def test_greedy_codes_are_those_of_the_parents_algorithm(geometry: Geometry) -> None:
+    model, context = tiny(), codes(geometry.context)
+    greedy = SamplingConfig(temperature=0, nar_temperature=0)
+    made = generate(model, context, geometry, greedy, [torch.Generator()])
+    assert len(made[0, :, 0].unique()) > 2, "a model that says one thing would prove nothing"
+    assert torch.equal(made, greedy_codes(model, context, geometry))
+
+
+@pytest.mark.parametrize("dtype", TOLERANCE)
+@pytest.mark.parametrize("positions", ["rotary", "sine"])
+@pytest.mark.parametrize("geometry", GEOMETRIES, ids=str)
+@torch.inference_mode()
+def test_a_step_gives_what_the_full_pass_gives(geometry: Geometry, positions: str, dtype: str) -> None:
+    """For one take, for takes that share a context, and for takes with their own."""
+    model = tiny(positions)
+    use_dtype(model, dtype)
+    target = codes(geometry.gap, batch=3, seed=1)
+    for context in (codes(geometry.context), codes(geometry.context, batch=3)):
+        full = model.ar_predict(context.expand(3, -1, -1), target, geometry).logits
+        ar = AR.prefill(model, context, geometry, takes=3)
+        steps = [ar.step(None), *(ar.step(target[:, t : t + 1, 0]) for t in range(geometry.gap - 1))]
+        assert distance(torch.stack(steps, dim=1), full) < TOLERANCE[dtype]
+    alone = AR.prefill(model, context[:1], geometry, takes=1).step(None)
+    assert distance(alone, full[:1, 0]) < TOLERANCE[dtype]
+
+
+@pytest.mark.parametrize("geometry", GEOMETRIES, ids=str)
+@torch.inference_mode()
+def test_nar_passes_over_a_context_read_before_are_whole_passes(geometry: Geometry) -> None:
+    model, target = tiny(), codes(geometry.gap, batch=3, seed=1)
+    known = torch.rand(3, geometry.gap, generator=torch.Generator().manual_seed(2)) < 0.5
+    for context in (codes(geometry.context), codes(geometry.context, batch=3)):
+        memory = model.nar_memory(context, geometry, 2)
+        for given in (None, known):
+            whole = model.nar_predict(context.expand(3, -1, -1), target, geometry, 2, given).logits
+            torch.testing.assert_close(model.nar_read(memory, target, geometry, 2, given), whole, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("dtype", TOLERANCE)
+def test_a_seed_gives_the_same_codes_again_in_every_dtype(dtype: str) -> None:
+    model, geometry = tiny(), Geometry(6, 20)
+    use_dtype(model, dtype)
+    runs = [
+        generate(model, codes(6), geometry, SamplingConfig(), [torch.Generator().manual_seed(s) for s in seeds])
+        for seeds in ((1, 2), (1, 2), (3, 4))
+    ]
+    assert torch.equal(runs[0], runs[1]) and not torch.equal(runs[0], runs[2])
+
+
+@pytest.mark.parametrize("dtype", ["bf16", "int8"])
+@torch.inference_mode()
+def test_narrow_weights_stay_close_to_float32(dtype: str) -> None:
+    model, geometry = tiny(), Geometry(6, 9, 5)
+    narrow = copy.deepcopy(model)
+    use_dtype(narrow, dtype)
+    context, target = codes(11), codes(9, seed=1)
+    error = distance(
+        narrow.ar_predict(context, target, geometry).logits, model.ar_predict(context, target, geometry).logits
+    )
+    assert 0 < error < 0.05
+    layers = [m for m in narrow.ar_decoder.modules() if isinstance(m, Bf16Linear | Int8Linear)]
+    assert len(layers) == 2 * 4 and {isinstance(m, Int8Linear) for m in layers} == {dtype == "int8"}
+    assert not any(isinstance(m, torch.nn.Linear) for m in narrow.ar_decoder.modules())
+
+
+@pytest.mark.parametrize("rows", [1, 3, MANY_ROWS + 1])
+@torch.inference_mode()
+def test_an_int8_layer_multiplies_by_its_rounded_weight(rows: int) -> None:
+    torch.manual_seed(0)
+    linear = torch.nn.Linear(64, 48)
+    layer, x = Int8Linear(linear), torch.randn(2, rows, 64).bfloat16().float()
+    weight, scale = quantized_rows(linear.weight)
+    exact = x @ (weight * scale[:, None]).T + linear.bias
+    assert layer(x).shape == exact.shape and layer(x).dtype == torch.bfloat16
+    assert distance(layer(x), exact) < 0.01
+    assert (weight * scale[:, None] - linear.weight).abs().max() <= 0.501 * scale.max()
