@@ -98,7 +98,6 @@ class AR:
     def rewind(self, done: int) -> None:
         """Forget the target frames from `done` on."""
         self.done = done
-        self.visible[..., self.geometry.context + done :] = False
 
 
 @torch.inference_mode()
