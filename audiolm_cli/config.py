@@ -155,8 +155,9 @@ class SpectralConfig(_Config):
 class SamplingConfig(_Config):
     """How codes are drawn."""
 
-    temperature: float = 1.0
-    """AR temperature; 0 is greedy."""
+    temperature: float | None = None
+    """AR temperature; 0 is greedy. None is 1, and 0.5 for gaps of up to a second between two contexts, where there is
+    less to choose: of held-out infills these are nearer to what was there."""
     top_k: int = 0
     """AR: keep the k most likely codes; 0 keeps all."""
     top_p: float = 1.0
@@ -171,7 +172,8 @@ class SamplingConfig(_Config):
     """NAR passes per codebook, most confident frames first; None is the model's own number."""
 
     def __post_init__(self) -> None:
-        _require(self.temperature >= 0, f"temperature must be 0 or more, got {self.temperature}")
+        warm = self.temperature is None or self.temperature >= 0
+        _require(warm, f"temperature must be 0 or more, got {self.temperature}")
         _require(self.nar_temperature >= 0, f"nar-temperature must be 0 or more, got {self.nar_temperature}")
         some = self.nar_passes is None or self.nar_passes >= 1
         _require(some, f"nar-passes must be 1 or more, got {self.nar_passes}")

@@ -31,7 +31,7 @@ def continue_command(
     takes: options.Takes = 1,
     best_of: options.BestOf = None,
     prompt: options.Prompt = None,
-    temperature: options.Temperature = SamplingConfig.temperature,
+    temperature: options.Temperature = 1.0,
     top_k: options.TopK = SamplingConfig.top_k,
     top_p: options.TopP = SamplingConfig.top_p,
     nar_temperature: options.NarTemperature = SamplingConfig.nar_temperature,

@@ -45,7 +45,7 @@ def infill_command(
     takes: options.Takes = 1,
     best_of: options.BestOf = None,
     prompt: options.Prompt = None,
-    temperature: options.Temperature = SamplingConfig.temperature,
+    temperature: options.GapTemperature = None,
     top_k: options.TopK = SamplingConfig.top_k,
     top_p: options.TopP = SamplingConfig.top_p,
     nar_temperature: options.NarTemperature = SamplingConfig.nar_temperature,

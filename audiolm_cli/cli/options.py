@@ -171,6 +171,16 @@ Duration = Annotated[
 Temperature = Annotated[
     float, shared("--temperature", min=0.0, metavar="X", panel=_GENERATION, help="Lower is safer; 0 is greedy.")
 ]
+GapTemperature = Annotated[
+    float | None,
+    shared(
+        "--temperature",
+        min=0.0,
+        metavar="X",
+        panel=_GENERATION,
+        help="Lower is safer; 0 is greedy. Else 0.5 for gaps of up to 1 s, and 1.",
+    ),
+]
 TopK = Annotated[
     int, shared("--top-k", min=0, metavar="N", panel=_GENERATION, help="Keep the N likeliest codes; 0 keeps all.")
 ]

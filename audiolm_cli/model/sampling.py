@@ -60,9 +60,10 @@ def draw(probabilities: Tensor, uniform: Tensor) -> Tensor:
 
 def sample_ar(logits: Tensor, sampling: SamplingConfig, uniform: Tensor) -> Tensor:
     """First-codebook codes int64 [B] of logits [B, V], one uniform number [B] each."""
-    if sampling.temperature == 0:
+    temperature = 1.0 if sampling.temperature is None else sampling.temperature
+    if temperature == 0:
         return logits.argmax(-1)
-    probabilities = filtered_probabilities(logits, sampling.temperature, sampling.top_k, sampling.top_p, sampling.min_p)
+    probabilities = filtered_probabilities(logits, temperature, sampling.top_k, sampling.top_p, sampling.min_p)
     return draw(probabilities, uniform)
 
 

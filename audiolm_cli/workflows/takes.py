@@ -28,6 +28,12 @@ from audiolm_cli.workflows.rendering import render_blocks
 from audiolm_cli.workflows.spans import Span, context_samples, open_span
 from audiolm_cli.workflows.windows import fill_gap
 
+SHORT_S, SHORT_TEMPERATURE = 1.0, 0.5
+"""Gaps of up to this length between two contexts are drawn at this temperature, unless another is asked for.
+
+On 39 held-out clips, 0.5 s infills of the bundled model correlate in chroma with what was there by 0.52 at temperature
+0.5 and by 0.37 at 1 (0.25 s: 0.62 and 0.50); over 2 s it makes them quieter and no nearer.
+"""
 LONG_S = 30.0
 """Pieces over this are not held in memory."""
 FULL_SCALE = 0.999
@@ -292,7 +298,7 @@ def _fill(
         left,
         span.right.codes,
         span.gap_frames,
-        sampling,
+        _for_span(sampling, span),
         [candidate.generator for candidate in candidates],
         until_end=config.until_end,
         judge=None if config.until_end else Guard(loaded.codec, left, span.right.codes).fault,
@@ -300,6 +306,14 @@ def _fill(
         on_frame=lambda done: on_event(Progress(stage="generate", done=done, total=span.gap_frames, unit="frames")),
         timing=watch.model,
     )
+
+
+def _for_span(sampling: SamplingConfig, span: Span) -> SamplingConfig:
+    """The settings with the temperature that suits a span, where they leave it open."""
+    between = span.left.codes.shape[1] > 0 and span.right.codes.shape[1] > 0
+    if sampling.temperature is not None or not between or span.new_samples > SHORT_S * span.rate_hz:
+        return sampling
+    return dataclasses.replace(sampling, temperature=SHORT_TEMPERATURE)
 
 
 def _score(span: Span, codes: torch.Tensor, loaded: Loaded) -> float:

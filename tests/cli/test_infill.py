@@ -203,7 +203,7 @@ def test_options_work_as_with_continue(go: Any, take: Path) -> None:
     result = json.loads(shown.stdout)
     assert [output["path"] for output in result["outputs"]] == ["take.infilled.1.wav", "take.infilled.2.wav"]
     assert [output["seed"] for output in result["outputs"]] == [3, 4]
-    assert result["settings"] | {"gaps_s": [[0.5, 0.75]], "length_s": None, "temperature": 1.0} == result["settings"]
+    assert result["settings"] | {"gaps_s": [[0.5, 0.75]], "length_s": None, "temperature": None} == result["settings"]
     assert {"p.1.png", "p.2.png"} < set(os.listdir())
     comment = json.loads(read_audio("take.infilled.2.wav").tags["comment"])
     assert comment | {"command": "infill", "seed": 4, "gaps_s": [[0.5, 0.75]]} == comment
@@ -344,3 +344,20 @@ def test_what_is_no_gap(text: str) -> None:
     """The error repeats it."""
     with pytest.raises(UsageError, match="--gap"):
         parse_gap(text)
+
+
+def test_short_gaps_are_drawn_surer(go: Any, take: Path) -> None:
+    """Up to a second between two sides at temperature 0.5, others at 1, unless one is given."""
+    for name, flags in {
+        "short": ["--gap", "0.2:0.7"],
+        "short-0.5": ["--gap", "0.2:0.7", "--temperature", "0.5"],
+        "short-1": ["--gap", "0.2:0.7", "--temperature", "1"],
+        "end": ["--gap", "0.4:"],
+        "end-1": ["--gap", "0.4:", "--temperature", "1"],
+        "long": ["--gap", "0.2:0.7", "--length", "1.1"],
+        "long-1": ["--gap", "0.2:0.7", "--length", "1.1", "--temperature", "1"],
+    }.items():
+        assert go(take, *flags, "--seed", 1, "-o", f"{name}.wav").exit_code == 0
+    made = {path.stem: native(path).tobytes() for path in Path().glob("*.wav")}
+    assert made["short"] == made["short-0.5"] != made["short-1"]
+    assert made["end"] == made["end-1"] and made["long"] == made["long-1"]
