@@ -1,7 +1,8 @@
 """Encoding and decoding of any length in constant working memory: chunks with real context on both sides.
 
 A codec that sees a finite stretch of audio gets exactly the codes of the whole recording. A recurrent one (EnCodec)
-gets them up to the share that `token_agreement` measures. Knows nothing about files.
+gets them up to the share that `token_agreement` measures. A chunk that the device has no memory for is halved. Knows
+nothing about files.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import torch
 from torch import Tensor
 
 from audiolm_cli.codec.base import Codec, KnownSamples
-from audiolm_cli.errors import AudioInputError, UsageError
+from audiolm_cli.errors import AudioInputError, MemoryLimitError, UsageError
 
 DEFAULT_CHUNK_FRAMES = 1000
 """Frames per chunk: 20 s at 50 frames/s. With the default context, the 32 kHz EnCodec was measured to need 1.0 GB
@@ -24,6 +25,9 @@ Measured on random EnCodec networks (8 filters, K = 4, chunks of 200 frames, 40 
 codes agree with the whole recording's from 16 frames of context on, and 98.5 % with none. With forget gates held open
 (bias + 1, + 2) it takes 50 and over 200 frames (96 % at 100, 99.8 % at 200). Not yet measured on the published weights.
 """
+
+SMALLEST_CHUNK_FRAMES = 25
+"""Chunks that do not fit into the device's memory are halved down to this; their context stays."""
 
 
 def iter_encode(
@@ -48,6 +52,7 @@ def iter_encode(
     Raises:
         AudioInputError: a block with another number of channels than the codec.
         UsageError: `chunk_frames` or `context_frames` is out of range.
+        MemoryLimitError: not even small chunks fit into the device's memory.
     """
     batched = (block.unsqueeze(0) for block in blocks)  # [1, C, n]
     for codes in _encode_stream(codec, batched, chunk_frames, _context(codec, chunk_frames, context_frames)):
@@ -75,6 +80,7 @@ def encode_chunked(
     Raises:
         AudioInputError: another number of channels than the codec.
         UsageError: `chunk_frames` or `context_frames` is out of range.
+        MemoryLimitError: not even small chunks fit into the device's memory.
     """
     context = _context(codec, chunk_frames, context_frames)
     pieces = list(_encode_stream(codec, [wav], chunk_frames, context))
@@ -105,18 +111,25 @@ def iter_decode(
 
     Raises:
         UsageError: `chunk_frames` or `context_frames` is out of range.
+        MemoryLimitError: not even small chunks fit into the device's memory.
     """
     context = _context(codec, chunk_frames, context_frames)
     hop = codec.hop_samples
     T = codes.shape[1]
     past: Tensor | None = None  # [B, C, n], the samples right before `start`
-    for start in range(0, T, chunk_frames):
+    start = 0
+    while start < T:
         stop = min(start + chunk_frames, T)
         first = max(0, start - context)
         window = codes[:, first : min(stop + context, T)]
         lead = (start - first) * hop
-        wav = codec.decode(window, _known(past, lead, window.shape[1] * hop)).to(codes.device)
+        try:
+            wav = codec.decode(window, _known(past, lead, window.shape[1] * hop)).to(codes.device)
+        except torch.OutOfMemoryError as error:
+            chunk_frames = half_of(stop - start, codec, error)
+            continue
         chunk = wav[:, :, lead : lead + (stop - start) * hop]
+        start = stop
         yield chunk
         past = chunk if past is None else torch.cat((past, chunk), dim=-1)
         past = past[:, :, max(0, past.shape[-1] - context * hop) :].clone()
@@ -141,6 +154,7 @@ def decode_chunked(
 
     Raises:
         UsageError: `chunk_frames` or `context_frames` is out of range.
+        MemoryLimitError: not even small chunks fit into the device's memory.
     """
     pieces = list(iter_decode(codec, codes, chunk_frames, context_frames))
     if not pieces:
@@ -179,15 +193,45 @@ def _encode_stream(codec: Codec, blocks: Iterable[Tensor], chunk: int, context: 
             if samples < (lead + chunk + context) * hop:
                 continue
             wav = torch.cat(pending, dim=-1)  # [B, C, samples]
-            codes = codec.encode(wav[:, :, : (lead + chunk + context) * hop])
-            yield codes[:, lead : lead + chunk].to(block.device)
+            yield _codes_within(codec, wav[:, :, : (lead + chunk + context) * hop], lead, chunk, context).to(
+                block.device
+            )
             done = max(0, lead + chunk - context)  # frames that no later chunk needs
             lead = lead + chunk - done
             pending = [wav[:, :, done * hop :].clone()]  # a copy, so that the rest can be freed
             samples -= done * hop
     if samples > lead * hop:
         wav = torch.cat(pending, dim=-1)
-        yield codec.encode(wav)[:, lead:].to(wav.device)
+        yield _codes_within(codec, wav, lead, -(-samples // hop) - lead, context).to(wav.device)
+
+
+def _codes_within(codec: Codec, wav: Tensor, lead: int, count: int, context: int) -> Tensor:
+    """Codes [B, count, K] of wav [B, C, N] from frame `lead` on; in smaller pieces where memory is short."""
+    hop, size = codec.hop_samples, count
+    while True:
+        try:
+            pieces = []
+            for start in range(lead, lead + count, size):
+                first, stop = max(0, start - context), min(start + size, lead + count)
+                last = None if size == count else (stop + context) * hop
+                pieces.append(codec.encode(wav[:, :, first * hop : last])[:, start - first : stop - first])
+            return torch.cat(pieces, dim=1)
+        except torch.OutOfMemoryError as error:
+            size = half_of(size, codec, error)
+
+
+def half_of(frames: int, codec: Codec, error: BaseException) -> int:
+    """Half as many frames, after so many did not fit into memory.
+
+    Raises:
+        MemoryLimitError: there were hardly any.
+    """
+    if frames <= SMALLEST_CHUNK_FRAMES:
+        raise MemoryLimitError(
+            f"not even {frames} frames at once fit into the memory of {codec.device} beside the codec {codec.name}; "
+            "end other programs that use it, or choose --device cpu"
+        ) from error
+    return max(SMALLEST_CHUNK_FRAMES, frames // 2)
 
 
 def _known(past: Tensor | None, lead: int, length: int) -> KnownSamples | None:

@@ -17,6 +17,7 @@ from torch import Tensor
 from audiolm_cli.audio import balance, mid, resampled
 from audiolm_cli.audio.prediction import extrapolate
 from audiolm_cli.codec.base import Codec, KnownSamples
+from audiolm_cli.codec.chunked import half_of
 from audiolm_cli.codec.loudness import frame_rms
 from audiolm_cli.workflows.spans import SEAM_FRAMES, Span
 
@@ -125,6 +126,15 @@ def _chunks_so_far(left: Tensor, portions: Iterable[Portion], frames: int) -> It
             start = stop
 
 
+def _split(chunk: _Chunk, frames: int) -> Iterator[_Chunk]:
+    """A chunk in parts of so many frames, with no more context than a chunk has."""
+    for start in range(chunk.start, chunk.stop, frames):
+        stop = min(start + frames, chunk.stop)
+        first = max(chunk.first, start - CHUNK_CONTEXT_FRAMES)
+        codes = chunk.codes[:, first - chunk.first : stop + CHUNK_CONTEXT_FRAMES - chunk.first]
+        yield _Chunk(codes=codes, first=first, start=start, stop=stop)
+
+
 def _decode(span: Span, chunks: Iterable[_Chunk], lead: int, level: float, codec: Codec) -> Iterator[np.ndarray]:
     """Audio float32 [n] of consecutive chunks, `lead` samples of which come before the span."""
     hop = codec.hop_samples
@@ -133,13 +143,19 @@ def _decode(span: Span, chunks: Iterable[_Chunk], lead: int, level: float, codec
     )
     ramp = torch.sin(torch.linspace(0, math.pi / 2, fade, device=codec.device)).square()
     past = torch.zeros(0, device=codec.device)
-    for chunk in chunks:
+    waiting = iter(chunks)
+    parts: list[_Chunk] = []  # of a chunk that did not fit into memory
+    while (chunk := parts.pop(0) if parts else next(waiting, None)) is not None:
         known = _known(span, lead - chunk.first * hop, chunk.codes.shape[1] * hop, level)
         ahead = (chunk.start - chunk.first) * hop
         if ahead:
             known.wav[0, 0, :ahead] = past[len(past) - ahead :]
             known.mask[: ahead - fade] = True
-        wav = codec.decode(chunk.codes, known)[0, 0][: ahead + (chunk.stop - chunk.start) * hop]
+        try:
+            wav = codec.decode(chunk.codes, known)[0, 0][: ahead + (chunk.stop - chunk.start) * hop]
+        except torch.OutOfMemoryError as error:
+            parts = [*_split(chunk, half_of(chunk.stop - chunk.start, codec, error)), *parts]
+            continue
         new = wav[ahead:]
         yield _faded(past[max(0, len(past) - fade) :], wav[max(0, ahead - fade) : ahead], ramp).cpu().numpy()
         yield new[: len(new) - fade].cpu().numpy()

@@ -20,7 +20,7 @@ from audiolm_cli.codec.chunked import (
     token_agreement,
 )
 from audiolm_cli.codec.encodec import EncodecCodec, EncodecConfig
-from audiolm_cli.errors import AudioInputError, UsageError
+from audiolm_cli.errors import AudioInputError, MemoryLimitError, UsageError
 
 
 class WindowCodec:
@@ -168,6 +168,44 @@ def test_sizes_out_of_range_are_refused(chunk: int, context: int | None) -> None
 def test_another_number_of_channels_is_refused() -> None:
     with pytest.raises(AudioInputError, match=r"2 channel\(s\), got audio with 1"):
         list(iter_encode(WindowCodec(), [torch.zeros(1, 80)]))
+
+
+class ScarceCodec(WindowCodec):
+    """The same on a device whose memory holds `room` frames at a time."""
+
+    def __init__(self, room: int) -> None:
+        super().__init__()
+        self.room = room
+
+    def encode(self, wav: Tensor) -> Tensor:
+        if wav.shape[-1] > self.room * self.hop_samples:
+            raise torch.OutOfMemoryError("out of memory")
+        return super().encode(wav)
+
+    def decode(self, codes: Tensor, known: KnownSamples | None = None) -> Tensor:
+        if codes.shape[1] > self.room:
+            raise torch.OutOfMemoryError("out of memory")
+        return super().decode(codes, known)
+
+
+@pytest.mark.parametrize("room", [35, 60, 111, 1000])
+def test_what_does_not_fit_into_memory_is_done_in_smaller_chunks(room: int) -> None:
+    """The same codes and the same audio, as far as there is memory for chunks of 25 frames and their context."""
+    codec, whole, wav = ScarceCodec(room), WindowCodec(), noise(2, 2, 1003)
+    codes = whole.encode(wav)
+    assert torch.equal(encode_chunked(codec, wav, 100), codes)
+    assert torch.equal(torch.cat(list(iter_encode(codec, wav[0].split(70, dim=-1), 100))), codes[0])
+    assert torch.equal(decode_chunked(codec, codes, 100), whole.decode(codes))
+    assert codec.longest <= room
+
+
+def test_where_even_small_chunks_do_not_fit_this_is_said() -> None:
+    codec = ScarceCodec(20)
+    with pytest.raises(MemoryLimitError, match="not even 25 frames at once fit into the memory of cpu") as caught:
+        encode_chunked(codec, noise(1, 2, 1003), 100)
+    assert caught.value.exit_code == 6
+    with pytest.raises(MemoryLimitError, match="choose --device cpu"):
+        decode_chunked(codec, torch.zeros(1, 100, 3, dtype=torch.int64), 100)
 
 
 def test_token_agreement_counts_equal_codes() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -16,7 +17,7 @@ from audiolm_cli.audio import mid, resample
 from audiolm_cli.audio.prediction import extrapolate
 from audiolm_cli.codec.base import Codec
 from audiolm_cli.config import GenerateConfig
-from audiolm_cli.errors import OutputError, UsageError
+from audiolm_cli.errors import MemoryLimitError, OutputError, UsageError
 from audiolm_cli.workflows.jobs import plan_jobs
 from audiolm_cli.workflows.level import LARGEST_GAIN, TRAINING_PEAK, training_gain
 from audiolm_cli.workflows.loading import load_codec
@@ -266,6 +267,35 @@ def test_a_long_span_is_rendered_in_chunks(
     assert steps.max() < 1.5 * np.abs(np.diff(one)).max()
     level = [np.sqrt(np.square(wav[0, : new // 8 * 8].reshape(8, -1)).mean(1)) for wav in (chunked, one)]
     assert np.abs(20 * np.log10(level[0] / level[1])).max() < 2
+
+
+def test_a_chunk_that_does_not_fit_into_memory_is_rendered_in_parts(
+    codec: Codec, piano: Piano, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of exact length, near what one piece sounds like; and where nothing fits, this is said."""
+    audio = piano(6.0, 32000).T
+    span = span_of(codec, audio[:, :32000], audio[:, 134400:], 32000, 102400)
+    codes = codec.encode(torch.from_numpy(audio[None, :, 32000:134400]) * span.gain)[:, : span.gap_frames]
+    one, decode, longest = render_span(span, codes, codec), codec.decode, [0]
+
+    def scarce(room: int) -> Callable[..., torch.Tensor]:
+        def limited(codes: torch.Tensor, known: Any = None) -> torch.Tensor:
+            if codes.shape[1] > room:
+                raise torch.OutOfMemoryError("out of memory")
+            longest[0] = max(longest[0], codes.shape[1])
+            return decode(codes, known)
+
+        return limited
+
+    monkeypatch.setattr(codec, "decode", scarce(130))
+    parts = render_span(span, codes, codec)
+    assert 0 < longest[0] <= 130 < codes.shape[1] and parts.shape == one.shape
+    assert np.abs(np.diff(parts)).max() < 1.5 * np.abs(np.diff(one)).max()
+    level = [np.sqrt(np.square(wav[0].reshape(8, -1)).mean(1)) for wav in (parts, one)]
+    assert np.abs(20 * np.log10(level[0] / level[1])).max() < 2
+    monkeypatch.setattr(codec, "decode", scarce(10))
+    with pytest.raises(MemoryLimitError, match="frames at once fit into the memory of"):
+        render_span(span, codes, codec)
 
 
 # Names and jobs
