@@ -350,3 +350,30 @@ def test_tables_in_a_pipe_are_never_cut(capsys: pytest.CaptureFixture[str]) -> N
     Renderer().table(("name", "path"), [("a", "/" + "x" * 300), ("bcdef", "[red]")])
     lines = capsys.readouterr().out.splitlines()
     assert lines == ["NAME   PATH", "a      /" + "x" * 300, "bcdef  [red]"]
+
+
+@pytest.mark.skipif(os.name == "nt", reason="signals of Unix")
+@pytest.mark.parametrize(("first", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 130)])
+def test_a_second_ctrl_c_does_not_wait_for_the_cleaning_up(first: int, code: int) -> None:
+    """Whatever the command is still putting away after the first signal, it ends at once, with one line."""
+    script = (
+        "import sys, time; from audiolm_cli.cli.app import main\n"
+        "def slow(*_, **__):\n"
+        "    try:\n"
+        "        print('works', file=sys.stderr, flush=True); time.sleep(60)\n"
+        "    finally:\n"
+        "        print('cleans up', file=sys.stderr, flush=True); time.sleep(60)\n"
+        "from audiolm_cli.cli import models as command\n"
+        "command.Renderer.table = slow\n"
+        "main(['models', 'list'])"
+    )
+    with subprocess.Popen([sys.executable, "-c", script], stderr=subprocess.PIPE, text=True) as process:
+        assert process.stderr is not None
+        assert process.stderr.readline() == "works\n"
+        process.send_signal(first)
+        assert process.stderr.readline() == "cleans up\n"
+        since = time.monotonic()
+        process.send_signal(signal.SIGINT)
+        rest = process.stderr.read()
+    assert process.returncode == code and time.monotonic() - since < 30
+    assert rest == "audiolm: stopped\n"
