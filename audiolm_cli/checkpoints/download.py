@@ -250,7 +250,7 @@ class _Download:
         missing = (total or 0) - self.part.size + self.config.spare_bytes - free
         if missing > 0:
             raise OutputError(
-                f"{self.target.parent}: {self.wanted.label} needs {missing / 1e6:.0f} MB more than is free; "
+                f"{self.target.parent}: {self.wanted.label} needs {-(-missing // 1_000_000)} MB more than is free; "
                 "make room, or choose another cache with --cache-dir"
             )
 

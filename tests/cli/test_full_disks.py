@@ -115,7 +115,7 @@ def test_a_small_disk_damages_nothing(command: str, inputs: Inputs, tmp_path: Pa
             endings.add(ended.exit_code)
             check(command, ended, may_be_done=share >= 0.95 or command == "evaluate")
             assert not damage(command, out, right, {})
-            subprocess.run(["mount", "-o", "remount,size=64m", out], check=True)
+            subprocess.run(["mount", "-o", "remount,size=512m", out], check=True)
             again = run(command, inputs, out, force=command != "tokenize")
             assert again.exit_code == 0, (share, again)
             assert result(command, out).keys() >= right.keys() and not damage(command, out, right, right)
