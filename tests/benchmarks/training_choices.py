@@ -1,0 +1,212 @@
+"""What the choices of training are worth at equal compute, on a token store; prints one Markdown table per question.
+
+    python tests/benchmarks/training_choices.py TOKENS CODEC optimizers infill --seconds 120 --seeds 3 -o RESULTS
+
+`optimizers` compares optimizers and schedules, `infill` the share of steps that fill a gap; in its last row positions
+are those of a packed sequence, in which the target follows the context as if no gap were there.
+
+Every setting of a table trains the same small model, started from the spectral codec's codebooks, for the same
+processor time: the time of a step is measured first, settings in turn, and the steps follow from it (of `infill` the
+same for all, whose steps cost alike). Held-out bits per frame are those of the averaged weights on the same windows:
+the first codebook and the others together, of continuations and of infills of 0.5 s in the middle. A line of RESULTS
+per run; those that are there are not run again.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import json
+import statistics
+import time
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from audiolm_cli.codec.spectral import SpectralCodec
+from audiolm_cli.config import ModelConfig, TrainConfig
+from audiolm_cli.data.batching import WindowSampler
+from audiolm_cli.data.manifest import read_facts, read_store
+from audiolm_cli.data.tokens import TokenClip
+from audiolm_cli.evaluation.model import continuation_geometry, score_windows
+from audiolm_cli.model.audiolm import build
+from audiolm_cli.model.geometry import Geometry
+from audiolm_cli.training.average import swap_average
+from audiolm_cli.training.batches import Batches
+from audiolm_cli.training.steps import Stepper
+from audiolm_cli.workflows.loading import load_codec, prepare_cpu
+
+FRAMES = 250
+"""Of a window: 5 s."""
+GAP = 25
+"""Frames of the infill that is scored."""
+WINDOWS = 96
+"""Held-out windows."""
+TIMED_STEPS = 12
+"""Steps of each setting that tell what one costs."""
+CHOICES: dict[str, dict[str, dict[str, object]]] = {
+    "optimizers": {
+        "Muon 0.02, wsd": {},
+        "Muon 0.02, cosine": {"schedule": "cosine"},
+        "AdamW 0.001, wsd": {"optimizer": "adamw", "learning_rate": 1e-3},
+        "AdamW 0.003, wsd": {"optimizer": "adamw", "learning_rate": 3e-3},
+        "ScaledAdam 0.05, eden": {"optimizer": "scaled-adam"},
+    },
+    "infill": {
+        "share 0.35": {},
+        "share 0": {"infill_share": 0.0},
+        "share 0.20": {"infill_share": 0.2},
+        "share 0.60": {"infill_share": 0.6},
+        "share 0.35, packed positions": {"packed": True},
+    },
+}
+"""Settings of `TrainConfig` by table and row; `packed` is of this file."""
+MEASURES = ("AR, continuation", "NAR, continuation", "AR, infill", "NAR, infill")
+
+
+class Packed(Geometry):
+    """A geometry whose target follows its context, right side first, as if all were one sequence."""
+
+    def context_positions(self, device: torch.device | None = None) -> Tensor:
+        """0 to L - 1 [L], in memory order."""
+        return torch.arange(self.context, device=device)
+
+    def target_positions(self, device: torch.device | None = None) -> Tensor:
+        """L to L + gap - 1 [gap]."""
+        return torch.arange(self.context, self.frames, device=device)
+
+
+class PackedBatches(Batches):
+    """Batches with packed positions."""
+
+    def _geometry(self, frames: int, rng: np.random.Generator) -> Geometry:
+        drawn = super()._geometry(frames, rng)
+        return Packed(drawn.left, drawn.gap, drawn.right)
+
+
+def main() -> None:
+    """Run what is missing, print each result as it comes and the tables at the end."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("tokens", type=Path)
+    parser.add_argument("codec", help="the store's spectral codec: a name or a folder")
+    parser.add_argument("tables", nargs="+", choices=CHOICES)
+    parser.add_argument("--seconds", type=float, default=120.0, help="processor time of each training")
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("-o", "--results", type=Path, required=True, help="JSON lines, one per run")
+    given = parser.parse_args()
+    prepare_cpu(given.threads)
+    facts = read_facts(given.tokens)
+    train, dev = read_store(given.tokens, "train"), read_store(given.tokens, "dev")
+    codec = load_codec(given.codec)
+    assert isinstance(codec, SpectralCodec)
+    codebooks = codec.network.quantizer.codebooks
+    shape = ModelConfig(
+        d_model=128,
+        nhead=4,
+        num_layers=4,
+        num_quantizers=facts.num_codebooks,
+        codebook_size=facts.codebook_size,
+        max_frames=FRAMES,
+    )
+    make = partial(make_stepper, shape, codebooks, train)
+    held_out = torch.from_numpy(WindowSampler(dev, FRAMES).fixed(WINDOWS).codes)
+    done = read_results(given.results)
+    for table in given.tables:
+        seconds = time_steps(CHOICES[table], make)
+        for seed in range(given.seeds):
+            for name, setting in CHOICES[table].items():
+                if any((r["table"], r["row"], r["seed"]) == (table, name, seed) for r in done):
+                    continue
+                steps = max(1, round(given.seconds / seconds[name]))
+                bits, spent = run(make(setting, steps, seed), steps, held_out)
+                result = {"table": table, "row": name, "seed": seed, "steps": steps, "cpu_s": spent, "bits": bits}
+                done.append(result)
+                with given.results.open("a", encoding="utf-8") as file:
+                    file.write(json.dumps(result) + "\n")
+                print(f"{name}, seed {seed}: {steps} steps, {spent:.0f} s, bits {bits}", flush=True)
+    for table in given.tables:
+        print_table(table, [r for r in done if r["table"] == table])
+
+
+def make_stepper(
+    shape: ModelConfig, codebooks: Tensor, clips: list[TokenClip], setting: dict[str, object], steps: int, seed: int
+) -> Stepper:
+    """A fresh model and its optimizers under a setting."""
+    values = {key: value for key, value in setting.items() if key != "packed"}
+    base = TrainConfig(steps=steps, batch_frames=1000, device="cpu", seed=seed, ema_decay=0.99)
+    config = dataclasses.replace(base, **{"learning_rate": None, "schedule": None, **values})  # type: ignore[arg-type]
+    torch.manual_seed(seed)
+    model = build(shape)
+    model.adopt_codebooks(codebooks)
+    stepper = Stepper(model, config, clips)
+    if setting.get("packed"):
+        stepper.batches = PackedBatches(clips, shape, config)
+    return stepper
+
+
+def time_steps(settings: dict[str, dict[str, object]], make: Callable[..., Stepper]) -> dict[str, float]:
+    """Processor seconds of a step by setting: the mean, all settings in turn on the same batches."""
+    steppers = {name: make(setting, 1000, 0) for name, setting in settings.items()}
+    spent: dict[str, list[float]] = {name: [] for name in settings}
+    for step in range(TIMED_STEPS):
+        for name, stepper in steppers.items():
+            started = time.process_time()
+            stepper.step(step)
+            spent[name].append(time.process_time() - started)
+    found = {name: statistics.mean(values[2:]) for name, values in spent.items()}
+    if all("optimizer" not in setting for setting in settings.values()):
+        found = dict.fromkeys(found, statistics.mean(found.values()))
+    print("seconds per step: " + ", ".join(f"{name} {value:.3f}" for name, value in found.items()), flush=True)
+    return found
+
+
+def run(stepper: Stepper, steps: int, held_out: Tensor) -> tuple[list[float], float]:
+    """Train; bits per frame in the order of `MEASURES`, and the processor seconds of the training."""
+    started = time.process_time()
+    for step in range(steps):
+        stepper.step(step)
+    spent = time.process_time() - started
+    swap_average(stepper.average, stepper.model)
+    left = (FRAMES - GAP) // 2
+    kind = Packed if isinstance(stepper.batches, PackedBatches) else Geometry
+    continuation = continuation_geometry(FRAMES)
+    bits = []
+    for geometry in (kind(continuation.left, continuation.gap), kind(left, GAP, FRAMES - GAP - left)):
+        scores = score_windows(stepper.model, held_out, geometry)
+        bits += [scores.bits[0], sum(scores.bits[1:])]
+    return bits, spent
+
+
+def read_results(path: Path) -> list[dict]:
+    """The runs that are there."""
+    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()] if path.exists() else []
+
+
+def print_table(table: str, results: list[dict]) -> None:
+    """Mean and standard error over the seeds, and the difference to the first row, paired by seed."""
+    first = next(iter(CHOICES[table]))
+    reference = {r["seed"]: sum(r["bits"][:2]) for r in results if r["row"] == first}
+    print(f"\n| {table} | steps | CPU-s | {' | '.join(MEASURES)} | continuation, against the first row |")
+    print("|---" * (len(MEASURES) + 4) + "|")
+    for name in CHOICES[table]:
+        own = [r for r in results if r["row"] == name]
+        cells = [with_error(values) for values in zip(*(r["bits"] for r in own), strict=True)]
+        against = with_error([sum(r["bits"][:2]) - reference[r["seed"]] for r in own], signed=True)
+        steps, spent = own[0]["steps"], statistics.mean(r["cpu_s"] for r in own)
+        print(f"| {name} | {steps} | {spent:.0f} | {' | '.join(cells)} | {against} |")
+
+
+def with_error(values: list[float] | tuple[float, ...], *, signed: bool = False) -> str:
+    """Mean and standard error."""
+    error = statistics.stdev(values) / len(values) ** 0.5 if len(values) > 1 else float("nan")
+    mean = statistics.mean(values)
+    return f"{mean:+.3f} ± {error:.3f}" if signed else f"{mean:.3f} ± {error:.3f}"
+
+
+if __name__ == "__main__":
+    main()
