@@ -121,10 +121,10 @@ class WindowBuckets:
         weights = np.array([sampler.total_frames for sampler in self.buckets], dtype=np.float64)
         self._weights = weights / weights.sum()
 
-    def draw(self, batch_frames: int, rng: np.random.Generator, least: int = 1) -> Windows:
-        """Windows of one length, about `batch_frames` frames in all and at least `least` windows."""
+    def choose(self, rng: np.random.Generator) -> tuple[WindowSampler, int]:
+        """A bucket, and how many frames its next windows may have."""
         bucket = self.buckets[int(rng.choice(len(self.buckets), p=self._weights)) if len(self.buckets) > 1 else 0]
         frames = bucket.frames
         if rng.random() >= self.full_share:
             frames = int(rng.integers(min(self.shortest, frames), frames + 1))
-        return bucket.draw(max(least, round(batch_frames / frames)), rng, frames)
+        return bucket, frames

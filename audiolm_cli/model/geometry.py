@@ -77,14 +77,20 @@ class TaskMix:
 
 
 def draw_geometry(frames: int, mix: TaskMix, rng: np.random.Generator) -> Geometry:
-    """A random geometry over a window of `frames`; the prompt takes 5..80 % of a continuation or prepend."""
+    """A random geometry of `frames`, or of fewer for an infill; the prompt takes 5..80 % of a continuation or prepend.
+
+    The sides of an infill are cut back log-uniformly: a short gap in a full
+    window is a few labels for the price of many frames, and most of what a gap needs is near it.
+    """
     tasks = ["continuation", "infill", "prepend", "unconditional"]
     task = rng.choice(tasks, p=[mix.continuation, mix.infill, mix.prepend, mix.unconditional])
     if task == "infill" and frames >= 2 * SHORTEST_SIDE + SHORTEST_INFILL:
         longest = min(LONGEST_INFILL, frames - 2 * SHORTEST_SIDE)
         gap = int(np.exp(rng.uniform(np.log(SHORTEST_INFILL), np.log(longest))))
         left = int(rng.integers(SHORTEST_SIDE, frames - gap - SHORTEST_SIDE + 1))
-        return Geometry(left, gap, frames - gap - left)
+        near, far = np.log(SHORTEST_SIDE), np.log([left, frames - gap - left])
+        sides = np.exp(rng.uniform(near, far)).round().astype(int).tolist()
+        return Geometry(sides[0], gap, sides[1])
     prompt = min(frames - 1, max(1, round(frames * rng.uniform(0.05, 0.8))))
     if task == "unconditional":
         return Geometry(0, frames)

@@ -47,9 +47,10 @@ class Batches:
     def draw(self, step: int, attempt: int = 0, least: int = 1) -> Batch:
         """The batch of `step`, of at least `least` windows; another one for each attempt at it."""
         rng = np.random.default_rng([self.config.seed, step, *([attempt] if attempt else [])])
-        windows = self.buckets.draw(self.config.batch_frames, rng, least)
-        B, T, K = windows.codes.shape
-        geometry = self._geometry(T, rng)
+        bucket, most = self.buckets.choose(rng)
+        geometry = self._geometry(most, rng)
+        B, K = max(least, round(self.config.batch_frames / geometry.frames)), self.shape.num_quantizers
+        windows = bucket.draw(B, rng, geometry.frames)
         has_ar, has_nar = self.config.train_stage != 2, self.config.train_stage != 1 and K > 1
         codebook = draw_codebook(K, rng) if has_nar else 0
         known = draw_known((B, geometry.gap), self.config.nar_known if has_nar else 0.0, rng)

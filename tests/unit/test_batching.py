@@ -107,7 +107,8 @@ def test_frames_of_short_and_long_clips_are_about_as_likely(lengths: list[int], 
     buckets = WindowBuckets(clips, longest, shortest=100, full_share=0.6)
     rng, seen = np.random.default_rng(0), [np.zeros(length) for length in lengths]
     for _ in range(4000):
-        windows = buckets.draw(2500, rng)
+        bucket, frames = buckets.choose(rng)
+        windows = bucket.draw(round(2500 / frames), rng, frames)
         for window in windows.codes:
             seen[window[0, 0]][window[0, 1] : window[-1, 1] + 1] += 1
     total = sum(own.sum() for own in seen)
@@ -127,9 +128,9 @@ def test_buckets_hold_every_clip_once_and_their_windows_fit(lengths: list[int], 
     for bucket in buckets.buckets:
         capped = [min(longest, len(own.codes)) for own in bucket.clips]
         assert bucket.frames == min(capped) and max(capped) <= LENGTH_RATIO * min(capped)
-    windows = buckets.draw(1000, np.random.default_rng(0), least=3)
-    B, T, _ = windows.codes.shape
-    assert max(3, round(1000 / T)) == B and min(shortest, min(lengths), longest) <= T <= longest
+    bucket, frames = buckets.choose(np.random.default_rng(0))
+    assert bucket in buckets.buckets and min(shortest, min(lengths), longest) <= frames <= bucket.frames <= longest
+    assert bucket.draw(3, np.random.default_rng(0), frames).codes.shape[:2] == (3, frames)
 
 
 def test_without_clips_there_are_no_buckets() -> None:

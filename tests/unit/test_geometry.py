@@ -59,13 +59,13 @@ def kind(geometry: Geometry) -> str:
     }[geometry.left > 0, geometry.right > 0]
 
 
-def test_every_window_length_gets_a_geometry_of_that_length() -> None:
+def test_every_window_length_gets_a_geometry_that_fits() -> None:
     """An infill keeps half a second on each side and a gap of at most ten; the others leave something to predict."""
     rng = np.random.default_rng(0)
     for frames in range(2, 601):
         for _ in range(5):
             geometry = draw_geometry(frames, TaskMix(), rng)
-            assert geometry.frames == frames
+            assert geometry.frames == frames or (kind(geometry) == "infill" and geometry.frames < frames)
             if kind(geometry) == "infill":
                 assert min(geometry.left, geometry.right) >= SHORTEST_SIDE
                 assert geometry.gap <= LONGEST_INFILL
@@ -93,6 +93,16 @@ def test_prompts_take_between_a_twentieth_and_four_fifths() -> None:
     rng, mix = np.random.default_rng(3), TaskMix(continuation=1.0, infill=0.0, prepend=0.0, unconditional=0.0)
     prompts = [draw_geometry(1000, mix, rng).left for _ in range(500)]
     assert 50 <= min(prompts) < 80 and 770 < max(prompts) <= 800
+
+
+def test_infills_hear_little_and_much_on_each_side() -> None:
+    """A third of the frames at least are to be filled, where all of a full window's context would leave a sixth."""
+    rng, mix = np.random.default_rng(4), TaskMix(continuation=0.0, infill=1.0, prepend=0.0, unconditional=0.0)
+    drawn = [draw_geometry(500, mix, rng) for _ in range(2000)]
+    assert sum(g.gap for g in drawn) > sum(g.frames for g in drawn) / 3
+    for side in ([g.left for g in drawn], [g.right for g in drawn]):
+        assert min(side) == SHORTEST_SIDE and max(side) > 350
+    assert any(min(g.left, g.right) > 150 for g in drawn)
 
 
 def test_the_same_generator_draws_the_same_geometry() -> None:

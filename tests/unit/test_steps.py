@@ -129,6 +129,20 @@ def test_shares_of_tasks_sum_to_one_and_keep_their_proportions(share: float) -> 
     assert mix.infill == share and mix.continuation == pytest.approx(4.5 * mix.prepend)
 
 
+def test_a_batch_has_about_its_frames_whatever_the_task() -> None:
+    """Infills are cut back to what is near their gap, and more of them make up for it; no rank goes without one."""
+    shape = dataclasses.replace(SHAPE, max_frames=150)
+    long = [TokenClip(id="a", codes=np.zeros((400, 3), dtype=np.int16))]
+    batches = Batches(long, shape, dataclasses.replace(CONFIG, infill_share=0.5, batch_frames=300, shortest_window=150))
+    lengths = set()
+    for step in range(40):
+        batch = batches.draw(step, least=3)
+        B, T, _ = batch.windows.codes.shape
+        assert batch.geometry.frames == T and max(3, round(300 / T)) == B
+        lengths.add(T)
+    assert min(lengths) < 100 and max(lengths) == 150
+
+
 def test_another_attempt_draws_other_batches() -> None:
     batches = Batches(clips(), SHAPE, CONFIG)
     first, again, second = batches.draw(7), batches.draw(7), batches.draw(7, attempt=1)
