@@ -17,6 +17,9 @@ Tokens = Annotated[
 ]
 Clips = Annotated[int, options.shared("--clips", min=2, metavar="N", help="Excerpts to compare as audio.")]
 Windows = Annotated[int, options.shared("--windows", min=2, metavar="N", help="Windows of codes to score.")]
+Report = Annotated[
+    Path | None, options.shared("--report", metavar="HTML", help="Write a page with tables, pictures and audio.")
+]
 
 
 def evaluate_command(
@@ -25,6 +28,8 @@ def evaluate_command(
     tokens: Tokens = None,
     clips: Clips = 30,
     windows: Windows = 60,
+    report: Report = None,
+    force: options.Force = False,
     seed: options.Seed = 0,
     device: options.Device = "auto",
     threads: options.Threads = None,
@@ -52,6 +57,8 @@ def evaluate_command(
             threads=threads,
             cache=cache_dir,
             seed=seed or 0,
+            report=report,
+            force=force,
             on_event=out.on_event,
         )
         if out.json:

@@ -33,10 +33,12 @@ from audiolm_cli.evaluation.model import context_use, continuation_geometry, sco
 from audiolm_cli.events import Note, OnEvent, Progress, ignore
 from audiolm_cli.model.decode import fill_codebooks, generate
 from audiolm_cli.model.sampling import uniforms
+from audiolm_cli.workflows.curves import read_history
 from audiolm_cli.workflows.encoding import read_leveled
 from audiolm_cli.workflows.loading import Loaded, load_model, pick_device, prepare_cpu
 from audiolm_cli.workflows.recordings import measured, open_recordings
 from audiolm_cli.workflows.rendering import render_span
+from audiolm_cli.workflows.report_page import HEARD, Excerpt, check_page, write_page
 from audiolm_cli.workflows.spans import open_span
 from audiolm_cli.workflows.windows import fill_gap
 
@@ -99,6 +101,8 @@ def evaluate(
     threads: int | None = None,
     cache: Path | None = None,
     seed: int = 0,
+    report: Path | None = None,
+    force: bool = False,
     on_event: OnEvent = ignore,
 ) -> Evaluation:
     """Measure a model and its codec on the "test" recordings under `source`; on all when none has that split.
@@ -109,10 +113,16 @@ def evaluate(
         tokens: the token store it was trained on; its training codes fit the baselines, which are left out without it.
         clips: excerpts to compare as audio.
         windows: windows of codes to score.
+        report: an HTML page to write, with the first excerpts to listen to.
+        force: overwrite an existing page.
 
     Raises:
         DataError: there is nothing long enough.
+        UsageError: the page's name is not one of an HTML file.
+        OutputError: the page exists and `force` is false, or it cannot be written.
     """
+    if report is not None:
+        check_page(report, force)
     prepare_cpu(threads)
     loaded = load_model(model, pick_device(device), "fp32", cache)
     opened, failed = open_recordings(source, measured, on_event)
@@ -132,8 +142,9 @@ def evaluate(
     train = [clip.codes for clip in read_store(tokens, "train")] if tokens is not None else []
     targets = [window[geometry.left - 1 :].numpy() for window in codes]
     baselines = measure_baselines(train, targets, loaded.codec.codebook_size) if train else []
-    levels, unpaired = _compare(excerpts, loaded, train, seed, on_event)
-    return Evaluation(
+    heard: list[Excerpt] = []
+    levels, unpaired = _compare(excerpts, loaded, train, seed, on_event, heard)
+    result = Evaluation(
         model={"name": loaded.folder.name, "sha256": loaded.folder.sha256},
         recordings=len(held_out),
         held_out=bool(tests),
@@ -149,18 +160,22 @@ def evaluate(
         unpaired=unpaired,
         failed=failed,
     )
+    if report is not None:
+        history = read_history(loaded.folder.path.parent / "metrics.jsonl")
+        write_page(report, result.to_dict(), heard, history, force=force)
+    return result
 
 
 def _read(
     files: list[AudioFile], loaded: Loaded, turns: int, failed: list[str], on_event: OnEvent
-) -> tuple[list[TokenClip], list[Tensor]]:
+) -> tuple[list[TokenClip], list[tuple[str, Tensor]]]:
     """The codes of every recording that is not silent, and `turns` excerpts [1, 1, N] of each, one of each in turn.
 
-    What cannot be read after all joins `failed`.
+    Excerpts come with a name that says where they are from. What cannot be read after all joins `failed`.
     """
     codec, samples = loaded.codec, round(CLIP_S * loaded.codec.sample_rate_hz)
     clips: list[TokenClip] = []
-    excerpts: list[list[Tensor]] = []
+    excerpts: list[list[tuple[str, Tensor]]] = []
     for done, file in enumerate(files, start=1):
         try:
             wav = read_leveled(file.path, codec)
@@ -174,7 +189,8 @@ def _read(
             clips.append(TokenClip(id=file.path.stem, codes=codes))
             places = range(0, len(wav) - samples + 1, samples)
             audible = [place for place in places if _is_audible(wav[place : place + samples], codec.hop_samples)]
-            excerpts.append([audio[..., place : place + samples] for place in _spread(audible, turns)])
+            chosen = [(place, audio[..., place : place + samples]) for place in _spread(audible, turns)]
+            excerpts.append([(f"{file.path.name} from {p / codec.sample_rate_hz:.0f} s", cut) for p, cut in chosen])
         on_event(Progress(stage="encode", done=done, total=len(files), unit="files"))
     return clips, [own[turn] for turn in range(turns) for own in excerpts if turn < len(own)]
 
@@ -218,9 +234,17 @@ def _is_audible(wav: np.ndarray, hop: int) -> bool:
 
 
 def _compare(
-    excerpts: list[Tensor], loaded: Loaded, train: list[np.ndarray], seed: int, on_event: OnEvent
+    excerpts: list[tuple[str, Tensor]],
+    loaded: Loaded,
+    train: list[np.ndarray],
+    seed: int,
+    on_event: OnEvent,
+    heard: list[Excerpt],
 ) -> tuple[dict[str, dict[str, float]], dict[str, float]]:
-    """The three levels over the second part of every excerpt, and unpaired figures of what was generated."""
+    """The three levels over the second part of every excerpt, and unpaired figures of what was generated.
+
+    The first few excerpts are added to `heard`.
+    """
     codec, model = loaded.codec, loaded.model
     measures: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
         "mel": mel_distance,
@@ -230,7 +254,7 @@ def _compare(
     sums: dict[str, dict[str, list[float]]] = {}
     generated_codes: list[np.ndarray] = []
     audio: dict[str, list[Tensor]] = {"original": [], "round_trip": [], "generated": []}
-    for index, wav in enumerate(excerpts):
+    for index, (place, wav) in enumerate(excerpts):
         codes = codec.encode(wav)
         geometry = continuation_geometry(codes.shape[1])
         context, target = geometry.split(codes)
@@ -244,20 +268,29 @@ def _compare(
             ),
         }
         start = geometry.left * codec.hop_samples
+        whole_versions, distances = {"original": wav[0, 0].cpu().numpy()}, {}
         for name, version in versions.items():
             decoded = codec.decode(geometry.join(context, version))[..., : wav.shape[-1]]
             if name == "round_trip":
                 whole = {key: measure(wav[0, 0], decoded[0, 0]).item() for key, measure in measures.items()}
                 _add(sums, "round_trip_whole", whole)
             pair = wav[0, 0, start:].cpu(), decoded[0, 0, start:].cpu()
-            _add(sums, name, {key: measure(*pair).item() for key, measure in measures.items()})
+            whole_versions[name] = decoded[0, 0].cpu().numpy()
+            distances[name] = {key: measure(*pair).item() for key, measure in measures.items()}
+            _add(sums, name, distances[name])
             if name in audio:
                 audio[name].append(pair[1])
         audio["original"].append(wav[0, 0, start:].cpu())
         generated_codes.append(versions["generated"][0].cpu().numpy())
+        if len(heard) < HEARD:
+            rate = codec.sample_rate_hz
+            seam_s = start / rate
+            heard.append(
+                Excerpt(name=place, versions=whole_versions, distances=distances, sample_rate_hz=rate, seam_s=seam_s)
+            )
         on_event(Progress(stage="compare", done=index + 1, total=len(excerpts), unit="clips"))
     features = {name: torch.cat([fixed_features(wav) for wav in wavs]) for name, wavs in audio.items()}
-    true_codes = [codec.encode(wav)[0].cpu().numpy() for wav in excerpts[: len(generated_codes)]]
+    true_codes = [codec.encode(wav)[0].cpu().numpy() for _, wav in excerpts]
     unpaired = {
         "frechet_round_trip": frechet_distance(features["original"], features["round_trip"]),
         "frechet_generated": frechet_distance(features["original"], features["generated"]),
@@ -271,11 +304,11 @@ def _compare(
     return means, unpaired
 
 
-def _seams(excerpts: list[Tensor], loaded: Loaded, seed: int, on_event: OnEvent) -> dict[str, float]:
+def _seams(excerpts: list[tuple[str, Tensor]], loaded: Loaded, seed: int, on_event: OnEvent) -> dict[str, float]:
     """Jump and flux at the seam after 4 s of each excerpt: continued by the tool, pasted bare, and in the original."""
     codec = loaded.codec
     found: dict[str, list[float]] = {}
-    for index, wav in enumerate(excerpts):
+    for index, (_, wav) in enumerate(excerpts):
         rate, at = codec.sample_rate_hz, int(0.4 * wav.shape[-1])
         mono = wav[0].cpu().numpy()
         before, new = mono[:, :at], 2 * rate

@@ -51,6 +51,7 @@ TIMED_STEPS = 12
 CHOICES: dict[str, dict[str, dict[str, object]]] = {
     "optimizers": {
         "Muon 0.02, wsd": {},
+        "Muon 0.02, the rest 0.006, wsd": {"adam_learning_rate": 6e-3},
         "Muon 0.02, cosine": {"schedule": "cosine"},
         "AdamW 0.001, wsd": {"optimizer": "adamw", "learning_rate": 1e-3},
         "AdamW 0.003, wsd": {"optimizer": "adamw", "learning_rate": 3e-3},

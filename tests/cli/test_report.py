@@ -1,0 +1,111 @@
+"""`audiolm evaluate --report`: a page that holds everything it shows."""
+
+from __future__ import annotations
+
+import base64
+import io
+import json
+import re
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import soundfile
+
+from audiolm_cli.workflows import evaluate
+from audiolm_cli.workflows.curves import read_history
+from audiolm_cli.workflows.report_page import page
+
+
+class Page(HTMLParser):
+    """The elements of a page, and whether every one that must be closed is."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.sources: list[str] = []
+        self.text = ""
+        self.feed(text)
+        assert not self.open, self.open
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.sources += [value for name, value in attrs if name in ("src", "href") and value]
+        if tag not in ("img", "meta"):
+            self.open.append(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        self.text += data
+
+
+def test_the_page_holds_numbers_pictures_and_sound(
+    audiolm: Any, tiny_model: Path, piano: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(evaluate, "CLIP_S", 1.0)
+    monkeypatch.setattr(evaluate, "SHORTEST_S", 2.0)
+    recordings, target = tmp_path / "recordings", tmp_path / "report.html"
+    recordings.mkdir()
+    for seed in range(2):
+        soundfile.write(recordings / f"piece <{seed}> & more.wav", piano(2.5, seed=seed), 32000)
+    args = ("evaluate", recordings, "-m", tiny_model, "--clips", 2, "--windows", 4, "--json")
+    outcome = audiolm(*args, "--report", target)
+    assert outcome.exit_code == 0, outcome.stderr
+    result = json.loads(outcome.stdout)
+    found = Page(target.read_text(encoding="utf-8"))
+    assert f"{result['scores']['total_bits']:.3f}" in found.text
+    assert "piece <0> & more.wav from" in found.text
+    kinds = [source.split(";")[0] for source in found.sources]
+    assert kinds.count("data:audio/flac") == 8 and kinds.count("data:image/png") == 9  # bits, and two by four
+    assert all(source.startswith("data:") for source in found.sources), "nothing is loaded from elsewhere"
+    sound = next(source for source in found.sources if source.startswith("data:audio/flac"))
+    wav, rate = soundfile.read(io.BytesIO(base64.b64decode(sound.split(",")[1])))
+    assert (len(wav), rate) == (32_000, 32000)
+    original = soundfile.read(recordings / "piece <0> & more.wav")[0]
+    scale = np.abs(original).max() / 10 ** (-3 / 20)  # recordings are brought to -3 dB first
+    windows = np.lib.stride_tricks.sliding_window_view(original, 50)
+    assert np.abs(windows - wav[:50] * scale).max(axis=1).min() < 1e-3
+    assert audiolm(*args, "--report", target).exit_code == 7
+    again = audiolm(*args, "--report", target, "--force")
+    assert again.exit_code == 0 and json.loads(again.stdout) == result
+
+
+@pytest.mark.parametrize(
+    ("name", "code", "said"),
+    [("report.pdf", 2, "ends in .html"), ("missing/report.html", 7, "missing")],
+)
+def test_a_page_that_cannot_be_is_refused_at_once(
+    audiolm: Any, tmp_path: Path, name: str, code: int, said: str
+) -> None:
+    outcome = audiolm("evaluate", tmp_path / "no-recordings", "--report", tmp_path / name)
+    assert outcome.exit_code == code and said in outcome.stderr
+    assert len(outcome.stderr.strip().splitlines()) == 1
+
+
+def test_the_training_of_a_run_is_drawn(tmp_path: Path) -> None:
+    scores = {"bits": [2.0, 3.0], "top1": [0.1, 0.1], "top10": [0.5, 0.2], "total_bits": 5.0}
+    journal = tmp_path / "metrics.jsonl"
+    journal.write_text("".join(json.dumps({"step": step, "validation": scores}) + "\n" for step in (5, 10)))
+    result = {
+        "model": {"name": "<b>", "sha256": "0"},
+        "recordings": 2,
+        "held_out": True,
+        "clips": 0,
+        "windows": 2,
+        "scores": scores,
+        "passes": {"passes": 1},
+        "baselines": [{"name": "bigram", "bits": [3.0, 4.0], "total_bits": 7.0}],
+        "context": {"ar_share": 1.0, "ar_bits": 0.1, "nar_share": 1.0, "nar_bits": 0.1},
+        "levels": {},
+        "codebook_perplexity": [3.0, 4.0],
+        "seams": {f"{n}_{m}": 0.0 for n in ("original", "placed", "bare") for m in ("jump", "flux_z")},
+        "unpaired": {},
+    }
+    with_training = Page(page(result, [], read_history(journal)))
+    without = Page(page(result, [], read_history(tmp_path / "none.jsonl")))
+    assert len(with_training.sources) == 2 and len(without.sources) == 1
+    assert "Training" in with_training.text and "Training" not in without.text
+    assert re.search(r"bigram\s+3\.000", with_training.text) and "<b>, evaluated" in with_training.text
