@@ -193,7 +193,8 @@ def test_to_standard_output(tiny_model: Path, take: Path) -> None:
     )
     piped = subprocess.run([sys.executable, "-c", script, *command, "-"], capture_output=True, check=True)
     assert piped.stderr.decode().splitlines()[-1] == "False"
-    continue_files([str(take)], 2.0, output="x.wav", config=GenerateConfig(model=str(tiny_model), seed=6), stream=True)
+    config, sampling = GenerateConfig(model=str(tiny_model), seed=6), SamplingConfig(temperature=1.0)
+    continue_files([str(take)], 2.0, output="x.wav", config=config, sampling=sampling, stream=True)
     assert Path("x.wav").read_bytes() == piped.stdout
 
 
