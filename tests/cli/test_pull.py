@@ -128,7 +128,11 @@ def test_offline(audiolm: Any, known: KnownCodec, server: HostileServer, cache: 
             assert audiolm("models", "pull", "small-codec").exit_code == 5
     shown = audiolm("models", "pull", "hf:me/tiny", "--offline")
     assert shown.exit_code == 5 and "https://huggingface.co/me/tiny/resolve/main" in shown.stderr
-    assert not server.seen
+    for address in (f"{server.address}/me/tiny", f"{server.address}/me/w.safetensors"):
+        for command in (("models", "pull", address), ("tokenize", tmp_path, "-o", tmp_path / "t", "--codec", address)):
+            shown = audiolm(*command, "--offline")
+            assert shown.exit_code == 5 and address in shown.stderr and "offline" in shown.stderr
+    assert not server.seen  # nobody was even asked how large the file is
 
 
 @pytest.mark.parametrize("where", ["hub", "torch"])
