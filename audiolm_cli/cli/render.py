@@ -129,11 +129,13 @@ class Renderer:
 
     def print(self, line: str) -> None:
         """One line of the result on stdout; what it cannot show, as of a name that is not UTF-8, is escaped."""
+        self.close()  # what is drawn would run into it, and on going away take it along
         encoding = sys.stdout.encoding or "utf-8"
         sys.stdout.write(line.encode(encoding, "backslashreplace").decode(encoding) + "\n")
 
     def table(self, columns: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
         """A table on stdout: drawn in a terminal, plain columns with nothing cut off elsewhere."""
+        self.close()
         texts = [[str(cell) for cell in row] for row in rows]
         if sys.stdout.isatty():
             self._draw_table(columns, texts)
@@ -144,6 +146,7 @@ class Renderer:
 
     def paragraph(self, text: str) -> None:
         """One line of the result on stdout, which a terminal breaks between words."""
+        self.close()
         if sys.stdout.isatty():
             Console(highlight=False).print(Text(text))
         else:
@@ -151,6 +154,7 @@ class Renderer:
 
     def markdown(self, text: str) -> None:
         """A page of Markdown on stdout: drawn in a terminal, as it is elsewhere."""
+        self.close()
         if not sys.stdout.isatty():
             self.print(text.rstrip("\n"))
             return

@@ -49,7 +49,7 @@ class TrainOptions(TypedDict, total=False):
     cache: Path | None
     """The checkpoint cache; None is the user's."""
     ranks: Ranks
-    """This process among those that train together."""
+    """This process among those that train together; `cli/torchrun.py` tells it in a program that torchrun starts."""
     on_event: OnEvent
     """Gets the progress."""
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass
@@ -19,7 +20,7 @@ from audiolm_cli.checkpoints.folder import CODEC_TENSORS, MODEL_TENSORS, Folder,
 from audiolm_cli.checkpoints.locks import LOCKS, hold, read_holder
 from audiolm_cli.config import ModelConfig
 from audiolm_cli.data.manifest import is_store
-from audiolm_cli.errors import ModelError, OutputError, UsageError
+from audiolm_cli.errors import DataError, ModelError, OutputError, UsageError
 from audiolm_cli.evaluation.model import score_windows
 from audiolm_cli.evaluation.verdict import Verdict
 from audiolm_cli.events import Note, OnEvent, ignore
@@ -88,9 +89,14 @@ def _train(given: Given) -> Trained:
     run, ranks, on_event = given.run, given.ranks, given.on_event
     store = given.source if is_store(given.source) else run / "tokens"
     if ranks.main and not is_store(store):
-        wanted = codec_for(given)
-        with _claim(run):
-            tokenize([given.source], store, wanted, device=str(given.device), cache=given.cache, on_event=on_event)
+        wanted, made = codec_for(given), not run.exists()
+        try:
+            with _claim(run):
+                tokenize([given.source], store, wanted, device=str(given.device), cache=given.cache, on_event=on_event)
+        except DataError:
+            if made:  # there was nothing to train on, so nothing is in it but the lock
+                shutil.rmtree(run, ignore_errors=True)
+            raise
     ranks.wait()
     ready = prepare(given, store)
     config, facts, fine_tuned = ready.config, ready.facts, ready.origin is not None

@@ -122,6 +122,22 @@ def test_in_a_terminal(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.M
     assert out._training is not None and out._training._live is None
 
 
+@pytest.mark.parametrize("show", ["print", "paragraph", "markdown", "print_json"])
+def test_a_result_is_not_drawn_over(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, show: str
+) -> None:
+    """The table goes before a line of the result comes: where it goes later, it takes that line along."""
+    monkeypatch.setattr("audiolm_cli.cli.render._is_terminal", lambda: True)
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setattr("sys.stderr.isatty", lambda: True)
+    with Renderer(clock=iter(range(100)).__next__) as out:
+        out.on_event(step(1))
+        assert out._training is not None and out._training._live is not None
+        getattr(out, show)("the verdict")
+        assert out._training._live is None
+        assert "the verdict" in capsys.readouterr().out
+
+
 def test_lengths_and_sizes() -> None:
     """As a person says them."""
     said = [duration(seconds) for seconds in (0.4, 59, 61, 3599, 3700, 200_000, math.inf)]

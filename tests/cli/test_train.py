@@ -259,10 +259,13 @@ def test_one_recording_is_enough(tiny_codec: Path, tmp_path: Path, piano: Piano)
 def test_unusable_sources(audiolm: Any, recordings: Path, tiny_codec: Path, tmp_path: Path) -> None:
     """Missing, without audio, on an unknown codec or model: exit code, one line, no run folder left behind."""
     (tmp_path / "empty").mkdir()
+    (tmp_path / "letters").mkdir()
+    (tmp_path / "letters" / "a.wav").write_text("Dear Sir or Madam")
     run = ["-o", tmp_path / "run"]
     for source, options, code, word in (
         (tmp_path / "missing", ["--codec", tiny_codec], 3, "no such file"),
         (tmp_path / "empty", ["--codec", tiny_codec], 3, "no audio files"),
+        (tmp_path / "letters", ["--codec", tiny_codec], 3, "none of 1 files could be read as audio"),
         (recordings, ["--codec", "nothing"], 4, "nothing"),
         (recordings, ["--init", "nothing"], 4, "nothing"),
         (recordings, [], 5, "encodec-32khz"),
@@ -274,7 +277,7 @@ def test_unusable_sources(audiolm: Any, recordings: Path, tiny_codec: Path, tmp_
         shown = audiolm("train", source, *run, *options)
         assert (shown.exit_code, shown.stdout) == (code, ""), shown.stderr
         assert word in shown.stderr and "Traceback" not in shown.stderr
-    assert os.listdir(tmp_path) == ["empty"]
+    assert sorted(os.listdir(tmp_path)) == ["empty", "letters"]
     (tmp_path / "file").touch()
     shown = audiolm("train", recordings, "-o", tmp_path / "file", "--codec", tiny_codec)
     assert shown.exit_code == 7 and "cannot be created" in shown.stderr

@@ -23,13 +23,14 @@ pytestmark = pytest.mark.slow
 SCRIPT = """
 import dataclasses, sys
 from pathlib import Path
+from audiolm_cli.cli.torchrun import torchrun_ranks
 from audiolm_cli.config import ModelConfig, TrainConfig
 from audiolm_cli.workflows.train import train
 config = TrainConfig(steps=int(sys.argv[3]), batch_frames=280, shortest_window=20, warmup_steps=5, validate_every=25,
                      validation_windows=2, log_every=1, dtype="fp32", device="cpu", threads=1, seed=11,
                      micro_frames=int(sys.argv[4]))
 shape = ModelConfig(d_model=32, nhead=2, num_layers=2, max_frames=40)
-train(Path(sys.argv[1]), Path(sys.argv[2]), shape=shape, config=config)
+train(Path(sys.argv[1]), Path(sys.argv[2]), shape=shape, config=config, ranks=torchrun_ranks())
 """
 TORCHRUN = (sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2")
 
