@@ -35,6 +35,11 @@ from audiolm_cli.model.quantize import multiplies_bf16
 from audiolm_cli.workflows.allocator import keep_freed_memory
 
 
+NARROW_FROM_BYTES = 64e6
+"""Float32 weights of one decoder from which bf16 pays on a CPU. A step takes 4.8 ms in float32 and 5.0 in bf16 at 19 MB
+(the bundled model), 56 and 38 ms at 604 MB (the base preset): `tests/benchmarks/decoding.py`, one thread."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Loaded:
     """A model with its codec."""
@@ -79,8 +84,8 @@ def load_model(name_or_path: str, device: torch.device, dtype: str = "auto", cac
     Args:
         name_or_path: a bundled or cached model's name, or a model folder.
         device: where to put them.
-        dtype: of weights and products. "auto" is bf16 on devices that multiply it and fp32 elsewhere; "int8" has the
-            layers of the AR decoder in int8 and the rest as with "auto".
+        dtype: of weights and products. "auto" is bf16 where the device multiplies it and the model is not small, and fp32
+            elsewhere; "int8" has the layers of the AR decoder in int8.
         cache: the checkpoint cache; None is the user's.
 
     Raises:
@@ -98,7 +103,7 @@ def load_model(name_or_path: str, device: torch.device, dtype: str = "auto", cac
         model = build(shape)
     expected = {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
     weights = load_tensors(folder, MODEL_TENSORS, expected)
-    chosen = _pick_dtype(dtype, device)
+    chosen = _pick_dtype(dtype, device, shape)
     model.load_state_dict(weights, assign=True)
     use_dtype(model.to(device).eval().requires_grad_(False), chosen)
     return Loaded(model=model, codec=codec_of(folder, device, cache), folder=folder, dtype=chosen)
@@ -270,9 +275,11 @@ def _check_amount(folder: Folder, filename: str, least: tuple[int, int]) -> None
     check_amount(path, read_shapes(path), tensors=least[0], numbers=least[1])
 
 
-def _pick_dtype(dtype: str, device: torch.device) -> str:
+def _pick_dtype(dtype: str, device: torch.device, shape: ModelConfig) -> str:
     if dtype == "auto":
-        return "bf16" if multiplies_bf16(device) else "fp32"
+        weights = 4 * 12 * shape.num_layers * shape.d_model**2  # bytes of one decoder's layers in float32
+        small = device.type == "cpu" and weights < NARROW_FROM_BYTES
+        return "bf16" if multiplies_bf16(device) and not small else "fp32"
     if dtype == "int8" and device.type != "cpu":
         raise UsageError(f"--dtype int8 works on the CPU only, not on {device}; use --dtype bf16 there")
     return dtype

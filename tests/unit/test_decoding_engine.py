@@ -9,11 +9,12 @@ import torch
 from parent_algorithm import greedy_codes
 from torch import Tensor
 
-from audiolm_cli.config import ModelConfig, SamplingConfig
+from audiolm_cli.config import PRESETS, ModelConfig, SamplingConfig
 from audiolm_cli.model.audiolm import AudioLM, build
 from audiolm_cli.model.decode import AR, generate, use_dtype
 from audiolm_cli.model.geometry import Geometry
 from audiolm_cli.model.quantize import MANY_ROWS, Bf16Linear, Int8Linear, quantized_rows
+from audiolm_cli.workflows import loading
 
 V, K = 40, 3
 GEOMETRIES = [Geometry(6, 9), Geometry(0, 9, 6), Geometry(4, 9, 5), Geometry(0, 8)]
@@ -119,3 +120,12 @@ def test_an_int8_layer_multiplies_by_its_rounded_weight(rows: int) -> None:
     assert layer(x).shape == exact.shape and layer(x).dtype == torch.bfloat16
     assert distance(layer(x), exact) < 0.01
     assert (weight * scale[:, None] - linear.weight).abs().max() <= 0.501 * scale.max()
+
+
+@pytest.mark.parametrize("fast", [True, False])
+def test_auto_narrows_large_models_alone(fast: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(loading, "multiplies_bf16", lambda device: fast)
+    small, base = PRESETS["tiny"], PRESETS["base"]
+    picked = [loading._pick_dtype("auto", torch.device("cpu"), shape) for shape in (small, base)]
+    assert picked == ["fp32", "bf16" if fast else "fp32"]
+    assert loading._pick_dtype("auto", torch.device("cuda"), small) == picked[1]
