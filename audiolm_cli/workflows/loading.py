@@ -34,7 +34,6 @@ from audiolm_cli.model.decode import use_dtype
 from audiolm_cli.model.quantize import multiplies_bf16
 from audiolm_cli.workflows.allocator import keep_freed_memory
 
-
 NARROW_FROM_BYTES = 64e6
 """Float32 weights of one decoder from which bf16 pays on a CPU. A step takes 4.8 ms in float32 and 5.0 in bf16 at 19 MB
 (the bundled model), 56 and 38 ms at 604 MB (the base preset): `tests/benchmarks/decoding.py`, one thread."""
@@ -84,8 +83,8 @@ def load_model(name_or_path: str, device: torch.device, dtype: str = "auto", cac
     Args:
         name_or_path: a bundled or cached model's name, or a model folder.
         device: where to put them.
-        dtype: of weights and products. "auto" is bf16 where the device multiplies it and the model is not small, and fp32
-            elsewhere; "int8" has the layers of the AR decoder in int8.
+        dtype: of weights and products. "auto" is bf16 where the device multiplies it, and fp32 elsewhere and for small
+            models on a CPU; "int8" has the layers of the AR decoder in int8.
         cache: the checkpoint cache; None is the user's.
 
     Raises:
