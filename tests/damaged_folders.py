@@ -64,7 +64,9 @@ class _Largest(TorchDispatchMode):
         made = func(*args, **(kwargs or {}))
         for tensor in made if isinstance(made, (tuple, list)) else (made,):
             if isinstance(tensor, torch.Tensor) and tensor.device.type != "meta":
-                self.largest = max(self.largest, tensor.untyped_storage().nbytes())
+                opaque = tensor.is_mkldnn  # weights that were packed for the processor
+                size = tensor.numel() * tensor.element_size() if opaque else tensor.untyped_storage().nbytes()
+                self.largest = max(self.largest, size)
         return made
 
 
