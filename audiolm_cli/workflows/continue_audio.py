@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 from pathlib import Path
 
@@ -57,6 +58,8 @@ def continue_files(
         OutputError: an output exists already or cannot be written.
     """
     config, sampling = config or GenerateConfig(), sampling or SamplingConfig()
+    if sampling.temperature is None:
+        sampling = dataclasses.replace(sampling, temperature=1.0)  # for the comment, which says what was drawn with
     watch = Stopwatch() if started is None else Stopwatch(started=started)
     check_duration(duration_s, before, config)
     if stream:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-
 import pytest
 import torch
 from torch import nn
@@ -129,7 +127,7 @@ def test_eden_warms_up_from_a_half_and_falls_with_steps_and_epochs() -> None:
 
 
 def test_the_schedule_is_the_one_that_is_named() -> None:
-    config = TrainConfig(steps=100, warmup_steps=0, schedule="eden", eden_steps=10, eden_epochs=math.inf)
+    config = TrainConfig(steps=100, warmup_steps=0, schedule="eden", eden_steps=10, eden_epochs=1e9)
     assert rate_factor(config, 10, 3.0) == pytest.approx(2**-0.25)
     assert rate_factor(TrainConfig(steps=100, warmup_steps=0, schedule="cosine"), 50, 0.0) == pytest.approx(0.51)
     assert rate_factor(TrainConfig(steps=100, warmup_steps=0), 50, 0.0) == 1.0
