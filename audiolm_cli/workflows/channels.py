@@ -6,7 +6,6 @@ Knows nothing about files or commands.
 from __future__ import annotations
 
 import dataclasses
-import secrets
 from collections.abc import Callable, Iterator
 
 import numpy as np
@@ -17,7 +16,7 @@ from audiolm_cli.errors import UsageError
 from audiolm_cli.events import OnEvent
 from audiolm_cli.workflows.generation import Stopwatch
 from audiolm_cli.workflows.loading import Loaded
-from audiolm_cli.workflows.takes import Gap, Piece, Repeated, Take, make_takes
+from audiolm_cli.workflows.takes import Gap, Piece, Repeated, Take, make_takes, take_seeds
 
 MakeTakes = Callable[
     [Loaded, Recording, list[Gap], GenerateConfig, SamplingConfig, OnEvent, Stopwatch],
@@ -47,7 +46,7 @@ def generate_takes(
         return make(loaded, recording, gaps, config, sampling, on_event, watch)
     if config.until_end:
         raise UsageError("with --channels each every channel would end by itself; leave out --until-end")
-    seed = secrets.randbits(32) if config.seed is None else config.seed
+    (seed,) = take_seeds(config, 1)
     own = dataclasses.replace(config, takes=config.best_of or config.takes, seed=seed)
     found: dict[int, list[Take]] = {}
     for channel in [int(index) for index in np.flatnonzero(recording.samples.any(axis=0))] or [0]:

@@ -6,7 +6,6 @@ Knows nothing about commands or terminals.
 from __future__ import annotations
 
 import math
-import secrets
 import time
 from collections.abc import Callable
 from functools import partial
@@ -41,7 +40,7 @@ from audiolm_cli.workflows.jobs import (
 from audiolm_cli.workflows.level import recording_gain
 from audiolm_cli.workflows.loading import Loaded
 from audiolm_cli.workflows.rendering import LEVEL_RANGE
-from audiolm_cli.workflows.takes import Gap, Piece, Take, prompt_frames
+from audiolm_cli.workflows.takes import Gap, Piece, Take, prompt_frames, take_seeds
 
 CARRIED_SHARE = 0.1
 """Share of the window that repeats what was made last, so that one step runs on from the other."""
@@ -173,10 +172,8 @@ def _restyled(
     with watch.stage("encode"):
         codes, wav = encode(recording, loaded.codec)
         gains = balance(recording.wav(), mid(recording.wav()))
-    first_seed = secrets.randbits(32) if config.seed is None else config.seed
     takes = []
-    for number in range(config.takes):
-        seed = (first_seed + number) % 2**63
+    for number, seed in enumerate(take_seeds(config, config.takes), start=1):
         generator = torch.Generator().manual_seed(seed)
         began = time.perf_counter()
         made = restyle_codes(
@@ -193,7 +190,7 @@ def _restyled(
         with watch.stage("decode"):
             audio = _render(made, wav, gains, recording, loaded.codec)
         takes.append(Take(seed=seed, pieces=[Piece(num_samples=audio.shape[1], blocks=[audio])]))
-        on_event(Progress(stage="decode", done=number + 1, total=config.takes, unit="takes"))
+        on_event(Progress(stage="decode", done=number, total=config.takes, unit="takes"))
     return takes
 
 

@@ -8,7 +8,6 @@ of the future in view. A portion that went wrong is drawn again before it is hea
 from __future__ import annotations
 
 import math
-import secrets
 import time
 from collections.abc import Callable, Iterator
 
@@ -29,7 +28,7 @@ from audiolm_cli.workflows.level import recording_gain
 from audiolm_cli.workflows.loading import Loaded
 from audiolm_cli.workflows.rendering import AHEAD_FRAMES, Portion, render_stream
 from audiolm_cli.workflows.spans import context_samples, open_span
-from audiolm_cli.workflows.takes import FULL_SCALE, Gap, Piece, Repeated, Take, prompt_frames
+from audiolm_cli.workflows.takes import FULL_SCALE, Gap, Piece, Repeated, Take, prompt_frames, take_seeds
 from audiolm_cli.workflows.windows import RETRIES, plan_step
 
 FIRST_S = 0.4
@@ -54,7 +53,7 @@ def streamed_takes(
     """
     (gap,) = gaps
     frames = prompt_frames(loaded, config)
-    seed = secrets.randbits(32) if config.seed is None else config.seed
+    (seed,) = take_seeds(config, 1)
     rate_hz = recording.sample_rate_hz
     with watch.stage("encode"):
         reach = context_samples(frames, rate_hz, loaded.codec)

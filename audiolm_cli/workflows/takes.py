@@ -109,8 +109,7 @@ def make_takes(
     frames = prompt_frames(loaded, config)
     with watch.stage("encode"):
         gain = recording_gain(recording, [(gap.start, gap.stop) for gap in gaps])
-    first_seed = secrets.randbits(32) if config.seed is None else config.seed
-    seeds = [(first_seed + number) % 2**63 for number in range(config.best_of or config.takes)]
+    seeds = take_seeds(config, config.best_of or config.takes)
     groups = [[seed] for seed in seeds] if config.until_end else [seeds]
     candidates: list[_Candidate] = []
     for group in groups:
@@ -160,6 +159,12 @@ class _Candidate:
         if self.span is not None and self.codes is not None:
             self.pieces.append(_render(self.span, self.codes, loaded, watch))
         self.span = self.codes = None
+
+
+def take_seeds(config: GenerateConfig, count: int) -> list[int]:
+    """The seeds of `count` takes, one after the other from the configured one; without one, from a drawn one."""
+    first = secrets.randbits(32) if config.seed is None else config.seed
+    return [(first + number) % 2**63 for number in range(count)]
 
 
 def prompt_frames(loaded: Loaded, config: GenerateConfig) -> int:
