@@ -106,6 +106,24 @@ def _together(rows: Tensor, matrix: Tensor) -> Tensor:
     return (rows.transpose(0, 2) @ matrix).transpose(0, 2)
 
 
+def attended(q: Tensor, k: Tensor, v: Tensor, causal: bool = False) -> Tensor:
+    """What queries [B, H, M, Dh] attend to of keys and values [B, H, S, Dh]; if causal, only the last query sees all.
+
+    Plain products in bf16 on a CPU: forward and back, they take 0.6 of the fused call's time.
+    """
+    M, S = q.shape[2], k.shape[2]
+    if q.device.type == "cpu" and q.dtype == torch.bfloat16:
+        scores = (q * q.shape[-1] ** -0.5) @ k.mT  # [B, H, M, S]
+        if causal:
+            scores += scores.new_full((M, S), float("-inf")).triu(S - M + 1)
+        return scores.softmax(-1) @ v
+    if not causal or M == S:
+        return F.scaled_dot_product_attention(q, k, v, is_causal=causal)
+    from torch.nn.attention.bias import causal_lower_right  # brings torch.compile: a second that only this needs
+
+    return F.scaled_dot_product_attention(q, k, v, attn_mask=causal_lower_right(M, S))
+
+
 class Attention(nn.Module):
     """Multi-head attention with one projection for queries, keys and values."""
 
@@ -129,34 +147,23 @@ class Attention(nn.Module):
     def forward(self, x: Tensor, context: int, rotation: Rotation | None, causal: bool, last: bool) -> Tensor:
         """x [B, S, D]: the first `context` positions see each other, the rest see all (if causal, what came before)."""
         q, k, v = self.project(x, rotation)
-        S = x.shape[1]
-        if not causal:
-            rest = F.scaled_dot_product_attention(q[:, :, context:], k, v)
-        elif context == 0:
-            rest = F.scaled_dot_product_attention(q, k, v, is_causal=True)
-        else:
-            from torch.nn.attention.bias import (
-                causal_lower_right,
-            )  # brings torch.compile: a second that only this needs
-
-            mask = causal_lower_right(S - context, S)
-            rest = F.scaled_dot_product_attention(q[:, :, context:], k, v, attn_mask=mask)
+        rest = attended(q[:, :, context:], k, v, causal)
         if context == 0 or last:
             return self.merge(rest)
-        own = F.scaled_dot_product_attention(q[:, :, :context], k[:, :, :context], v[:, :, :context])
+        own = attended(q[:, :, :context], k[:, :, :context], v[:, :, :context])
         return self.merge(torch.cat([own, rest], dim=2))
 
     def prefill(self, x: Tensor, rotation: Rotation | None) -> tuple[Tensor, Tensor, Tensor]:
         """Context x [B, S, D] on itself, and its keys and values [B, H, S, Dh]."""
         q, k, v = self.project(x, rotation)
-        return self.merge(F.scaled_dot_product_attention(q, k, v)), k, v
+        return self.merge(attended(q, k, v)), k, v
 
     def read(self, x: Tensor, rotation: Rotation | None, keys: Tensor, values: Tensor) -> Tensor:
         """Target x [B, S, D] on itself and on a context's keys and values [1 or B, H, L, Dh]."""
         q, k, v = self.project(x, rotation)
         k = torch.cat([keys.expand(len(x), -1, -1, -1), k], dim=2)
         v = torch.cat([values.expand(len(x), -1, -1, -1), v], dim=2)
-        return self.merge(F.scaled_dot_product_attention(q, k, v))
+        return self.merge(attended(q, k, v))
 
     def step(self, x: Tensor, rotation: Rotation | None, cache: Cache, index: int) -> Tensor:
         """One target position x [B, 1, D], the one with this index."""

@@ -13,6 +13,7 @@ from audiolm_cli.config import PRESETS, ModelConfig, SamplingConfig
 from audiolm_cli.model.audiolm import AudioLM, build
 from audiolm_cli.model.decode import AR, generate, use_dtype
 from audiolm_cli.model.geometry import Geometry
+from audiolm_cli.model.layers import attended
 from audiolm_cli.model.quantize import MANY_ROWS, Bf16Linear, Int8Linear, quantized_rows
 from audiolm_cli.workflows import loading
 
@@ -129,3 +130,28 @@ def test_auto_narrows_large_models_alone(fast: bool, monkeypatch: pytest.MonkeyP
     picked = [loading._pick_dtype("auto", torch.device("cpu"), shape) for shape in (small, base)]
     assert picked == ["fp32", "bf16" if fast else "fp32"]
     assert loading._pick_dtype("auto", torch.device("cuda"), small) == picked[1]
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("causal", [False, True])
+@pytest.mark.parametrize("shape", [(7, 7), (4, 9), (1, 5)])
+def test_attention_and_its_gradients_are_the_definition(
+    shape: tuple[int, int], causal: bool, dtype: torch.dtype
+) -> None:
+    """The plain products of bf16 and the fused call of float32, against softmax under a mask in float64."""
+    M, S = shape
+    draw = torch.Generator().manual_seed(1)
+    q, k, v = (torch.randn(2, 3, n, 8, generator=draw).to(dtype).requires_grad_() for n in (M, S, S))
+    grad = torch.randn(2, 3, M, 8, generator=draw).to(dtype)
+    wide = [x.detach().double().requires_grad_() for x in (q, k, v)]
+    hidden = torch.arange(S) > torch.arange(M)[:, None] + S - M
+    scores = (wide[0] @ wide[1].mT / 8**0.5).masked_fill(hidden & causal, float("-inf"))
+    exact = scores.softmax(-1) @ wide[2]
+    got = attended(q, k, v, causal)
+    got.backward(grad)
+    exact.backward(grad.double())
+    tolerance = 1e-6 if dtype == torch.float32 else 0.01
+    assert got.dtype == dtype and distance(got.detach(), exact.detach()) < tolerance
+    for one, other in zip((q, k, v), wide, strict=True):
+        assert one.grad is not None and other.grad is not None
+        assert (one.grad - other.grad).norm() <= tolerance * grad.norm()
