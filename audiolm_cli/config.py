@@ -228,7 +228,7 @@ class GenerateConfig(_Config):
 
 @dataclass(frozen=True, kw_only=True)
 class CodecTrainConfig(_Config):
-    """Training of a spectral codec."""
+    """Training of a spectral codec, from nothing or from another one."""
 
     steps: int = 5200
     """Optimizer steps."""
@@ -236,12 +236,13 @@ class CodecTrainConfig(_Config):
     """Clips per step."""
     clip_s: float = 2.0
     """Length of a clip in seconds."""
-    learning_rate: float = 1e-3
-    """Peak learning rate of AdamW."""
+    learning_rate: float | None = None
+    """Peak learning rate of AdamW; None is 1e-3, and 3e-4 for a codec that starts from another one."""
     warmup_steps: int = 50
     """Steps of linear warm-up."""
     quantize_from: float = 0.03
-    """Share of the steps trained without the quantizer, before its k-means initialisation."""
+    """Share of the steps trained without the quantizer, before its k-means initialisation; a codec that starts from
+    another one has its quantizer from the first step on."""
     commitment: float = 0.25
     """Weight of the commitment loss."""
     linear_weight: float = 0.3

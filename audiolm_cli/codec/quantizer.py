@@ -48,18 +48,23 @@ class ResidualVectorQuantizer(nn.Module):
         Few frames collapse many codes into one (M should be 15 times the codebook size or more).
         """
         residual = latents
-        for k, codebook in enumerate(self.codebooks):
+        for codebook in self.codebooks:
             start = torch.randperm(len(residual), generator=generator)[: len(codebook)]
             codebook.copy_(residual[start.to(residual.device)])
             for _ in range(iterations):
                 counts, sums = self._statistics(residual, nearest(residual, codebook))
                 used = counts > 0
                 codebook[used] = sums[used] / counts[used, None]
-            index = nearest(residual, codebook)
-            counts, sums = self._statistics(residual, index)
-            self.counts[k] = counts.clamp(min=1) * (self.codebook_size / counts.clamp(min=1).sum())
-            self.sums[k] = codebook * self.counts[k, :, None]
-            residual = residual - codebook[index]
+            residual = residual - codebook[nearest(residual, codebook)]
+        self.start_averages(latents)
+
+    @torch.no_grad()
+    def start_averages(self, latents: Tensor) -> None:
+        """Begin the moving averages at the use that latents [M, D] make of the codebooks, which stay as they are."""
+        for k, index in enumerate(self.encode(latents).unbind(-1)):
+            counts = torch.bincount(index, minlength=self.codebook_size).clamp(min=1).to(latents.dtype)
+            self.counts[k] = counts * (self.codebook_size / counts.sum())
+            self.sums[k] = self.codebooks[k] * self.counts[k, :, None]
 
     @torch.no_grad()
     def update(self, latents: Tensor, decay: float, revive: int, generator: torch.Generator) -> Tensor:

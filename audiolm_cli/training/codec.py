@@ -1,10 +1,14 @@
-"""Training a spectral codec. Batches and every draw are functions of (seed, step). Knows nothing about commands."""
+"""Training a spectral codec, from nothing or from its weights. Batches and every draw are functions of (seed, step).
+
+Knows nothing about commands.
+"""
 
 from __future__ import annotations
 
 import time
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -29,6 +33,8 @@ from audiolm_cli.training.state import (
 
 START_FRAMES = 60_000
 """Most frames for principal components and k-means: thirty times the usual codebook size."""
+USUAL_RATE, USUAL_FINE_TUNING_RATE = 1e-3, 3e-4
+"""Peak learning rates where none is given."""
 EMPHASIS_BELOW_HZ = 4000.0
 """Bins below this weigh double: most of what is heard as pitch lies there."""
 
@@ -56,28 +62,27 @@ class CodecTrainer:
         dev: list[AudioFile],
         state_folder: Path,
         on_event: OnEvent,
+        init: str | None = None,
     ) -> None:
-        self.codec, self.config, self.train, self.dev = codec, config, train, dev
+        """`init` is the hash of the weights that `codec` starts from; None starts from nothing."""
+        self.codec, self.config, self.train, self.dev, self.init = codec, config, train, dev, init
         self.state_folder, self.on_event = state_folder, on_event
         self.network = codec.network
         self.step, self.elapsed_s = 0, 0.0
         self.damaged: dict[str, str] = {}
         """Recordings that could not be read everywhere, and why."""
-        self.quantize_from_step = int(config.quantize_from * config.steps)
+        self.quantize_from_step = 0 if init else int(config.quantize_from * config.steps)
+        self.learning_rate = config.learning_rate or (USUAL_FINE_TUNING_RATE if init else USUAL_RATE)
         self.weights = _bin_weights(codec).to(codec.device)
         self.average = start_average(self.network)
         self.optimizer = torch.optim.AdamW(
-            self.network.parameters(), lr=config.learning_rate, betas=(0.9, 0.98), weight_decay=0.0
+            self.network.parameters(), lr=self.learning_rate, betas=(0.9, 0.98), weight_decay=0.0
         )
 
     def run(self) -> CodecLosses:
         """Train to the last step and return the held-out losses of the averaged weights, which the codec then holds."""
         if not self._resume():
-            self.on_event(Note(message="principal components of the training clips"))
-            with torch.random.fork_rng(devices=[]):  # the principal components start from random directions
-                torch.manual_seed(self.config.seed)
-                self.network.initialise(self._many_features("components"))
-            self.average = start_average(self.network)
+            self._start()
         started, first, before_s = time.monotonic(), self.step, self.elapsed_s
         held_out = None
         while self.step < self.config.steps:
@@ -91,21 +96,38 @@ class CodecTrainer:
             self.on_event(Progress(stage="train", done=self.step, total=self.config.steps, unit="steps", detail=detail))
             if self.step % self.config.state_every == 0 or self.step == self.config.steps:
                 self._save()
-                held_out = self.evaluate()
-                usage = "/".join(f"{p:.0f}" for p in self.network.quantizer.perplexities())
-                self.on_event(
-                    Note(
-                        message=f"step {self.step}: held-out log {held_out.log:.4f}, linear {held_out.linear:.4f}, "
-                        f"vq {held_out.commitment:.4f}, codebook perplexity {usage}"
-                    )
-                )
+                held_out = self._report()
         held_out = held_out or self.evaluate()
         swap_average(self.average, self.network)
         return held_out
 
+    def _start(self) -> None:
+        """What comes before the first step."""
+        if self.init is not None:
+            self.network.quantizer.start_averages(self._many_latents("codebooks"))
+            self._report()
+            return
+        self.on_event(Note(message="principal components of the training clips"))
+        with torch.random.fork_rng(devices=[]):  # the principal components start from random directions
+            torch.manual_seed(self.config.seed)
+            self.network.initialise(self._many_features("components"))
+        self.average = start_average(self.network)
+
+    def _report(self) -> CodecLosses:
+        """Held-out losses, which are told."""
+        held_out = self.evaluate()
+        usage = "/".join(f"{p:.0f}" for p in self.network.quantizer.perplexities())
+        self.on_event(
+            Note(
+                message=f"step {self.step}: held-out log {held_out.log:.4f}, linear {held_out.linear:.4f}, "
+                f"vq {held_out.commitment:.4f}, codebook perplexity {usage}"
+            )
+        )
+        return held_out
+
     def _train_step(self) -> CodecLosses:
         for group in self.optimizer.param_groups:
-            group["lr"] = self.config.learning_rate * cosine(self.step, self.config.steps, self.config.warmup_steps)
+            group["lr"] = self.learning_rate * cosine(self.step, self.config.steps, self.config.warmup_steps)
         features = self.codec.log_magnitudes(self._clips(self._rng("clips", self.step)))
         quantizing = self.step >= self.quantize_from_step
         loss, losses = self._loss(features, quantizing, update=True)
@@ -144,7 +166,7 @@ class CodecTrainer:
         """Held-out losses of the averaged weights, on clips that are the same at every call."""
         swap_average(self.average, self.network)
         features = self._dev_features(clips)
-        _, losses = self._loss(features, self.step > self.quantize_from_step, update=False)
+        _, losses = self._loss(features, bool(self.network.quantizer.counts.any()), update=False)
         swap_average(self.average, self.network)
         return losses
 
@@ -174,10 +196,13 @@ class CodecTrainer:
 
     def _start_quantizer(self) -> None:
         self.on_event(Note(message=f"step {self.step}: k-means for {self.codec.num_codebooks} codebooks"))
-        with torch.no_grad():
-            features = self._many_features("codebooks")
-            latents = torch.cat([self.network.latents(part[None])[0] for part in features.split(4000)])
-        self.network.quantizer.initialise(latents, 12, self._torch_rng("codebooks", 0))
+        self.network.quantizer.initialise(self._many_latents("codebooks"), 12, self._torch_rng("codebooks", 0))
+
+    @torch.no_grad()
+    def _many_latents(self, purpose: str) -> Tensor:
+        """Latents [M, D] of as many features."""
+        features = self._many_features(purpose)
+        return torch.cat([self.network.latents(part[None])[0] for part in features.split(4000)])
 
     def _many_features(self, purpose: str) -> Tensor:
         """Features [M, F] of random training clips: thirty times as many as codes, START_FRAMES at most."""
@@ -215,15 +240,19 @@ class CodecTrainer:
             | with_prefix("optimizer", optimizer_tensors(self.optimizer))
             | {"quantizer.counts": quantizer.counts, "quantizer.sums": quantizer.sums}
         )
-        meta = {"config": self.config.to_dict(), "elapsed_s": self.elapsed_s, "damaged": self.damaged}
+        meta = {"config": self._settings(), "elapsed_s": self.elapsed_s, "damaged": self.damaged}
         save_state(self.state_folder, self.step, tensors, meta)
+
+    def _settings(self) -> dict[str, Any]:
+        """What a training that goes on must have been started with."""
+        return {**self.config.to_dict(), "learning_rate": self.learning_rate, "init": self.init and self.init[:12]}
 
     def _resume(self) -> bool:
         found = load_state(self.state_folder)
         if found is None:
             return False
         self.step, tensors, meta = found
-        check_same_settings(self.state_folder, meta["config"], self.config.to_dict())
+        check_same_settings(self.state_folder, meta["config"], self._settings())
         self.elapsed_s, self.damaged = float(meta.get("elapsed_s", 0.0)), dict(meta.get("damaged", {}))
         self.network.load_state_dict(without_prefix("network", tensors))
         average = without_prefix("average", tensors)

@@ -102,6 +102,7 @@ OPTIONS = {
     "filter_max_duration_s": "--filter-max-duration",
     "filter_min_duration_s": "--filter-min-duration",
     "fixed_split": "--fixed-split",
+    "init": "--init",
     "learning_rate": "--base-lr",
     "max_duration_s": "--max-duration",
     "nhead": "--nhead",

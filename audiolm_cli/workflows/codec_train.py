@@ -1,4 +1,7 @@
-"""`audiolm codec train`: a spectral codec from a folder of recordings. Knows nothing about commands or terminals."""
+"""`audiolm codec train`: a spectral codec from a folder of recordings, or fine-tuned on it.
+
+Knows nothing about commands or terminals.
+"""
 
 from __future__ import annotations
 
@@ -11,14 +14,15 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from audiolm_cli.checkpoints.catalogue import KNOWN_CODECS, resolve
 from audiolm_cli.checkpoints.folder import CODEC_TENSORS, CONFIG, Folder, write_folder
 from audiolm_cli.codec.spectral import SpectralCodec
 from audiolm_cli.config import CodecTrainConfig, SpectralConfig
 from audiolm_cli.data.files import split_files
-from audiolm_cli.errors import DataError, OutputError
+from audiolm_cli.errors import DataError, ModelError, OutputError, UsageError
 from audiolm_cli.events import Note, OnEvent, ignore
 from audiolm_cli.training.codec import CodecLosses, CodecTrainer
-from audiolm_cli.workflows.loading import pick_device, prepare_cpu
+from audiolm_cli.workflows.loading import codec_hash, load_codec, pick_device, prepare_cpu
 from audiolm_cli.workflows.recordings import copied_to, open_recordings
 
 COPIES = "recordings"
@@ -44,7 +48,9 @@ def train_codec(
     name: str | None = None,
     config: CodecTrainConfig | None = None,
     shape: SpectralConfig | None = None,
+    init: str | None = None,
     force: bool = False,
+    cache: Path | None = None,
     on_event: OnEvent = ignore,
 ) -> TrainedCodec:
     """Train a spectral codec on the recordings under `source` and write it to the folder `output`.
@@ -52,17 +58,36 @@ def train_codec(
     Interrupted and called again with the same arguments, it goes on from its last saved state, which lies beside the
     output as `<output>.state` until the codec is written. Recordings that cannot be read are left out and listed.
 
+    Args:
+        source: a folder of recordings, or one file.
+        output: the codec folder to write.
+        name: of the codec; None is that of the folder.
+        config: how to train.
+        shape: of a codec from nothing.
+        init: a codec, or a model with its codec, to start from in place of nothing: its shape, weights and codebooks.
+        force: overwrite a codec folder.
+        cache: the checkpoint cache; None is the user's.
+        on_event: hears of the progress.
+
     Raises:
         DataError: there is too little audio.
+        ModelError: there is no codec `init`, or it is not of this family.
         OutputError: the output exists already or cannot be written.
+        UsageError: the output is what to start from, or was begun with other settings.
     """
-    config, shape = config or CodecTrainConfig(), shape or SpectralConfig()
+    config = config or CodecTrainConfig()
     if output.exists() and not force:
         raise OutputError(f"{output}: exists already; choose another folder or overwrite it with -f")
     if output.exists() and not (output / CONFIG).is_file():
         raise OutputError(f"{output}: is no codec folder, so -f does not overwrite it; choose another folder")
     prepare_cpu(config.threads)
     torch.manual_seed(config.seed)
+    device = pick_device(config.device)
+    if init is None:
+        codec = SpectralCodec(shape or SpectralConfig()).to(device)
+    else:
+        codec = _start_from(init, output, device, cache)
+    codec.name = name or output.name
     state = output.with_name(output.name + ".state")
     files, failed = open_recordings(source, copied_to(state / COPIES), on_event)
     parts = split_files(files)
@@ -72,7 +97,6 @@ def train_codec(
         with contextlib.suppress(OSError):  # there may be a training in it, of other recordings
             state.rmdir()
         raise DataError(f"{source}: {hours * 3600:.1f} s of audio to train on; expected at least {config.clip_s} s")
-    codec = SpectralCodec(shape, name=name or output.name).to(pick_device(config.device))
     parameters = sum(p.numel() for p in codec.network.parameters())
     on_event(
         Note(
@@ -84,17 +108,20 @@ def train_codec(
         state.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise OutputError(f"{state}: cannot be created ({error.strerror}); choose another place with -o") from error
-    trainer = CodecTrainer(codec, config, parts["train"], parts["dev"] or parts["train"], state, on_event)
+    held_out = parts["dev"] or parts["train"]
+    origin = None if init is None else codec_hash(init, cache)
+    trainer = CodecTrainer(codec, config, parts["train"], held_out, state, on_event, origin)
     losses = trainer.run()
     folder = write_folder(
         output,
         kind="codec",
         name=codec.name,
         model=None,
-        codec={"family": "spectral", "name": codec.name, "config": shape.to_dict()},
+        codec={"family": "spectral", "name": codec.name, "config": codec.config.to_dict()},
         training={
             "command": "codec train",
-            "config": config.to_dict(),
+            "config": dataclasses.replace(config, learning_rate=trainer.learning_rate).to_dict(),
+            **({} if init is None else {"init": init, "init_sha256": origin, "licence": _licence(init, cache)}),
             "hours": round(hours, 3),
             "minutes": round(trainer.elapsed_s / 60, 1),
             "held_out": dataclasses.asdict(losses),
@@ -106,6 +133,27 @@ def train_codec(
     )
     shutil.rmtree(state, ignore_errors=True)  # or the next training into this place would go on from it
     return TrainedCodec(folder=folder, losses=losses, failed=[*failed, *trainer.damaged.values()])
+
+
+def _start_from(init: str, output: Path, device: torch.device, cache: Path | None) -> SpectralCodec:
+    """A copy of the codec `init` to train.
+
+    Raises:
+        ModelError: there is none, or it is of another family.
+        UsageError: it is what the output would overwrite.
+    """
+    codec = load_codec(init, device, cache)
+    if not isinstance(codec, SpectralCodec):
+        raise ModelError(f"--init {init}: is no spectral codec, which is what can be trained; name another one")
+    if output.exists() and output.samefile(resolve(init, cache).path):
+        raise UsageError(f"-o {output}: is the codec to start from, which is never overwritten; choose another folder")
+    codec.requires_grad_(True)
+    return codec
+
+
+def _licence(init: str, cache: Path | None) -> str:
+    """The licence of what a codec started from, which goes on to hold for it."""
+    return KNOWN_CODECS[init].licence if init in KNOWN_CODECS else resolve(init, cache).licence
 
 
 def compact_codec(codec: SpectralCodec) -> dict[str, Tensor]:

@@ -15,9 +15,12 @@ import numpy as np
 import pytest
 import soundfile
 
+from audiolm_cli.codec.spectral import SpectralCodec
 from audiolm_cli.config import CodecTrainConfig, SpectralConfig
-from audiolm_cli.errors import DataError
-from audiolm_cli.events import Event, Note, Progress
+from audiolm_cli.data.files import open_audio, split_files
+from audiolm_cli.errors import DataError, UsageError
+from audiolm_cli.events import Event, Note, Progress, ignore
+from audiolm_cli.training.codec import CodecTrainer
 from audiolm_cli.workflows import codec_train
 from audiolm_cli.workflows.codec_train import train_codec
 from audiolm_cli.workflows.loading import load_codec
@@ -124,6 +127,67 @@ def test_training_anew_does_not_go_on_from_what_is_done(recordings: Path, tmp_pa
     assert second.folder.files != first.folder.files
 
 
+def test_fine_tuning(audiolm: Any, recordings: Path, tiny_codec: Path, tmp_path: Path) -> None:
+    """A codec starts from another one's weights and codebooks: what it measures first is what that one measures."""
+    notes: list[str] = []
+
+    def listen(event: Event) -> None:
+        if isinstance(event, Note):
+            notes.append(event.message)
+
+    before = {path.name: path.read_bytes() for path in tiny_codec.iterdir()}
+    config = dataclasses.replace(STEPS, steps=8, state_every=8, clips=4)
+    tuned = train_codec(recordings, tmp_path / "tuned", config=config, init=str(tiny_codec), on_event=listen)
+    assert {path.name: path.read_bytes() for path in tiny_codec.iterdir()} == before
+    told = [line for line in notes if line.startswith("step")]
+    assert [line.split(":")[0] for line in told] == ["step 0", "step 8"]  # neither components nor k-means
+    codec, result = load_codec(str(tiny_codec)), load_codec(str(tmp_path / "tuned"))
+    assert isinstance(codec, SpectralCodec) and isinstance(result, SpectralCodec)
+    assert result.config == codec.config and result.name == "tuned"
+    files = split_files([open_audio(path) for path in sorted(recordings.iterdir())])
+    judge = CodecTrainer(codec, config, files["train"], files["dev"], tmp_path / "none", ignore, "x")
+    judge.network.quantizer.counts.fill_(1.0)
+    own = judge.evaluate()
+    assert f"held-out log {own.log:.4f}, linear {own.linear:.4f}, vq {own.commitment:.4f}," in told[0]
+    assert tuned.losses.log < own.log
+    moved = (result.network.quantizer.codebooks - codec.network.quantizer.codebooks).norm(dim=-1)
+    assert 0 < moved.median() < 0.2 * codec.network.quantizer.codebooks.norm(dim=-1).median()
+    facts = json.loads(audiolm("models", "info", tmp_path / "tuned", "--json").stdout)
+    assert facts["training"]["init"] == str(tiny_codec) and facts["licence"] == "none: a test"
+    assert facts["training"]["config"]["learning_rate"] == 3e-4
+
+
+def test_fine_tuning_goes_on_from_the_same_codec_only(recordings: Path, tiny_codec: Path, tmp_path: Path) -> None:
+    """Killed and started again it ends as if it had not been, and another start is refused."""
+    whole = train_codec(recordings, tmp_path / "whole", name="c", config=STEPS, init=str(tiny_codec))
+
+    def kill(event: Event) -> None:
+        if isinstance(event, Progress) and event.done == 5 and event.stage == "train":
+            raise Killed
+
+    again: dict[str, Any] = {"name": "c", "config": STEPS}
+    with pytest.raises(Killed):
+        train_codec(recordings, tmp_path / "c", **again, init=str(tiny_codec), on_event=kill)
+    for other in (None, str(tmp_path / "whole")):
+        with pytest.raises(UsageError, match=r"was started with .*--init"):
+            train_codec(recordings, tmp_path / "c", **again, init=other)
+    with pytest.raises(UsageError, match=r"--base-lr 0.0003 \(now 0.1\)"):
+        faster = dataclasses.replace(STEPS, learning_rate=0.1)
+        train_codec(recordings, tmp_path / "c", name="c", config=faster, init=str(tiny_codec))
+    ended = train_codec(recordings, tmp_path / "c", **again, init=str(tiny_codec))
+    assert ended.folder.files == whole.folder.files
+
+
+def test_what_cannot_be_started_from(audiolm: Any, recordings: Path, tiny_codec: Path, tmp_path: Path) -> None:
+    """What is not there, and what would be overwritten."""
+    shown = audiolm("codec", "train", recordings, "-o", tmp_path / "c", "--init", "nothing")
+    assert shown.exit_code == 4 and "nothing" in shown.stderr
+    shutil.copytree(tiny_codec, tmp_path / "c")
+    shown = audiolm("codec", "train", recordings, "-o", tmp_path / "c", "-f", "--init", tmp_path / "c")
+    assert shown.exit_code == 2 and "never overwritten" in shown.stderr
+    assert os.listdir(tmp_path) == ["c"]
+
+
 def test_outputs_are_checked_before_the_work(audiolm: Any, recordings: Path, tmp_path: Path) -> None:
     """An existing codec without -f, and with -f something that is no codec; a place that cannot be written."""
     train_codec(recordings, tmp_path / "c", config=dataclasses.replace(STEPS, steps=1), shape=SHAPE)
@@ -164,9 +228,11 @@ def test_options_reach_the_workflow(audiolm: Any, monkeypatch: pytest.MonkeyPatc
 
     monkeypatch.setattr(codec_train, "train_codec", fake)
     options = ["--steps", 7, "--clips", 8, "--state-every", 9, "--seed", 4, "--threads", 2, "--device", "cpu", "-f"]
+    options += ["--init", "piano", "--base-lr", 0.002]
     assert audiolm("codec", "train", "in", "-o", "c", *options).exit_code == 3
     config = seen["config"]
     assert (config.steps, config.clips, config.state_every, config.seed) == (7, 8, 9, 4)
     assert (config.threads, config.device, seen["force"]) == (2, "cpu", True)
+    assert (config.learning_rate, seen["init"]) == (0.002, "piano")
     assert (seen["source"], seen["output"]) == (Path("in"), Path("c"))
     assert audiolm("codec", "train", "in", "-o", "c", "--steps", 0).exit_code == 2
