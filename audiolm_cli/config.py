@@ -300,7 +300,7 @@ class TrainConfig(_Config):
     learning_rate: float | None = None
     """Peak rate: of the hidden matrices under Muon, of everything otherwise; None is the optimizer's usual one."""
     adam_learning_rate: float = 2e-3
-    """Peak rate of what Muon does not train."""
+    """Peak rate of what Muon does not train; `training/optim.py` has that of the AR decoder's in proportion."""
     schedule: str | None = None
     """"wsd" (warm-up, stable, decay), "cosine" or "eden"; None is eden for ScaledAdam and wsd otherwise."""
     weight_decay: float = 0.01

@@ -40,7 +40,7 @@ def evaluate_command(
     offline: options.Offline = False,
     cache_dir: options.CacheDir = None,
 ) -> None:
-    """Measure a model and its codec on held-out recordings."""
+    """Measure a codec, or a model with its codec, on held-out recordings."""
     with Renderer(quiet=quiet, verbose=verbose, no_progress=no_progress, json=json_output) as out:
         from audiolm_cli.evaluation.report import markdown
         from audiolm_cli.workflows.evaluate import evaluate

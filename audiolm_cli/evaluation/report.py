@@ -21,11 +21,30 @@ def table(columns: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
 
 def markdown(result: dict[str, Any]) -> str:
     """The tables of an evaluation (`workflows.evaluate.Evaluation.to_dict`)."""
-    scores, parts = result["scores"], []
     kind = "held-out recordings" if result["held_out"] else "recordings, which may be in the training set"
-    parts.append(f"{result['recordings']} {kind}; {result['windows']} windows of codes.")
-    K = len(scores["bits"])
-    columns = ["bits per frame", *(f"codebook {k + 1}" for k in range(K)), "sum"]
+    windows = f"; {result['windows']} windows of codes" if result["windows"] else ""
+    parts = [f"{result['recordings']} {kind}{windows}."]
+    parts += _of_codes(result)
+    columns = ["against the original", "mel distance", "spectral distance", "chroma correlation"]
+    rows = [[LEVELS[name], v["mel"], v["spectral"], v["chroma"]] for name, v in result["levels"].items()]
+    after = "; but for the first line, what follows the first 4 s of each" if result["scores"] else ""
+    parts += [f"{result['clips']} excerpts of 10 s{after}.", table(columns, rows)]
+    if seams := result["seams"]:
+        columns = ["at the seam (medians)", "jump over local RMS", "spectral flux z-score"]
+        labels = {"original": "in the original", "placed": "continued", "bare": "pasted without care"}
+        parts.append(table(columns, [[label, seams[f"{n}_jump"], seams[f"{n}_flux_z"]] for n, label in labels.items()]))
+    parts.append(table(["unpaired", "value"], [[n.replace("_", " "), v] for n, v in result["unpaired"].items()]))
+    return "\n\n".join(parts)
+
+
+def _of_codes(result: dict[str, Any]) -> list[str]:
+    """What the model makes of the codes, and how the codec uses its codebooks."""
+    K = len(result["codebook_perplexity"])
+    names = [f"codebook {k + 1}" for k in range(K)]
+    usage = ["codebook perplexity", *(f"{p:.0f}" for p in result["codebook_perplexity"])]
+    scores = result["scores"]
+    if not scores:
+        return [table(["codec", *names], [usage])]
     rows = [["model", *scores["bits"], scores["total_bits"]]]
     passes = result["passes"]
     if passes["passes"] > 1:
@@ -34,30 +53,19 @@ def markdown(result: dict[str, Any]) -> str:
     rows += [
         [b["name"], *_padded(b["bits"], K), b["total_bits"] if len(b["bits"]) == K else ""] for b in result["baselines"]
     ]
-    parts.append(table(columns, rows))
-    columns = ["model", *(f"codebook {k + 1}" for k in range(K))]
+    parts = [table(["bits per frame", *names, "sum"], rows)]
     rows = [["top-1", *_percent(scores["top1"])], ["top-10", *_percent(scores["top10"])]]
     if passes["passes"] > 1:
         for label, key in (("top-1", "top1"), ("top-10", "top10")):
             rows.append([f"{label}, {passes['passes']} passes", "", *_percent(passes[key])])
-    rows.append(["codebook perplexity", *(f"{p:.0f}" for p in result["codebook_perplexity"])])
-    parts.append(table(columns, rows))
     context = result["context"]
-    parts.append(
+    return [
+        *parts,
+        table(["model", *names], [*rows, usage]),
         f"Own prompt likelier than another recording's: AR {100 * context['ar_share']:.1f} % of windows "
         f"({context['ar_bits']:.2f} bits per frame saved), NAR {100 * context['nar_share']:.1f} % "
-        f"({context['nar_bits']:.2f} bits)."
-    )
-    columns = ["against the original", "mel distance", "spectral distance", "chroma correlation"]
-    rows = [[LEVELS[name], v["mel"], v["spectral"], v["chroma"]] for name, v in result["levels"].items()]
-    parts.append(f"{result['clips']} excerpts of 10 s; but for the first line, what follows the first 4 s of each.")
-    parts.append(table(columns, rows))
-    seams = result["seams"]
-    columns = ["at the seam (medians)", "jump over local RMS", "spectral flux z-score"]
-    labels = {"original": "in the original", "placed": "continued", "bare": "pasted without care"}
-    parts.append(table(columns, [[label, seams[f"{n}_jump"], seams[f"{n}_flux_z"]] for n, label in labels.items()]))
-    parts.append(table(["unpaired", "value"], [[n.replace("_", " "), v] for n, v in result["unpaired"].items()]))
-    return "\n\n".join(parts)
+        f"({context['nar_bits']:.2f} bits).",
+    ]
 
 
 def _padded(values: list[float], length: int) -> list[object]:

@@ -13,6 +13,11 @@ from audiolm_cli.training.scaled_adam import ScaledAdam
 NEWTON_SCHULZ = (3.4445, -4.7750, 2.0315)
 """Coefficients of the quintic iteration (Jordan et al., "Muon", 2024)."""
 
+EMBEDDING_RATE = 50.0
+"""Rate of the AR decoder's embeddings over Adam's: Adam moves every weight alike, and these are that much larger."""
+AR_RATE = 5.0
+"""Under Muon, rate of what else of the AR decoder Adam trains; the NAR decoder learns worse at it."""
+
 
 class Muon(torch.optim.Optimizer):
     """Momentum whose update is orthogonalised: for hidden weight matrices (Jordan et al., "Muon", 2024).
@@ -67,14 +72,18 @@ def orthogonalise(matrices: Tensor, iterations: int = 5) -> Tensor:
     return x.mT if tall else x
 
 
-def split_parameters(model: nn.Module) -> tuple[list[nn.Parameter], list[nn.Parameter]]:
-    """Hidden weight matrices of the decoders, and everything else (embeddings, heads, norms, biases)."""
+def split_parameters(model: nn.Module) -> tuple[list[nn.Parameter], list[nn.Parameter], list[nn.Parameter]]:
+    """Hidden weight matrices of the decoders, the AR decoder's embeddings, and everything else."""
     hidden: list[nn.Parameter] = []
+    embeddings: list[nn.Parameter] = []
     other: list[nn.Parameter] = []
     for name, parameter in model.named_parameters():
-        is_hidden = parameter.dim() == 2 and "decoder" in name and "project" not in name
-        (hidden if is_hidden else other).append(parameter)
-    return hidden, other
+        if name.startswith("ar_embeddings"):
+            embeddings.append(parameter)
+        else:
+            is_hidden = parameter.dim() == 2 and "decoder" in name and "project" not in name
+            (hidden if is_hidden else other).append(parameter)
+    return hidden, embeddings, other
 
 
 def build_optimizers(model: nn.Module, config: TrainConfig, *, bf16: bool = False) -> list[torch.optim.Optimizer]:
@@ -83,20 +92,28 @@ def build_optimizers(model: nn.Module, config: TrainConfig, *, bf16: bool = Fals
     Args:
         bf16: whether the device multiplies bf16 faster than fp32, which Muon's iterations then do.
     """
-    hidden, other = split_parameters(model)
+    hidden, embeddings, other = split_parameters(model)
     rate = config.learning_rate
     assert rate is not None, "TrainConfig fills it in"
     optimizers: list[torch.optim.Optimizer]
     if config.optimizer == "scaled-adam":
-        optimizers = [ScaledAdam([*hidden, *other], lr=rate)]
+        optimizers = [ScaledAdam([*hidden, *embeddings, *other], lr=rate)]
     elif config.optimizer == "adamw":
         groups = [
             {"params": hidden, "weight_decay": config.weight_decay},
-            {"params": other, "weight_decay": 0.0},
+            {"params": embeddings, "lr": EMBEDDING_RATE * rate},
+            {"params": other},
         ]
-        optimizers = [torch.optim.AdamW(groups, lr=rate, betas=(0.9, 0.95))]
+        optimizers = [torch.optim.AdamW(groups, lr=rate, betas=(0.9, 0.95), weight_decay=0.0)]
     else:
-        adam = torch.optim.AdamW(other, lr=config.adam_learning_rate, betas=(0.9, 0.95), weight_decay=0.0)
+        usual = config.adam_learning_rate
+        of_nar = {id(parameter) for name, parameter in model.named_parameters() if name.startswith("nar")}
+        groups = [
+            {"params": [p for p in other if id(p) in of_nar]},
+            {"params": [p for p in other if id(p) not in of_nar], "lr": AR_RATE * usual},
+            {"params": embeddings, "lr": EMBEDDING_RATE * usual},
+        ]
+        adam = torch.optim.AdamW(groups, lr=usual, betas=(0.9, 0.95), weight_decay=0.0)
         iterate_in = torch.bfloat16 if bf16 else torch.float32
         optimizers = [Muon(hidden, lr=rate, weight_decay=config.weight_decay, iterate_in=iterate_in), adam]
     for optimizer in optimizers:

@@ -9,7 +9,6 @@ import base64
 import html
 import io
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +19,7 @@ from audiolm_cli import __version__
 from audiolm_cli.audio import check_target, resample, write_bytes
 from audiolm_cli.errors import UsageError
 from audiolm_cli.evaluation.report import LEVELS, markdown
+from audiolm_cli.workflows.compared import Versions
 from audiolm_cli.workflows.curves import History, figure_of, headline
 from audiolm_cli.workflows.plot import PLOT_RATE_HZ, mel_decibels
 
@@ -28,6 +28,12 @@ if TYPE_CHECKING:
 
 HEARD = 6
 """Excerpts that the page plays."""
+OF_A_CODEC = "Each excerpt as it was, and through the codec. Distances are to the original."
+OF_A_MODEL = (
+    "What follows the dashed line is the codec's round trip, the true first codebook with the NAR decoder's others, "
+    "and a continuation that the model made alone. Distances are to the original, after the line; a continuation may "
+    "be good and far from it."
+)
 SHOWN_DB = 80
 """Depth of the spectrograms under the loudest point of the original."""
 MODEL, OTHER = "#1f5fa8", "#c3c9d1"
@@ -48,21 +54,6 @@ figure { margin: 0; } figure b { display: block; } audio { width: 100%; height: 
 """
 
 
-@dataclass(frozen=True, kw_only=True)
-class Excerpt:
-    """One excerpt as it was, and as codec and model make it."""
-
-    name: str
-    """Where it is from."""
-    versions: dict[str, np.ndarray]
-    """"original", "round_trip", "first_codebook" and "generated", float32 [n]; all but the first through the codec."""
-    distances: dict[str, dict[str, float]]
-    """"mel", "spectral" and "chroma" of each version but the original, after the seam."""
-    sample_rate_hz: int
-    seam_s: float
-    """Where the prompt ends."""
-
-
 def check_page(path: Path, force: bool) -> None:
     """Raise now what `write_page` would raise after long work.
 
@@ -76,7 +67,7 @@ def check_page(path: Path, force: bool) -> None:
 
 
 def write_page(
-    path: Path, result: dict[str, Any], excerpts: Sequence[Excerpt], history: History, *, force: bool
+    path: Path, result: dict[str, Any], excerpts: Sequence[Versions], history: History, *, force: bool
 ) -> None:
     """Write the page of an evaluation (`workflows.evaluate.Evaluation.to_dict`).
 
@@ -89,7 +80,7 @@ def write_page(
     write_bytes(path, page(result, excerpts, history).encode("utf-8"), force=force)
 
 
-def page(result: dict[str, Any], excerpts: Sequence[Excerpt], history: History) -> str:
+def page(result: dict[str, Any], excerpts: Sequence[Versions], history: History) -> str:
     """The page's text."""
     from markdown_it import MarkdownIt
 
@@ -98,20 +89,18 @@ def page(result: dict[str, Any], excerpts: Sequence[Excerpt], history: History) 
     tables = tables.replace("<table>", '<div class="scroll"><table>').replace("</table>", "</table></div>")
     parts = [
         f"<h1>{name}, evaluated</h1>",
-        f'<p class="muted">audiolm {__version__}, model <code>{hashed}</code></p>',
-        f"<h2>Bits per frame</h2>{_embedded(_bars(result), 'Bits of each codebook, the model beside its baselines')}",
-        f"<h2>Numbers</h2>{tables}",
+        f'<p class="muted">audiolm {__version__}, {result["model"]["kind"]} <code>{hashed}</code></p>',
     ]
+    if result["scores"]:
+        bars = _embedded(_bars(result), "Bits of each codebook, the model beside its baselines")
+        parts.append(f"<h2>Bits per frame</h2>{bars}")
+    parts.append(f"<h2>Numbers</h2>{tables}")
     if history.held_out:
         figure = figure_of(history, [], headline(result["model"]["name"], history, 0), history.held_out[-1][0])
         parts.append(f"<h2>Training</h2>{_embedded(figure, 'Held-out bits and accuracies over the training')}")
     if excerpts:
-        parts.append(
-            "<h2>Listen</h2><p>What follows the dashed line is the codec's round trip, the true first codebook with "
-            "the NAR decoder's others, and a continuation that the model made alone. Distances are to the original, "
-            "after the line; a continuation may be good and far from it.</p>"
-        )
-        parts += [_excerpt(excerpt) for excerpt in excerpts]
+        parts.append(f"<h2>Listen</h2><p>{OF_A_MODEL if result['scores'] else OF_A_CODEC}</p>")
+        parts += [_excerpt(excerpt) for excerpt in excerpts[:HEARD]]
     return (
         f'<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><title>{name}, evaluated</title>'
         f'<meta name="viewport" content="width=device-width"><style>{STYLE}</style></head>\n'
@@ -151,14 +140,16 @@ def _embedded(figure: Figure, text: str) -> str:
     return f'<img alt="{html.escape(text)}" src="{_data("image/png", picture.getvalue())}">'
 
 
-def _excerpt(excerpt: Excerpt) -> str:
+def _excerpt(excerpt: Versions) -> str:
     """A heading, and the versions side by side."""
-    decibels = {name: _decibels(wav, excerpt.sample_rate_hz) for name, wav in excerpt.versions.items()}
+    decibels = {name: _decibels(wav, excerpt.sample_rate_hz) for name, wav in excerpt.audio.items()}
     top = decibels["original"].max()
     figures = []
-    for name, wav in excerpt.versions.items():
+    for name, wav in excerpt.audio.items():
         seconds = len(wav) / excerpt.sample_rate_hz
-        place = 100 * excerpt.seam_s / seconds
+        seam = ""
+        if excerpt.seam_s is not None:
+            seam = f'<div class="seam" style="left:{100 * excerpt.seam_s / seconds:.2f}%"></div>'
         label, found = LEVELS.get(name, name), excerpt.distances.get(name)
         numbers = ", ".join(f"{measure} {value:.3f}" for measure, value in found.items()) if found else "as recorded"
         sound = _data("audio/flac", _flac(wav, excerpt.sample_rate_hz))
@@ -166,7 +157,7 @@ def _excerpt(excerpt: Excerpt) -> str:
         figures.append(
             f'<figure><b>{html.escape(label)}</b><div class="picture">'
             f'<img alt="Mel spectrogram: {html.escape(label)}" src="{picture}">'
-            f'<div class="seam" style="left:{place:.2f}%"></div></div>'
+            f"{seam}</div>"
             f'<audio controls preload="metadata" src="{sound}"></audio>'
             f"<figcaption>{numbers}</figcaption></figure>"
         )

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from audiolm_cli.workflows import evaluate
+from audiolm_cli.workflows import excerpts
 
 Piano = Callable[..., np.ndarray]
 
@@ -23,8 +23,8 @@ def test_what_cannot_be_read_is_left_out_and_listed(
     audiolm: Any, tiny_model: Path, piano: Piano, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Also what turns out to be damaged on the way; what only ffmpeg reads is measured on."""
-    monkeypatch.setattr(evaluate, "CLIP_S", 1.0)
-    monkeypatch.setattr(evaluate, "SHORTEST_S", 2.0)
+    monkeypatch.setattr(excerpts, "CLIP_S", 1.0)
+    monkeypatch.setattr(excerpts, "SHORTEST_S", 2.0)
     for i in range(2):
         soundfile.write(tmp_path / f"{i}.flac", piano(2.5, 16000, seed=i), 16000)
     command = ["ffmpeg", "-v", "error", "-i", str(tmp_path / "0.flac"), "-c:a", "aac", str(tmp_path / "film.m4a")]

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from audiolm_cli.workflows import evaluate
+from audiolm_cli.workflows import excerpts
 from audiolm_cli.workflows.curves import read_history
 from audiolm_cli.workflows.report_page import page
 
@@ -45,8 +45,8 @@ class Page(HTMLParser):
 def test_the_page_holds_numbers_pictures_and_sound(
     audiolm: Any, tiny_model: Path, piano: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(evaluate, "CLIP_S", 1.0)
-    monkeypatch.setattr(evaluate, "SHORTEST_S", 2.0)
+    monkeypatch.setattr(excerpts, "CLIP_S", 1.0)
+    monkeypatch.setattr(excerpts, "SHORTEST_S", 2.0)
     recordings, target = tmp_path / "recordings", tmp_path / "report.html"
     recordings.mkdir()
     for seed in range(2):
@@ -73,6 +73,33 @@ def test_the_page_holds_numbers_pictures_and_sound(
     assert again.exit_code == 0 and json.loads(again.stdout) == result
 
 
+def test_a_codec_alone_is_measured_as_in_its_model(
+    audiolm: Any, tiny_model: Path, tiny_codec: Path, piano: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(excerpts, "CLIP_S", 1.0)
+    monkeypatch.setattr(excerpts, "SHORTEST_S", 2.0)
+    recordings, target = tmp_path / "recordings", tmp_path / "report.html"
+    recordings.mkdir()
+    for seed in range(2):
+        soundfile.write(recordings / f"{seed}.wav", piano(2.5, seed=seed), 32000)
+    common = ("evaluate", recordings, "--clips", 2, "--windows", 4, "--json")
+    alone = audiolm(*common, "-m", tiny_codec, "--report", target)
+    assert alone.exit_code == 0, alone.stderr
+    found, within = json.loads(alone.stdout), json.loads(audiolm(*common, "-m", tiny_model).stdout)
+    assert (found["model"]["kind"], within["model"]["kind"]) == ("codec", "model")
+    assert found["levels"] == {"round_trip_whole": within["levels"]["round_trip_whole"]}
+    assert found["codebook_perplexity"] == within["codebook_perplexity"]
+    assert [found[name] for name in ("windows", "scores", "passes", "context", "seams")] == [None] * 5
+    assert list(found["unpaired"]) == ["frechet_round_trip"] and found["baselines"] == []
+    page = Page(target.read_text(encoding="utf-8"))
+    assert [source.split(";")[0] for source in page.sources].count("data:audio/flac") == 4
+    assert f"{found['levels']['round_trip_whole']['mel']:.3f}" in page.text
+    for name in ("repeated", "shuffled", "generated", "round_trip"):
+        assert within["unpaired"][f"frechet_{name}"] >= 0
+    for name in ("original", "generated"):
+        assert 0 <= within["unpaired"][f"key_agreement_{name}"] <= 1
+
+
 @pytest.mark.parametrize(
     ("name", "code", "said"),
     [("report.pdf", 2, "ends in .html"), ("missing/report.html", 7, "missing")],
@@ -90,7 +117,7 @@ def test_the_training_of_a_run_is_drawn(tmp_path: Path) -> None:
     journal = tmp_path / "metrics.jsonl"
     journal.write_text("".join(json.dumps({"step": step, "validation": scores}) + "\n" for step in (5, 10)))
     result = {
-        "model": {"name": "<b>", "sha256": "0"},
+        "model": {"kind": "model", "name": "<b>", "sha256": "0"},
         "recordings": 2,
         "held_out": True,
         "clips": 0,

@@ -8,9 +8,9 @@ import pytest
 import torch
 from torch import nn
 
-from audiolm_cli.config import ModelConfig
+from audiolm_cli.config import ModelConfig, TrainConfig
 from audiolm_cli.model.audiolm import build
-from audiolm_cli.training.optim import Muon, orthogonalise, split_parameters
+from audiolm_cli.training.optim import Muon, build_optimizers, orthogonalise, split_parameters
 from audiolm_cli.training.schedules import cosine, warmup_stable_decay
 
 
@@ -85,13 +85,33 @@ def test_weight_decay_shrinks_what_gets_no_push() -> None:
 
 def test_hidden_matrices_are_those_of_the_layers() -> None:
     model = build(ModelConfig(d_model=32, nhead=2, num_layers=2, num_quantizers=3, codebook_size=16))
-    hidden, other = split_parameters(model)
+    hidden, embeddings, other = split_parameters(model)
     names = {parameter: name for name, parameter in model.named_parameters()}
-    assert len(hidden) + len(other) == len(names)
+    assert len(hidden) + len(embeddings) + len(other) == len(names)
+    assert sorted(names[p] for p in embeddings) == [f"ar_embeddings.{k}.weight" for k in range(3)]
     matrices = ("attention.qkv", "attention.out", "up", "down")
     layers = [f"{kind}_decoder.layers.{layer}" for kind in ("ar", "nar") for layer in (0, 1)]
     expected = [f"{layer}.{matrix}.weight" for layer in layers for matrix in matrices]
     assert sorted(names[p] for p in hidden) == sorted(expected)
+
+
+@pytest.mark.parametrize("optimizer", ["muon", "adamw", "scaled-adam"])
+def test_every_parameter_has_one_rate(optimizer: str) -> None:
+    """Adam's follow the size of what they move, and the decoder."""
+    model = build(ModelConfig(d_model=32, nhead=2, num_layers=2, num_quantizers=3, codebook_size=16))
+    names = {parameter: name for name, parameter in model.named_parameters()}
+    config = TrainConfig(optimizer=optimizer, adam_learning_rate=0.5)
+    groups = [group for one in build_optimizers(model, config) for group in one.param_groups]
+    peaks = {names[p]: group["peak"] for group in groups for p in group["params"]}
+    assert sorted(peaks) == sorted(names.values()) and sum(len(group["params"]) for group in groups) == len(names)
+    rate = config.learning_rate
+    expected = {
+        "muon": {"ar_embeddings.1.weight": 25.0, "ar_head.weight": 2.5, "ar_decoder.norm.weight": 2.5, "ar_start": 2.5,
+                 "nar_embeddings.1.weight": 0.5, "nar_heads.0.weight": 0.5, "ar_decoder.layers.1.up.weight": rate},
+        "adamw": {"ar_embeddings.1.weight": 50 * rate, "ar_head.weight": rate, "nar_embeddings.1.weight": rate},
+        "scaled-adam": {"ar_embeddings.1.weight": rate, "ar_head.weight": rate, "nar_embeddings.1.weight": rate},
+    }[optimizer]  # fmt: skip
+    assert {name: peaks[name] for name in expected} == expected
 
 
 def test_warmup_stable_decay_rises_stays_and_falls() -> None:
