@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -96,6 +97,7 @@ def build_optimizers(model: nn.Module, config: TrainConfig, *, bf16: bool = Fals
     rate = config.learning_rate
     assert rate is not None, "TrainConfig fills it in"
     optimizers: list[torch.optim.Optimizer]
+    groups: list[dict[str, Any]]
     if config.optimizer == "scaled-adam":
         optimizers = [ScaledAdam([*hidden, *embeddings, *other], lr=rate)]
     elif config.optimizer == "adamw":

@@ -75,7 +75,7 @@ def make_store(folder: Path) -> None:
 def studio(tmp_path: Path, piano: Piano, tiny_model: Path, make_model: Any, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The current folder as the guide assumes it: recordings, a take, a trained model; everything small."""
     from audiolm_cli.checkpoints import catalogue
-    from audiolm_cli.workflows import codec_train, demo, evaluate, watch
+    from audiolm_cli.workflows import codec_train, demo, watch
 
     (tmp_path / "recordings").mkdir()
     for i in range(6):
@@ -91,8 +91,8 @@ def studio(tmp_path: Path, piano: Piano, tiny_model: Path, make_model: Any, monk
     monkeypatch.setattr(codec_train, "SpectralConfig", lambda: shape)
     monkeypatch.setattr(catalogue, "bundled_folders", lambda: {"piano": tiny_model})
     monkeypatch.setattr(demo, "CONTINUED_S", 0.3)
-    monkeypatch.setattr(evaluate, "CLIP_S", 1.0)
-    monkeypatch.setattr(evaluate, "SHORTEST_S", 2.0)
+    monkeypatch.setattr(excerpts, "CLIP_S", 1.0)
+    monkeypatch.setattr(excerpts, "SHORTEST_S", 2.0)
     for name in PRESETS:
         monkeypatch.setitem(PRESETS, name, ModelConfig(d_model=32, nhead=2, num_layers=1, max_frames=60))
     for name, value in ELSE_SMALL.items():
