@@ -16,30 +16,34 @@ from torch import Tensor
 from audiolm_cli.config import SamplingConfig
 from audiolm_cli.model.audiolm import AudioLM
 from audiolm_cli.model.geometry import Geometry
-from audiolm_cli.model.layers import Cache, Rotation
-from audiolm_cli.model.quantize import Bf16Linear, Int8Linear, PackedLinear, multiplies_bf16, replace_linears
+from audiolm_cli.model.quantize import Bf16Linear, Int8Linear, PackedLinear, multiplies_bf16, replace_linears, works
 from audiolm_cli.model.sampling import guided, sample_ar, sample_nar, uniforms
+from audiolm_cli.model.stepping import AR
 
 
-def use_dtype(model: AudioLM, dtype: str) -> None:
-    """Bring the weights into "fp32", "bf16" or "int8" for generating, in place.
+def use_dtype(model: AudioLM, dtype: str) -> str:
+    """Bring the weights into "fp32", "bf16" or "int8" for generating, in place, and say into which.
 
-    On a CPU, the layers' products, keys and values are narrow, while the sums they add to and the logits stay float32:
-    in bf16 throughout, three times as many of the likeliest codes change. The AR decoder, which reads all its weights
-    for every frame, gets them in the form that is read fastest; the NAR decoder multiplies whole targets at once, and
-    int8 weights would not make it faster than bf16 ones.
+    That is another one where a processor or its torch has no kernel for int8: bf16 where there is one for that, else
+    fp32. On a CPU, only the layers' products are narrow (in bf16, keys and values too), while the sums they add to and
+    the logits stay float32: in bf16 throughout, three times as many of the likeliest codes change. The AR decoder,
+    which reads all its weights for every frame, gets them in the form that is read fastest; the NAR decoder multiplies
+    whole targets at once, in bf16 also with int8 weights in the other.
     """
     if model.device.type != "cpu":
         model.to(torch.bfloat16 if dtype == "bf16" else torch.float32)
-        return
+        return dtype
     model.float()
     fast = multiplies_bf16(model.device)
+    if dtype == "int8" and not works(Int8Linear):
+        dtype = "bf16" if fast else "fp32"
     if dtype == "bf16":
-        replace_linears(model.ar_decoder, PackedLinear if fast else Bf16Linear)
+        replace_linears(model.ar_decoder, PackedLinear if fast and works(PackedLinear) else Bf16Linear)
     elif dtype == "int8":
         replace_linears(model.ar_decoder, Int8Linear)
     if dtype == "bf16" or (dtype == "int8" and fast):
         replace_linears(model.nar_decoder, Bf16Linear)
+    return dtype
 
 
 @dataclass
@@ -52,52 +56,6 @@ class Timing:
     """In the NAR decoder."""
     frames: int = 0
     """Frames generated, all takes together."""
-
-
-@dataclass
-class AR:
-    """One AR generation in progress: the caches and where they stand."""
-
-    model: AudioLM
-    takes: int
-    caches: list[Cache]
-    positions: Tensor
-    """int64 [M]: timeline frames of the target."""
-    rotation: Rotation | None
-    """Of the target; None with added positions."""
-    done: int = 0
-    """Target frames stepped through."""
-
-    @classmethod
-    def prefill(cls, model: AudioLM, context: Tensor, geometry: Geometry, takes: int) -> AR:
-        """Read context codes [1 or takes, L, K] (memory order); one context serves all takes."""
-        embedded = model.ar_context(context, geometry)
-        kept = model.ar_decoder.prefill(embedded, geometry.context_positions(context.device))
-        positions = geometry.target_positions(context.device)
-        return cls(
-            model=model,
-            takes=takes,
-            caches=[Cache(keys, values, takes, geometry.gap) for keys, values in kept],
-            positions=positions,
-            rotation=model.ar_decoder.rotation(positions, embedded.dtype),
-        )
-
-    def step(self, previous: Tensor | None) -> Tensor:
-        """Logits [takes, V + 1] of the next frame, after `previous` [takes, 1] (None at the first)."""
-        at = self.done
-        state = self.model.ar_decoder.step(
-            self.model.ar_input(previous, self.takes),
-            self.positions[at : at + 1],
-            None if self.rotation is None else self.rotation.at(at),
-            self.caches,
-            at,
-        )
-        self.done += 1
-        return self.model.ar_head(state)[:, 0]
-
-    def rewind(self, done: int) -> None:
-        """Forget the target frames from `done` on."""
-        self.done = done
 
 
 @torch.inference_mode()
@@ -218,10 +176,10 @@ def _generate_first(
     """First codebook int64 [takes, M'] of the gap, -1 after a take's end."""
     takes, M = len(generators), geometry.gap
     noise = uniforms(generators, M).to(context.device)
-    ar = AR.prefill(model, context, geometry, takes)
+    ar = AR(model, context, geometry, takes)
     null = None
     if sampling.guidance != 1 and geometry.context:
-        null = AR.prefill(model, context[:1, :0], Geometry(0, M), takes)
+        null = AR(model, context[:1, :0], Geometry(0, M), takes)
     out = torch.full((takes, M), -1, dtype=torch.long, device=context.device)
     running = torch.ones(takes, dtype=torch.bool, device=context.device)
     previous: Tensor | None = None

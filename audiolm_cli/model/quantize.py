@@ -12,13 +12,19 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-MANY_ROWS = 16
-"""Over so many rows, one product in bf16 is faster than going through the int8 weights for every few of them."""
-
 
 def multiplies_bf16(device: torch.device) -> bool:
     """Whether the device has instructions for bf16 products; without them, it is slower than fp32."""
     return torch.cuda.is_bf16_supported() if device.type == "cuda" else torch.cpu._is_avx512_bf16_supported()
+
+
+def works(form: Callable[[nn.Linear], nn.Module]) -> bool:
+    """Whether this torch on this processor multiplies by that form of a layer; some need kernels of its own."""
+    try:
+        form(nn.Linear(64, 64))(torch.zeros(1, 64))
+    except (RuntimeError, AttributeError):
+        return False
+    return True
 
 
 class Bf16Linear(nn.Module):
@@ -47,27 +53,36 @@ class PackedLinear(Bf16Linear):
 
 
 class Int8Linear(nn.Module):
-    """A linear layer whose weight is int8 [out, in] times a scale per output channel; otherwise like `Bf16Linear`."""
+    """A linear layer whose weight is int8 times a scale per output channel; it rounds each row of its input to 8 bits.
 
-    weight: Tensor
-    scale: Tensor
+    The kernel takes one range for all rows of its input. A single row goes to it as it is; several are brought to
+    ranges of their own first, in the kernel's own way, so that a row gives the same whatever stands beside it.
+    """
 
     def __init__(self, linear: nn.Linear) -> None:
         super().__init__()
         weight, scale = quantized_rows(linear.weight)
-        self.register_buffer("weight", weight)
-        self.register_buffer("scale", scale.bfloat16())
-        self.bias = None if linear.bias is None else linear.bias.detach().bfloat16()
+        zeros = torch.zeros(len(scale), dtype=torch.long)
+        quantized = torch._make_per_channel_quantized_tensor(weight, scale.double(), zeros, 0)
+        self.bias = torch.zeros_like(scale) if linear.bias is None else linear.bias.detach().float()
+        self.packed = torch.ops.quantized.linear_prepack(quantized, self.bias)
+        self.sums = weight.sum(1) * scale  # [out]
+        self.levels = 255 if torch.cpu._is_vnni_supported() else 127  # without VNNI, sums of larger products overflow
 
     def forward(self, x: Tensor) -> Tensor:
-        """[..., in] to [..., out]."""
-        rows = x.reshape(-1, x.shape[-1]).bfloat16()  # of float32 rows, torch's kernel takes twelve times as long
-        if len(rows) > MANY_ROWS:
-            out = F.linear(rows, self.weight.bfloat16()) * self.scale
-        else:
-            out = torch._weight_int8pack_mm(rows, self.weight, self.scale)
-        out = out if self.bias is None else out + self.bias
-        return out.view(*x.shape[:-1], len(self.weight))
+        """float32 [..., in] to [..., out]."""
+        if x.numel() == x.shape[-1]:
+            return self._multiply(x)
+        low = x.amin(-1, keepdim=True).double().clamp(max=0)  # [..., 1]
+        step = (x.amax(-1, keepdim=True).double().clamp(min=0) - low).clamp(min=1e-30) / self.levels
+        zero, step = (-low / step).round().float(), step.float()
+        rounded = (x / step + zero).round().clamp(0, self.levels).flatten(0, -2)  # [rows, in], whole numbers
+        ends = F.pad(rounded.new_full((1, 1), self.levels), (0, x.shape[-1] - 1))  # makes the kernel's step 1
+        out = self._multiply(torch.cat([rounded, ends]))[:-1].view(*x.shape[:-1], len(self.sums))
+        return (out - self.bias - zero * self.sums) * step + self.bias
+
+    def _multiply(self, x: Tensor) -> Tensor:
+        return torch.ops.quantized.linear_dynamic(x, self.packed, self.levels < 255)
 
 
 def quantized_rows(weight: Tensor) -> tuple[Tensor, Tensor]:

@@ -12,9 +12,10 @@ from torch import Tensor
 
 from audiolm_cli.config import SamplingConfig
 from audiolm_cli.model.audiolm import AudioLM
-from audiolm_cli.model.decode import AR, Timing, fill_codebooks
+from audiolm_cli.model.decode import Timing, fill_codebooks
 from audiolm_cli.model.geometry import Geometry
 from audiolm_cli.model.sampling import guided, sample_ar, uniforms
+from audiolm_cli.model.stepping import AR
 
 
 class StreamedWindow:
@@ -42,10 +43,10 @@ class StreamedWindow:
         self._sampling, self._timing = sampling, timing
         self._noise = uniforms([generator], M).to(context.device)
         self._fine_noise = uniforms([generator], M * (K - 1)).view(1, K - 1, M).to(context.device)
-        self._ar = AR.prefill(model, context, geometry, 1)
+        self._ar = AR(model, context, geometry, 1)
         self._null = None
         if sampling.guidance != 1 and geometry.context:
-            self._null = AR.prefill(model, context[:, :0], Geometry(0, M), 1)
+            self._null = AR(model, context[:, :0], Geometry(0, M), 1)
         self._first = torch.zeros(1, M, dtype=torch.long, device=context.device)
         timing.ar_s += time.perf_counter() - began
 

@@ -67,7 +67,7 @@ def continue_files(
     jobs = plan_jobs(inputs, "continued", output, plot, config)
     for path in itertools.chain.from_iterable(job.paths for job in jobs if stream):
         check_growing(path)
-    loaded = load_for(config, watch)
+    loaded = load_for(config, watch, on_event)
     return run_jobs(
         jobs,
         lambda job: continue_recording(

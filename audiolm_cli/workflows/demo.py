@@ -33,7 +33,7 @@ def demo(
     watch = Stopwatch() if started is None else Stopwatch(started=started)
     sampling = SamplingConfig()
     config = dataclasses.replace(config, takes=1, seed=4 if config.seed is None else config.seed)
-    loaded = load_for(config, watch)
+    loaded = load_for(config, watch, on_event)
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:

@@ -64,7 +64,7 @@ def infill_files(
         raise UsageError("an infill ends where the recording goes on; until_end is for continuations")
     gaps = check_gaps(gaps, length_s)
     jobs = plan_jobs(inputs, "infilled", output, plot, config)
-    loaded = load_for(config, watch)
+    loaded = load_for(config, watch, on_event)
     return run_jobs(
         jobs,
         lambda job: infill_recording(

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 
 from audiolm_cli import __version__
 from audiolm_cli.audio import (
@@ -88,11 +89,14 @@ def plan_jobs(inputs: list[str], verb: str, output: str | None, plot: Path | Non
     return jobs
 
 
-def load_for(config: GenerateConfig, watch: Stopwatch) -> Loaded:
+def load_for(config: GenerateConfig, watch: Stopwatch, on_event: OnEvent) -> Loaded:
     """The model of a generating command; everything up to here counts as loading."""
     prepare_cpu(config.threads)
     cache = None if config.cache_dir is None else Path(config.cache_dir)
     loaded = load_model(config.model, pick_device(config.device), config.dtype, cache)
+    if config.dtype not in ("auto", loaded.dtype):
+        told = f"torch {torch.__version__} has no {config.dtype} products for this processor; {loaded.dtype} is used"
+        on_event(Note(message=told, warning=True))
     watch.loaded()
     return loaded
 

@@ -50,7 +50,7 @@ class Loaded:
     folder: Folder
     """Where the model came from."""
     dtype: str
-    """"fp32", "bf16" or "int8"."""
+    """"fp32", "bf16" or "int8"; not what was asked for where a kernel for that is missing."""
 
 
 def pick_device(name: str) -> torch.device:
@@ -104,7 +104,7 @@ def load_model(name_or_path: str, device: torch.device, dtype: str = "auto", cac
     weights = load_tensors(folder, MODEL_TENSORS, expected)
     chosen = _pick_dtype(dtype, device, shape)
     model.load_state_dict(weights, assign=True)
-    use_dtype(model.to(device).eval().requires_grad_(False), chosen)
+    chosen = use_dtype(model.to(device).eval().requires_grad_(False), chosen)
     return Loaded(model=model, codec=codec_of(folder, device, cache), folder=folder, dtype=chosen)
 
 

@@ -63,7 +63,7 @@ def loop_files(
     if config.until_end:
         raise UsageError("a bridge ends where the recording begins; until_end is for continuations")
     jobs = plan_jobs(inputs, "looped", output, plot, config)
-    loaded = load_for(config, watch)
+    loaded = load_for(config, watch, on_event)
     return run_jobs(
         jobs,
         lambda job: loop_recording(

@@ -87,7 +87,7 @@ def restyle_files(
     jobs = plan_jobs(inputs, "restyled", output, plot, config)
     with watch.stage("encode"):
         reference = read_audio(style, max_duration_s=LONGEST_INPUT_S)
-    loaded = load_for(config, watch)
+    loaded = load_for(config, watch, on_event)
     with watch.stage("encode"):
         prompt = style_prompt(reference, style, strength, loaded, config)
     return run_jobs(

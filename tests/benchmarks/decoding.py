@@ -27,8 +27,9 @@ from parent_algorithm import greedy_first
 
 from audiolm_cli.config import PRESETS
 from audiolm_cli.model.audiolm import AudioLM, build
-from audiolm_cli.model.decode import AR, use_dtype
+from audiolm_cli.model.decode import use_dtype
 from audiolm_cli.model.geometry import Geometry
+from audiolm_cli.model.stepping import AR
 from audiolm_cli.workflows.loading import load_model, prepare_cpu
 
 BYTES = {"fp32": 4, "bf16": 2, "int8": 1}
@@ -69,7 +70,7 @@ def codes(model: AudioLM, frames: int) -> torch.Tensor:
 def step_ms(model: AudioLM, context: int, takes: int, repeats: int) -> tuple[float, float]:
     """Of one step behind a context that the takes share."""
     geometry = Geometry(context, ROOM)
-    ar = AR.prefill(model, codes(model, context), geometry, takes)
+    ar = AR(model, codes(model, context), geometry, takes)
     previous = torch.zeros(takes, 1, dtype=torch.long)
 
     def step() -> None:
@@ -82,7 +83,7 @@ def step_ms(model: AudioLM, context: int, takes: int, repeats: int) -> tuple[flo
 @torch.inference_mode()
 def ours(model: AudioLM, context: torch.Tensor, geometry: Geometry) -> torch.Tensor:
     """The likeliest first codes [1, M]."""
-    ar, made = AR.prefill(model, context, geometry, 1), []
+    ar, made = AR(model, context, geometry, 1), []
     for _ in range(geometry.gap):
         made.append(ar.step(made[-1] if made else None)[:, : model.eos].argmax(-1, keepdim=True))
     return torch.cat(made, dim=1)

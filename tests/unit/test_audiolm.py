@@ -20,9 +20,10 @@ from audiolm_cli.model.audiolm import (
     get_model,
     load_weights,
 )
-from audiolm_cli.model.decode import AR, generate
+from audiolm_cli.model.decode import generate
 from audiolm_cli.model.geometry import Geometry
 from audiolm_cli.model.layers import Rotation
+from audiolm_cli.model.stepping import AR
 
 V, K = 16, 3
 GEOMETRIES = {
@@ -66,7 +67,7 @@ def test_cached_decoding_equals_the_full_pass(name: str, positions: str) -> None
     geometry, model = GEOMETRIES[name], tiny(positions)
     context, target = window(geometry)
     full = model.ar_predict(context, target, geometry).logits
-    ar = AR.prefill(model, context, geometry, takes=2)
+    ar = AR(model, context, geometry, takes=2)
     steps = [ar.step(None if t == 0 else target[:, t - 1 : t, 0]) for t in range(geometry.gap)]
     assert full.std() > 0.1
     torch.testing.assert_close(torch.stack(steps, dim=1), full, atol=1e-4, rtol=0)
@@ -76,8 +77,8 @@ def test_cached_decoding_equals_the_full_pass(name: str, positions: str) -> None
 def test_one_context_serves_all_takes() -> None:
     geometry, model = GEOMETRIES["both"], tiny()
     context, _ = window(geometry, batch=1)
-    shared = AR.prefill(model, context, geometry, takes=3).step(None)
-    own = AR.prefill(model, context.expand(3, -1, -1), geometry, takes=3).step(None)
+    shared = AR(model, context, geometry, takes=3).step(None)
+    own = AR(model, context.expand(3, -1, -1), geometry, takes=3).step(None)
     torch.testing.assert_close(shared, own, atol=1e-5, rtol=0)
 
 
@@ -204,7 +205,7 @@ def test_the_distance_to_the_right_context_matters(positions: str) -> None:
     """The countdown of an infill: the same context codes, one frame further away, give other logits."""
     model = tiny(positions)
     context, _ = window(GEOMETRIES["both"])
-    near, far = (AR.prefill(model, context, Geometry(4, gap, 3), takes=2).step(None) for gap in (6, 7))
+    near, far = (AR(model, context, Geometry(4, gap, 3), takes=2).step(None) for gap in (6, 7))
     assert (near - far).abs().max() > 1e-3
 
 

@@ -3,19 +3,26 @@
 from __future__ import annotations
 
 import copy
+from pathlib import Path
+from typing import NoReturn
 
 import pytest
 import torch
 from parent_algorithm import greedy_codes
 from torch import Tensor
 
-from audiolm_cli.config import PRESETS, ModelConfig, SamplingConfig
+from audiolm_cli.config import PRESETS, GenerateConfig, ModelConfig, SamplingConfig
+from audiolm_cli.events import Event, Note
+from audiolm_cli.model import decode
 from audiolm_cli.model.audiolm import AudioLM, build
-from audiolm_cli.model.decode import AR, generate, use_dtype
+from audiolm_cli.model.decode import generate, use_dtype
 from audiolm_cli.model.geometry import Geometry
 from audiolm_cli.model.layers import attended
-from audiolm_cli.model.quantize import MANY_ROWS, Bf16Linear, Int8Linear, quantized_rows
+from audiolm_cli.model.quantize import Bf16Linear, Int8Linear, quantized_rows
+from audiolm_cli.model.stepping import AR
 from audiolm_cli.workflows import loading
+from audiolm_cli.workflows.generation import Stopwatch
+from audiolm_cli.workflows.jobs import load_for
 
 V, K = 40, 3
 GEOMETRIES = [Geometry(6, 9), Geometry(0, 9, 6), Geometry(4, 9, 5), Geometry(0, 8)]
@@ -37,6 +44,10 @@ def tiny(positions: str = "rotary") -> AudioLM:
 
 def codes(frames: int, batch: int = 1, seed: int = 0) -> Tensor:
     return torch.randint(V, (batch, frames, K), generator=torch.Generator().manual_seed(seed))
+
+
+def missing(*_: object) -> NoReturn:
+    raise RuntimeError("no kernel")
 
 
 def distance(a: Tensor, b: Tensor) -> float:
@@ -64,10 +75,10 @@ def test_a_step_gives_what_the_full_pass_gives(geometry: Geometry, positions: st
     target = codes(geometry.gap, batch=3, seed=1)
     for context in (codes(geometry.context), codes(geometry.context, batch=3)):
         full = model.ar_predict(context.expand(3, -1, -1), target, geometry).logits
-        ar = AR.prefill(model, context, geometry, takes=3)
+        ar = AR(model, context, geometry, takes=3)
         steps = [ar.step(None), *(ar.step(target[:, t : t + 1, 0]) for t in range(geometry.gap - 1))]
         assert distance(torch.stack(steps, dim=1), full) < TOLERANCE[dtype]
-    alone = AR.prefill(model, context[:1], geometry, takes=1).step(None)
+    alone = AR(model, context[:1], geometry, takes=1).step(None)
     assert distance(alone, full[:1, 0]) < TOLERANCE[dtype]
 
 
@@ -110,17 +121,29 @@ def test_narrow_weights_stay_close_to_float32(dtype: str) -> None:
     assert not any(isinstance(m, torch.nn.Linear) for m in narrow.ar_decoder.modules())
 
 
-@pytest.mark.parametrize("rows", [1, 3, MANY_ROWS + 1])
+@pytest.mark.parametrize("rows", [1, 3, 17])
 @torch.inference_mode()
 def test_an_int8_layer_multiplies_by_its_rounded_weight(rows: int) -> None:
     torch.manual_seed(0)
     linear = torch.nn.Linear(64, 48)
-    layer, x = Int8Linear(linear), torch.randn(2, rows, 64).bfloat16().float()
+    layer, x = Int8Linear(linear), torch.randn(2, rows, 64)
     weight, scale = quantized_rows(linear.weight)
     exact = x @ (weight * scale[:, None]).T + linear.bias
-    assert layer(x).shape == exact.shape and layer(x).dtype == torch.bfloat16
-    assert distance(layer(x), exact) < 0.01
+    assert layer(x).shape == exact.shape
+    assert 0 < distance(layer(x), exact) < 0.01
     assert (weight * scale[:, None] - linear.weight).abs().max() <= 0.501 * scale.max()
+
+
+@torch.inference_mode()
+def test_a_row_gives_the_same_whatever_stands_beside_it() -> None:
+    """In int8, where the kernel would take one range for all: beside louder rows, rows of one sign, and zeros."""
+    torch.manual_seed(0)
+    layer = Int8Linear(torch.nn.Linear(64, 48))
+    rows = torch.randn(5, 64) * torch.tensor([1, 100, 0.01, 0, 1])[:, None]
+    rows[4].abs_()
+    alone = torch.cat([layer(row[None]) for row in rows])
+    assert ((layer(rows) - alone).norm(dim=1) <= 1e-5 * alone.norm(dim=1)).all()
+    assert torch.equal(layer(rows)[:2], layer(rows[:2]))
 
 
 @pytest.mark.parametrize("fast", [True, False])
@@ -155,3 +178,32 @@ def test_attention_and_its_gradients_are_the_definition(
     for one, other in zip((q, k, v), wide, strict=True):
         assert one.grad is not None and other.grad is not None
         assert (one.grad - other.grad).norm() <= tolerance * grad.norm()
+
+
+@pytest.mark.parametrize("fast", [True, False])
+def test_without_kernels_of_its_own_torch_still_generates(fast: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As in a torch that has others: int8 is bf16 or float32 then, and bf16 is not packed; it is said in one line."""
+    monkeypatch.setattr(decode, "multiplies_bf16", lambda device: fast)
+    monkeypatch.setattr(torch.ops.quantized, "linear_prepack", missing)
+    monkeypatch.setattr(torch.ops.mkldnn, "_reorder_linear_weight", missing)
+    for asked in ("int8", "bf16"):
+        model = tiny()
+        used = "bf16" if fast or asked == "bf16" else "fp32"
+        assert use_dtype(model, asked) == used
+        kinds = {type(layer.up) for layer in model.ar_decoder.layers}
+        assert kinds == {Bf16Linear if used == "bf16" else torch.nn.Linear}
+        made = generate(model, codes(6), Geometry(6, 9), SamplingConfig(), [torch.Generator().manual_seed(1)])
+        assert made.shape == (1, 9, K)
+
+
+def test_another_dtype_than_the_one_asked_for_is_said(tiny_model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(decode, "works", lambda form: False)
+    monkeypatch.setattr(decode, "multiplies_bf16", lambda device: False)
+    said: list[Event] = []
+    loaded = load_for(GenerateConfig(model=str(tiny_model), dtype="int8"), Stopwatch(), said.append)
+    assert loaded.dtype == "fp32" and len(said) == 1
+    assert (
+        isinstance(said[0], Note)
+        and said[0].warning
+        and "no int8 products for this processor; fp32 is used" in said[0].message
+    )

@@ -1,0 +1,149 @@
+"""One target frame after the other through the AR decoder: the same few operations on the same shapes each time.
+
+Which frame it is comes as a tensor and nothing is read back from the device, so that a CUDA graph can hold a step. On a
+CPU most of a small model's step is the time between operations, so there are few. Knows nothing about sampling.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from audiolm_cli.model.audiolm import AudioLM
+from audiolm_cli.model.geometry import Geometry
+from audiolm_cli.model.layers import Decoder, Layer
+
+PORTION = 128
+"""Target frames that attention looks at are a multiple of this: few shapes, and what is not there yet costs little."""
+
+
+class Cache:
+    """Keys and values of one layer while a target is generated, of fixed size.
+
+    A context of its own stands in front of each take's target. One that several takes share is kept apart, once, and
+    read by all of them together.
+    """
+
+    def __init__(self, keys: Tensor, values: Tensor, takes: int, size: int) -> None:
+        """Those of the context [1 or takes, H, L, Dh], and room for `size` target frames."""
+        both = torch.stack([keys, values]).transpose(1, 2)  # [2, H, 1 or takes, L, Dh]
+        _, H, contexts, L, Dh = both.shape
+        self.shared = both[:, :, 0] if contexts < takes else None  # [2, H, L, Dh]
+        self.start = 0 if contexts < takes else L
+        own = both.new_zeros(2, H, takes, self.start + size, Dh)
+        if self.start:
+            own[..., :L, :] = both
+        self._own = own.flatten(0, 2)  # [2 * H * takes, S, Dh]
+        self.show(size)
+
+    def show(self, frames: int) -> None:
+        """Let attention look at so many of the target's frames."""
+        keys, values = self._own[:, : self.start + frames].chunk(2)
+        self._keys, self._values = keys.mT, values  # [H * takes, Dh, S], [H * takes, S, Dh]
+
+    def attend(self, qkv: Tensor, place: Tensor, hidden: Tensor) -> Tensor:
+        """What the queries of one frame attend to, [B, H * Dh], after its keys and values have been kept.
+
+        Args:
+            qkv: [3, H, B, Dh], the queries scaled.
+            place: int64 [1], where the keys and values go.
+            hidden: [S], -inf where there is nothing yet, 0 elsewhere.
+        """
+        _, H, B, Dh = qkv.shape
+        self._own.index_copy_(1, place, qkv[1:].reshape(2 * H * B, 1, Dh))
+        scores = torch.baddbmm(hidden, qkv[0].reshape(H * B, 1, Dh), self._keys)  # [H * B, 1, S]
+        if self.shared is None:
+            out = torch.bmm(scores.softmax(-1), self._values)
+        else:
+            keys, values = self.shared
+            L = keys.shape[1]
+            scores = torch.cat([torch.bmm(qkv[0], keys.mT), scores.view(H, B, -1)], dim=-1)  # [H, B, L + S]
+            weights = scores.softmax(-1)
+            out = torch.bmm(weights[..., L:].reshape(H * B, 1, -1), self._values)
+            out = torch.baddbmm(out.view(H, B, Dh), weights[..., :L], values)
+        return out.view(H, B, Dh).transpose(0, 1).reshape(B, H * Dh)
+
+
+class AR:
+    """One AR generation in progress."""
+
+    def __init__(self, model: AudioLM, context: Tensor, geometry: Geometry, takes: int) -> None:
+        """Read context codes [1 or takes, L, K] (memory order); one context serves all takes."""
+        device, decoder = context.device, model.ar_decoder
+        embedded = model.ar_context(context, geometry)
+        kept = decoder.prefill(embedded, geometry.context_positions(device))
+        positions = geometry.target_positions(device)
+        start = model.ar_input(None, 1)[0]
+        every = torch.arange(model.eos, device=device)
+        self.model, self.takes = model, takes
+        self.caches = [Cache(keys, values, takes, geometry.gap) for keys, values in kept]
+        self.done = 0
+        """Target frames stepped through."""
+        self._inputs = torch.cat([model.ar_input(every[None], 1)[0], start])  # [V + 1, D], the start last
+        self._first = torch.full((takes,), model.eos, device=device)
+        self._added = None if decoder.sine is None else decoder.sine(torch.zeros_like(start), positions)  # [M, D]
+        self._cos, self._sin = _turns(decoder, positions, embedded.dtype)
+        self._order = torch.arange(self.caches[0].start + geometry.gap, device=device)
+        self._narrow = kept[0][0].dtype
+        self._size, self._shown = geometry.gap, geometry.gap
+
+    def step(self, previous: Tensor | None) -> Tensor:
+        """Logits [takes, V + 1] of the next frame, after `previous` [takes, 1] (None at the first)."""
+        at = self.done
+        if self.model.device.type == "cpu":
+            self.show(min(self._size, (at // PORTION + 1) * PORTION))
+        self.done += 1
+        codes = self._first if previous is None else previous[:, 0]
+        return self.frame(codes, self._order[at : at + 1])
+
+    def show(self, frames: int) -> None:
+        """Let attention look at so many target frames, of which those that are not there yet are hidden."""
+        if frames != self._shown:
+            self._shown = frames
+            for cache in self.caches:
+                cache.show(frames)
+
+    def frame(self, codes: Tensor, at: Tensor) -> Tensor:
+        """Logits [takes, V + 1] of frame `at` (int64 [1]) after the codes [takes] of the one before."""
+        start = self.caches[0].start
+        x = self._inputs.index_select(0, codes)  # [B, D]
+        if self._added is not None:
+            x = x + self._added.index_select(0, at)
+        cos, sin = self._cos.index_select(0, at)[0], self._sin.index_select(0, at)[0]
+        place = at + start
+        later = self._order[: start + self._shown] > place
+        hidden = torch.zeros_like(later, dtype=self._narrow).masked_fill_(later, float("-inf"))
+        for layer, cache in zip(self.model.ar_decoder.layers, self.caches, strict=True):
+            x = _step(layer, x, cos, sin, cache, place, hidden)  # type: ignore[arg-type]
+        return self.model.ar_head(self.model.ar_decoder.norm(x))
+
+    def rewind(self, done: int) -> None:
+        """Forget the target frames from `done` on."""
+        self.done = done
+
+
+def _step(layer: Layer, x: Tensor, cos: Tensor, sin: Tensor, cache: Cache, place: Tensor, hidden: Tensor) -> Tensor:
+    """One frame x [B, D] through a layer."""
+    B, attention = len(x), layer.attention
+    qkv = attention.qkv(layer.norm1(x)).view(B, 3, attention.heads, -1).permute(1, 2, 0, 3)  # [3, H, B, Dh]
+    turned = torch.addcmul(qkv * cos, qkv.roll(qkv.shape[-1] // 2, -1), sin).to(hidden.dtype)
+    x = x + attention.out(cache.attend(turned, place, hidden))
+    return x + layer.down(F.gelu(layer.up(layer.norm2(x))))
+
+
+def _turns(decoder: Decoder, positions: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+    """Factors [M, 3, 1, 1, Dh] of queries, keys and values, and of the same with their halves exchanged.
+
+    What `Rotation` does at timeline frames [M]; the queries are scaled as well, the values stay.
+    """
+    Dh = decoder.head_dim
+    cos = torch.ones(len(positions), 3, 1, 1, Dh, device=positions.device, dtype=dtype)
+    sin = torch.zeros_like(cos)
+    rotation = decoder.rotation(positions, dtype)
+    if rotation is not None:
+        cos[:, :2] = rotation.cos.repeat(1, 2)[:, None, None, None]
+        sin[:, :2] = torch.cat([-rotation.sin, rotation.sin], dim=-1)[:, None, None, None]
+    for factors in (cos, sin):
+        factors[:, 0] *= Dh**-0.5
+    return cos, sin
