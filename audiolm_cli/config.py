@@ -228,7 +228,7 @@ class GenerateConfig(_Config):
 
 @dataclass(frozen=True, kw_only=True)
 class CodecTrainConfig(_Config):
-    """Training of a spectral codec, from nothing or from another one."""
+    """Training of a codec, from nothing or from another one."""
 
     steps: int = 5200
     """Optimizer steps."""
@@ -237,16 +237,17 @@ class CodecTrainConfig(_Config):
     clip_s: float = 2.0
     """Length of a clip in seconds."""
     learning_rate: float | None = None
-    """Peak learning rate of AdamW; None is 1e-3, and 3e-4 for a codec that starts from another one."""
+    """Peak rate of AdamW; None is 1e-3, or from another codec's weights 3e-4 (spectral) and 1e-4 (EnCodec)."""
     warmup_steps: int = 50
     """Steps of linear warm-up."""
     quantize_from: float = 0.03
-    """Share of the steps trained without the quantizer, before its k-means initialisation; a codec that starts from
-    another one has its quantizer from the first step on."""
+    """Share of the steps before the quantizer comes in, by k-means; from another codec's weights it is in at once."""
     commitment: float = 0.25
     """Weight of the commitment loss."""
     linear_weight: float = 0.3
-    """Weight of the loss on square roots of magnitudes, beside that on their logarithms."""
+    """Spectral: weight of the loss on square roots of magnitudes, beside that on their logarithms."""
+    adversarial_from: int | None = None
+    """EnCodec: step from which a discriminator learns along; None is never. For GPUs."""
     gain_db: tuple[float, float] = (-6.0, 2.0)
     """Range of the random gain of each clip in dB."""
     ema_decay: float = 0.998
@@ -255,6 +256,8 @@ class CodecTrainConfig(_Config):
     """Seed of every random draw."""
     state_every: int = 500
     """Steps between saved states and measurements on held-out clips."""
+    sample_every: int = 500
+    """Steps between round trips of held-out clips as audio and pictures; 0 makes none."""
     threads: int | None = None
     """CPU threads; None leaves torch's choice."""
     device: str = "auto"
@@ -264,7 +267,7 @@ class CodecTrainConfig(_Config):
         _require_ranges(
             self,
             ("steps state_every", 1, LARGEST),
-            ("warmup_steps", 0, LARGEST),
+            ("warmup_steps adversarial_from sample_every", 0, LARGEST),
             ("clips", 1, 1 << 20),
             ("clip_s", 0.1, 600),
             ("learning_rate", LEAST, 1e3),

@@ -32,6 +32,8 @@ CONFIG = "config.json"
 MODEL_TENSORS = "model.safetensors"
 CODEC_TENSORS = "codec.safetensors"
 CARD = "MODEL_CARD.md"
+SAMPLES = "samples"
+"""Folder of what a codec in training made of some clips; no part of the codec."""
 
 MAX_CONFIG_BYTES = 1 << 20
 _STALE_S = 24 * 3600.0
@@ -312,7 +314,7 @@ def _check_free(path: Path, force: bool, writes: list[str]) -> None:
     if not present:
         return
     try:
-        known = {*writes, *_accounted_names(path), CARD}
+        known = {*writes, *_accounted_names(path), CARD, SAMPLES}
     except ModelError as error:
         raise OutputError(f"{path} holds something other than a model, so it is not replaced: {error}") from error
     foreign = [name for name in present if name not in known]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -11,6 +11,10 @@ from audiolm_cli.cli import options
 from audiolm_cli.cli.fetching import fetch_missing
 from audiolm_cli.cli.render import Renderer
 from audiolm_cli.config import CodecTrainConfig
+from audiolm_cli.errors import UsageError
+
+FILTERS = 16
+"""Width of an EnCodec network that a CPU can train."""
 
 Source = Annotated[Path, typer.Argument(metavar="PATH", help="A folder of audio.")]
 Folder = Annotated[Path, options.shared("-o", "--output", metavar="DIR", help="The codec folder to write.")]
@@ -20,6 +24,36 @@ Init = Annotated[
     str | None,
     options.shared("--init", metavar="NAME|PATH", panel="Training", help="Start from this codec, or a model's."),
 ]
+Family = Annotated[
+    Literal["spectral", "encodec"] | None,
+    options.shared("--family", panel="Training", help="Of a codec from nothing; spectral if unset."),
+]
+Filters = Annotated[
+    int | None,
+    options.shared(
+        "--filters",
+        min=1,
+        metavar="N",
+        panel="Training",
+        help=f"Width of an EnCodec network from nothing; {FILTERS} if unset, as published 64.",
+    ),
+]
+AdversarialFrom = Annotated[
+    int | None,
+    options.shared(
+        "--adversarial-from",
+        min=0,
+        metavar="STEP",
+        panel="Training",
+        help="EnCodec: a discriminator learns along from this step on. For GPUs.",
+    ),
+]
+SampleEvery = Annotated[
+    int,
+    options.shared(
+        "--sample-every", min=0, metavar="N", panel="Training", help="Steps between round trips to hear; 0: never."
+    ),
+]
 BaseLr = Annotated[
     float | None,
     options.shared(
@@ -27,7 +61,7 @@ BaseLr = Annotated[
         parser=options.positive,
         metavar="X",
         panel="Training",
-        help="Peak learning rate; 0.001 if unset, 0.0003 with --init.",
+        help="Peak learning rate; 0.001 if unset, with --init 0.0003 (spectral) or 0.0001 (EnCodec).",
     ),
 ]
 StateEvery = Annotated[
@@ -39,10 +73,14 @@ def codec_train_command(
     source: Source,
     output: Folder,
     init: Init = None,
+    family: Family = None,
+    filters: Filters = None,
     steps: Steps = CodecTrainConfig.steps,
     clips: Clips = CodecTrainConfig.clips,
     state_every: StateEvery = CodecTrainConfig.state_every,
+    sample_every: SampleEvery = CodecTrainConfig.sample_every,
     base_lr: BaseLr = CodecTrainConfig.learning_rate,
+    adversarial_from: AdversarialFrom = CodecTrainConfig.adversarial_from,
     seed: options.Seed = 0,
     device: options.Device = "auto",
     threads: options.Threads = None,
@@ -54,23 +92,31 @@ def codec_train_command(
     offline: options.Offline = False,
     cache_dir: options.CacheDir = None,
 ) -> None:
-    """Train a spectral codec on a folder of recordings; stopped and started again, it goes on."""
+    """Train a codec on a folder of recordings; stopped and started again, it goes on."""
+    if init is not None and (family is not None or filters is not None):
+        raise UsageError("--init with --family or --filters: a codec to start from has its own; leave them out")
+    if filters is not None and family != "encodec":
+        raise UsageError("--filters is the width of an EnCodec network; add --family encodec")
     config = CodecTrainConfig(
         steps=steps,
         clips=clips,
         learning_rate=base_lr,
+        adversarial_from=adversarial_from,
         state_every=state_every,
+        sample_every=sample_every,
         seed=seed or 0,
         device=device,
         threads=threads,
     )
     with Renderer(quiet=quiet, verbose=verbose, no_progress=no_progress, json=json_output) as out:
+        from audiolm_cli.codec.encodec_shape import EncodecConfig
         from audiolm_cli.workflows.codec_train import train_codec
         from audiolm_cli.workflows.recordings import check_failures
 
         fetch_missing(out, cache_dir, offline, init)
+        shape = EncodecConfig(num_filters=filters or FILTERS) if family == "encodec" else None
         result = train_codec(
-            source, output, config=config, init=init, force=force, cache=cache_dir, on_event=out.on_event
+            source, output, config=config, shape=shape, init=init, force=force, cache=cache_dir, on_event=out.on_event
         )
         if out.json:
             facts = {"path": result.folder.path, "sha256": result.folder.sha256}

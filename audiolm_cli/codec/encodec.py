@@ -1,4 +1,4 @@
-"""EnCodec behind the codec protocol: the only file that imports the `encodec` package.
+"""EnCodec behind the codec protocol: imports the `encodec` package, as nothing but `discriminator.py` does beside it.
 
 Builds `encodec.model.EncodecModel` from a configuration and loads it strictly. Knows nothing about downloads, caches or
 long recordings (`chunked.py`).

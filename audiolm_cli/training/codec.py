@@ -1,12 +1,13 @@
-"""Training a spectral codec, from nothing or from its weights. Batches and every draw are functions of (seed, step).
+"""Training a codec, from nothing or from its weights. Batches and every draw are functions of (seed, step).
 
-Knows nothing about commands.
+What the families do each in their own way is a `Trainee`. Knows nothing about commands.
 """
 
 from __future__ import annotations
 
+import itertools
 import time
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from audiolm_cli.codec.spectral import SpectralCodec
 from audiolm_cli.config import CodecTrainConfig
 from audiolm_cli.data.files import AudioFile, draw_clips, read_clip
 from audiolm_cli.errors import DataError
@@ -30,33 +30,15 @@ from audiolm_cli.training.state import (
     with_prefix,
     without_prefix,
 )
-
-START_FRAMES = 60_000
-"""Most frames for principal components and k-means: thirty times the usual codebook size."""
-USUAL_RATE, USUAL_FINE_TUNING_RATE = 1e-3, 3e-4
-"""Peak learning rates where none is given."""
-EMPHASIS_BELOW_HZ = 4000.0
-"""Bins below this weigh double: most of what is heard as pitch lies there."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class CodecLosses:
-    """What a batch or a held-out set gave."""
-
-    log: float
-    """Weighted mean absolute difference of natural log magnitudes."""
-    linear: float
-    """Mean absolute difference of square roots of magnitudes."""
-    commitment: float
-    """Quantization error over latent variance; 0 before the quantizer comes in."""
+from audiolm_cli.training.trainee import Losses, Trainee
 
 
 class CodecTrainer:
-    """Trains `codec` on `train` and keeps averaged weights; `run` may be interrupted and called again."""
+    """Trains a codec on `train` and keeps averaged weights; `run` may be interrupted and called again."""
 
     def __init__(
         self,
-        codec: SpectralCodec,
+        trainee: Trainee,
         config: CodecTrainConfig,
         train: list[AudioFile],
         dev: list[AudioFile],
@@ -64,73 +46,86 @@ class CodecTrainer:
         on_event: OnEvent,
         init: str | None = None,
     ) -> None:
-        """`init` is the hash of the weights that `codec` starts from; None starts from nothing."""
-        self.codec, self.config, self.train, self.dev, self.init = codec, config, train, dev, init
+        """`init` is the hash of the weights that the codec starts from; None starts from nothing."""
+        self.trainee, self.config, self.train, self.dev, self.init = trainee, config, train, dev, init
         self.state_folder, self.on_event = state_folder, on_event
-        self.network = codec.network
+        self.codec, self.network, self.quantizer = trainee.codec, trainee.network, trainee.quantizer
         self.step, self.elapsed_s = 0, 0.0
         self.damaged: dict[str, str] = {}
         """Recordings that could not be read everywhere, and why."""
         self.quantize_from_step = 0 if init else int(config.quantize_from * config.steps)
-        self.learning_rate = config.learning_rate or (USUAL_FINE_TUNING_RATE if init else USUAL_RATE)
-        self.weights = _bin_weights(codec).to(codec.device)
+        self.learning_rate = config.learning_rate or trainee.usual_rates[1 if init else 0]
         self.average = start_average(self.network)
         self.optimizer = torch.optim.AdamW(
             self.network.parameters(), lr=self.learning_rate, betas=(0.9, 0.98), weight_decay=0.0
         )
 
-    def run(self) -> CodecLosses:
-        """Train to the last step and return the held-out losses of the averaged weights, which the codec then holds."""
+    def run(self, on_sample: Callable[[int], None] | None = None) -> Losses:
+        """Train to the last step and return the held-out losses of the averaged weights, which the codec then holds.
+
+        Args:
+            on_sample: called with the steps done every `sample_every` steps and at the end, while the codec holds the
+                averaged weights; not before it has codebooks.
+        """
         if not self._resume():
             self._start()
         started, first, before_s = time.monotonic(), self.step, self.elapsed_s
         held_out = None
         while self.step < self.config.steps:
-            if self.step >= self.quantize_from_step and not self.network.quantizer.counts.any():
+            if self.step >= self.quantize_from_step and not self.quantizing:
                 self._start_quantizer()
             losses = self._train_step()
             self.step += 1
             self.elapsed_s = before_s + time.monotonic() - started
-            speed = (self.step - first) / (self.elapsed_s - before_s)
-            detail = f"log {losses.log:.4f} linear {losses.linear:.4f} vq {losses.commitment:.4f} {speed:.2f} steps/s"
+            detail = f"{_told(losses)} {(self.step - first) / (self.elapsed_s - before_s):.2f} steps/s"
             self.on_event(Progress(stage="train", done=self.step, total=self.config.steps, unit="steps", detail=detail))
-            if self.step % self.config.state_every == 0 or self.step == self.config.steps:
+            last = self.step == self.config.steps
+            if self.step % self.config.state_every == 0 or last:
                 self._save()
                 held_out = self._report()
+            every = self.config.sample_every
+            if on_sample is not None and every and self.quantizing and (self.step % every == 0 or last):
+                self._sample(on_sample)
         held_out = held_out or self.evaluate()
         swap_average(self.average, self.network)
+        self.trainee.hand_over()
         return held_out
+
+    @property
+    def quantizing(self) -> bool:
+        """Whether the quantizer has come in."""
+        return bool(self.quantizer.counts.any())
 
     def _start(self) -> None:
         """What comes before the first step."""
-        if self.init is not None:
-            self.network.quantizer.start_averages(self._many_latents("codebooks"))
-            self._report()
+        if self.init is None:
+            self.on_event(Note(message="first weights from the training clips"))
+            self.trainee.start(self._draws("components"), self.config.seed)
+            self.average = start_average(self.network)
             return
-        self.on_event(Note(message="principal components of the training clips"))
-        with torch.random.fork_rng(devices=[]):  # the principal components start from random directions
-            torch.manual_seed(self.config.seed)
-            self.network.initialise(self._many_features("components"))
-        self.average = start_average(self.network)
+        self.trainee.take_over()
+        if not self.quantizing:  # the codec does not say how often its codes are used
+            self.quantizer.start_averages(self._many_latents("codebooks"))
+        self._report()
 
-    def _report(self) -> CodecLosses:
+    def _report(self) -> Losses:
         """Held-out losses, which are told."""
         held_out = self.evaluate()
-        usage = "/".join(f"{p:.0f}" for p in self.network.quantizer.perplexities())
-        self.on_event(
-            Note(
-                message=f"step {self.step}: held-out log {held_out.log:.4f}, linear {held_out.linear:.4f}, "
-                f"vq {held_out.commitment:.4f}, codebook perplexity {usage}"
-            )
-        )
+        usage = "/".join(f"{p:.0f}" for p in self.quantizer.perplexities())
+        self.on_event(Note(message=f"step {self.step}: held-out {_told(held_out, ', ')}, codebook perplexity {usage}"))
         return held_out
 
-    def _train_step(self) -> CodecLosses:
+    def _sample(self, on_sample: Callable[[int], None]) -> None:
+        swap_average(self.average, self.network)
+        self.trainee.hand_over()
+        on_sample(self.step)
+        swap_average(self.average, self.network)
+
+    def _train_step(self) -> Losses:
         for group in self.optimizer.param_groups:
             group["lr"] = self.learning_rate * cosine(self.step, self.config.steps, self.config.warmup_steps)
-        features = self.codec.log_magnitudes(self._clips(self._rng("clips", self.step)))
-        quantizing = self.step >= self.quantize_from_step
-        loss, losses = self._loss(features, quantizing, update=True)
+        inputs = self.trainee.inputs(self._clips(self._rng("clips", self.step)))
+        loss, losses = self._loss(inputs, self.step)
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
         norm = torch.nn.utils.clip_grad_norm_(self.network.parameters(), 1.0)
@@ -139,38 +134,38 @@ class CodecTrainer:
         update_average(self.average, self.network, self.config.ema_decay, self.step)
         return losses
 
-    def _loss(self, features: Tensor, quantizing: bool, update: bool) -> tuple[Tensor, CodecLosses]:
-        """The loss of features [B, T, F]; with `update`, codebooks move as well."""
-        latents = self.network.latents(features)
+    def _loss(self, inputs: Tensor, step: int | None) -> tuple[Tensor, Losses]:
+        """The loss of inputs [B, ...]; in a `step` of training, codebooks move as well."""
+        latents = self.trainee.latents(inputs)  # [B, T, D]
         commitment = latents.new_zeros(())
-        if quantizing:
+        if self.quantizing:
             flat = latents.detach().reshape(-1, latents.shape[-1])
-            quantizer = self.network.quantizer
-            before = quantizer.codebooks.clone()
+            before = self.quantizer.codebooks.clone()
             codes = (
-                quantizer.update(flat, 0.99, revive=3, generator=self._torch_rng("revive", self.step))
-                if update
-                else quantizer.encode(flat)
+                self.quantizer.encode(flat)
+                if step is None
+                else self.quantizer.update(flat, 0.99, revive=3, generator=self._torch_rng("revive", step))
             )
             quantized = sum(before[k][codes[:, k]] for k in range(codes.shape[1])).reshape(latents.shape)  # type: ignore[union-attr]
             commitment = (latents - quantized).square().mean() / latents.detach().var()
             latents = latents + (quantized - latents).detach()
-        decoded = self.network.features(latents)
-        log = ((decoded - features).abs() * self.weights).mean()
-        linear = ((decoded / 2).exp() - (features / 2).exp()).abs().mean()
-        loss = log + self.config.linear_weight * linear + self.config.commitment * commitment
-        return loss, CodecLosses(log=log.item(), linear=linear.item(), commitment=commitment.item())
+        loss, parts = self.trainee.distance(self.trainee.outputs(latents), inputs, step)
+        return loss + self.config.commitment * commitment, {**parts, "commitment": commitment.item()}
 
     @torch.no_grad()
-    def evaluate(self, clips: int = 24) -> CodecLosses:
+    def evaluate(self, clips: int = 24) -> Losses:
         """Held-out losses of the averaged weights, on clips that are the same at every call."""
         swap_average(self.average, self.network)
-        features = self._dev_features(clips)
-        _, losses = self._loss(features, bool(self.network.quantizer.counts.any()), update=False)
+        wav, totals = self._dev_clips(clips), dict[str, float]()
+        for part in wav.split(self.config.clips):  # no more at once than in a step
+            _, losses = self._loss(self.trainee.inputs(part), None)
+            for name, value in losses.items():
+                totals[name] = totals.get(name, 0.0) + value * len(part) / len(wav)
         swap_average(self.average, self.network)
-        return losses
+        return totals
 
-    def _dev_features(self, clips: int) -> Tensor:
+    def _dev_clips(self, clips: int) -> Tensor:
+        """Held-out clips [B, N]."""
         rng = self._rng("dev", 0)
         num_samples = self._clip_samples()
         files = [self.dev[i % len(self.dev)] for i in range(clips)]
@@ -186,7 +181,7 @@ class CodecTrainer:
             raise DataError(
                 f"none of the clips to measure on can be read; the first: {next(iter(self.damaged.values()))}"
             )
-        return self.codec.log_magnitudes(torch.from_numpy(np.stack(wav)).to(self.codec.device))
+        return torch.from_numpy(np.stack(wav)).to(self.codec.device)
 
     def _on_damage(self, file: AudioFile, error: DataError) -> None:
         """Remember a recording that is damaged somewhere; what can be read of it is used."""
@@ -196,25 +191,21 @@ class CodecTrainer:
 
     def _start_quantizer(self) -> None:
         self.on_event(Note(message=f"step {self.step}: k-means for {self.codec.num_codebooks} codebooks"))
-        self.network.quantizer.initialise(self._many_latents("codebooks"), 12, self._torch_rng("codebooks", 0))
+        self.quantizer.initialise(self._many_latents("codebooks"), 12, self._torch_rng("codebooks", 0))
 
     @torch.no_grad()
     def _many_latents(self, purpose: str) -> Tensor:
-        """Latents [M, D] of as many features."""
-        features = self._many_features(purpose)
-        return torch.cat([self.network.latents(part[None])[0] for part in features.split(4000)])
-
-    def _many_features(self, purpose: str) -> Tensor:
-        """Features [M, F] of random training clips: thirty times as many as codes, START_FRAMES at most."""
-        shape = self.codec.config
-        frames = min(START_FRAMES, max(30 * shape.codebook_size, 4 * shape.width))
+        """Latents [M, D] of random training clips, as many as k-means needs."""
         parts: list[Tensor] = []
-        draw = 0
-        while sum(len(part) for part in parts) < frames:
-            clips = self.codec.log_magnitudes(self._clips(self._rng(purpose, draw)))
-            parts.append(clips.flatten(0, 1))
-            draw += 1
-        return torch.cat(parts)[:frames]
+        for wav in self._draws(purpose):
+            parts.append(self.trainee.latents(self.trainee.inputs(wav)).flatten(0, 1))
+            if sum(map(len, parts)) >= self.trainee.start_frames:
+                break
+        return torch.cat(parts)[: self.trainee.start_frames]
+
+    def _draws(self, purpose: str) -> Iterator[Tensor]:
+        """Random training clips [B, N] without end."""
+        return (self._clips(self._rng(purpose, draw)) for draw in itertools.count())
 
     def _clips(self, rng: np.random.Generator) -> Tensor:
         """Random training clips [B, N], each with a random gain."""
@@ -233,42 +224,38 @@ class CodecTrainer:
         return torch.Generator().manual_seed(int(self._rng(purpose, step).integers(2**62)))
 
     def _save(self) -> None:
-        quantizer = self.network.quantizer
         tensors = (
             with_prefix("network", self.network.state_dict())
             | with_prefix("average", self.average)
             | with_prefix("optimizer", optimizer_tensors(self.optimizer))
-            | {"quantizer.counts": quantizer.counts, "quantizer.sums": quantizer.sums}
+            | with_prefix("extra", self.trainee.extra_state())
+            | {"quantizer.counts": self.quantizer.counts, "quantizer.sums": self.quantizer.sums}
         )
         meta = {"config": self._settings(), "elapsed_s": self.elapsed_s, "damaged": self.damaged}
         save_state(self.state_folder, self.step, tensors, meta)
 
     def _settings(self) -> dict[str, Any]:
         """What a training that goes on must have been started with."""
-        return {**self.config.to_dict(), "learning_rate": self.learning_rate, "init": self.init and self.init[:12]}
+        own = {"family": self.trainee.family, "init": self.init and self.init[:12], "learning_rate": self.learning_rate}
+        return {**self.config.to_dict(), **own, **self.trainee.settings()}
 
     def _resume(self) -> bool:
         found = load_state(self.state_folder)
         if found is None:
             return False
         self.step, tensors, meta = found
-        check_same_settings(self.state_folder, meta["config"], self._settings())
+        check_same_settings(self.state_folder, {"family": "spectral", **meta["config"]}, self._settings())
         self.elapsed_s, self.damaged = float(meta.get("elapsed_s", 0.0)), dict(meta.get("damaged", {}))
         self.network.load_state_dict(without_prefix("network", tensors))
         average = without_prefix("average", tensors)
         self.average = {name: average[name].to(self.codec.device) for name in self.average}
         restore_optimizer(self.optimizer, without_prefix("optimizer", tensors))
-        self.network.quantizer.counts.copy_(tensors["quantizer.counts"])
-        self.network.quantizer.sums.copy_(tensors["quantizer.sums"])
+        self.trainee.restore_extra(without_prefix("extra", tensors))
+        self.quantizer.counts.copy_(tensors["quantizer.counts"])
+        self.quantizer.sums.copy_(tensors["quantizer.sums"])
         self.on_event(Note(message=f"resumed at step {self.step}"))
         return True
 
 
-def _bin_weights(codec: SpectralCodec) -> Tensor:
-    """Weights [F] of mean 1: double below EMPHASIS_BELOW_HZ, falling to a half at the highest bin."""
-    bins = codec.config.window_samples // 2 + 1
-    nyquist = codec.sample_rate_hz / 2
-    frequency = torch.linspace(0, nyquist, bins)
-    above = max(nyquist - EMPHASIS_BELOW_HZ, 1.0)  # a codec of 8 kHz has no such bins
-    weights = 2.0 - 1.5 * ((frequency - EMPHASIS_BELOW_HZ) / above).clamp(0, 1)
-    return (weights / weights.mean()).repeat(2)
+def _told(losses: Losses, between: str = " ") -> str:
+    return between.join(f"{name} {value:.4f}" for name, value in losses.items())

@@ -94,11 +94,13 @@ MAY_CHANGE = (
 )
 """Settings that a run may be continued with other values of."""
 OPTIONS = {
+    "adversarial_from": "--adversarial-from",
     "batch_frames": "--batch-frames",
     "clips": "--clips",
     "d_model": "--decoder-dim",
     "dropout": "--dropout",
     "dtype": "--dtype",
+    "family": "--family",
     "filter_max_duration_s": "--filter-max-duration",
     "filter_min_duration_s": "--filter-min-duration",
     "fixed_split": "--fixed-split",
@@ -106,6 +108,7 @@ OPTIONS = {
     "learning_rate": "--base-lr",
     "max_duration_s": "--max-duration",
     "nhead": "--nhead",
+    "num_filters": "--filters",
     "num_layers": "--num-decoder-layers",
     "optimizer": "--optimizer",
     "schedule": "--schedule",

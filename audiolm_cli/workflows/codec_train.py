@@ -1,4 +1,4 @@
-"""`audiolm codec train`: a spectral codec from a folder of recordings, or fine-tuned on it.
+"""`audiolm codec train`: a codec of either family from a folder of recordings, or fine-tuned on it.
 
 Knows nothing about commands or terminals.
 """
@@ -15,15 +15,22 @@ import torch
 from torch import Tensor
 
 from audiolm_cli.checkpoints.catalogue import KNOWN_CODECS, resolve
-from audiolm_cli.checkpoints.folder import CODEC_TENSORS, CONFIG, Folder, write_folder
+from audiolm_cli.checkpoints.folder import CODEC_TENSORS, CONFIG, SAMPLES, Folder, write_folder
+from audiolm_cli.codec.base import Codec
+from audiolm_cli.codec.encodec import EncodecCodec
+from audiolm_cli.codec.encodec_shape import EncodecConfig
 from audiolm_cli.codec.spectral import SpectralCodec
 from audiolm_cli.config import CodecTrainConfig, SpectralConfig
 from audiolm_cli.data.files import split_files
 from audiolm_cli.errors import DataError, ModelError, OutputError, UsageError
 from audiolm_cli.events import Note, OnEvent, ignore
-from audiolm_cli.training.codec import CodecLosses, CodecTrainer
+from audiolm_cli.training.codec import CodecTrainer
+from audiolm_cli.training.encodec import EncodecTrainee
+from audiolm_cli.training.spectral import SpectralTrainee
+from audiolm_cli.training.trainee import Losses
 from audiolm_cli.workflows.loading import codec_hash, load_codec, pick_device, prepare_cpu
 from audiolm_cli.workflows.recordings import copied_to, open_recordings
+from audiolm_cli.workflows.round_trips import RoundTrips
 
 COPIES = "recordings"
 """Where copies of recordings lie that only `ffmpeg` reads, inside the folder of the state."""
@@ -35,7 +42,7 @@ class TrainedCodec:
 
     folder: Folder
     """The codec folder."""
-    losses: CodecLosses
+    losses: Losses
     """On held-out clips."""
     failed: list[str]
     """Recordings that could not be read, or not everywhere, with the reason."""
@@ -47,23 +54,24 @@ def train_codec(
     *,
     name: str | None = None,
     config: CodecTrainConfig | None = None,
-    shape: SpectralConfig | None = None,
+    shape: SpectralConfig | EncodecConfig | None = None,
     init: str | None = None,
     force: bool = False,
     cache: Path | None = None,
     on_event: OnEvent = ignore,
 ) -> TrainedCodec:
-    """Train a spectral codec on the recordings under `source` and write it to the folder `output`.
+    """Train a codec on the recordings under `source` and write it to the folder `output`.
 
     Interrupted and called again with the same arguments, it goes on from its last saved state, which lies beside the
     output as `<output>.state` until the codec is written. Recordings that cannot be read are left out and listed.
+    `samples` in the state, and in the end in the output, has round trips of held-out clips.
 
     Args:
         source: a folder of recordings, or one file.
         output: the codec folder to write.
         name: of the codec; None is that of the folder.
         config: how to train.
-        shape: of a codec from nothing.
+        shape: of a codec from nothing, whose family it decides; None is the usual spectral one.
         init: a codec, or a model with its codec, to start from in place of nothing: its shape, weights and codebooks.
         force: overwrite a codec folder.
         cache: the checkpoint cache; None is the user's.
@@ -71,7 +79,7 @@ def train_codec(
 
     Raises:
         DataError: there is too little audio.
-        ModelError: there is no codec `init`, or it is not of this family.
+        ModelError: there is no codec `init`, or none that can be trained.
         OutputError: the output exists already or cannot be written.
         UsageError: the output is what to start from, or was begun with other settings.
     """
@@ -82,12 +90,8 @@ def train_codec(
         raise OutputError(f"{output}: is no codec folder, so -f does not overwrite it; choose another folder")
     prepare_cpu(config.threads)
     torch.manual_seed(config.seed)
-    device = pick_device(config.device)
-    if init is None:
-        codec = SpectralCodec(shape or SpectralConfig()).to(device)
-    else:
-        codec = _start_from(init, output, device, cache)
-    codec.name = name or output.name
+    trainee = _trainee(name or output.name, config, shape, init, output, cache)
+    codec = trainee.codec
     state = output.with_name(output.name + ".state")
     files, failed = open_recordings(source, copied_to(state / COPIES), on_event)
     parts = split_files(files)
@@ -97,7 +101,7 @@ def train_codec(
         with contextlib.suppress(OSError):  # there may be a training in it, of other recordings
             state.rmdir()
         raise DataError(f"{source}: {hours * 3600:.1f} s of audio to train on; expected at least {config.clip_s} s")
-    parameters = sum(p.numel() for p in codec.network.parameters())
+    parameters = sum(p.numel() for p in trainee.network.parameters())
     on_event(
         Note(
             message=f"{hours:.2f} h in {len(parts['train'])} files to train on, {len(parts['dev'])} held out; "
@@ -110,45 +114,71 @@ def train_codec(
         raise OutputError(f"{state}: cannot be created ({error.strerror}); choose another place with -o") from error
     held_out = parts["dev"] or parts["train"]
     origin = None if init is None else codec_hash(init, cache)
-    trainer = CodecTrainer(codec, config, parts["train"], held_out, state, on_event, origin)
-    losses = trainer.run()
+    trainer = CodecTrainer(trainee, config, parts["train"], held_out, state, on_event, origin)
+    losses = trainer.run(RoundTrips(state / SAMPLES, codec, held_out, on_event))
     folder = write_folder(
         output,
         kind="codec",
         name=codec.name,
         model=None,
-        codec={"family": "spectral", "name": codec.name, "config": codec.config.to_dict()},
+        codec={"family": trainee.family, "name": codec.name, "config": codec.config.to_dict()},
         training={
             "command": "codec train",
             "config": dataclasses.replace(config, learning_rate=trainer.learning_rate).to_dict(),
             **({} if init is None else {"init": init, "init_sha256": origin, "licence": _licence(init, cache)}),
             "hours": round(hours, 3),
             "minutes": round(trainer.elapsed_s / 60, 1),
-            "held_out": dataclasses.asdict(losses),
-            "codebook_perplexity": [round(p, 1) for p in codec.network.quantizer.perplexities()],
+            "held_out": losses,
+            "codebook_perplexity": [round(p, 1) for p in trainee.quantizer.perplexities()],
         },
         tensors={CODEC_TENSORS: compact_codec(codec)},
         texts={},
         force=force,
     )
+    with contextlib.suppress(OSError):  # there may be none
+        (state / SAMPLES).rename(folder.path / SAMPLES)
     shutil.rmtree(state, ignore_errors=True)  # or the next training into this place would go on from it
     return TrainedCodec(folder=folder, losses=losses, failed=[*failed, *trainer.damaged.values()])
 
 
-def _start_from(init: str, output: Path, device: torch.device, cache: Path | None) -> SpectralCodec:
-    """A copy of the codec `init` to train.
+def _trainee(
+    name: str,
+    config: CodecTrainConfig,
+    shape: SpectralConfig | EncodecConfig | None,
+    init: str | None,
+    output: Path,
+    cache: Path | None,
+) -> SpectralTrainee | EncodecTrainee:
+    """The codec to train, on its device: a copy of `init`, or a new one of this shape.
 
     Raises:
-        ModelError: there is none, or it is of another family.
-        UsageError: it is what the output would overwrite.
+        ModelError: there is no `init`, or none that can be trained.
+        UsageError: `init` is what the output would overwrite, or the options do not fit the family.
     """
-    codec = load_codec(init, device, cache)
-    if not isinstance(codec, SpectralCodec):
-        raise ModelError(f"--init {init}: is no spectral codec, which is what can be trained; name another one")
-    if output.exists() and output.samefile(resolve(init, cache).path):
-        raise UsageError(f"-o {output}: is the codec to start from, which is never overwritten; choose another folder")
-    codec.requires_grad_(True)
-    return codec
+    device = pick_device(config.device)
+    codec: Codec
+    if init is not None:
+        codec = load_codec(init, device, cache)
+        if init not in KNOWN_CODECS and output.exists() and output.samefile(resolve(init, cache).path):
+            raise UsageError(f"-o {output}: is the codec to start from, which is never overwritten; choose another one")
+    elif isinstance(shape, EncodecConfig):
+        codec = EncodecCodec.untrained(shape, seed=config.seed).to(device)
+    else:
+        codec = SpectralCodec(shape or SpectralConfig()).to(device)
+    if isinstance(codec, SpectralCodec):
+        if config.adversarial_from is not None:
+            raise UsageError(
+                "--adversarial-from: a spectral codec has no waveform to judge; it is for --family encodec"
+            )
+        codec.name = name
+        return SpectralTrainee(codec, config)
+    assert isinstance(codec, EncodecCodec), codec
+    if codec.channels != 1:
+        raise ModelError(
+            f"--init {init}: encodes {codec.channels} channels, and training takes one; name another codec"
+        )
+    own = dataclasses.replace(codec.config, name=name, stored_codebooks=0)
+    return EncodecTrainee(EncodecCodec(codec.network, own), config)
 
 
 def _licence(init: str, cache: Path | None) -> str:
@@ -156,7 +186,9 @@ def _licence(init: str, cache: Path | None) -> str:
     return KNOWN_CODECS[init].licence if init in KNOWN_CODECS else resolve(init, cache).licence
 
 
-def compact_codec(codec: SpectralCodec) -> dict[str, Tensor]:
-    """The codec's tensors for disk: float16, but for the codebooks, whose nearest entries decide the codes."""
+def compact_codec(codec: SpectralCodec | EncodecCodec) -> dict[str, Tensor]:
+    """The codec's tensors for disk: of a spectral one float16, but for the codebooks, whose nearest entries decide."""
+    if isinstance(codec, EncodecCodec):
+        return codec.state()
     state = codec.state_dict()
     return {name: t if "codebooks" in name else t.to(torch.float16) for name, t in state.items()}

@@ -56,8 +56,7 @@ def plot_recording(
     decibels, frequencies = mel_decibels(resample(mono[None], recording.sample_rate_hz, PLOT_RATE_HZ)[0])
     duration = max(len(mono) / recording.sample_rate_hz, 1 / PLOT_RATE_HZ)  # an axis needs some length
     image = below.imshow(decibels, origin="lower", aspect="auto", extent=(0, duration, 0, MEL_BANDS), cmap="magma")
-    ticks = [100, 250, 500, 1000, 2000, 4000, 8000, 16000]
-    below.set_yticks([float(np.interp(f, frequencies, np.arange(MEL_BANDS))) for f in ticks], [str(f) for f in ticks])
+    below.set_yticks(*mel_ticks(frequencies))
     below.set_ylabel("Hz (mel scale)")
     below.set_xlabel("seconds")
     below.set_xlim(0, duration)
@@ -68,6 +67,12 @@ def plot_recording(
         warnings.filterwarnings("ignore", message="Glyph")  # a name in letters that the font lacks
         figure.savefig(picture, format="png", metadata={"Software": None})
     write_bytes(path, picture.getvalue(), force=force)
+
+
+def mel_ticks(frequencies: np.ndarray) -> tuple[list[float], list[str]]:
+    """Where to write which frequencies beside bands with these centres in Hz."""
+    ticks = [100, 250, 500, 1000, 2000, 4000, 8000, 16000]
+    return [float(np.interp(f, frequencies, np.arange(MEL_BANDS))) for f in ticks], [str(f) for f in ticks]
 
 
 def mel_decibels(mono: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -1,0 +1,90 @@
+"""The spectral codec in training: distances of log magnitudes, and a start from principal components.
+
+Knows nothing about steps, files or optimizers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from audiolm_cli.codec.spectral import SpectralCodec
+from audiolm_cli.config import CodecTrainConfig
+from audiolm_cli.training.trainee import Losses
+
+MOST_START_FRAMES = 60_000
+"""Most frames for principal components and k-means: thirty times the usual codebook size."""
+EMPHASIS_BELOW_HZ = 4000.0
+"""Bins below this weigh double: most of what is heard as pitch lies there."""
+
+
+class SpectralTrainee:
+    """A `Trainee`; "log" is the weighted mean absolute difference of natural log magnitudes, "linear" that of square
+    roots of magnitudes."""
+
+    family = "spectral"
+    usual_rates = (1e-3, 3e-4)
+
+    def __init__(self, codec: SpectralCodec, config: CodecTrainConfig) -> None:
+        self.codec, self.config = codec, config
+        self.network, self.quantizer = codec.network, codec.network.quantizer
+        self.network.requires_grad_(True)
+        self.weights = bin_weights(codec).to(codec.device)
+        self.start_frames = min(MOST_START_FRAMES, max(30 * codec.codebook_size, 4 * codec.config.width))
+
+    def settings(self) -> dict[str, Any]:
+        """The shape of the codec."""
+        return self.codec.config.to_dict()
+
+    def inputs(self, wav: Tensor) -> Tensor:
+        """Log magnitudes [B, T, F] of clips [B, N]."""
+        return self.codec.log_magnitudes(wav)
+
+    def latents(self, inputs: Tensor) -> Tensor:
+        """Latents [B, T, D] of log magnitudes [B, T, F]."""
+        return self.network.latents(inputs)
+
+    def outputs(self, latents: Tensor) -> Tensor:
+        """Log magnitudes [B, T, F] of latents [B, T, D]."""
+        return self.network.features(latents)
+
+    def distance(self, outputs: Tensor, inputs: Tensor, step: int | None) -> tuple[Tensor, Losses]:
+        """The loss of log magnitudes [B, T, F], and "log" and "linear"."""
+        log = ((outputs - inputs).abs() * self.weights).mean()
+        linear = ((outputs / 2).exp() - (inputs / 2).exp()).abs().mean()
+        return log + self.config.linear_weight * linear, {"log": log.item(), "linear": linear.item()}
+
+    def start(self, clips: Iterator[Tensor], seed: int) -> None:
+        """Principal components of training clips."""
+        parts: list[Tensor] = []
+        while sum(map(len, parts)) < self.start_frames:
+            parts.append(self.inputs(next(clips)).flatten(0, 1))
+        with torch.random.fork_rng(devices=[]):  # the principal components start from random directions
+            torch.manual_seed(seed)
+            self.network.initialise(torch.cat(parts)[: self.start_frames])
+
+    def take_over(self) -> None:
+        """Nothing: they are the same."""
+
+    def hand_over(self) -> None:
+        """Nothing: the codec reads the codebooks that are trained."""
+
+    def extra_state(self) -> dict[str, Tensor]:
+        """Nothing."""
+        return {}
+
+    def restore_extra(self, tensors: dict[str, Tensor]) -> None:
+        """Nothing."""
+
+
+def bin_weights(codec: SpectralCodec) -> Tensor:
+    """Weights [F] of mean 1: double below EMPHASIS_BELOW_HZ, falling to a half at the highest bin."""
+    bins = codec.config.window_samples // 2 + 1
+    nyquist = codec.sample_rate_hz / 2
+    frequency = torch.linspace(0, nyquist, bins)
+    above = max(nyquist - EMPHASIS_BELOW_HZ, 1.0)  # a codec of 8 kHz has no such bins
+    weights = 2.0 - 1.5 * ((frequency - EMPHASIS_BELOW_HZ) / above).clamp(0, 1)
+    return (weights / weights.mean()).repeat(2)

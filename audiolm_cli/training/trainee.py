@@ -1,0 +1,77 @@
+"""What the codec trainer needs to know of a family of codecs. Knows nothing about the families themselves."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, Protocol
+
+from torch import Tensor, nn
+
+from audiolm_cli.codec.base import Codec
+from audiolm_cli.codec.quantizer import ResidualVectorQuantizer
+
+Losses = dict[str, float]
+"""What a batch or a held-out set gave, by name; every family has "commitment", 0 before its quantizer comes in."""
+
+
+class Trainee(Protocol):
+    """A codec in training: inputs [B, ...] to latents [B, T, D] to outputs, which are to be near the inputs."""
+
+    family: str
+    """Its name in `config.json`."""
+    quantizer: ResidualVectorQuantizer
+    """Between latents and outputs."""
+    usual_rates: tuple[float, float]
+    """Peak learning rates from nothing, and from another codec's weights."""
+    start_frames: int
+    """Frames that k-means for the codebooks needs."""
+
+    @property
+    def codec(self) -> Codec:
+        """The codec whose weights are trained."""
+        ...
+
+    @property
+    def network(self) -> nn.Module:
+        """Holds all that is trained, and `quantizer`."""
+        ...
+
+    def settings(self) -> dict[str, Any]:
+        """The shape of the codec, and whatever else a training that goes on must have been started with."""
+        ...
+
+    def inputs(self, wav: Tensor) -> Tensor:
+        """What the network takes, of clips [B, N]."""
+        ...
+
+    def latents(self, inputs: Tensor) -> Tensor:
+        """Latents [B, T, D] before the quantizer."""
+        ...
+
+    def outputs(self, latents: Tensor) -> Tensor:
+        """What the network makes of latents [B, T, D]; shaped as its inputs."""
+        ...
+
+    def distance(self, outputs: Tensor, inputs: Tensor, step: int | None) -> tuple[Tensor, Losses]:
+        """The loss of outputs, and its parts by name; `step` is None when nothing is to be learned from them."""
+        ...
+
+    def start(self, clips: Iterator[Tensor], seed: int) -> None:
+        """First weights of a codec from nothing, which fit random training clips [B, N] of an endless supply."""
+        ...
+
+    def take_over(self) -> None:
+        """Give the quantizer the codec's own codebooks, and how often each code is used where the codec knows."""
+        ...
+
+    def hand_over(self) -> None:
+        """Put the codebooks where the codec reads them."""
+        ...
+
+    def extra_state(self) -> dict[str, Tensor]:
+        """What has to be saved beside the network."""
+        ...
+
+    def restore_extra(self, tensors: dict[str, Tensor]) -> None:
+        """Put back what `extra_state` returned."""
+        ...
