@@ -168,3 +168,36 @@ def make_model(tiny_codec: Path) -> Callable[..., Path]:
 def tiny_model(make_model: Callable[..., Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of a small random model: good for plumbing, never for its sound."""
     return make_model(tmp_path_factory.mktemp("models") / "tiny")
+
+
+FRAGILE_RATE_HZ = 11025
+
+
+@pytest.fixture
+def crashing_decoder(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> int:
+    """A libsndfile that dies of SIGSEGV over recordings of this sample rate; in this process it must not see them."""
+    import soundfile
+
+    folder = tmp_path_factory.mktemp("crashing")
+    (folder / "soundfile.py").write_text(
+        "import importlib, os, signal, sys\n"
+        f"sys.path.remove({str(folder)!r})\n"
+        "del sys.modules['soundfile']\n"
+        "import soundfile\n"
+        "read = soundfile.SoundFile.read\n"
+        "def fragile(self, *args, **kwargs):\n"
+        f"    if self.samplerate == {FRAGILE_RATE_HZ}:\n"
+        "        os.kill(os.getpid(), signal.SIGSEGV)\n"
+        "    return read(self, *args, **kwargs)\n"
+        "soundfile.SoundFile.read = fragile\n"
+        f"sys.path.insert(0, {str(folder)!r})\n"  # for processes that this one starts
+    )
+    monkeypatch.syspath_prepend(folder)
+    read = soundfile.SoundFile.read
+
+    def here(self: soundfile.SoundFile, *args: Any, **kwargs: Any) -> Any:
+        assert self.samplerate != FRAGILE_RATE_HZ, "decoded where a crash would end the run"
+        return read(self, *args, **kwargs)
+
+    monkeypatch.setattr(soundfile.SoundFile, "read", here)
+    return FRAGILE_RATE_HZ

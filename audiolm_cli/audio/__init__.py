@@ -5,6 +5,7 @@ Knows nothing about codecs, models or torch.
 
 from audiolm_cli.audio.deferring import DeferringFile
 from audiolm_cli.audio.growing import check_growing, write_growing
+from audiolm_cli.audio.process import DecoderProcess
 from audiolm_cli.audio.reading import read_audio
 from audiolm_cli.audio.recording import Recording, to_native
 from audiolm_cli.audio.scanning import Downmix, Scan, scan, sounding
@@ -21,6 +22,7 @@ from audiolm_cli.audio.writing import (
 
 __all__ = [
     "AudioStream",
+    "DecoderProcess",
     "DeferringFile",
     "Downmix",
     "Recording",

@@ -7,14 +7,14 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 import soundfile
 
-from audiolm_cli.audio import resample
-from audiolm_cli.errors import DataError
+from audiolm_cli.audio import DecoderProcess, resample
+from audiolm_cli.errors import AudioInputError, DataError
 
 AUDIO_SUFFIXES = (".wav", ".flac", ".aif", ".aiff", ".ogg", ".oga", ".opus", ".mp3", ".w64", ".rf64", ".au", ".caf")
 FFMPEG_SUFFIXES = (
@@ -44,6 +44,8 @@ class AudioFile:
     """Its length at that rate."""
     sha256: str
     """Hash of the file's bytes."""
+    decoder: DecoderProcess | None = field(default=None, compare=False)
+    """What reads it; None is this process."""
 
     @property
     def duration_s(self) -> float:
@@ -99,13 +101,11 @@ def read_clip(file: AudioFile, start_s: float, num_samples: int, sample_rate_hz:
     """
     first = round(start_s * file.sample_rate_hz)
     wanted = -(-num_samples * file.sample_rate_hz // sample_rate_hz) + 1
+    part = file.path, min(first, file.num_samples), wanted
     try:
-        with soundfile.SoundFile(str(file.path)) as stream:
-            stream.seek(min(first, file.num_samples))
-            mono = stream.read(wanted, dtype="float32", always_2d=True).mean(axis=1)
-            estimated = stream.format == "MP3"  # its length is
-    except soundfile.SoundFileError as error:
-        raise DataError(f"{file.path}: is damaged ({error}); remove it or repair it") from error
+        mono, estimated = _read_mono(*part) if file.decoder is None else file.decoder.call(file.path, _read_mono, *part)
+    except AudioInputError as error:
+        raise DataError(str(error)) from error
     if not estimated and len(mono) < min(wanted, file.num_samples - first):
         there = f"holds {(first + len(mono)) / file.sample_rate_hz:.2f} of {file.duration_s:.2f} s"
         raise DataError(f"{file.path}: is truncated or damaged: {there}; get a complete copy")
@@ -114,6 +114,16 @@ def read_clip(file: AudioFile, start_s: float, num_samples: int, sample_rate_hz:
     clip = np.zeros(num_samples, dtype=np.float32)
     clip[: min(len(mono), num_samples)] = mono[:num_samples]
     return clip
+
+
+def _read_mono(path: Path, first: int, count: int) -> tuple[np.ndarray, bool]:
+    """At most `count` samples, mono float32 [n], from `first` on, and whether the file's length is an estimate."""
+    try:
+        with soundfile.SoundFile(str(path)) as stream:
+            stream.seek(first)
+            return stream.read(count, dtype="float32", always_2d=True).mean(axis=1), stream.format == "MP3"
+    except soundfile.SoundFileError as error:
+        raise DataError(f"{path}: is damaged ({error}); remove it or repair it") from error
 
 
 def draw_clips(

@@ -14,6 +14,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from audiolm_cli.audio import DecoderProcess
 from audiolm_cli.checkpoints.catalogue import KNOWN_CODECS, resolve
 from audiolm_cli.checkpoints.folder import CODEC_TENSORS, CONFIG, SAMPLES, Folder, write_folder
 from audiolm_cli.codec.base import Codec
@@ -93,7 +94,8 @@ def train_codec(
     trainee = _trainee(name or output.name, config, shape, init, output, cache)
     codec = trainee.codec
     state = output.with_name(output.name + ".state")
-    files, failed = open_recordings(source, copied_to(state / COPIES), on_event)
+    decoder = DecoderProcess()
+    files, failed = open_recordings(source, copied_to(state / COPIES, decoder), decoder, on_event)
     parts = split_files(files)
     hours = sum(file.duration_s for file in parts["train"]) / 3600
     if hours * 3600 < config.clip_s:

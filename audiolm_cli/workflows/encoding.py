@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from audiolm_cli.audio import Scan, open_stream, resampled, scan, sounding
+from audiolm_cli.audio import DecoderProcess, Scan, resampled, sounding
 from audiolm_cli.codec.base import Codec
 from audiolm_cli.codec.chunked import iter_encode
 from audiolm_cli.data.parts import Part
@@ -33,25 +33,26 @@ SCAN_SHARE = 0.15
 OnShare = Callable[[float], None]
 
 
-def encode_recording(path: Path, codec: Codec, on_share: OnShare = lambda share: None) -> Part:
+def encode_recording(path: Path, codec: Codec, decoder: DecoderProcess, on_share: OnShare = lambda share: None) -> Part:
     """The codes of the whole frames of a recording, without its silences.
 
     Args:
         path: the file.
         codec: what encodes.
+        decoder: what decodes.
         on_share: gets the share that is done, 0..1, now and then.
 
     Raises:
-        AudioInputError: it is damaged, or not what its header says.
+        AudioInputError: it is damaged, or not what its header says, or the decoder crashes over it.
     """
     if codec.codebook_size > np.iinfo(np.int16).max + 1:
         raise DataError(f"{codec.name}: {codec.codebook_size} codes per codebook; stores hold at most 32768")
-    found = scan(path, codec.channels)
+    found = decoder.scan(path, codec.channels)
     on_share(SCAN_SHARE)
     frames, spans = frame_spans(found, codec)
     done, total = 0, max(1, sum(stop - start for start, stop in spans))
     pieces = [np.zeros((0, codec.num_codebooks), np.int16)]
-    with leveled_spans(path, found, codec, spans) as stretches, torch.inference_mode():
+    with leveled_spans(path, found, codec, spans, decoder) as stretches, torch.inference_mode():
         for blocks in stretches:
             tensors = (torch.from_numpy(block).to(codec.device) for block in blocks)
             for codes in iter_encode(codec, tensors):
@@ -61,7 +62,7 @@ def encode_recording(path: Path, codec: Codec, on_share: OnShare = lambda share:
     return Part(codes=np.concatenate(pieces), spans=np.array(spans, np.int64).reshape(-1, 2), frames=frames)
 
 
-def read_leveled(path: Path, codec: Codec) -> np.ndarray | None:
+def read_leveled(path: Path, codec: Codec, decoder: DecoderProcess) -> np.ndarray | None:
     """A recording as codes are made of it, silences included: mono float32 [n] at the codec's rate, whole frames.
 
     Returns:
@@ -70,10 +71,10 @@ def read_leveled(path: Path, codec: Codec) -> np.ndarray | None:
     Raises:
         AudioInputError: it is damaged, or not what its header says.
     """
-    found = scan(path, codec.channels)
+    found = decoder.scan(path, codec.channels)
     if found.peak < SILENCE_PEAK:
         return None
-    with leveled_spans(path, found, codec, [(0, _whole_frames(found, codec))]) as stretches:
+    with leveled_spans(path, found, codec, [(0, _whole_frames(found, codec))], decoder) as stretches:
         return np.concatenate([block for blocks in stretches for block in blocks], axis=1)[0]
 
 
@@ -94,14 +95,14 @@ def frame_spans(found: Scan, codec: Codec) -> tuple[int, list[tuple[int, int]]]:
 
 @contextlib.contextmanager
 def leveled_spans(
-    path: Path, found: Scan, codec: Codec, spans: list[tuple[int, int]]
+    path: Path, found: Scan, codec: Codec, spans: list[tuple[int, int]], decoder: DecoderProcess
 ) -> Iterator[Iterator[Iterator[np.ndarray]]]:
     """Spans of frames of a recording, each as blocks float32 [C, n] at the codec's rate and the training level.
 
     Each has to be read to its end before the next one.
     """
     gain, hop = np.float32(training_gain(np.array([found.peak]))), codec.hop_samples
-    with open_stream(path, through_ffmpeg=found.through_ffmpeg) as stream:
+    with decoder.open_stream(path, through_ffmpeg=found.through_ffmpeg) as stream:
         mixed = (found.mix(block) for block in stream.blocks)
         blocks = (block * gain for block in resampled(mixed, stream.sample_rate_hz, codec.sample_rate_hz))
         yield _cut(blocks, [(start * hop, stop * hop) for start, stop in spans], codec.channels)

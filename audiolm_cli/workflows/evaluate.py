@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from audiolm_cli.audio import DecoderProcess
 from audiolm_cli.checkpoints.catalogue import KNOWN_CODECS, resolve
 from audiolm_cli.codec.base import Codec
 from audiolm_cli.data.manifest import TokenClip, read_store
@@ -25,7 +26,7 @@ from audiolm_cli.workflows.compared import compare, seams
 from audiolm_cli.workflows.curves import read_history
 from audiolm_cli.workflows.excerpts import draw_windows, perplexities, read_held_out
 from audiolm_cli.workflows.loading import codec_hash, load_codec, load_model, pick_device, prepare_cpu
-from audiolm_cli.workflows.recordings import measured, open_recordings
+from audiolm_cli.workflows.recordings import measured_by, open_recordings
 from audiolm_cli.workflows.report_page import check_page, write_page
 
 
@@ -103,15 +104,18 @@ def evaluate(
         check_page(report, force)
     prepare_cpu(threads)
     subject = _load(model, device, cache)
-    opened, failed = open_recordings(source, measured, on_event)
-    files = [file for file in opened if file.duration_s >= excerpts.SHORTEST_S]
-    tests = [file for file in files if file.split == "test"]
-    if not tests:
-        on_event(Note(message=f"{source}: no recording has the split test, so all are taken", warning=True))
-    files = tests or files
-    if len(files) < 2:
-        raise DataError(f"{source}: {len(files)} recordings of {excerpts.SHORTEST_S:g} s or more; expected at least 2")
-    held_out, chosen = read_held_out(files, subject.codec, clips, failed, on_event)
+    with DecoderProcess() as decoder:
+        opened, failed = open_recordings(source, measured_by(decoder), decoder, on_event)
+        files = [file for file in opened if file.duration_s >= excerpts.SHORTEST_S]
+        tests = [file for file in files if file.split == "test"]
+        if not tests:
+            on_event(Note(message=f"{source}: no recording has the split test, so all are taken", warning=True))
+        files = tests or files
+        if len(files) < 2:
+            raise DataError(
+                f"{source}: {len(files)} recordings of {excerpts.SHORTEST_S:g} s or more; expected at least 2"
+            )
+        held_out, chosen = read_held_out(files, subject.codec, decoder, clips, failed, on_event)
     train = [clip.codes for clip in read_store(tokens, "train")] if tokens is not None else []
     scored: dict[str, Any] = dict.fromkeys(("windows", "scores", "passes", "context", "seams")) | {"baselines": []}
     if subject.model is not None:

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from audiolm_cli.audio import DecoderProcess
 from audiolm_cli.codec.base import Codec
 from audiolm_cli.codec.chunked import encode_chunked
 from audiolm_cli.data.files import AudioFile
@@ -38,7 +39,7 @@ class Excerpt:
 
 
 def read_held_out(
-    files: list[AudioFile], codec: Codec, count: int, failed: list[str], on_event: OnEvent
+    files: list[AudioFile], codec: Codec, decoder: DecoderProcess, count: int, failed: list[str], on_event: OnEvent
 ) -> tuple[list[TokenClip], list[Excerpt]]:
     """The codes of every recording that is not silent, and at most `count` excerpts, one of each recording in turn.
 
@@ -49,7 +50,7 @@ def read_held_out(
     excerpts: list[list[Excerpt]] = []
     for done, file in enumerate(files, start=1):
         try:
-            wav = read_leveled(file.path, codec)
+            wav = read_leveled(file.path, codec, decoder)
         except AudioInputError as error:
             wav = None
             failed.append(str(error))

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import soundfile
 
-from audiolm_cli.audio import open_stream, scan
+from audiolm_cli.audio import DecoderProcess
 from audiolm_cli.checkpoints.folder import hash_file
 from audiolm_cli.data.files import READABLE_SUFFIXES, AudioFile, find_audio, open_audio
 from audiolm_cli.errors import AudioInputError, DataError, OutputError, SomeInputsFailedError
@@ -23,12 +23,15 @@ Opener = Callable[[Path], AudioFile]
 """Opens what libsndfile does not; raises an AudioInputError that says what is wrong with the file."""
 
 
-def open_recordings(source: Path, otherwise: Opener, on_event: OnEvent) -> tuple[list[AudioFile], list[str]]:
+def open_recordings(
+    source: Path, otherwise: Opener, decoder: DecoderProcess, on_event: OnEvent
+) -> tuple[list[AudioFile], list[str]]:
     """The recordings under a folder, or the one file, that can be opened, and why the others cannot.
 
     Args:
         source: the folder or file.
         otherwise: opens what libsndfile does not read.
+        decoder: opens the others, and reads clips of all.
         on_event: hears of each that cannot be opened.
 
     Raises:
@@ -39,7 +42,7 @@ def open_recordings(source: Path, otherwise: Opener, on_event: OnEvent) -> tuple
     failed: list[str] = []
     for done, path in enumerate(paths, start=1):
         try:
-            files.append(_open(path, otherwise))
+            files.append(_open(path, otherwise, decoder))
         except AudioInputError as error:
             failed.append(str(error))
             on_event(Note(message=str(error), warning=True))
@@ -49,18 +52,17 @@ def open_recordings(source: Path, otherwise: Opener, on_event: OnEvent) -> tuple
     return files, failed
 
 
-def measured(path: Path) -> AudioFile:
-    """The facts of a recording that is read from its start to its end, through `ffmpeg` where it has to be.
+def measured_by(decoder: DecoderProcess) -> Opener:
+    """Opens a recording that is only read from its start to its end, through `ffmpeg` where it has to be."""
 
-    Raises:
-        AudioInputError: it cannot be read.
-    """
-    found = scan(path, 1)
-    digest = hash_file(path)
-    return AudioFile(path=path, sample_rate_hz=found.sample_rate_hz, num_samples=found.num_samples, sha256=digest)
+    def measure(path: Path) -> AudioFile:
+        found, digest = decoder.scan(path, 1), hash_file(path)
+        return AudioFile(path=path, sample_rate_hz=found.sample_rate_hz, num_samples=found.num_samples, sha256=digest)
+
+    return measure
 
 
-def copied_to(folder: Path) -> Opener:
+def copied_to(folder: Path, decoder: DecoderProcess) -> Opener:
     """Opens a recording as a mono copy in `folder`, which can be read at any place; it is made once.
 
     Raises:
@@ -74,7 +76,7 @@ def copied_to(folder: Path) -> Opener:
             raise AudioInputError(f"{path}: cannot be read ({error.strerror or error})") from error
         copy = folder / f"{digest}.flac"
         if not copy.is_file():
-            _copy(path, copy)
+            _copy(path, copy, decoder)
         return dataclasses.replace(open_audio(copy), sha256=digest)
 
     return open_copy
@@ -90,17 +92,18 @@ def check_failures(failed: Sequence[str]) -> None:
         raise SomeInputsFailedError(f"{len(failed)} recordings could not be read: {'; '.join(failed[:5])}")
 
 
-def _open(path: Path, otherwise: Opener) -> AudioFile:
+def _open(path: Path, otherwise: Opener, decoder: DecoderProcess) -> AudioFile:
     try:
-        return open_audio(path)
+        found = decoder.call(path, open_audio, path)
     except DataError:
-        return otherwise(path)
+        found = otherwise(path)
+    return dataclasses.replace(found, decoder=decoder)
 
 
-def _copy(path: Path, copy: Path) -> None:
+def _copy(path: Path, copy: Path, decoder: DecoderProcess) -> None:
     """A recording as 24-bit FLAC, whole or not at all."""
     partial = copy.with_name(f".{copy.name}.partial")
-    with open_stream(path) as stream:
+    with decoder.open_stream(path) as stream:
         try:
             copy.parent.mkdir(parents=True, exist_ok=True)
             with soundfile.SoundFile(

@@ -19,6 +19,7 @@ from typing import Any
 
 import torch
 
+from audiolm_cli.audio import DecoderProcess
 from audiolm_cli.checkpoints.folder import hash_file
 from audiolm_cli.data.files import READABLE_SUFFIXES, find_audio
 from audiolm_cli.data.manifest import is_store
@@ -128,13 +129,15 @@ def prepare_worker(store: str, codec: str, device: str, threads: int, cache: Pat
     torch.set_num_threads(threads)
     if multiprocessing.parent_process() is not None:  # the caller's own process is the caller's
         give_back_freed_memory()
+    decoder = DecoderProcess()
+    decoder.start()  # while the codec is loaded
     module, parts = load_codec(codec, pick_device(device), cache), Parts(Path(store), sha256)
 
     def do(path: Path, on_share: Any) -> Input:
         known = _look_at(path)
         if not known.problem and parts.find(known.sha256) is None:
             try:
-                part = encode_recording(path, module, on_share)
+                part = encode_recording(path, module, decoder, on_share)
             except AudioInputError as error:
                 known = _problem(known, str(error))
             except MemoryError as error:

@@ -306,3 +306,20 @@ def test_options_reach_the_workflow(audiolm: Any, monkeypatch: pytest.MonkeyPatc
     assert (config.learning_rate, seen["init"]) == (0.002, "piano")
     assert (seen["source"], seen["output"]) == (Path("in"), Path("c"))
     assert audiolm("codec", "train", "in", "-o", "c", "--steps", 0).exit_code == 2
+
+
+def test_a_file_that_crashes_the_decoder(recordings: Path, piano: Piano, tmp_path: Path, crashing_decoder: int) -> None:
+    """It is listed, clips of the others take its place, and a training that was stopped ends with the same weights."""
+    folder = shutil.copytree(recordings, tmp_path / "recordings")
+    soundfile.write(folder / "bad.wav", piano(0.6, crashing_decoder), crashing_decoder)
+
+    def kill(event: Event) -> None:
+        if isinstance(event, Progress) and event.stage == "train" and event.done == 5:
+            raise Killed
+
+    whole = train_codec(folder, tmp_path / "whole", name="c", config=STEPS, shape=SHAPE)
+    assert len(whole.failed) == 1 and "bad.wav: the process that decoded it crashed (SIGSEGV)" in whole.failed[0]
+    with pytest.raises(Killed):
+        train_codec(folder, tmp_path / "killed", name="c", config=STEPS, shape=SHAPE, on_event=kill)
+    again = train_codec(folder, tmp_path / "killed", name="c", config=STEPS, shape=SHAPE)
+    assert (again.folder.files, again.failed) == (whole.folder.files, whole.failed)

@@ -46,3 +46,23 @@ def test_what_cannot_be_read_is_left_out_and_listed(
         path.write_text("Dear Sir or Madam")
     shown = audiolm("evaluate", *options)
     assert shown.exit_code == 3 and "none of 5 files could be read" in shown.stderr
+
+
+def test_a_file_that_crashes_the_decoder(
+    audiolm: Any,
+    tiny_model: Path,
+    piano: Piano,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    crashing_decoder: int,
+) -> None:
+    """It is left out and listed like one that cannot be read."""
+    monkeypatch.setattr(evaluate, "CLIP_S", 1.0)
+    monkeypatch.setattr(evaluate, "SHORTEST_S", 2.0)
+    for name, rate_hz in {"a": 16000, "bad": crashing_decoder, "c": 16000}.items():
+        soundfile.write(tmp_path / f"{name}.wav", piano(2.5, rate_hz, seed=ord(name[0])), rate_hz)
+    options = [tmp_path, "-m", tiny_model, "--clips", 2, "--windows", 2, "--device", "cpu", "--json"]
+    shown = audiolm("evaluate", *options)
+    assert shown.exit_code == 10, shown.stderr
+    found = json.loads(shown.stdout)
+    assert found["recordings"] == 2 and len(found["failed"]) == 1 and "bad.wav" in found["failed"][0]

@@ -451,6 +451,21 @@ def test_workers_change_nothing(audiolm: Any, recordings: Path, tiny_codec: Path
         assert (tmp_path / "1" / name).read_bytes() == (tmp_path / "2" / name).read_bytes()
 
 
+@pytest.mark.parametrize("workers", [1, pytest.param(2, marks=pytest.mark.slow)])
+def test_a_file_that_crashes_the_decoder(
+    audiolm: Any, tiny_codec: Path, tmp_path: Path, piano: Piano, crashing_decoder: int, workers: int
+) -> None:
+    """It is listed as failed, and the others are done, however many workers there are."""
+    for name, rate_hz in {"a": 16000, "bad": crashing_decoder, "c": 16000, "d": 16000}.items():
+        soundfile.write(tmp_path / f"{name}.wav", piano(1.0, rate_hz, seed=ord(name[0])), rate_hz)
+    command = ["tokenize", tmp_path, "-o", tmp_path / "tokens", "--codec", tiny_codec, "--workers", workers, "--json"]
+    shown = audiolm(*command)
+    assert shown.exit_code == 10, shown.stderr
+    (failed,) = json.loads(shown.stdout)["failed"]
+    assert failed.startswith(f"{tmp_path}/bad.wav: the process that decoded it crashed (SIGSEGV)")
+    assert set(codes(tmp_path / "tokens")) == {"a", "c", "d"}
+
+
 def test_a_file_that_kills_its_worker(
     recordings: Path, tiny_codec: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
