@@ -7,6 +7,7 @@ ends with the one that started it.
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import os
 import pickle
 import signal
@@ -17,9 +18,13 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, ParamSpec, Self, TypeVar
 
+import numpy as np
+
+from audiolm_cli.audio.reading import read_audio
+from audiolm_cli.audio.recording import Recording
 from audiolm_cli.audio.scanning import Scan, scan
-from audiolm_cli.audio.streaming import AudioStream, open_stream
-from audiolm_cli.errors import AudioInputError, UsageError
+from audiolm_cli.audio.streaming import BLOCK_SAMPLES, AudioStream, open_stream
+from audiolm_cli.errors import AudioInputError, MemoryLimitError, UsageError
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -93,6 +98,24 @@ class DecoderProcess:
         """
         return self.call(path, scan, path, channels)
 
+    def read_audio(self, path: str | Path, *, max_duration_s: float | None = None) -> Recording:
+        """`read_audio`, over there.
+
+        Raises:
+            AudioInputError: as `read_audio` does, or the decoder crashed over the file.
+            MemoryLimitError: it does not fit into memory.
+        """
+        self._ask(path, BEGIN, (_recording, (path, max_duration_s), {}))
+        like, shape = self._ask(path, NEXT)
+        try:
+            samples, count = np.empty(shape, like.samples.dtype), 0
+        except MemoryError as error:
+            raise MemoryLimitError(f"{path}: does not fit into memory; split it into shorter files") from error
+        for block in self._rest(path):
+            samples[count : count + len(block)] = block
+            count += len(block)
+        return dataclasses.replace(like, samples=samples)
+
     @contextlib.contextmanager
     def open_stream(self, path: Path, *, through_ffmpeg: bool = False) -> Iterator[AudioStream]:
         """`open_stream`, over there; one at a time.
@@ -104,13 +127,13 @@ class DecoderProcess:
         sample_rate_hz, channels = self._ask(path, NEXT)
         yield AudioStream(sample_rate_hz=sample_rate_hz, channels=channels, blocks=self._rest(path))
 
-    def _rest(self, path: Path) -> Iterator[Any]:
+    def _rest(self, path: str | Path) -> Iterator[Any]:
         begun = self._calls
         while (following := self._ask(path, NEXT)) is not None:
             yield following
             assert begun == self._calls, "another call ended the stream"
 
-    def _ask(self, path: Path, kind: str, content: Any = None) -> Any:
+    def _ask(self, path: str | Path, kind: str, content: Any = None) -> Any:
         """The answer to a request; an error that is answered is raised."""
         request = pickle.dumps((kind, content))
         if kind != NEXT:  # another process would know nothing of what the last one had begun
@@ -186,6 +209,15 @@ def _stream(path: Path, through_ffmpeg: bool) -> Iterator[Any]:
     with open_stream(path, through_ffmpeg=through_ffmpeg) as stream:
         yield stream.sample_rate_hz, stream.channels
         yield from stream.blocks
+
+
+def _recording(path: str | Path, max_duration_s: float | None) -> Iterator[Any]:
+    """A recording without its samples and their shape [N, C], and then these in blocks."""
+    recording = read_audio(path, max_duration_s=max_duration_s)
+    samples = recording.samples
+    yield dataclasses.replace(recording, samples=samples[:0]), samples.shape
+    for start in range(0, len(samples), BLOCK_SAMPLES):
+        yield samples[start : start + BLOCK_SAMPLES]
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:

@@ -18,6 +18,7 @@ import torch
 
 from audiolm_cli import __version__
 from audiolm_cli.audio import (
+    DecoderProcess,
     Recording,
     check_target,
     named_format,
@@ -145,13 +146,25 @@ def read_input(job: Job, watch: Stopwatch, on_event: OnEvent) -> Recording:
         UsageError: an output's format cannot hold it.
     """
     with watch.stage("encode"):
-        recording = read_audio(job.source, max_duration_s=LONGEST_INPUT_S)
+        recording = read_recording(job.source)
     check_context(recording.duration_s, job.source)
     if not recording.samples.any():
         on_event(Note(message=f"{job.source} is silent; it goes on as the model thinks fit", warning=True))
     for path in job.paths:
         output_format(path, recording)
     return recording
+
+
+def read_recording(source: str) -> Recording:
+    """A file as it is, read by a process of its own, so that a decoder that crashes ends no other piece of work.
+
+    Raises:
+        AudioInputError: it cannot be used, or is too long.
+    """
+    if not os.path.isfile(source) or source.startswith(("/dev/", "/proc/")):  # those are others in another process
+        return read_audio(source, max_duration_s=LONGEST_INPUT_S)
+    with DecoderProcess() as decoder:
+        return decoder.read_audio(source, max_duration_s=LONGEST_INPUT_S)
 
 
 def check_context(seconds: float, source: str) -> None:

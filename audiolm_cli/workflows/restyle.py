@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from audiolm_cli.audio import Recording, balance, mid, read_audio, resample
+from audiolm_cli.audio import Recording, balance, mid, resample
 from audiolm_cli.codec.base import Codec
 from audiolm_cli.codec.chunked import decode_chunked, encode_chunked
 from audiolm_cli.config import GenerateConfig, SamplingConfig
@@ -28,12 +28,12 @@ from audiolm_cli.model.sampling import uniforms
 from audiolm_cli.workflows.channels import generate_takes
 from audiolm_cli.workflows.generation import Generation, Output, Stopwatch, used_settings
 from audiolm_cli.workflows.jobs import (
-    LONGEST_INPUT_S,
     Job,
     check_context,
     load_for,
     plan_jobs,
     read_input,
+    read_recording,
     run_jobs,
     write_takes,
 )
@@ -86,7 +86,7 @@ def restyle_files(
     check_settings(config)
     jobs = plan_jobs(inputs, "restyled", output, plot, config)
     with watch.stage("encode"):
-        reference = read_audio(style, max_duration_s=LONGEST_INPUT_S)
+        reference = read_recording(style)
     loaded = load_for(config, watch, on_event)
     with watch.stage("encode"):
         prompt = style_prompt(reference, style, strength, loaded, config)

@@ -768,6 +768,26 @@ def test_one_of_three_fails(go: Any, take: Path, piano: Piano) -> None:
     assert shown.exit_code == 10 and "none is done" in shown.stderr
 
 
+def test_one_of_three_crashes_the_decoder(go: Any, take: Path, piano: Piano, crashing_decoder: int) -> None:
+    """It fails like one that cannot be read; as the only input, too."""
+    soundfile.write("bad.wav", piano(1.0, crashing_decoder), crashing_decoder)
+    shutil.copy(take, "third.wav")
+    shown = go(take, "bad.wav", "third.wav", "-d", 0.2)
+    assert shown.exit_code == 10, shown.stderr
+    assert "bad.wav: the process that decoded it crashed (SIGSEGV)" in shown.stderr
+    assert Path("third.continued.wav").is_file() and not Path("bad.continued.wav").exists()
+    assert go("bad.wav", "-d", 0.2).exit_code == 3
+
+
+def test_what_has_a_name_in_this_process_alone(tiny_model: Path, take: Path) -> None:
+    """As `continue <(sox take.wav -t wav -)` and `continue /dev/stdin < take.wav` give."""
+    command = f"{sys.executable} -m audiolm_cli continue -d 0.2 -m {tiny_model} -o"
+    with_pipe, with_file = f"{command} a.wav <(cat {take})", f"{command} b.wav /dev/stdin < {take}"
+    for line in (with_pipe, with_file):
+        done = subprocess.run(["bash", "-c", line], capture_output=True, text=True, timeout=120)
+        assert done.returncode == 0, done.stderr
+
+
 def test_an_output_is_no_input(go: Any, take: Path) -> None:
     """A second run over all files of a folder does not overwrite what it is about to read."""
     shutil.copy(take, "take.continued.wav")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import signal
 import time
@@ -12,7 +13,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from audiolm_cli.audio import DecoderProcess, open_stream, scan
+from audiolm_cli.audio import DecoderProcess, open_stream, read_audio, scan
 from audiolm_cli.audio.streaming import CutShortError
 from audiolm_cli.data.files import open_audio, read_clip
 from audiolm_cli.errors import AudioInputError, DataError, UsageError
@@ -36,6 +37,22 @@ def test_the_same_as_here(take: Path) -> None:
             assert (stream.sample_rate_hz, stream.channels) == (44100, 2)
             for block, other in zip(stream.blocks, same.blocks, strict=True):
                 np.testing.assert_array_equal(block, other)
+
+
+@pytest.mark.parametrize("subtype", ["PCM_24", "DOUBLE", "VORBIS"])
+def test_a_recording_is_the_same_as_here(piano: Piano, tmp_path: Path, subtype: str) -> None:
+    """Samples in the file's own format, in several blocks, and everything else."""
+    path = tmp_path / ("a.ogg" if subtype == "VORBIS" else "a.wav")
+    soundfile.write(path, piano(3.0, 44100, channels=2), 44100, subtype)
+    here = read_audio(path, max_duration_s=4)
+    with DecoderProcess() as decoder:
+        there = decoder.read_audio(path, max_duration_s=4)
+        assert there.samples.dtype == here.samples.dtype
+        np.testing.assert_array_equal(there.samples, here.samples)
+        empty = here.samples[:0]
+        assert str(dataclasses.replace(there, samples=empty)) == str(dataclasses.replace(here, samples=empty))
+        with pytest.raises(AudioInputError, match="is longer than 2 s"):
+            decoder.read_audio(path, max_duration_s=2)
 
 
 def test_a_stream_may_be_left_before_its_end(take: Path) -> None:
