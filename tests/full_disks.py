@@ -26,7 +26,8 @@ _FORK = multiprocessing.get_context("fork")
 AUDIO = (".wav", ".flac", ".aiff", ".w64", ".rf64", ".ogg", ".mp3", ".au", ".caf")
 COMMANDS = (
     *(f"continue {suffix}" for suffix in AUDIO),
-    *("plot", "infill", "loop", "restyle", "tokenize", "decode", "train", "codec train", "pull", "demo", "evaluate"),
+    *("plot", "infill", "loop", "restyle", "tokenize", "decode", "train", "codec train", "pull", "demo"),
+    *("evaluate", "evaluate --report"),
 )
 SHAPE = SpectralConfig(
     width=16, latent=8, encoder_blocks=1, decoder_blocks=1, codebook_size=16, griffin_lim_iterations=2
@@ -88,6 +89,7 @@ def arguments(command: str, inputs: Inputs, out: Path, force: bool) -> list[str]
     steps = ["--steps", "2", "--validate-every", "1", "--sample-every", "2"]
     over = ["-f"] if force else []
     codec = ["--codec", str(inputs.model)]
+    report = ["--report", str(out / "report.html"), *over] if suffix else ["--json"]
     if command == "codec train":
         return ["codec", "train", str(inputs.long), "-o", str(out / "c"), "--steps", "3", "--clips", "2", *over]
     return {
@@ -101,17 +103,7 @@ def arguments(command: str, inputs: Inputs, out: Path, force: bool) -> list[str]
         "train": ["train", str(inputs.tokens), "-o", str(out), *codec, *small, *steps],
         "pull": ["models", "pull", "hf:me/tiny", *over],
         "demo": ["demo", str(out), *new],
-        "evaluate": [
-            "evaluate",
-            str(inputs.long),
-            "-m",
-            str(inputs.model),
-            "--clips",
-            "2",
-            "--windows",
-            "2",
-            "--json",
-        ],
+        "evaluate": ["evaluate", str(inputs.long), "-m", str(inputs.model), "--clips", "2", "--windows", "2", *report],
     }[kind]
 
 

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import errno
 import importlib
+import os
 import signal
 import sys
 import traceback
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from types import FrameType
 from typing import Annotated, Any, NoReturn
 
@@ -20,7 +21,7 @@ import typer
 
 from audiolm_cli import __version__
 from audiolm_cli.cli.render import Renderer
-from audiolm_cli.errors import AudioLMError, MemoryLimitError, OutputError
+from audiolm_cli.errors import AudioLMError, MemoryLimitError, OutputError, SomeInputsFailedError
 
 COMMANDS = (
     ("continue", "audiolm_cli.cli.continue_audio:continue_command"),
@@ -76,6 +77,7 @@ def main(args: Sequence[str] | None = None) -> NoReturn:
             code = _CODES[signal.SIGINT]
         except Exception as error:
             code = _report(error, verbose=settings["verbose"] > 0)
+        code = _flushed(code)
         if code in _CODES.values():
             Renderer().note("audiolm: stopped")
     sys.exit(code)
@@ -132,6 +134,19 @@ def _report(error: Exception, *, verbose: bool) -> int:
         f"issue tracker, with the command line and {'this traceback' if verbose else 'what it prints with -v'}"
     )
     return 1
+
+
+def _flushed(code: int) -> int:
+    """The exit code once what was printed has been taken, or that of not being able to write it."""
+    try:
+        sys.stdout.flush()
+    except OSError as error:
+        with suppress(OSError, ValueError):  # or the interpreter would try again as it ends, and complain
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        if code not in (0, SomeInputsFailedError.exit_code):
+            return code
+        return 1 if error.errno == errno.EPIPE else _report(error, verbose=False)  # whoever read it has read enough
+    return code
 
 
 def _as_expected(error: Exception) -> AudioLMError | None:

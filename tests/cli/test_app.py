@@ -352,6 +352,27 @@ def test_tables_in_a_pipe_are_never_cut(capsys: pytest.CaptureFixture[str]) -> N
     assert lines == ["NAME   PATH", "a      /" + "x" * 300, "bcdef  [red]"]
 
 
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs a device that is full")
+@pytest.mark.parametrize("args", [["--version"], ["guide", "usage"]])
+def test_what_is_printed_to_a_full_disk(args: list[str]) -> None:
+    """One line and exit code 7, be it less than a buffer holds or more."""
+    environment = {name: text for name, text in os.environ.items() if name != "PYTHONUNBUFFERED"}
+    command = [sys.executable, "-m", "audiolm_cli", *args]
+    with open("/dev/full", "wb") as full:
+        done = subprocess.run(
+            command, stdout=full, stderr=subprocess.PIPE, text=True, env=environment, check=False, timeout=60
+        )
+    assert (done.returncode, done.stderr) == (
+        7,
+        "audiolm: error: the output cannot be written: No space left on device\n",
+    )
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment) as process:
+        assert process.stdout is not None and process.stderr is not None
+        process.stdout.close()
+        assert process.stderr.read() == b""
+    assert process.returncode == 1
+
+
 @pytest.mark.skipif(os.name == "nt", reason="signals of Unix")
 @pytest.mark.parametrize(("first", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 130)])
 def test_a_second_ctrl_c_does_not_wait_for_the_cleaning_up(first: int, code: int) -> None:

@@ -779,13 +779,15 @@ def test_one_of_three_crashes_the_decoder(go: Any, take: Path, piano: Piano, cra
     assert go("bad.wav", "-d", 0.2).exit_code == 3
 
 
-def test_what_has_a_name_in_this_process_alone(tiny_model: Path, take: Path) -> None:
-    """As `continue <(sox take.wav -t wav -)` and `continue /dev/stdin < take.wav` give."""
-    command = f"{sys.executable} -m audiolm_cli continue -d 0.2 -m {tiny_model} -o"
-    with_pipe, with_file = f"{command} a.wav <(cat {take})", f"{command} b.wav /dev/stdin < {take}"
-    for line in (with_pipe, with_file):
-        done = subprocess.run(["bash", "-c", line], capture_output=True, text=True, timeout=120)
-        assert done.returncode == 0, done.stderr
+def test_a_pipe_that_has_its_name_in_this_process_alone(go: Any, take: Path) -> None:
+    """As `continue <(sox take.wav -t wav -)` names it."""
+    if not Path("/dev/fd").is_dir():
+        pytest.skip("file descriptors have no names here")
+    with subprocess.Popen(["cat", str(take)], stdout=subprocess.PIPE) as source:
+        assert source.stdout is not None
+        shown = go(f"/dev/fd/{source.stdout.fileno()}", "-d", 0.2, "-o", "a.wav")
+    assert shown.exit_code == 0, shown.stderr
+    assert np.array_equal(native("a.wav")[: len(native(take))], native(take))
 
 
 def test_an_output_is_no_input(go: Any, take: Path) -> None:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import base64
+import errno
 import io
 import json
+import os
 import re
 from html.parser import HTMLParser
 from pathlib import Path
@@ -69,6 +71,16 @@ def test_the_page_holds_numbers_pictures_and_sound(
     windows = np.lib.stride_tricks.sliding_window_view(original, 50)
     assert np.abs(windows - wav[:50] * scale).max(axis=1).min() < 1e-3
     assert audiolm(*args, "--report", target).exit_code == 7
+    written = target.read_bytes()
+
+    def full(descriptor: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as broken:
+        broken.setattr(os, "fsync", full)
+        shown = audiolm(*args, "--report", target, "--force")
+    assert (shown.exit_code, shown.stdout) == (7, "") and "report.html: no space left" in shown.stderr
+    assert target.read_bytes() == written and sorted(os.listdir(tmp_path)) == ["recordings", "report.html"]
     again = audiolm(*args, "--report", target, "--force")
     assert again.exit_code == 0 and json.loads(again.stdout) == result
 

@@ -32,6 +32,8 @@ from audiolm_cli.audio import (
     resample,
     to_native,
     write_audio,
+    write_blocks,
+    write_bytes,
 )
 from audiolm_cli.audio import writing as writing_module
 from audiolm_cli.errors import AudioInputError, OutputError, UsageError
@@ -660,6 +662,30 @@ def test_nothing_is_left_of_an_interrupted_write(
     with pytest.raises(raised, match="no space left" if raised is OutputError else None):
         save(tmp_path / "a.wav", noise(10, 1))
     assert os.listdir(tmp_path) == []
+
+
+def test_a_file_has_its_name_when_it_is_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Until then there is nothing, or the old file, whatever would stop the writing and whether or not it is heard."""
+    found: list[dict[str, bytes]] = []
+
+    def look(descriptor: int = 0) -> None:
+        found.append({path.name: path.read_bytes() for path in tmp_path.iterdir() if not path.name.startswith(".")})
+
+    def blocks() -> Iterator[np.ndarray]:
+        for _ in range(3):
+            look()
+            yield noise(50_000, 1)
+        look()
+
+    monkeypatch.setattr(os, "fsync", look)
+    options: dict = {"shape": (150_000, 1), "sample_rate_hz": RATE_HZ, "format": "WAV", "subtype": "PCM_16", "tags": {}}
+    write_blocks(tmp_path / "a.wav", blocks(), force=False, **options)
+    assert found == [{}] * 5
+    old = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    write_blocks(tmp_path / "a.wav", blocks(), force=True, **options | {"subtype": "PCM_24"})
+    write_bytes(tmp_path / "a.png", b"picture", force=False)
+    assert found[5:] == [old] * 5 + [{"a.wav": (tmp_path / "a.wav").read_bytes()}]
+    assert sorted(os.listdir(tmp_path)) == ["a.png", "a.wav"] and old != found[-1]
 
 
 def test_standard_output_gets_a_whole_wav(tmp_path: Path) -> None:

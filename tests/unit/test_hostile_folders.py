@@ -3,10 +3,17 @@
 from __future__ import annotations
 
 import collections
+import json
+import shutil
 from pathlib import Path
 
 import pytest
+import torch
 from damaged_folders import DAMAGES, damage_and_load, make_models
+
+from audiolm_cli.checkpoints.header import check_amount, read_shapes
+from audiolm_cli.errors import ModelError
+from audiolm_cli.workflows import loading
 
 PARTS = [pytest.param(part, marks=[pytest.mark.slow] if part >= 6 else []) for part in range(30)]
 PER_PART = 20
@@ -40,3 +47,34 @@ def test_whole_folders_are_loaded(tiny_model: Path, tmp_path: Path) -> None:
         loaded = damaged_folders.Result("bytes_of_a_file: flip", "loaded", 0, 1, 0.0)
         crashed = damaged_folders.Result("x: y", "RuntimeError: z", 0, 1, 0.0)
         assert greedy.fault and loaded.fault and crashed.fault
+
+
+@pytest.mark.parametrize(
+    ("part", "field"), [("model", "d_model"), ("model", "num_layers"), ("codec", "width"), ("codec", "decoder_blocks")]
+)
+def test_more_than_the_files_hold_is_refused_before_it_is_built(
+    tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, part: str, field: str
+) -> None:
+    """However large the model or the codec is that a config.json describes."""
+    folder = shutil.copytree(tiny_model, tmp_path / "model")
+    config = json.loads((folder / "config.json").read_text())
+    shape = config["model"] if part == "model" else config["codec"]["config"]
+    shape[field] *= 64
+    (folder / "config.json").write_text(json.dumps(config))
+
+    def build(*_: object) -> None:
+        raise AssertionError("built")
+
+    monkeypatch.setattr(loading, "build" if part == "model" else "SpectralNetwork", build)
+    with pytest.raises(ModelError, match=r"config.json describes at least \d+ tensors of \d+ numbers"):
+        loading.load_model(str(folder), torch.device("cpu"))
+
+
+def test_the_least_that_is_enough(tiny_model: Path) -> None:
+    """One tensor or one number more is too much."""
+    path = tiny_model / "model.safetensors"
+    shapes, most = read_shapes(path), path.stat().st_size // 2
+    check_amount(path, shapes, tensors=len(shapes), numbers=most)
+    for tensors, numbers in ((len(shapes) + 1, 0), (0, most + 1)):
+        with pytest.raises(ModelError, match=f"at least {tensors} tensors of {numbers} numbers"):
+            check_amount(path, shapes, tensors=tensors, numbers=numbers)
