@@ -57,8 +57,8 @@ def test_a_file_that_crashes_the_decoder(
     crashing_decoder: int,
 ) -> None:
     """It is left out and listed like one that cannot be read."""
-    monkeypatch.setattr(evaluate, "CLIP_S", 1.0)
-    monkeypatch.setattr(evaluate, "SHORTEST_S", 2.0)
+    monkeypatch.setattr(excerpts, "CLIP_S", 1.0)
+    monkeypatch.setattr(excerpts, "SHORTEST_S", 2.0)
     for name, rate_hz in {"a": 16000, "bad": crashing_decoder, "c": 16000}.items():
         soundfile.write(tmp_path / f"{name}.wav", piano(2.5, rate_hz, seed=ord(name[0])), rate_hz)
     options = [tmp_path, "-m", tiny_model, "--clips", 2, "--windows", 2, "--device", "cpu", "--json"]
