@@ -87,6 +87,23 @@ def test_a_sound_training(listed: Callable[..., list[Check]], model: AudioLM, tm
     assert all(parameter.grad is None for parameter in model.parameters())
 
 
+def test_a_model_that_starts_from_codebooks_may_guess_well(listed: Callable[..., list[Check]], model: AudioLM) -> None:
+    """It says the last code again, which is right where codes stay; that is no sign of a fault."""
+    held = [
+        TokenClip(
+            id=str(i), codes=np.repeat(np.random.default_rng(i).integers(32, size=(30, 4)), 20, 0).astype(np.int16)
+        )
+        for i in range(3)
+    ]
+    model.adopt_codebooks(20 * torch.randn(4, 32, 24, generator=torch.Generator().manual_seed(0)))
+    with torch.no_grad():
+        model.ar_head.weight *= 10
+    start = listed(train=held)[3]
+    assert start.name == "loss at the start" and start.status == "ok"
+    first = float(start.found.split("codebook ")[1].split(",")[0])
+    assert first < 0.7 * np.log(32), start.found
+
+
 class Halved:
     """A codec that loses half of what it should decode."""
 
