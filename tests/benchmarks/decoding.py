@@ -13,16 +13,14 @@ codebook from the same float32 weights.
 from __future__ import annotations
 
 import argparse
-import statistics
 import sys
-import time
-from collections.abc import Callable
 from pathlib import Path
 
 import torch
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
+from measuring import clock, read_rate, spread
 from parent_algorithm import greedy_first
 
 from audiolm_cli.config import PRESETS
@@ -35,22 +33,6 @@ from audiolm_cli.workflows.loading import load_model, prepare_cpu
 BYTES = {"fp32": 4, "bf16": 2, "int8": 1}
 ROOM = 64
 """Target frames there is room for beside the context."""
-
-
-def clock() -> float:
-    """Seconds."""
-    return time.process_time() if torch.get_num_threads() == 1 else time.perf_counter()
-
-
-def spread(work: Callable[[], object], repeats: int) -> tuple[float, float]:
-    """Median milliseconds of one call, after three that warm up, and half the distance between the quartiles."""
-    times = []
-    for _ in range(repeats + 3):
-        started = clock()
-        work()
-        times.append(1000 * (clock() - started))
-    low, middle, high = statistics.quantiles(times[3:], n=4)
-    return middle, (high - low) / 2
 
 
 def fresh(name: str | None) -> AudioLM:
@@ -115,8 +97,7 @@ def main() -> None:
     parser.add_argument("--parent", type=int, default=0, metavar="FRAMES")
     given = parser.parse_args()
     prepare_cpu(given.threads)
-    large = torch.ones(64 * 2**20)
-    rate = large.numel() * 4 / (spread(large.sum, 15)[0] / 1000)
+    rate = read_rate(torch.ones(64 * 2**20))
     print(f"{given.threads} thread(s); a large array is summed at {rate / 1e9:.1f} GB/s\n")
     print("| weights | takes | context | floor, ms | step, ms | of the floor |\n|---|---|---|---|---|---|")
     for dtype, size in BYTES.items():

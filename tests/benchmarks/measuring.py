@@ -1,0 +1,51 @@
+"""What the benchmarks of speed share: times with their spread, and how fast this machine reads and multiplies."""
+
+from __future__ import annotations
+
+import platform
+import statistics
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+
+
+def clock() -> float:
+    """Seconds; with one thread those of the processor, so that other programs change them less."""
+    return time.process_time() if torch.get_num_threads() == 1 else time.perf_counter()
+
+
+def spread(work: Callable[[], object], repeats: int) -> tuple[float, float]:
+    """Median milliseconds of one call, after three that warm up, and half the distance between the quartiles."""
+    times = []
+    for _ in range(repeats + 3):
+        started = clock()
+        work()
+        times.append(1000 * (clock() - started))
+    low, middle, high = statistics.quantiles(times[3:], n=4)
+    return middle, (high - low) / 2
+
+
+def read_rate(large: torch.Tensor) -> float:
+    """Bytes per second at which a large tensor is summed: what any pass over as many weights is held against."""
+    return large.numel() * large.element_size() / (spread(large.sum, 7)[0] / 1000)
+
+
+def product_rate(rows: int, width: int, dtype: torch.dtype) -> float:
+    """Operations per second of products [rows, width] by [width, 4 width]."""
+    a, b = torch.randn(rows, width).to(dtype), torch.randn(width, 4 * width).to(dtype)
+    return 2 * a.numel() * b.shape[1] / (spread(lambda: a @ b, 7)[0] / 1000)
+
+
+def machine() -> str:
+    """This machine and its torch, in a line."""
+    named = [line for line in Path("/proc/cpuinfo").read_text().splitlines() if line.startswith("model name")]
+    name = named[0].partition(":")[2].strip() if named else platform.processor()
+    return f"{len(named)} cores of an {name}, {torch.get_num_threads()} threads, torch {torch.__version__}"
+
+
+def table(head: list[str], rows: list[list[object]]) -> str:
+    """A Markdown table."""
+    lines = [head, ["---"] * len(head), *rows]
+    return "\n".join("| " + " | ".join(map(str, line)) + " |" for line in lines)

@@ -1,0 +1,215 @@
+"""How fast everything is that generates, against what this machine could do at best; prints Markdown tables.
+
+    python tests/benchmarks/performance.py --threads 2
+    python tests/benchmarks/performance.py decode continue --threads 2 --write README.md
+
+Without names, every table. With --write, each table also goes into that file, between its markers. Floors are measured
+in the same run: the bytes of the weights over the rate at which a large array is summed, or the operations over the
+rate of a large product. Times are medians with half the distance between the quartiles.
+
+decode: a step of the AR decoder in the shape of `train --preset base`, random weights. large: 10 s after 3 s with such
+weights, and the parent's algorithm (tests/parent_algorithm.py), timed at three lengths of what is there and summed
+over all by the trapezoidal rule. continue: the command, with the bundled model, in processes of its own. codec: the
+bundled one. start: processes that do nothing.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+from decoding import BYTES, codes, fresh, step_ms
+from measuring import machine, product_rate, read_rate, spread, table
+from parent_algorithm import greedy_first
+
+from audiolm_cli.config import SamplingConfig
+from audiolm_cli.model.decode import Timing, fill_codebooks, generate, use_dtype
+from audiolm_cli.model.geometry import Geometry
+from audiolm_cli.model.stepping import AR
+from audiolm_cli.workflows.loading import load_codec, prepare_cpu
+
+PRELUDE = Path(__file__).parents[2] / "audiolm_cli" / "assets" / "demo" / "prelude.flac"
+CONTEXT, FRAMES = 150, 500
+"""3 s and 10 s."""
+
+
+def decode(threads: int) -> str:
+    """A step of the AR decoder."""
+    large, rows = torch.ones(64 * 2**20), []
+    for dtype in ("bf16", "int8"):
+        model = fresh(None)
+        weights = sum(m.weight.numel() for m in model.ar_decoder.modules() if isinstance(m, torch.nn.Linear))
+        use_dtype(model, dtype)
+        for takes, context in ((1, 250), (1, 500), (1, 750), (1, 2000), (8, 500)):
+            before = read_rate(large)
+            ms, error = step_ms(model, context, takes, 15)
+            floor = 1000 * weights * BYTES[dtype] / ((before + read_rate(large)) / 2)
+            rows.append([dtype, takes, context, f"{floor:.1f}", f"{ms:.1f} ± {error:.1f}", f"{ms / floor:.2f}"])
+    return table(["weights", "takes", "context, frames", "floor, ms", "step, ms", "of the floor"], rows)
+
+
+@torch.inference_mode()
+def large(threads: int) -> str:
+    """10 s after 3 s with a model of the base preset, and by the parent's algorithm."""
+    rows, geometry = [], Geometry(CONTEXT, FRAMES)
+    model = fresh(None)
+    context, seeds = codes(model, CONTEXT), [torch.Generator().manual_seed(1)]
+    points = [0, FRAMES // 2, FRAMES - 1]
+    times = []
+    for done in points:  # a step costs what it costs for one frame after so many
+        ahead = Geometry(CONTEXT + done, 1)
+        started = time.perf_counter()
+        greedy_first(model, codes(model, CONTEXT + done), ahead, 1)
+        times.append(time.perf_counter() - started)
+    parent = sum((times[i] + times[i + 1]) / 2 * (points[i + 1] - points[i]) for i in range(len(points) - 1))
+    few = Geometry(CONTEXT, 4)
+    ar, own = AR(model, context, few, 1), []
+    for _ in range(few.gap):
+        own.append(ar.step(own[-1] if own else None)[:, : model.eos].argmax(-1, keepdim=True))
+    assert torch.equal(torch.cat(own, dim=1), greedy_first(model, context, few, few.gap)), "other codes"
+    rows.append(["the parent's algorithm, fp32: codebook 1 alone", "", f"{parent:.0f}", "", f"{parent / 10:.1f}", "1"])
+    for dtype in ("bf16", "int8"):
+        use_dtype(model, dtype) if dtype == "bf16" else None
+        if dtype == "int8":
+            model = fresh(None)
+            use_dtype(model, dtype)
+        timing, started = Timing(), time.perf_counter()
+        generate(model, context, geometry, SamplingConfig(), seeds, timing=timing)
+        total = time.perf_counter() - started
+        whole = [f"{timing.ar_s:.1f}", f"{timing.nar_s:.1f}", f"{total / 10:.2f}", f"{parent / timing.ar_s:.0f}"]
+        rows.append([dtype, f"{1000 * timing.ar_s / FRAMES:.1f}", *whole])
+    head = ["10 s after 3 s, base preset", "ms a frame", "AR, s", "NAR, s", "of real time", "times the parent's AR"]
+    return table(head, rows)
+
+
+def command(*args: object, threads: int) -> tuple[dict[str, float], float, float]:
+    """Timings of one `audiolm continue`, the seconds it took, and its peak memory in MB."""
+    with tempfile.TemporaryDirectory() as folder:
+        out, shown = Path(folder) / "out.wav", Path(folder) / "shown.json"
+        line = [sys.executable, "-m", "audiolm_cli", "continue", PRELUDE, "-o", out, "--seed", 1, "--json", "-q"]
+        started = time.perf_counter()
+        with shown.open("w") as stdout:
+            program = subprocess.Popen([*map(str, [*line, "--threads", threads, *args])], stdout=stdout)
+            _, status, usage = os.wait4(program.pid, 0)
+        took = time.perf_counter() - started
+        program.returncode = os.waitstatus_to_exitcode(status)
+        if program.returncode:
+            sys.exit(f"audiolm continue ended with {program.returncode}")
+        return json.loads(shown.read_text())["timing"], took, usage.ru_maxrss / 1024
+
+
+def continue_(threads: int) -> str:
+    """The command with the bundled model."""
+    rows = []
+    for name, *args in (
+        ("1 take", "--dtype", "fp32"),
+        ("1 take", "--dtype", "int8"),
+        ("8 takes", "--dtype", "fp32", "--takes", 8),
+        ("8 takes", "--dtype", "int8", "--takes", 8),
+    ):
+        timing, took, memory = command(*args, threads=threads)
+        stages = [f"{timing[stage]:.1f}" for stage in ("load_s", "encode_s", "ar_s", "nar_s", "decode_s")]
+        rows.append([name, args[1], *stages, f"{took:.1f}", f"{memory:.0f}"])
+    head = ["10 s, bundled model", "weights", "load, s", "encode", "AR", "NAR", "decode", "all of it", "peak, MB"]
+    return table(head, rows)
+
+
+@torch.inference_mode()
+def nar(threads: int) -> str:
+    """The three NAR passes, base preset."""
+    rows, geometry = [], Geometry(CONTEXT, FRAMES)
+    rate = product_rate(CONTEXT + FRAMES, 1024, torch.bfloat16)
+    model = fresh(None)
+    use_dtype(model, "bf16")
+    layers = 12 * 1024**2 * model.config.num_layers
+    for takes in (1, 4):
+        target = codes(model, FRAMES).repeat(takes, 1, 1)
+        noise = torch.rand(takes, 3, FRAMES)
+        context, greedy = codes(model, CONTEXT), SamplingConfig(nar_temperature=0)
+        work = lambda: fill_codebooks(model, context, target, geometry, greedy, noise)  # noqa: B023, E731
+        ms, error = spread(work, 3)
+        floor = 1000 * 3 * 2 * layers * (CONTEXT + takes * FRAMES) / rate
+        rows.append([takes, f"{floor:.0f}", f"{ms:.0f} ± {error:.0f}", f"{ms / floor:.2f}"])
+    return table(["takes, bf16", "floor, ms", "three codebooks of 10 s, ms", "of the floor"], rows)
+
+
+@torch.inference_mode()
+def codec(threads: int) -> str:
+    """The bundled codec."""
+    loaded, rows = load_codec("piano"), []
+    wav = torch.randn(1, 1, 10 * loaded.sample_rate_hz) * 0.1
+    made = loaded.encode(wav)
+    works: tuple[tuple[str, Callable[[], object]], ...] = (
+        ("encode", lambda: loaded.encode(wav)),
+        ("decode", lambda: loaded.decode(made)),
+    )
+    for name, work in works:
+        ms, error = spread(work, 5)
+        rows.append([name, f"{ms:.0f} ± {error:.0f}", f"{ms / 10_000:.3f}"])
+    return table(["bundled codec", "10 s, ms", "of real time"], rows)
+
+
+def start(threads: int) -> str:
+    """Processes that do next to nothing."""
+    rows = []
+    imports = "import torch, audiolm_cli.workflows.continue_audio"
+    for name, *args in (
+        ("python -c pass", "-c", "pass"),
+        ("audiolm --help", "-m", "audiolm_cli", "--help"),
+        ("import torch", "-c", "import torch"),
+        ("import what continue needs", "-c", imports),
+    ):
+        line = [sys.executable, *args]
+        work = lambda: subprocess.run(line, stdout=subprocess.DEVNULL, check=True)  # noqa: B023, E731
+        ms, error = spread(work, 5)
+        rows.append([name, f"{ms:.0f} ± {error:.0f}"])
+    return table(["process", "ms"], rows)
+
+
+TABLES = {"decode": decode, "large": large, "nar": nar, "codec": codec, "continue": continue_, "start": start}
+
+
+def put(path: Path, name: str, text: str) -> None:
+    """Replace what stands between the markers of a table."""
+    whole = path.read_text()
+    before, opening, rest = whole.partition(f"<!-- performance: {name} -->")
+    _, closing, after = rest.partition("<!-- /performance -->")
+    if not opening or not closing:
+        sys.exit(f"{path} has no markers for the table {name}")
+    path.write_text(f"{before}{opening}\n{text}\n{closing}{after}")
+
+
+def main() -> None:
+    """Measure, print, and write where that is asked for."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("tables", nargs="*", metavar="|".join(TABLES))
+    parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)))
+    parser.add_argument("--write", type=Path, metavar="FILE")
+    given = parser.parse_args()
+    if unknown := set(given.tables) - set(TABLES):
+        parser.error(f"no table {', '.join(unknown)}")
+    prepare_cpu(given.threads)
+    torch.manual_seed(0)
+    print(machine())
+    if given.write:
+        put(given.write, "machine", f"On {machine()}.")
+    for name in given.tables or TABLES:
+        text = TABLES[name](given.threads)
+        print(f"\n{text}", flush=True)
+        if given.write:
+            put(given.write, name, text)
+
+
+if __name__ == "__main__":
+    main()
