@@ -21,6 +21,11 @@ from audiolm_cli.model.sampling import guided, sample_ar, sample_nar, uniforms
 from audiolm_cli.model.stepping import AR
 
 
+def end_checks(device: torch.device) -> int:
+    """Frames after which a device is asked whether every take has ended; on a GPU, each answer keeps it waiting."""
+    return 1 if device.type == "cpu" else 16
+
+
 def use_dtype(model: AudioLM, dtype: str) -> str:
     """Bring the weights into "fp32", "bf16" or "int8" for generating, in place, and say into which.
 
@@ -182,6 +187,7 @@ def _generate_first(
         null = AR(model, context[:1, :0], Geometry(0, M), takes)
     out = torch.full((takes, M), -1, dtype=torch.long, device=context.device)
     running = torch.ones(takes, dtype=torch.bool, device=context.device)
+    every = end_checks(context.device)
     previous: Tensor | None = None
     for t in range(M):
         logits = ar.step(previous)
@@ -193,11 +199,11 @@ def _generate_first(
         else:
             code = sample_ar(logits, sampling, noise[:, t])
             running &= code != model.eos
-            if not running.any():
-                return out[:, :t]
             code = code.clamp(max=model.eos - 1)
             out[:, t] = torch.where(running, code, -1)
+            if (t + 1) % every == 0 and not running.any():
+                break
         previous = code[:, None]
         if on_frame is not None:
             on_frame(t + 1)
-    return out
+    return out[:, : int((out >= 0).sum(1).max())]

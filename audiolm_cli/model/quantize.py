@@ -73,13 +73,14 @@ class Int8Linear(nn.Module):
         """float32 [..., in] to [..., out]."""
         if x.numel() == x.shape[-1]:
             return self._multiply(x)
-        low = x.amin(-1, keepdim=True).double().clamp(max=0)  # [..., 1]
-        step = (x.amax(-1, keepdim=True).double().clamp(min=0) - low).clamp(min=1e-30) / self.levels
-        zero, step = (-low / step).round().float(), step.float()
-        rounded = (x / step + zero).round().clamp(0, self.levels).flatten(0, -2)  # [rows, in], whole numbers
+        low, high = x.aminmax(dim=-1, keepdim=True)  # [..., 1]
+        low = low.clamp(max=0)
+        step = ((high.clamp(min=0) - low) / self.levels).clamp(min=1e-30)
+        least = (low / step).round()  # of the whole numbers that stand for the row
+        rounded = (x / step).sub_(least).round_().clamp_(0, self.levels).flatten(0, -2)  # [rows, in]
         ends = F.pad(rounded.new_full((1, 1), self.levels), (0, x.shape[-1] - 1))  # makes the kernel's step 1
         out = self._multiply(torch.cat([rounded, ends]))[:-1].view(*x.shape[:-1], len(self.sums))
-        return (out - self.bias - zero * self.sums) * step + self.bias
+        return out.sub_(self.bias).addcmul_(least, self.sums).mul_(step).add_(self.bias)
 
     def _multiply(self, x: Tensor) -> Tensor:
         return torch.ops.quantized.linear_dynamic(x, self.packed, self.levels < 255)

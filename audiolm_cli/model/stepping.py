@@ -6,6 +6,8 @@ CPU most of a small model's step is the time between operations, so there are fe
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -16,6 +18,10 @@ from audiolm_cli.model.layers import Decoder, Layer
 
 PORTION = 128
 """Target frames that attention looks at are a multiple of this: few shapes, and what is not there yet costs little."""
+
+
+SHORT = 32
+"""Fewer target frames are not worth the capture of a CUDA graph."""
 
 
 class Cache:
@@ -87,6 +93,7 @@ class AR:
         self._order = torch.arange(self.caches[0].start + geometry.gap, device=device)
         self._narrow = kept[0][0].dtype
         self._size, self._shown = geometry.gap, geometry.gap
+        self._graph: Graph | None = None
 
     def step(self, previous: Tensor | None) -> Tensor:
         """Logits [takes, V + 1] of the next frame, after `previous` [takes, 1] (None at the first)."""
@@ -95,7 +102,11 @@ class AR:
             self.show(min(self._size, (at // PORTION + 1) * PORTION))
         self.done += 1
         codes = self._first if previous is None else previous[:, 0]
-        return self.frame(codes, self._order[at : at + 1])
+        where = self._order[at : at + 1]
+        if self.model.device.type == "cuda" and self._size >= SHORT:
+            self._graph = self._graph or Graph(self.frame, self._first.clone(), where.clone())
+            return self._graph(codes, where)
+        return self.frame(codes, where)
 
     def show(self, frames: int) -> None:
         """Let attention look at so many target frames, of which those that are not there yet are hidden."""
@@ -121,6 +132,35 @@ class AR:
     def rewind(self, done: int) -> None:
         """Forget the target frames from `done` on."""
         self.done = done
+
+
+class Graph:
+    """A function of two tensors as a CUDA graph: one launch in place of hundreds, for shapes that stay the same.
+
+    torch's notes on CUDA semantics, "CUDA Graphs": warmed up on a stream of its own, captured with tensors whose place
+    in memory stays, and replayed after new values are copied into them. Runs the function three times more than asked:
+    it must not matter that it does.
+    """
+
+    def __init__(self, function: Callable[[Tensor, Tensor], Tensor], *given: Tensor) -> None:
+        """Capture `function` of these tensors, which become its own."""
+        self._given = given
+        stream = torch.cuda.Stream()
+        stream.wait_stream(torch.cuda.current_stream())
+        with torch.cuda.stream(stream):
+            for _ in range(2):
+                function(*given)
+        torch.cuda.current_stream().wait_stream(stream)
+        self._graph = torch.cuda.CUDAGraph()
+        with torch.cuda.graph(self._graph):
+            self._made = function(*given)
+
+    def __call__(self, *values: Tensor) -> Tensor:
+        """What the function gives for these values."""
+        for own, value in zip(self._given, values, strict=True):
+            own.copy_(value)
+        self._graph.replay()
+        return self._made.clone()
 
 
 def _step(layer: Layer, x: Tensor, cos: Tensor, sin: Tensor, cache: Cache, place: Tensor, hidden: Tensor) -> Tensor:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Callable
 from pathlib import Path
 from typing import NoReturn
 
@@ -13,7 +14,7 @@ from torch import Tensor
 
 from audiolm_cli.config import PRESETS, GenerateConfig, ModelConfig, SamplingConfig
 from audiolm_cli.events import Event, Note
-from audiolm_cli.model import decode
+from audiolm_cli.model import decode, stepping
 from audiolm_cli.model.audiolm import AudioLM, build
 from audiolm_cli.model.decode import generate, use_dtype
 from audiolm_cli.model.geometry import Geometry
@@ -207,3 +208,60 @@ def test_another_dtype_than_the_one_asked_for_is_said(tiny_model: Path, monkeypa
         and said[0].warning
         and "no int8 products for this processor; fp32 is used" in said[0].message
     )
+
+
+class Replayed(stepping.Graph):
+    """What a CUDA graph does, on a CPU: the same function of the same tensors again, into the same result."""
+
+    def __init__(self, function: Callable[[Tensor, Tensor], Tensor], *given: Tensor) -> None:
+        self._given, self._function = given, function
+        self._made = [function(*given) for _ in range(3)][-1]
+        self._graph = self  # type: ignore[assignment]
+
+    def replay(self) -> None:
+        self._made.copy_(self._function(*self._given))
+
+
+@torch.inference_mode()
+def test_a_step_depends_on_its_tensors_alone() -> None:
+    """As a graph must: only the code and the frame's number change between the calls of one and the same function."""
+    model, target = tiny(), codes(40, batch=3, seed=1)
+    for geometry, context in ((Geometry(6, 40, 5), codes(11)), (Geometry(6, 40), codes(6, batch=3))):
+        plain, graphed = (AR(model, context, geometry, 3) for _ in range(2))
+        graph = Replayed(graphed.frame, torch.full((3,), V), torch.zeros(1, dtype=torch.long))
+        for t in range(geometry.gap):
+            before = target[:, t - 1, 0] if t else torch.full((3,), V)
+            expected = plain.step(before[:, None] if t else None)
+            torch.testing.assert_close(graph(before, torch.tensor([t])), expected, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+@pytest.mark.parametrize("dtype", ["fp32", "bf16"])
+@torch.inference_mode()
+def test_a_graph_on_a_gpu_gives_the_codes_of_single_operations(dtype: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    model, geometry = tiny().cuda(), Geometry(6, 60)
+    use_dtype(model, dtype)
+    made = []
+    for short in (1, 1000):
+        monkeypatch.setattr(stepping, "SHORT", short)
+        seeds = [torch.Generator().manual_seed(seed) for seed in (1, 2)]
+        made.append(generate(model, codes(6).cuda(), geometry, SamplingConfig(), seeds))
+    assert torch.equal(made[0], made[1])
+
+
+@pytest.mark.parametrize("wait", [3, 16])
+def test_ends_that_are_seen_late_change_nothing(wait: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A GPU is asked every few frames whether all takes have ended; the result is as long as the longest take."""
+    model = tiny()
+    with torch.no_grad():
+        model.ar_decoder.norm.weight.mul_(0.1)
+        model.ar_decoder.norm.bias.fill_(1.0)
+        model.ar_head.weight[: model.eos] *= 0.1
+        model.ar_head.weight[model.eos] = 2 / 64
+    context, geometry, found = codes(6), Geometry(6, 60), []
+    for every in (1, wait):
+        monkeypatch.setattr(decode, "end_checks", lambda device, n=every: n)
+        seeds = [torch.Generator().manual_seed(seed) for seed in (1, 2)]
+        found.append(generate(model, context, geometry, SamplingConfig(), seeds, until_end=True))
+    assert 0 < found[0].shape[1] < 60, "takes that do not end would prove nothing"
+    assert torch.equal(found[0], found[1])
