@@ -48,23 +48,21 @@ WINDOWS = 96
 """Held-out windows."""
 TIMED_STEPS = 12
 """Steps of each setting that tell what one costs."""
-FAST: dict[str, object] = {"adam_learning_rate": 6e-3}
-"""What learns codebook 1 soonest, so that short runs get past its commonest codes."""
 CHOICES: dict[str, dict[str, dict[str, object]]] = {
     "optimizers": {
         "Muon 0.02, wsd": {},
-        "Muon 0.02, the rest 0.006, wsd": FAST,
+        "Muon 0.02, the rest 0.004, wsd": {"adam_learning_rate": 4e-3},
         "Muon 0.02, cosine": {"schedule": "cosine"},
         "AdamW 0.001, wsd": {"optimizer": "adamw", "learning_rate": 1e-3},
         "AdamW 0.003, wsd": {"optimizer": "adamw", "learning_rate": 3e-3},
         "ScaledAdam 0.05, eden": {"optimizer": "scaled-adam"},
     },
     "infill": {
-        "share 0.35": FAST,
-        "share 0": {"infill_share": 0.0, **FAST},
-        "share 0.20": {"infill_share": 0.2, **FAST},
-        "share 0.60": {"infill_share": 0.6, **FAST},
-        "share 0.35, packed positions": {"packed": True, **FAST},
+        "share 0.35": {},
+        "share 0": {"infill_share": 0.0},
+        "share 0.20": {"infill_share": 0.2},
+        "share 0.60": {"infill_share": 0.6},
+        "share 0.35, packed positions": {"packed": True},
     },
 }
 """Settings of `TrainConfig` by table and row; `packed` is of this file."""
