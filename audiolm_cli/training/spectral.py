@@ -6,6 +6,7 @@ Knows nothing about steps, files or optimizers.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import AbstractContextManager
 from typing import Any
 
 import torch
@@ -13,6 +14,7 @@ from torch import Tensor
 
 from audiolm_cli.codec.spectral import SpectralCodec
 from audiolm_cli.config import CodecTrainConfig
+from audiolm_cli.model.quantize import multiplies_bf16
 from audiolm_cli.training.trainee import Losses
 
 MOST_START_FRAMES = 60_000
@@ -33,6 +35,7 @@ class SpectralTrainee:
         self.network, self.quantizer = codec.network, codec.network.quantizer
         self.network.requires_grad_(True)
         self.weights = bin_weights(codec).to(codec.device)
+        self.bf16 = multiplies_bf16(codec.device)
         self.start_frames = min(MOST_START_FRAMES, max(30 * codec.codebook_size, 4 * codec.config.width))
 
     def settings(self) -> dict[str, Any]:
@@ -45,11 +48,18 @@ class SpectralTrainee:
 
     def latents(self, inputs: Tensor) -> Tensor:
         """Latents [B, T, D] of log magnitudes [B, T, F]."""
-        return self.network.latents(inputs)
+        with self._narrow():
+            return self.network.latents(inputs).float()
 
     def outputs(self, latents: Tensor) -> Tensor:
         """Log magnitudes [B, T, F] of latents [B, T, D]."""
-        return self.network.features(latents)
+        with self._narrow():
+            return self.network.features(latents).float()
+
+    def _narrow(self) -> AbstractContextManager[object]:
+        """Learning multiplies in bf16 where that is faster: log magnitudes, unlike waveforms, do not suffer from it."""
+        learning = torch.is_grad_enabled()
+        return torch.autocast(self.codec.device.type, torch.bfloat16, enabled=self.bf16 and learning)
 
     def distance(self, outputs: Tensor, inputs: Tensor, step: int | None) -> tuple[Tensor, Losses]:
         """The loss of log magnitudes [B, T, F], and "log" and "linear"."""
