@@ -122,7 +122,11 @@ def test_a_small_disk_damages_nothing(command: str, inputs: Inputs, tmp_path: Pa
             subprocess.run(["mount", "-o", "remount,size=512m", out], check=True)
             again = run(command, inputs, out, force=command != "tokenize")
             assert again.exit_code == 0, (share, again)
-            assert result(command, out).keys() >= right.keys() and not damage(command, out, right, right)
+            # samples of a step that was saved before the disk was full are not made again
+            needed = {name for name in right if "samples/" not in name}
+            assert result(command, out).keys() >= needed and not damage(
+                command, out, right, {n: right[n] for n in needed}
+            )
         finally:
             subprocess.run(["umount", out], check=True)
     assert 7 in endings
