@@ -43,9 +43,3 @@ def machine() -> str:
     named = [line for line in Path("/proc/cpuinfo").read_text().splitlines() if line.startswith("model name")]
     name = named[0].partition(":")[2].strip() if named else platform.processor()
     return f"{len(named)} cores of an {name}, {torch.get_num_threads()} threads, torch {torch.__version__}"
-
-
-def table(head: list[str], rows: list[list[object]]) -> str:
-    """A Markdown table."""
-    lines = [head, ["---"] * len(head), *rows]
-    return "\n".join("| " + " | ".join(map(str, line)) + " |" for line in lines)

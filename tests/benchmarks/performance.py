@@ -30,10 +30,11 @@ import torch
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from decoding import BYTES, codes, fresh, step_ms
-from measuring import machine, product_rate, read_rate, spread, table
+from measuring import machine, product_rate, read_rate, spread
 from parent_algorithm import greedy_first
 
 from audiolm_cli.config import SamplingConfig
+from audiolm_cli.evaluation.report import table
 from audiolm_cli.model.decode import Timing, fill_codebooks, generate, use_dtype
 from audiolm_cli.model.geometry import Geometry
 from audiolm_cli.model.stepping import AR

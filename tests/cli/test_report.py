@@ -44,15 +44,21 @@ class Page(HTMLParser):
         self.text += data
 
 
-def test_the_page_holds_numbers_pictures_and_sound(
-    audiolm: Any, tiny_model: Path, piano: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def two_recordings(piano: Any, folder: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder of two, which are long enough to be measured on, with names that HTML would misread."""
     monkeypatch.setattr(excerpts, "CLIP_S", 1.0)
     monkeypatch.setattr(excerpts, "SHORTEST_S", 2.0)
-    recordings, target = tmp_path / "recordings", tmp_path / "report.html"
+    recordings = folder / "recordings"
     recordings.mkdir()
     for seed in range(2):
         soundfile.write(recordings / f"piece <{seed}> & more.wav", piano(2.5, seed=seed), 32000)
+    return recordings
+
+
+def test_the_page_holds_numbers_pictures_and_sound(
+    audiolm: Any, tiny_model: Path, piano: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recordings, target = two_recordings(piano, tmp_path, monkeypatch), tmp_path / "report.html"
     args = ("evaluate", recordings, "-m", tiny_model, "--clips", 2, "--windows", 4, "--json")
     outcome = audiolm(*args, "--report", target)
     assert outcome.exit_code == 0, outcome.stderr
@@ -88,12 +94,7 @@ def test_the_page_holds_numbers_pictures_and_sound(
 def test_a_codec_alone_is_measured_as_in_its_model(
     audiolm: Any, tiny_model: Path, tiny_codec: Path, piano: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(excerpts, "CLIP_S", 1.0)
-    monkeypatch.setattr(excerpts, "SHORTEST_S", 2.0)
-    recordings, target = tmp_path / "recordings", tmp_path / "report.html"
-    recordings.mkdir()
-    for seed in range(2):
-        soundfile.write(recordings / f"{seed}.wav", piano(2.5, seed=seed), 32000)
+    recordings, target = two_recordings(piano, tmp_path, monkeypatch), tmp_path / "report.html"
     common = ("evaluate", recordings, "--clips", 2, "--windows", 4, "--json")
     alone = audiolm(*common, "-m", tiny_codec, "--report", target)
     assert alone.exit_code == 0, alone.stderr
