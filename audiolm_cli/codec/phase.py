@@ -27,10 +27,7 @@ def stft(wav: Tensor, window: Tensor, hop: int) -> Tensor:
 
 def istft(columns: Tensor, window: Tensor, hop: int) -> Tensor:
     """Audio [B, hop * J] of columns [B, J, bins]: the least-squares inverse of `stft` (Griffin and Lim 1984, eq. 6)."""
-    frames = torch.fft.irfft(columns, n=len(window)) * window  # [B, J, window]
-    wav = _overlap_add(frames, hop)
-    weight = _overlap_add((window * window).expand(1, frames.shape[1], -1), hop)
-    return wav / weight.clamp(min=1e-8)
+    return _synthesised(columns, window, hop) / _overlapping(window, hop, columns.shape[1])
 
 
 def absolute(columns: Tensor) -> Tensor:
@@ -55,17 +52,19 @@ def griffin_lim(
         covered = _covered_columns(given, len(window), hop)  # [J]
         angles = _anchor(angles, true_columns, covered)
         magnitudes = torch.where(covered[None, :, None], absolute(true_columns), magnitudes)
+    weight = _overlapping(window, hop, magnitudes.shape[1])
     columns = torch.polar(magnitudes, angles)
     previous = torch.zeros_like(columns)
     for _ in range(iterations):
-        wav = istft(columns, window, hop)
+        wav = _synthesised(columns, window, hop) / weight
         if known is not None:
             wav = torch.where(given, fixed, wav)
         consistent = stft(wav, window, hop)
-        accelerated = consistent + MOMENTUM * (consistent - previous)
-        previous = consistent
-        columns = accelerated * (magnitudes / absolute(accelerated).clamp(min=1e-8))
-    return istft(columns, window, hop)
+        # Complex numbers as pairs: one pass over memory, which is what an iteration waits for.
+        pairs = torch.lerp(torch.view_as_real(previous), torch.view_as_real(consistent), 1 + MOMENTUM)
+        columns, previous = torch.view_as_complex(pairs), consistent
+        pairs *= (magnitudes / absolute(columns).clamp_(min=1e-8))[..., None]
+    return _synthesised(columns, window, hop) / weight
 
 
 def _sinusoidal_phases(magnitudes: Tensor, hop: int, window_samples: int) -> Tensor:
@@ -118,13 +117,23 @@ def _anchor(angles: Tensor, true_columns: Tensor, covered: Tensor) -> Tensor:
     return torch.where(covered[None, :, None], true_angles, angles + offset)
 
 
+def _synthesised(columns: Tensor, window: Tensor, hop: int) -> Tensor:
+    """Windowed columns [B, J, bins] added up: [B, hop * J]."""
+    return _overlap_add(torch.fft.irfft(columns, n=len(window)).mul_(window), hop)
+
+
+def _overlapping(window: Tensor, hop: int, columns: int) -> Tensor:
+    """What `_synthesised` makes too loud: the squares of all windows over each sample, [1, hop * columns]."""
+    return _overlap_add((window * window).expand(1, columns, -1), hop).clamp(min=1e-8)
+
+
 def _overlap_add(frames: Tensor, hop: int) -> Tensor:
     """Sum frames [B, J, window] at steps of hop and drop the margins: [B, hop * J]."""
     B, J, window_samples = frames.shape
     parts = -(-window_samples // hop)
-    pieces = F.pad(frames, (0, parts * hop - window_samples)).view(B, J, parts, hop)
     summed = frames.new_zeros(B, J + parts - 1, hop)
     for i in range(parts):
-        summed[:, i : i + J] += pieces[:, :, i]
+        piece = frames[..., i * hop : (i + 1) * hop]
+        summed[:, i : i + J, : piece.shape[-1]] += piece
     margin = (window_samples - hop) // 2
     return summed.view(B, -1)[:, margin : margin + hop * J]

@@ -18,6 +18,11 @@ def multiplies_bf16(device: torch.device) -> bool:
     return torch.cuda.is_bf16_supported() if device.type == "cuda" else torch.cpu._is_avx512_bf16_supported()
 
 
+def multiplies_int8() -> bool:
+    """Whether this processor has instructions for products of 8-bit numbers (VNNI)."""
+    return torch.cpu._is_vnni_supported()
+
+
 def works(form: Callable[[nn.Linear], nn.Module]) -> bool:
     """Whether this torch on this processor multiplies by that form of a layer; some need kernels of its own."""
     try:
@@ -67,7 +72,7 @@ class Int8Linear(nn.Module):
         self.bias = torch.zeros_like(scale) if linear.bias is None else linear.bias.detach().float()
         self.packed = torch.ops.quantized.linear_prepack(quantized, self.bias)
         self.sums = weight.sum(1) * scale  # [out]
-        self.levels = 255 if torch.cpu._is_vnni_supported() else 127  # without VNNI, sums of larger products overflow
+        self.levels = 255 if multiplies_int8() else 127  # without VNNI, sums of larger products overflow
 
     def forward(self, x: Tensor) -> Tensor:
         """float32 [..., in] to [..., out]."""

@@ -46,7 +46,7 @@ class Cache:
     def show(self, frames: int) -> None:
         """Let attention look at so many of the target's frames."""
         keys, values = self._own[:, : self.start + frames].chunk(2)
-        self._keys, self._values = keys.mT, values  # [H * takes, Dh, S], [H * takes, S, Dh]
+        self._keys, self._values = keys, values  # [H * takes, S, Dh]
 
     def attend(self, qkv: Tensor, place: Tensor, hidden: Tensor) -> Tensor:
         """What the queries of one frame attend to, [B, H * Dh], after its keys and values have been kept.
@@ -58,7 +58,7 @@ class Cache:
         """
         _, H, B, Dh = qkv.shape
         self._own.index_copy_(1, place, qkv[1:].reshape(2 * H * B, 1, Dh))
-        scores = torch.baddbmm(hidden, qkv[0].reshape(H * B, 1, Dh), self._keys)  # [H * B, 1, S]
+        scores = torch.bmm(self._keys, qkv[0].reshape(H * B, Dh, 1)).mT + hidden  # [H * B, 1, S]; keys are not copied
         if self.shared is None:
             out = torch.bmm(scores.softmax(-1), self._values)
         else:

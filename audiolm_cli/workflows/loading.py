@@ -31,12 +31,11 @@ from audiolm_cli.errors import ModelError, UsageError
 from audiolm_cli.model import audiolm
 from audiolm_cli.model.audiolm import AudioLM, build
 from audiolm_cli.model.decode import use_dtype
-from audiolm_cli.model.quantize import multiplies_bf16
+from audiolm_cli.model.quantize import multiplies_bf16, multiplies_int8
 from audiolm_cli.workflows.allocator import keep_freed_memory
 
-NARROW_FROM_BYTES = 64e6
-"""Float32 weights of one decoder from which bf16 pays on a CPU. A step takes 4.8 ms in float32 and 5.0 in bf16 at 19 MB
-(the bundled model), 56 and 38 ms at 604 MB (the base preset): `tests/benchmarks/decoding.py`, one thread."""
+NARROW_FROM_BYTES = 8e6
+"""Float32 weights of one decoder's layers from which int8 pays on a CPU: `tests/benchmarks/decoding.py`."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,8 +82,8 @@ def load_model(name_or_path: str, device: torch.device, dtype: str = "auto", cac
     Args:
         name_or_path: a bundled or cached model's name, or a model folder.
         device: where to put them.
-        dtype: of weights and products. "auto" is bf16 where the device multiplies it, and fp32 elsewhere and for small
-            models on a CPU; "int8" has the layers of the AR decoder in int8.
+        dtype: of weights and products; "int8" has the layers of the AR decoder in int8. "auto" is int8 on a CPU that
+            multiplies it, bf16 on a GPU that does, and fp32 elsewhere and for very small models on a CPU.
         cache: the checkpoint cache; None is the user's.
 
     Raises:
@@ -275,10 +274,11 @@ def _check_amount(folder: Folder, filename: str, least: tuple[int, int]) -> None
 
 
 def _pick_dtype(dtype: str, device: torch.device, shape: ModelConfig) -> str:
-    if dtype == "auto":
+    if dtype == "auto" and device.type == "cpu":
         weights = 4 * 12 * shape.num_layers * shape.d_model**2  # bytes of one decoder's layers in float32
-        small = device.type == "cpu" and weights < NARROW_FROM_BYTES
-        return "bf16" if multiplies_bf16(device) and not small else "fp32"
+        return "int8" if multiplies_int8() and weights >= NARROW_FROM_BYTES else "fp32"
+    if dtype == "auto":
+        return "bf16" if multiplies_bf16(device) else "fp32"
     if dtype == "int8" and device.type != "cpu":
         raise UsageError(f"--dtype int8 works on the CPU only, not on {device}; use --dtype bf16 there")
     return dtype

@@ -3,13 +3,14 @@
     python tests/benchmarks/training_choices.py TOKENS CODEC optimizers infill --seconds 120 --seeds 3 -o RESULTS
 
 `optimizers` compares optimizers and schedules, `infill` the share of steps that fill a gap; in its last row positions
-are those of a packed sequence, in which the target follows the context as if no gap were there.
+are those of a packed sequence, in which the target follows the context as if no gap were there. `scaling` compares
+widths, depths, batches, rates and amounts of data.
 
-Every setting of a table trains the same small model, started from the spectral codec's codebooks, for the same
-processor time: the time of a step is measured first, settings in turn, and the steps follow from it (of `infill` the
-same for all, whose steps cost alike). Held-out bits per frame are those of the averaged weights on the same windows:
-the first codebook and the others together, of continuations and of infills of 0.5 s in the middle. A line of RESULTS
-per run; those that are there are not run again.
+Every setting of a table trains the same small model (but for `scaling`), started from the spectral codec's codebooks,
+for the same processor time: the time of a step is measured first, settings in turn, and the steps follow from it (of
+`infill` the same for all, whose steps cost alike). Held-out bits per frame are those of the averaged weights on the
+same windows: the first codebook and the others together, of continuations and of infills of 0.5 s in the middle. A
+line of RESULTS per run; those that are there are not run again.
 """
 
 from __future__ import annotations
@@ -64,8 +65,22 @@ CHOICES: dict[str, dict[str, dict[str, object]]] = {
         "share 0.60": {"infill_share": 0.6},
         "share 0.35, packed positions": {"packed": True},
     },
+    "scaling": {
+        "4 x 128, batch 1000": {},
+        "2 x 128": {"num_layers": 2},
+        "8 x 128": {"num_layers": 8},
+        "2 x 256": {"num_layers": 2, "d_model": 256},
+        "4 x 256": {"d_model": 256},
+        "batch 500": {"batch_frames": 500},
+        "batch 2000": {"batch_frames": 2000},
+        "rates halved": {"learning_rate": 0.01, "adam_learning_rate": 1e-3},
+        "rates doubled": {"learning_rate": 0.04, "adam_learning_rate": 4e-3},
+        "a third of the data": {"data": 1 / 3},
+    },
 }
-"""Settings of `TrainConfig` by table and row; `packed` is of this file."""
+"""Settings by table and row: of `TrainConfig`, of `ModelConfig`, and `packed` and `data` (a share of the clips) of this
+file."""
+SHAPE = {"d_model", "num_layers"}
 MEASURES = ("AR, continuation", "NAR, continuation", "AR, infill", "NAR, infill")
 
 
@@ -138,7 +153,9 @@ def make_stepper(
     shape: ModelConfig, codebooks: Tensor, clips: list[TokenClip], setting: dict[str, object], steps: int, seed: int
 ) -> Stepper:
     """A fresh model and its optimizers under a setting."""
-    values = {key: value for key, value in setting.items() if key != "packed"}
+    shape = dataclasses.replace(shape, **{key: value for key, value in setting.items() if key in SHAPE})  # type: ignore[arg-type]
+    clips = clips[: round(len(clips) * float(setting.get("data", 1)))]  # type: ignore[arg-type]
+    values = {key: value for key, value in setting.items() if key not in SHAPE | {"packed", "data"}}
     base = TrainConfig(steps=steps, batch_frames=1000, device="cpu", seed=seed, ema_decay=0.99)
     config = dataclasses.replace(base, **{"learning_rate": None, "schedule": None, **values})  # type: ignore[arg-type]
     torch.manual_seed(seed)
@@ -160,7 +177,7 @@ def time_steps(settings: dict[str, dict[str, object]], make: Callable[..., Stepp
             stepper.step(step)
             spent[name].append(time.process_time() - started)
     found = {name: statistics.mean(values[2:]) for name, values in spent.items()}
-    if all("optimizer" not in setting for setting in settings.values()):
+    if all(setting.keys() <= {"infill_share", "packed"} for setting in settings.values()):
         found = dict.fromkeys(found, statistics.mean(found.values()))
     print("seconds per step: " + ", ".join(f"{name} {value:.3f}" for name, value in found.items()), flush=True)
     return found

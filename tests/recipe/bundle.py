@@ -59,7 +59,7 @@ licence). Recordings are split by a hash of their content: 2.5 % for validation,
 ## Training
 
 ```
-audiolm codec train AUDIO -o CODEC --steps {codec_steps} --clips {codec_clips}
+{codec_train}
 audiolm tokenize AUDIO -o TOKENS --codec CODEC
 audiolm train TOKENS -o RUN --preset tiny --num-decoder-layers {layers} --steps {steps} --batch-frames {batch_frames}
 ```
@@ -90,6 +90,15 @@ def codec_training(codec: Folder) -> Mapping[str, Any]:
     return codec.training["codec"] if codec.kind == "model" else codec.training
 
 
+def codec_command(training: Mapping[str, Any]) -> str:
+    """The command that trained a codec."""
+    config = training["config"]
+    words = ["audiolm codec train AUDIO -o CODEC"]
+    if "init" in training:
+        words += [f"--init {training['init']}", f"--base-lr {config['learning_rate']:g}"]
+    return " ".join([*words, f"--steps {config['steps']} --clips {config['clips']}"])
+
+
 def hours_by_piano(tokens: Path) -> str:
     """A table of the token store's hours."""
     facts, hours = read_facts(tokens), dict[str, dict[str, float]]()
@@ -112,8 +121,7 @@ def card(model: Folder, codec: Folder, tokens: Path, evaluations: dict[str, dict
     ]
     return CARD_TEXT.format(
         data=hours_by_piano(tokens),
-        codec_steps=spectral["config"]["steps"],
-        codec_clips=spectral["config"]["clips"],
+        codec_train=codec_command(spectral),
         layers=model.model["num_layers"],
         steps=lm["config"]["steps"],
         batch_frames=lm["config"]["batch_frames"],

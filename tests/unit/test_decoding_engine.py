@@ -148,12 +148,14 @@ def test_a_row_gives_the_same_whatever_stands_beside_it() -> None:
 
 
 @pytest.mark.parametrize("fast", [True, False])
-def test_auto_narrows_large_models_alone(fast: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_auto_is_int8_where_it_pays(fast: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a CPU with its instructions, but for the smallest models; bf16 on a GPU."""
+    monkeypatch.setattr(loading, "multiplies_int8", lambda: fast)
     monkeypatch.setattr(loading, "multiplies_bf16", lambda device: fast)
-    small, base = PRESETS["tiny"], PRESETS["base"]
-    picked = [loading._pick_dtype("auto", torch.device("cpu"), shape) for shape in (small, base)]
-    assert picked == ["fp32", "bf16" if fast else "fp32"]
-    assert loading._pick_dtype("auto", torch.device("cuda"), small) == picked[1]
+    smallest, tiny = ModelConfig(d_model=64, nhead=2, num_layers=2), PRESETS["tiny"]
+    picked = [loading._pick_dtype("auto", torch.device("cpu"), shape) for shape in (smallest, tiny)]
+    assert picked == ["fp32", "int8" if fast else "fp32"]
+    assert loading._pick_dtype("auto", torch.device("cuda"), smallest) == ("bf16" if fast else "fp32")
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
