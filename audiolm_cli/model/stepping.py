@@ -58,7 +58,10 @@ class Cache:
         """
         _, H, B, Dh = qkv.shape
         self._own.index_copy_(1, place, qkv[1:].reshape(2 * H * B, 1, Dh))
-        scores = torch.bmm(self._keys, qkv[0].reshape(H * B, Dh, 1)).mT + hidden  # [H * B, 1, S]; keys are not copied
+        if hidden.dtype == torch.float32:
+            scores = torch.baddbmm(hidden, qkv[0].reshape(H * B, 1, Dh), self._keys.mT)  # [H * B, 1, S]
+        else:  # the narrow kernels would copy keys that are transposed; the others are three times slower this way
+            scores = torch.bmm(self._keys, qkv[0].reshape(H * B, Dh, 1)).mT + hidden
         if self.shared is None:
             out = torch.bmm(scores.softmax(-1), self._values)
         else:
