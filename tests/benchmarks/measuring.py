@@ -16,14 +16,16 @@ def clock() -> float:
     return time.process_time() if torch.get_num_threads() == 1 else time.perf_counter()
 
 
-def spread(work: Callable[[], object], repeats: int) -> tuple[float, float]:
-    """Median milliseconds of one call, after three that warm up, and half the distance between the quartiles."""
+def spread(
+    work: Callable[[], object], repeats: int, *, warm_up: int = 3, now: Callable[[], float] = clock
+) -> tuple[float, float]:
+    """Median milliseconds of one call, after some that warm up, and half the distance between the quartiles."""
     times = []
-    for _ in range(repeats + 3):
-        started = clock()
+    for _ in range(repeats + warm_up):
+        started = now()
         work()
-        times.append(1000 * (clock() - started))
-    low, middle, high = statistics.quantiles(times[3:], n=4)
+        times.append(1000 * (now() - started))
+    low, middle, high = statistics.quantiles(times[warm_up:], n=4)
     return middle, (high - low) / 2
 
 

@@ -10,7 +10,8 @@ rate of a large product. Times are medians with half the distance between the qu
 decode: a step of the AR decoder in the shape of `train --preset base`, random weights. large: 10 s after 3 s with such
 weights, and the parent's algorithm (tests/parent_algorithm.py), timed at three lengths of what is there and summed
 over all by the trapezoidal rule. continue: the command, with the bundled model, in processes of its own. codec: the
-bundled one. start: processes that do nothing.
+bundled one. tokenize: the command, on FLAC recordings in stereo at 44.1 kHz; the floor is their encoding alone. train:
+forward and backward, and the optimizer (`training_speed.py`). start: processes that do nothing.
 """
 
 from __future__ import annotations
@@ -32,6 +33,8 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 from decoding import BYTES, codes, fresh, step_ms
 from measuring import machine, product_rate, read_rate, spread
 from parent_algorithm import greedy_first
+from tokenizing import FILE_S, run, write
+from training_speed import drawn, operations
 
 from audiolm_cli.config import SamplingConfig
 from audiolm_cli.evaluation.report import table
@@ -161,6 +164,41 @@ def codec(threads: int) -> str:
     return table(["bundled codec", "10 s, ms", "of real time"], rows)
 
 
+def tokenize(threads: int) -> str:
+    """The command, with as many workers as threads."""
+    loaded, files = load_codec("piano"), 8
+    wav = torch.randn(1, 1, 10 * loaded.sample_rate_hz) * 0.1
+    with tempfile.TemporaryDirectory() as folder:
+        (Path(folder) / "in").mkdir()
+        for i in range(files):
+            write(Path(folder) / "in" / f"{i}.flac", FILE_S, i)
+        places = iter(Path(folder) / f"out-{i}" for i in range(10))
+        work = lambda: run(Path(folder) / "in", "-o", next(places), "--codec", "piano", "--workers", threads)  # noqa: E731
+        ms, error = spread(work, 3, warm_up=1, now=time.perf_counter)
+    with torch.inference_mode():
+        floor = spread(lambda: loaded.encode(wav), 5, now=time.perf_counter)[0] / 10 * FILE_S * files
+    times = 1000 * FILE_S * files / ms
+    row = [f"{files * FILE_S / 60:.0f} min", threads, f"{floor:.0f}", f"{ms:.0f} ± {error:.0f}", f"{ms / floor:.2f}"]
+    return table(
+        ["stereo FLAC", "workers", "floor, ms", "ms", "of the floor", "times real time"], [[*row, f"{times:.0f}"]]
+    )
+
+
+def train(threads: int) -> str:
+    """A step on the processor."""
+    rows = []
+    for preset, frames in (("tiny", 2500), ("small", 1500)):
+        stepper, batch = drawn(preset, frames)
+        counted = operations(stepper, batch)
+        ms, error = spread(lambda: stepper._gradients(batch, 0, 0), 3)  # noqa: B023
+        optimizer, _ = spread(lambda: [one.step() for one in stepper.optimizers], 3)  # noqa: B023
+        floor = 1000 * counted / product_rate(frames, stepper.model.config.d_model, torch.bfloat16)
+        took = [f"{floor:.0f}", f"{ms:.0f} ± {error:.0f}", f"{ms / floor:.2f}", f"{optimizer:.0f}"]
+        rows.append([preset, frames, *took, f"{1000 * frames / (ms + optimizer):.0f}"])
+    head = ["preset", "frames", "floor, ms", "forward and backward, ms", "of the floor", "optimizer, ms", "frames/s"]
+    return table(head, rows)
+
+
 def start(threads: int) -> str:
     """Processes that do next to nothing."""
     rows = []
@@ -173,12 +211,21 @@ def start(threads: int) -> str:
     ):
         line = [sys.executable, *args]
         work = lambda: subprocess.run(line, stdout=subprocess.DEVNULL, check=True)  # noqa: B023, E731
-        ms, error = spread(work, 5)
+        ms, error = spread(work, 5, now=time.perf_counter)
         rows.append([name, f"{ms:.0f} ± {error:.0f}"])
     return table(["process", "ms"], rows)
 
 
-TABLES = {"continue": continue_, "start": start, "codec": codec, "nar": nar, "decode": decode, "large": large}
+TABLES = {
+    "continue": continue_,
+    "start": start,
+    "tokenize": tokenize,
+    "codec": codec,
+    "train": train,
+    "nar": nar,
+    "decode": decode,
+    "large": large,
+}
 """In this order: a process that is started counts the memory of this one as its peak, which large models raise."""
 
 

@@ -55,6 +55,16 @@ def operations(stepper: Stepper, batch: Batch) -> int:
     return 3 * counted
 
 
+def drawn(preset: str, frames: int, optimizer: str = "muon") -> tuple[Stepper, Batch]:
+    """The training of a preset with random codes, and a batch of whole windows."""
+    shape, rng = PRESETS[preset], np.random.default_rng(0)
+    codes = rng.integers(shape.codebook_size, size=(2 * shape.max_frames, shape.num_quantizers)).astype(np.int16)
+    config = TrainConfig(batch_frames=frames, full_windows=1.0, fixed_split=True, device="cpu", optimizer=optimizer)
+    torch.manual_seed(0)
+    stepper = Stepper(build(shape), config, [TokenClip(id="a", codes=codes)])
+    return stepper, stepper.batches.draw(0)
+
+
 def main() -> None:
     """Time products of the preset's own feed-forward shape, a step, and its optimizer."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -69,14 +79,7 @@ def main() -> None:
     a, b = torch.randn(given.frames, shape.d_model).to(dtype), torch.randn(shape.d_model, 4 * shape.d_model).to(dtype)
     rate = 2 * a.numel() * b.shape[1] / seconds(lambda: a @ b, 20)
 
-    rng = np.random.default_rng(0)
-    codes = rng.integers(shape.codebook_size, size=(2 * shape.max_frames, shape.num_quantizers)).astype(np.int16)
-    config = TrainConfig(
-        batch_frames=given.frames, full_windows=1.0, fixed_split=True, device="cpu", optimizer=given.optimizer
-    )
-    torch.manual_seed(0)
-    stepper = Stepper(build(shape), config, [TokenClip(id="a", codes=codes)])
-    batch = stepper.batches.draw(0)
+    stepper, batch = drawn(given.preset, given.frames, given.optimizer)
     counted = operations(stepper, batch)
     step_s = seconds(lambda: stepper._gradients(batch, 0, 0), 1)
     optimizer_s = seconds(lambda: [optimizer.step() for optimizer in stepper.optimizers], 1)
