@@ -30,10 +30,10 @@ def use_dtype(model: AudioLM, dtype: str) -> str:
     """Bring the weights into "fp32", "bf16" or "int8" for generating, in place, and say into which.
 
     That is another one where a processor or its torch has no kernel for int8: bf16 where there is one for that, else
-    fp32. On a CPU, only the layers' products are narrow (in bf16, keys and values too), while the sums they add to and
-    the logits stay float32: in bf16 throughout, three times as many of the likeliest codes change. The AR decoder,
-    which reads all its weights for every frame, gets them in the form that is read fastest; the NAR decoder multiplies
-    whole targets at once, in bf16 also with int8 weights in the other.
+    fp32. On a CPU, only the layers' products are narrow (in bf16, keys and values too), while the sums they add to stay
+    float32, and in bf16 the logits: in bf16 throughout, three times as many of the likeliest codes change. The AR
+    decoder, which reads all its weights for every frame, gets them in the form that is read fastest; the NAR decoder
+    multiplies whole targets at once, in bf16 also with int8 weights in the other.
     """
     if model.device.type != "cpu":
         model.to(torch.bfloat16 if dtype == "bf16" else torch.float32)
@@ -46,6 +46,7 @@ def use_dtype(model: AudioLM, dtype: str) -> str:
         replace_linears(model.ar_decoder, PackedLinear if fast and works(PackedLinear) else Bf16Linear)
     elif dtype == "int8":
         replace_linears(model.ar_decoder, Int8Linear)
+        model.set_submodule("ar_head", Int8Linear(model.ar_head))
     if dtype == "bf16" or (dtype == "int8" and fast):
         replace_linears(model.nar_decoder, Bf16Linear)
     return dtype
