@@ -19,7 +19,7 @@ from audiolm_cli.model.audiolm import AudioLM, build
 from audiolm_cli.model.decode import generate, use_dtype
 from audiolm_cli.model.geometry import Geometry
 from audiolm_cli.model.layers import attended
-from audiolm_cli.model.quantize import Bf16Linear, Int8Linear, quantized_rows
+from audiolm_cli.model.quantize import Bf16Linear, HalfLinear, Int8Linear, StepLinear, quantized_rows
 from audiolm_cli.model.stepping import AR
 from audiolm_cli.workflows import loading
 from audiolm_cli.workflows.generation import Stopwatch
@@ -117,9 +117,9 @@ def test_narrow_weights_stay_close_to_float32(dtype: str) -> None:
         narrow.ar_predict(context, target, geometry).logits, model.ar_predict(context, target, geometry).logits
     )
     assert 0 < error < 0.05
-    layers = [m for m in narrow.ar_decoder.modules() if isinstance(m, Bf16Linear | Int8Linear)]
+    layers = [part for one in narrow.ar_decoder.layers for part in (*one.attention.children(), one.up, one.down)]
     assert len(layers) == 2 * 4 and {isinstance(m, Int8Linear) for m in layers} == {dtype == "int8"}
-    assert not any(isinstance(m, torch.nn.Linear) for m in narrow.ar_decoder.modules())
+    assert not any(isinstance(m, torch.nn.Linear) for m in [*narrow.ar_decoder.modules(), narrow.ar_head])
 
 
 @pytest.mark.parametrize("rows", [1, 3, 17])
@@ -133,6 +133,19 @@ def test_an_int8_layer_multiplies_by_its_rounded_weight(rows: int) -> None:
     assert layer(x).shape == exact.shape
     assert 0 < distance(layer(x), exact) < 0.01
     assert (weight * scale[:, None] - linear.weight).abs().max() <= 0.501 * scale.max()
+
+
+@torch.inference_mode()
+def test_a_half_precision_layer_rounds_its_weight_alone() -> None:
+    """However many rows; a step's layer gives the same for few rows, and nearly so for as many as a context has."""
+    torch.manual_seed(0)
+    linear = torch.nn.Linear(64, 48)
+    exact, x = HalfLinear(linear), torch.randn(3, 20, 64)
+    whole = x @ linear.weight.half().float().T + linear.bias
+    assert distance(exact(x), whole) < 1e-6
+    step = StepLinear(linear)
+    assert torch.equal(step(x[:, :5]), exact(x[:, :5]))
+    assert 0 < distance(step(x), whole) < 0.01
 
 
 @torch.inference_mode()
@@ -185,10 +198,11 @@ def test_attention_and_its_gradients_are_the_definition(
 
 @pytest.mark.parametrize("fast", [True, False])
 def test_without_kernels_of_its_own_torch_still_generates(fast: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    """As in a torch that has others: int8 is bf16 or float32 then, and bf16 is not packed; it is said in one line."""
+    """As in a torch that has others: int8 is bf16 or float32 then, and bf16 is plain; it is said in one line."""
     monkeypatch.setattr(decode, "multiplies_bf16", lambda device: fast)
     monkeypatch.setattr(torch.ops.quantized, "linear_prepack", missing)
     monkeypatch.setattr(torch.ops.mkldnn, "_reorder_linear_weight", missing)
+    monkeypatch.setattr(torch.ops.quantized, "linear_prepack_fp16", missing)
     for asked in ("int8", "bf16"):
         model = tiny()
         used = "bf16" if fast or asked == "bf16" else "fp32"
