@@ -222,6 +222,30 @@ def test_the_program_starts_without_heavy_packages() -> None:
     assert done.stdout.strip() == "[]"
 
 
+def test_a_continuation_imports_what_it_needs(tmp_path: Path) -> None:
+    """From start to end: nothing of training, plotting or resampling on a device, nor torch.compile, a second of it."""
+    unneeded = (
+        "torchaudio",
+        "encodec",
+        "lhotse",
+        "h5py",
+        "matplotlib",
+        "scipy",
+        "sympy",
+        "tensorboard",
+        "torch._dynamo",
+    )
+    take = ROOT / "audiolm_cli" / "assets" / "demo" / "prelude.flac"
+    words = ["audiolm", "continue", str(take), "-o", str(tmp_path / "out.wav"), "-d", "0.1", "--prompt", "1", "-q"]
+    lines = (
+        f"import atexit, sys; sys.argv = {words}",
+        f"atexit.register(lambda: print([name for name in {unneeded} if name in sys.modules]))",
+        "from audiolm_cli.cli.app import main; main()",
+    )
+    done = subprocess.run([sys.executable, "-c", "\n".join(lines)], capture_output=True, text=True, check=True)
+    assert (tmp_path / "out.wav").exists() and done.stdout.strip().endswith("[]"), done.stdout
+
+
 def test_the_readme_names_tests_that_exist() -> None:
     """Every test that the table of promises names, in the file it names or the one before."""
     file, named = "", 0
