@@ -118,8 +118,10 @@ def continue_(threads: int) -> str:
     rows = []
     for name, *args in (
         ("1 take", "--dtype", "fp32"),
+        ("1 take", "--dtype", "bf16"),
         ("1 take", "--dtype", "int8"),
         ("8 takes", "--dtype", "fp32", "--takes", 8),
+        ("8 takes", "--dtype", "bf16", "--takes", 8),
         ("8 takes", "--dtype", "int8", "--takes", 8),
     ):
         timing, took, memory = command(*args, threads=threads)
