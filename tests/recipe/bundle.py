@@ -86,8 +86,16 @@ Holm) ask for credit.
 
 
 def codec_training(codec: Folder) -> Mapping[str, Any]:
-    """How the codec was trained, from its own folder or from a model that was bundled with it."""
-    return codec.training["codec"] if codec.kind == "model" else codec.training
+    """How the codec was trained, from its own folder or from a model that was bundled with it.
+
+    One that was fine-tuned from the bundled codec takes along how that was trained, which is about to be replaced.
+    """
+    if codec.kind == "model":
+        return codec.training["codec"]
+    before = resolve("piano")
+    if codec.training.get("init_sha256") != before.files[CODEC_TENSORS].sha256:
+        return codec.training
+    return {**codec.training, "started_from": codec_training(before)}
 
 
 def codec_command(training: Mapping[str, Any]) -> str:
@@ -114,9 +122,12 @@ def hours_by_piano(tokens: Path) -> str:
 def card(model: Folder, codec: Folder, tokens: Path, evaluations: dict[str, dict[str, Any]], machine: str) -> str:
     """The model card; every number in it is read from the folders or the evaluations."""
     lm, spectral = model.training, codec_training(codec)
-    held_out = spectral["held_out"]
+    codecs = {"the codec it started from": spectral.get("started_from"), "codec": spectral}
     rows = [
-        ["codec", spectral["hours"], spectral["config"]["steps"], spectral["minutes"], f"log {held_out['log']:.4f}"],
+        [name, own["hours"], own["config"]["steps"], own["minutes"], f"log {own['held_out']['log']:.4f}"]
+        for name, own in codecs.items()
+        if own is not None
+    ] + [
         ["AudioLM", lm["hours"], lm["config"]["steps"], lm["minutes"], f"{lm['held_out']['total_bits']:.2f} bits"],
     ]
     return CARD_TEXT.format(
@@ -144,7 +155,7 @@ def main(run: str, codec_folder: str, tokens: str, machine: str, *titled: str) -
         kind="model",
         name="piano",
         model=model.model,
-        codec=model.codec,
+        codec={**model.codec, "name": "piano-codec"},
         training=training,
         tensors={name: load_tensors(model, name) for name in (MODEL_TENSORS, CODEC_TENSORS)},
         texts={CARD: card(model, codec, Path(tokens), evaluations, machine)},
