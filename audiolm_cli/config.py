@@ -58,6 +58,9 @@ LARGEST = 1 << 62
 """Of numbers without a limit of their own: what arithmetic on integers of 64 bits allows."""
 LEAST = 1e-30
 """Of numbers that have to be over 0."""
+AR_TEMPERATURE = 1.05
+"""Usual temperature of the first codebook. On 18 held-out pieces, continuations by the bundled model repeat themselves
+at it as the pieces do (0.16 and 0.15 of all stretches of 8 frames), at 1 more than twice as much (0.36)."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -156,8 +159,8 @@ class SamplingConfig(_Config):
     """How codes are drawn."""
 
     temperature: float | None = None
-    """AR temperature; 0 is greedy. None is 1, and 0.5 for gaps of up to a second between two contexts, where there is
-    less to choose: of held-out infills these are nearer to what was there."""
+    """AR temperature; 0 is greedy. None is 1.05, and 0.5 for gaps of up to a second between two contexts, where there
+    is less to choose: of held-out infills these are nearer to what was there."""
     top_k: int = 0
     """AR: keep the k most likely codes; 0 keeps all."""
     top_p: float = 1.0
@@ -172,9 +175,7 @@ class SamplingConfig(_Config):
     """NAR passes per codebook, most confident frames first; None is the model's own number."""
 
     def __post_init__(self) -> None:
-        warm = self.temperature is None or self.temperature >= 0
-        _require(warm, f"temperature must be 0 or more, got {self.temperature}")
-        _require(self.nar_temperature >= 0, f"nar-temperature must be 0 or more, got {self.nar_temperature}")
+        _require_ranges(self, ("temperature nar_temperature", 0, LARGEST))
         some = self.nar_passes is None or self.nar_passes >= 1
         _require(some, f"nar-passes must be 1 or more, got {self.nar_passes}")
         _require(self.guidance >= 0, f"guidance must be 0 or more, 1 being off, got {self.guidance}")

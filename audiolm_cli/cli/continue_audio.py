@@ -11,7 +11,7 @@ from audiolm_cli.cli import options
 from audiolm_cli.cli.fetching import fetch_missing
 from audiolm_cli.cli.generated import show_generation
 from audiolm_cli.cli.render import Renderer
-from audiolm_cli.config import GenerateConfig, SamplingConfig
+from audiolm_cli.config import AR_TEMPERATURE, GenerateConfig, SamplingConfig
 from audiolm_cli.errors import UsageError
 
 Inputs = Annotated[list[str], typer.Argument(metavar="IN...", help="Audio files; '-' is a WAV on standard input.")]
@@ -31,7 +31,7 @@ def continue_command(
     takes: options.Takes = 1,
     best_of: options.BestOf = None,
     prompt: options.Prompt = None,
-    temperature: options.Temperature = 1.0,
+    temperature: options.Temperature = AR_TEMPERATURE,
     top_k: options.TopK = SamplingConfig.top_k,
     top_p: options.TopP = SamplingConfig.top_p,
     nar_temperature: options.NarTemperature = SamplingConfig.nar_temperature,

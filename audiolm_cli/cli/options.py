@@ -178,7 +178,7 @@ GapTemperature = Annotated[
         min=0.0,
         metavar="X",
         panel=_GENERATION,
-        help="Lower is safer; 0 is greedy. Else 0.5 for gaps of up to 1 s, and 1.",
+        help="Lower is safer; 0 is greedy. Else 0.5 for gaps of up to 1 s, and 1.05.",
     ),
 ]
 TopK = Annotated[

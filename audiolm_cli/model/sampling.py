@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from audiolm_cli.config import SamplingConfig
+from audiolm_cli.config import AR_TEMPERATURE, SamplingConfig
 
 
 def uniforms(generators: list[torch.Generator], steps: int) -> Tensor:
@@ -60,7 +60,7 @@ def draw(probabilities: Tensor, uniform: Tensor) -> Tensor:
 
 def sample_ar(logits: Tensor, sampling: SamplingConfig, uniform: Tensor) -> Tensor:
     """First-codebook codes int64 [B] of logits [B, V], one uniform number [B] each."""
-    temperature = 1.0 if sampling.temperature is None else sampling.temperature
+    temperature = AR_TEMPERATURE if sampling.temperature is None else sampling.temperature
     if temperature == 0:
         return logits.argmax(-1)
     probabilities = filtered_probabilities(logits, temperature, sampling.top_k, sampling.top_p, sampling.min_p)

@@ -7,7 +7,7 @@ import itertools
 from pathlib import Path
 
 from audiolm_cli.audio import Recording, check_growing
-from audiolm_cli.config import GenerateConfig, SamplingConfig
+from audiolm_cli.config import AR_TEMPERATURE, GenerateConfig, SamplingConfig
 from audiolm_cli.errors import UsageError
 from audiolm_cli.events import OnEvent, ignore
 from audiolm_cli.workflows.channels import generate_takes
@@ -58,8 +58,8 @@ def continue_files(
         OutputError: an output exists already or cannot be written.
     """
     config, sampling = config or GenerateConfig(), sampling or SamplingConfig()
-    if sampling.temperature is None:
-        sampling = dataclasses.replace(sampling, temperature=1.0)  # for the comment, which says what was drawn with
+    if sampling.temperature is None:  # the comment says what was drawn with
+        sampling = dataclasses.replace(sampling, temperature=AR_TEMPERATURE)
     watch = Stopwatch() if started is None else Stopwatch(started=started)
     check_duration(duration_s, before, config)
     if stream:

@@ -31,8 +31,8 @@ from audiolm_cli.workflows.windows import fill_gap
 SHORT_S, SHORT_TEMPERATURE = 1.0, 0.5
 """Gaps of up to this length between two contexts are drawn at this temperature, unless another is asked for.
 
-On 39 held-out clips, 0.5 s infills of the first bundled model correlate in chroma with what was there by 0.52 at temperature
-0.5 and by 0.37 at 1 (0.25 s: 0.62 and 0.50); over 2 s it makes them quieter and no nearer.
+On 39 held-out clips, 0.5 s infills of the first bundled model correlate in chroma with what was there by 0.52 at
+temperature 0.5 and by 0.37 at 1 (0.25 s: 0.62 and 0.50); over 2 s it makes them quieter and no nearer.
 """
 LONG_S = 30.0
 """Pieces over this are not held in memory."""

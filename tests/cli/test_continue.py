@@ -422,7 +422,7 @@ def test_json(go: Any, take: Path, tiny_model: Path) -> None:
         "best_of": None,
         "channels": "mid",
     } | {
-        "temperature": 1.0,
+        "temperature": 1.05,
         "top_k": 0,
         "top_p": 1.0,
         "min_p": 0.0,
