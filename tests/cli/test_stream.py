@@ -18,7 +18,7 @@ import soundfile
 import torch
 
 from audiolm_cli.audio import read_audio
-from audiolm_cli.config import GenerateConfig, SamplingConfig
+from audiolm_cli.config import AR_TEMPERATURE, GenerateConfig, SamplingConfig
 from audiolm_cli.events import Note, ignore
 from audiolm_cli.model.decode import Timing
 from audiolm_cli.workflows import rendering, streamed
@@ -193,7 +193,7 @@ def test_to_standard_output(tiny_model: Path, take: Path) -> None:
     )
     piped = subprocess.run([sys.executable, "-c", script, *command, "-"], capture_output=True, check=True)
     assert piped.stderr.decode().splitlines()[-1] == "False"
-    config, sampling = GenerateConfig(model=str(tiny_model), seed=6), SamplingConfig(temperature=1.0)
+    config, sampling = GenerateConfig(model=str(tiny_model), seed=6), SamplingConfig(temperature=AR_TEMPERATURE)
     continue_files([str(take)], 2.0, output="x.wav", config=config, sampling=sampling, stream=True)
     assert Path("x.wav").read_bytes() == piped.stdout
 
