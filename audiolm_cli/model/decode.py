@@ -9,6 +9,7 @@ import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -65,9 +66,10 @@ def use_dtype(model: AudioLM, dtype: str) -> str:
 
 def _sixteen_bits(fast: bool) -> Callable[[nn.Linear], nn.Module]:
     """The fastest form with such weights for layers that multiply few rows at a time, and sometimes many."""
-    if works(HalfLinear):
-        return StepLinear if fast else HalfLinear
-    return PackedLinear if fast and works(PackedLinear) else Bf16Linear
+    wide = PackedLinear if fast and works(PackedLinear) else Bf16Linear
+    if not works(HalfLinear):
+        return wide
+    return partial(StepLinear, wide=wide) if fast else HalfLinear
 
 
 @dataclass

@@ -79,9 +79,10 @@ class StepLinear(HalfLinear):
 
     FEW = 16
 
-    def __init__(self, linear: nn.Linear) -> None:
+    def __init__(self, linear: nn.Linear, wide: Callable[[nn.Linear], nn.Module] = Bf16Linear) -> None:
+        """Multiply many rows by the form `wide`."""
         super().__init__(linear)
-        self.wide = (PackedLinear if works(PackedLinear) else Bf16Linear)(linear)
+        self.wide = wide(linear)
 
     def forward(self, x: Tensor) -> Tensor:
         """float32 [..., in] to float32 or bf16 [..., out]."""

@@ -86,8 +86,8 @@ class AR:
         start = model.ar_input(None, 1)[0]
         every = torch.arange(model.eos, device=device)
         self.model, self.takes = model, takes
-        self._narrow = torch.float32 if device.type == "cpu" else kept[0][0].dtype
-        self.caches = [Cache(keys, values, takes, geometry.gap, self._narrow) for keys, values in kept]
+        self._cache_dtype = torch.float32 if device.type == "cpu" else kept[0][0].dtype
+        self.caches = [Cache(keys, values, takes, geometry.gap, self._cache_dtype) for keys, values in kept]
         self.done = 0
         """Target frames stepped through."""
         self._inputs = torch.cat([model.ar_input(every[None], 1)[0], start])  # [V + 1, D], the start last
@@ -127,7 +127,7 @@ class AR:
         cos, sin = self._cos.index_select(0, at)[0], self._sin.index_select(0, at)[0]
         place = at + start
         later = self._order[: start + self._shown] > place
-        hidden = torch.zeros_like(later, dtype=self._narrow).masked_fill_(later, float("-inf"))
+        hidden = torch.zeros_like(later, dtype=self._cache_dtype).masked_fill_(later, float("-inf"))
         for layer, cache in zip(self.model.ar_decoder.layers, self.caches, strict=True):
             x = _step(layer, x, cos, sin, cache, place, hidden)  # type: ignore[arg-type]
         return self.model.ar_head(self.model.ar_decoder.norm(x))

@@ -53,10 +53,13 @@ def test_better_than_bigrams(measured: Evaluation) -> None:
     assert all(own < other for own, other in zip(measured.scores["bits"], bigram["bits"], strict=True))
 
 
-def test_the_codec(measured: Evaluation) -> None:
-    whole = measured.levels["round_trip_whole"]
-    assert whole["mel"] <= 0.17
-    assert whole["chroma"] >= 0.93
+def test_the_codec_keeps_the_notes(measured: Evaluation) -> None:
+    assert measured.levels["round_trip_whole"]["chroma"] >= 0.93
+
+
+@pytest.mark.xfail(strict=True, reason="0.164; see the model card")
+def test_the_codec_keeps_the_sound(measured: Evaluation) -> None:
+    assert measured.levels["round_trip_whole"]["mel"] <= 0.16
 
 
 def test_levels_are_ordered(measured: Evaluation) -> None:
