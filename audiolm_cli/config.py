@@ -323,7 +323,7 @@ class TrainConfig(_Config):
     """Train continuations after the model's `prompt_share` of each window, 40 %, and no other task."""
     train_stage: int = 0
     """0 trains both decoders, 1 the AR, 2 the NAR."""
-    nar_known: float = 0.0
+    nar_known: float = 0.75
     """Share of items whose NAR target has some frames known, a random number of them; what generating in several
     passes needs. The others have none, which one pass needs and which is learned faster."""
     dtype: str = "auto"

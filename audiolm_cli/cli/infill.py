@@ -49,6 +49,7 @@ def infill_command(
     top_k: options.TopK = SamplingConfig.top_k,
     top_p: options.TopP = SamplingConfig.top_p,
     nar_temperature: options.NarTemperature = SamplingConfig.nar_temperature,
+    nar_passes: options.NarPasses = SamplingConfig.nar_passes,
     guidance: options.Guidance = SamplingConfig.guidance,
     channels: options.Channels = "mid",
     only_new: options.OnlyNew = False,
@@ -70,7 +71,12 @@ def infill_command(
     if json_output and output == "-":
         raise UsageError("--json and -o - both want standard output; write the audio to a file")
     sampling = SamplingConfig(
-        temperature=temperature, top_k=top_k, top_p=top_p, nar_temperature=nar_temperature, guidance=guidance
+        temperature=temperature,
+        top_k=top_k,
+        top_p=top_p,
+        nar_temperature=nar_temperature,
+        nar_passes=nar_passes,
+        guidance=guidance,
     )
     config = GenerateConfig(
         model=model,

@@ -193,6 +193,16 @@ TopP = Annotated[
 NarTemperature = Annotated[
     float, shared("--nar-temperature", min=0.0, metavar="X", panel=_GENERATION, help="Of the fine codebooks.")
 ]
+NarPasses = Annotated[
+    int | None,
+    shared(
+        "--nar-passes",
+        min=1,
+        metavar="N",
+        panel=_GENERATION,
+        help="Per fine codebook; more are slower and keep sounds steadier. Else the model's own number.",
+    ),
+]
 OnlyNew = Annotated[bool, shared("--only-new", panel=_GENERATION, help="Write the generated span alone.")]
 UntilEnd = Annotated[bool, shared("--until-end", panel=_GENERATION, help="Let the model end the piece.")]
 Plot = Annotated[

@@ -34,6 +34,7 @@ def restyle_command(
     takes: options.Takes = 1,
     prompt: options.Prompt = None,
     nar_temperature: options.NarTemperature = SamplingConfig.nar_temperature,
+    nar_passes: options.NarPasses = SamplingConfig.nar_passes,
     guidance: options.Guidance = SamplingConfig.guidance,
     channels: options.Channels = "mid",
     plot: options.Plot = None,
@@ -53,7 +54,7 @@ def restyle_command(
     started = time.perf_counter()
     if json_output and output == "-":
         raise UsageError("--json and -o - both want standard output; write the audio to a file")
-    sampling = SamplingConfig(nar_temperature=nar_temperature, guidance=guidance)
+    sampling = SamplingConfig(nar_temperature=nar_temperature, nar_passes=nar_passes, guidance=guidance)
     config = GenerateConfig(
         model=model,
         device=device,

@@ -6,6 +6,7 @@ Knows nothing about audio or training.
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -37,10 +38,6 @@ class ModelScores:
     def total_bits(self) -> float:
         """Bits per frame over all codebooks."""
         return sum(self.bits)
-
-    def further(self) -> ModelScores:
-        """The same without the first codebook."""
-        return ModelScores(bits=self.bits[1:], top1=self.top1[1:], top10=self.top10[1:])
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-ready values."""
@@ -107,51 +104,54 @@ def context_use(model: AudioLM, codes: Tensor, other: Tensor) -> ContextUse:
 
 
 @torch.no_grad()
-def score_windows(model: AudioLM, codes: Tensor, geometry: Geometry | None = None) -> ModelScores:
-    """Scores over windows [N, T, K], as continuations unless another geometry is given."""
+def score_windows(
+    model: AudioLM, codes: Tensor, geometry: Geometry | None = None, *, passes: int | None = None, seed: int = 0
+) -> ModelScores:
+    """Scores over windows [N, T, K], as continuations unless another geometry is given.
+
+    With several NAR passes every frame is scored in the pass that it comes in, with the true codes of those before it,
+    in a random order: the bits are those of a proper likelihood (as of order-agnostic models: Uria et al., 2014,
+    section 2), and an upper bound for the order by confidence that generating takes.
+
+    Args:
+        model: the decoders.
+        codes: int64 [N, T, K].
+        geometry: what of each window is context and what target.
+        passes: NAR passes per codebook; None is the model's own number.
+        seed: of the order of the frames.
+    """
     geometry = geometry or continuation_geometry(codes.shape[1])
     was_training = model.training
     model.eval()
-    K = model.config.num_quantizers
-    bits, top1, top10 = [0.0] * K, [0.0] * K, [0.0] * K
-    for part in codes.to(model.device).split(BATCH):
-        for k, p in enumerate(predictions(model, part, geometry)):
-            places = p.places()
-            bits[k] += p.losses().sum().item() / math.log(2)
-            top1[k] += (places < 1).sum().item()
-            top10[k] += (places < 10).sum().item()
-    model.train(was_training)
-    frames = len(codes) * geometry.gap
-    return ModelScores(
-        bits=[b / frames for b in bits], top1=[t / frames for t in top1], top10=[t / frames for t in top10]
-    )
-
-
-@torch.no_grad()
-def score_passes(model: AudioLM, codes: Tensor, passes: int, seed: int = 0) -> ModelScores:
-    """Scores of the further codebooks (2..K) over windows [N, T, K] when each comes in several passes.
-
-    Every frame is scored in the pass that it comes in, with the true codes of those before it, in a random order: the
-    bits are those of a proper likelihood (as of order-agnostic models: Uria et al., 2014, section 2), and an upper
-    bound for the order by confidence that generating takes. With one pass this is what `score_windows` says of them.
-    """
-    geometry = continuation_geometry(codes.shape[1])
     generator = torch.Generator().manual_seed(seed)
-    K, M = model.config.num_quantizers, geometry.gap
-    bits, top1, top10 = [0.0] * (K - 1), [0.0] * (K - 1), [0.0] * (K - 1)
+    sums = torch.zeros(3, model.config.num_quantizers)  # bits, likeliest codes hit, ten likeliest hit
     for part in codes.split(BATCH):
         context, target = geometry.split(part.to(model.device))
-        for k in range(1, K):
-            place = torch.rand(len(part), M, generator=generator).argsort(-1).argsort(-1).to(model.device)
-            for done in range(passes):
-                known = place < (known_after(done, passes, M) if done else 0)
-                p = model.nar_predict(context, target, geometry, k, known)
-                now = ~known & (place < known_after(done + 1, passes, M))
-                places = p.places()
-                bits[k - 1] += (p.losses() * now).sum().item() / math.log(2)
-                top1[k - 1] += ((places < 1) & now).sum().item()
-                top10[k - 1] += ((places < 10) & now).sum().item()
-    frames = len(codes) * M
-    return ModelScores(
-        bits=[b / frames for b in bits], top1=[t / frames for t in top1], top10=[t / frames for t in top10]
-    )
+        everywhere = torch.ones_like(target[..., 0], dtype=torch.bool)
+        sums[:, 0] += _sums(model.ar_predict(context, target, geometry), everywhere)
+        for k in range(1, model.config.num_quantizers):
+            memory = model.nar_memory(context, geometry, k)
+            order = torch.rand(everywhere.shape, generator=generator).argsort(-1).argsort(-1).to(model.device)
+            for known, now in _portions(order, passes or model.config.nar_passes):
+                logits = model.nar_read(memory, target, geometry, k, known)
+                sums[:, k] += _sums(Predictions(codebook=k, logits=logits, labels=target[..., k]), now)
+    model.train(was_training)
+    bits, top1, top10 = (sums / (len(codes) * geometry.gap)).tolist()
+    return ModelScores(bits=bits, top1=top1, top10=top10)
+
+
+def _portions(order: Tensor, passes: int) -> Iterator[tuple[Tensor | None, Tensor]]:
+    """Frames known before each pass (None for none) and those that it brings, as masks over `order` [B, M]."""
+    M = order.shape[1]
+    done = 0
+    for number in range(1, min(passes, M) + 1):
+        after = known_after(number, min(passes, M), M)
+        yield (order < done if done else None), (order >= done) & (order < after)
+        done = after
+
+
+def _sums(predictions: Predictions, where: Tensor) -> Tensor:
+    """Bits, likeliest codes hit and ten likeliest hit, summed [3] over the frames [B, M] of `where`."""
+    places = predictions.places()
+    each = [predictions.losses() / math.log(2), places < 1, places < 10]
+    return torch.stack([(values * where).sum() for values in each]).cpu()

@@ -45,23 +45,20 @@ def _of_codes(result: dict[str, Any]) -> list[str]:
     scores = result["scores"]
     if not scores:
         return [table(["codec", *names], [usage])]
-    rows = [["model", *scores["bits"], scores["total_bits"]]]
-    passes = result["passes"]
-    if passes["passes"] > 1:
-        first = scores["bits"][0]
-        rows.append([f"model, {passes['passes']} NAR passes", first, *passes["bits"], first + passes["total_bits"]])
+    own = f"model, {scores['nar_passes']} NAR passes" if result["one_pass"] else "model"
+    compared = {own: scores} | ({"model, one NAR pass": result["one_pass"]} if result["one_pass"] else {})
+    rows: list[list[object]] = [[name, *found["bits"], found["total_bits"]] for name, found in compared.items()]
     rows += [
         [b["name"], *_padded(b["bits"], K), b["total_bits"] if len(b["bits"]) == K else ""] for b in result["baselines"]
     ]
     parts = [table(["bits per frame", *names, "sum"], rows)]
-    rows = [["top-1", *_percent(scores["top1"])], ["top-10", *_percent(scores["top10"])]]
-    if passes["passes"] > 1:
-        for label, key in (("top-1", "top1"), ("top-10", "top10")):
-            rows.append([f"{label}, {passes['passes']} passes", "", *_percent(passes[key])])
+    rows = []
+    for name, found in compared.items():
+        rows += [[f"{name}: top-1", *_percent(found["top1"])], [f"{name}: top-10", *_percent(found["top10"])]]
     context = result["context"]
     return [
         *parts,
-        table(["model", *names], [*rows, usage]),
+        table(["", *names], [*rows, usage]),
         f"Own prompt likelier than another recording's: AR {100 * context['ar_share']:.1f} % of windows "
         f"({context['ar_bits']:.2f} bits per frame saved), NAR {100 * context['nar_share']:.1f} % "
         f"({context['nar_bits']:.2f} bits).",

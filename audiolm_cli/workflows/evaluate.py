@@ -18,7 +18,7 @@ from audiolm_cli.codec.base import Codec
 from audiolm_cli.data.manifest import TokenClip, read_store
 from audiolm_cli.errors import DataError
 from audiolm_cli.evaluation.baselines import measure_baselines
-from audiolm_cli.evaluation.model import context_use, continuation_geometry, score_passes, score_windows
+from audiolm_cli.evaluation.model import context_use, continuation_geometry, score_windows
 from audiolm_cli.events import Note, OnEvent, ignore
 from audiolm_cli.model.audiolm import AudioLM
 from audiolm_cli.workflows import excerpts
@@ -46,8 +46,8 @@ class Evaluation:
     """Windows of codes scored."""
     scores: dict[str, Any] | None
     """Bits, top-1 and top-10 of the model per codebook, on the targets of continuations."""
-    passes: dict[str, Any] | None
-    """The same of the further codebooks in "passes" passes, as generating takes them."""
+    one_pass: dict[str, Any] | None
+    """The same with one NAR pass per codebook; None where the model takes no more."""
     baselines: list[dict[str, Any]]
     """The same of predictors without a network, on the same frames."""
     context: dict[str, float] | None
@@ -117,7 +117,7 @@ def evaluate(
             )
         held_out, chosen = read_held_out(files, subject.codec, decoder, clips, failed, on_event)
     train = [clip.codes for clip in read_store(tokens, "train")] if tokens is not None else []
-    scored: dict[str, Any] = dict.fromkeys(("windows", "scores", "passes", "context", "seams")) | {"baselines": []}
+    scored: dict[str, Any] = dict.fromkeys(("windows", "scores", "one_pass", "context", "seams")) | {"baselines": []}
     if subject.model is not None:
         scored = _score(subject.model, subject.codec, held_out, windows, train)
         scored["seams"] = seams(chosen, subject.codec, subject.model, seed, on_event)
@@ -172,15 +172,15 @@ def _score(
 ) -> dict[str, Any]:
     """What the model makes of windows of codes, beside predictors without a network."""
     codes, other = draw_windows(held_out, count, model.config.max_frames, codec)
-    scores, passes = score_windows(model, codes), model.config.nar_passes
-    further = score_passes(model, codes, passes) if passes > 1 else scores.further()
+    passes = model.config.nar_passes
+    scores, one_pass = score_windows(model, codes), score_windows(model, codes, passes=1) if passes > 1 else None
     first = continuation_geometry(codes.shape[1]).left - 1
     targets = [window[first:].numpy() for window in codes]
     baselines = measure_baselines(train, targets, codec.codebook_size) if train else []
     return {
         "windows": len(codes),
-        "scores": scores.to_dict(),
-        "passes": {"passes": passes, **further.to_dict()},
+        "scores": {"nar_passes": passes, **scores.to_dict()},
+        "one_pass": one_pass and one_pass.to_dict(),
         "baselines": [baseline.to_dict() for baseline in baselines],
         "context": dataclasses.asdict(context_use(model, codes, other)),
     }

@@ -30,6 +30,9 @@ from audiolm_cli.workflows.loading import codec_hash, load_codec, pick_device
 from audiolm_cli.workflows.store_codec import StoreCodec, check_frame_rate, codec_of_store
 from audiolm_cli.workflows.training_data import keep_clips, sized
 
+NAR_PASSES = 4
+"""How many passes per codebook a model takes whose NAR decoder is trained for several."""
+
 
 class TrainOptions(TypedDict, total=False):
     """What `train` and `try_training` take beside the two folders."""
@@ -242,6 +245,8 @@ def _shape(given: Given, origin: Folder | None, facts: CodecFacts) -> ModelConfi
                 f"--init {given.init}: has {own[0]} codebooks of {own[1]} codes, but the codes of {facts.name} are of "
                 f"{theirs[0]} codebooks of {theirs[1]}; tokenize with that model's codec, or leave --init out"
             )
+    if given.config.nar_known > 0 and given.config.train_stage != 1:
+        wanted = dataclasses.replace(wanted, nar_passes=max(wanted.nar_passes, NAR_PASSES))
     return wanted if given.dropout is None else dataclasses.replace(wanted, dropout=given.dropout)
 
 

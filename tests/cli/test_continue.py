@@ -260,11 +260,13 @@ def test_the_comment_holds_the_settings(go: Any, take: Path, tiny_model: Path) -
     with soundfile.SoundFile("tagged.wav", "w", rate_hz, 2, "PCM_16") as file:
         file.title, file.comment = "Prelude", "mine"
         file.write(samples)
-    flags = ["--temperature", 0.9, "--top-k", 20, "--top-p", 0.95, "--nar-temperature", 0.5, "--prompt", 0.5]
+    flags = ["--temperature", 0.9, "--top-k", 20, "--top-p", 0.95, "--nar-temperature", 0.5, "--nar-passes", 2]
+    flags += ["--prompt", 0.5]
     shown = go("tagged.wav", "-d", 0.3, "--seed", 3, "--dtype", "fp32", *flags, "--json")
     facts = comment("tagged.continued.wav")
     assert facts["model_sha256"] == json.loads(shown.stdout)["model"]["sha256"]
-    wanted = {"seed": 3, "temperature": 0.9, "top_k": 20, "top_p": 0.95, "nar_temperature": 0.5, "prompt_s": 0.5}
+    wanted = {"seed": 3, "temperature": 0.9, "top_k": 20, "top_p": 0.95, "nar_temperature": 0.5}
+    wanted |= {"nar_passes": 2, "prompt_s": 0.5}
     assert facts | wanted == facts
     assert (
         facts | {"command": "continue", "duration_s": 0.3, "before": False, "model": "tiny", "dtype": "fp32"} == facts

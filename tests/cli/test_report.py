@@ -102,7 +102,7 @@ def test_a_codec_alone_is_measured_as_in_its_model(
     assert (found["model"]["kind"], within["model"]["kind"]) == ("codec", "model")
     assert found["levels"] == {"round_trip_whole": within["levels"]["round_trip_whole"]}
     assert found["codebook_perplexity"] == within["codebook_perplexity"]
-    assert [found[name] for name in ("windows", "scores", "passes", "context", "seams")] == [None] * 5
+    assert [found[name] for name in ("windows", "scores", "one_pass", "context", "seams")] == [None] * 5
     assert list(found["unpaired"]) == ["frechet_round_trip"] and found["baselines"] == []
     page = Page(target.read_text(encoding="utf-8"))
     assert [source.split(";")[0] for source in page.sources].count("data:audio/flac") == 4
@@ -135,8 +135,8 @@ def test_the_training_of_a_run_is_drawn(tmp_path: Path) -> None:
         "held_out": True,
         "clips": 0,
         "windows": 2,
-        "scores": scores,
-        "passes": {"passes": 1},
+        "scores": {"nar_passes": 1, **scores},
+        "one_pass": None,
         "baselines": [{"name": "bigram", "bits": [3.0, 4.0], "total_bits": 7.0}],
         "context": {"ar_share": 1.0, "ar_bits": 0.1, "nar_share": 1.0, "nar_bits": 0.1},
         "levels": {},

@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 import torch
 
 from audiolm_cli.config import ModelConfig
-from audiolm_cli.evaluation.model import continuation_geometry, score_passes, score_windows
+from audiolm_cli.evaluation.model import continuation_geometry, score_windows
 from audiolm_cli.model.audiolm import AudioLM, build
 from audiolm_cli.model.decode import known_after
 
 V, K = 16, 3
 
 
-def tiny() -> AudioLM:
+def tiny(passes: int = 1) -> AudioLM:
     torch.manual_seed(0)
-    shape = ModelConfig(d_model=32, nhead=2, num_layers=1, num_quantizers=K, codebook_size=V, max_frames=32)
+    sizes = {"d_model": 32, "nhead": 2, "num_layers": 1, "num_quantizers": K, "codebook_size": V}
+    shape = ModelConfig(**sizes, max_frames=32, nar_passes=passes)
     model = build(shape).eval()
     with torch.no_grad():
         for parameter in model.parameters():
@@ -26,21 +29,28 @@ def tiny() -> AudioLM:
 WINDOWS = torch.randint(V, (11, 20, K), generator=torch.Generator().manual_seed(1))
 
 
-def test_one_pass_scores_what_windows_score() -> None:
-    model = tiny()
-    whole, passes = score_windows(model, WINDOWS).further(), score_passes(model, WINDOWS, 1)
-    assert passes.bits == pytest.approx(whole.bits, rel=1e-5)
-    assert passes.top1 == pytest.approx(whole.top1) and passes.top10 == pytest.approx(whole.top10)
-    assert len(whole.bits) == K - 1
+@pytest.mark.parametrize("own", [1, 3])
+def test_one_pass_scores_what_the_model_predicts(own: int) -> None:
+    """Each codebook's mean cross-entropy and hits, from whole passes; several are taken only where nothing is said."""
+    model, geometry = tiny(own), continuation_geometry(20)
+    scores, (context, target) = score_windows(model, WINDOWS, passes=1), geometry.split(WINDOWS)
+    with torch.no_grad():
+        predicted = [model.ar_predict(context, target, geometry)]
+        predicted += [model.nar_predict(context, target, geometry, k) for k in range(1, K)]
+    assert scores.bits == pytest.approx([p.loss().item() / math.log(2) for p in predicted], rel=1e-5)
+    assert scores.top1 == pytest.approx([(p.places() < 1).float().mean().item() for p in predicted])
+    assert scores.top10 == pytest.approx([(p.places() < 10).float().mean().item() for p in predicted])
+    assert (score_windows(model, WINDOWS) == scores) is (own == 1)
+    assert score_windows(model, WINDOWS) == score_windows(model, WINDOWS, passes=own)
 
 
-@pytest.mark.parametrize("passes", [1, 2, 5])
+@pytest.mark.parametrize("passes", [1, 2, 5, 50])
 def test_every_frame_is_scored_once(passes: int) -> None:
     model = tiny()
     with torch.no_grad():
         for head in model.nar_heads:
             head.weight.zero_()  # type: ignore[union-attr]
-    assert score_passes(model, WINDOWS, passes).bits == pytest.approx([4.0, 4.0], rel=1e-5)
+    assert score_windows(model, WINDOWS, passes=passes).bits[1:] == pytest.approx([4.0, 4.0], rel=1e-5)
 
 
 def test_later_passes_read_the_true_codes_of_earlier_ones() -> None:
@@ -59,8 +69,8 @@ def test_later_passes_read_the_true_codes_of_earlier_ones() -> None:
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
-    one, several = score_passes(model, windows, 1), score_passes(model, windows, 4)
-    assert several.bits[0] < 0.6 * one.bits[0]
+    one, several = score_windows(model, windows), score_windows(model, windows, passes=4)
+    assert several.bits[1] < 0.6 * one.bits[1]
 
 
 def test_portions_grow_to_the_whole() -> None:
