@@ -22,6 +22,7 @@ from audiolm_cli.config import PRESETS, ModelConfig, TrainConfig
 from audiolm_cli.data.manifest import is_store
 from audiolm_cli.errors import DataError, ModelError, OutputError, UsageError
 from audiolm_cli.events import Event, Note, Progress, TrainStep
+from audiolm_cli.workflows.preparing import NAR_PASSES
 from audiolm_cli.workflows.train import Trained, train
 
 Piano = Callable[..., np.ndarray]
@@ -175,6 +176,21 @@ def test_init(audiolm: Any, run: Trained, recordings: Path, tmp_path: Path) -> N
     trained = train(recordings, tmp_path / "still", init=str(run.run), config=still)
     now, before = (load_tensors(folder, MODEL_TENSORS) for folder in (trained.folder, run.folder))
     assert all((now[name] == before[name]).all() for name in before)  # but for the signs of zeros
+
+
+def test_models_take_the_passes_they_were_trained_for(run: Trained, recordings: Path, tmp_path: Path) -> None:
+    """Several where the NAR decoder is trained with some frames known, otherwise those of the model it was before."""
+
+    def passes(name: str, init: Path | None = None, **settings: Any) -> int:
+        config = dataclasses.replace(STEPS, steps=1, **settings)
+        start: dict[str, Any] = {"shape": SHAPE} if init is None else {"init": str(init)}
+        model = train(run.run / "tokens", tmp_path / name, config=config, **start).folder.model
+        return ModelConfig.from_dict(model or {}).nar_passes
+
+    assert passes("several") == NAR_PASSES > 1
+    assert passes("one", nar_known=0.0) == passes("ar", train_stage=1) == 1
+    assert passes("later", init=tmp_path / "one", train_stage=2) == NAR_PASSES
+    assert passes("kept", init=tmp_path / "several", train_stage=1) == NAR_PASSES
 
 
 @pytest.fixture
