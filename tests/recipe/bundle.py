@@ -28,6 +28,8 @@ from audiolm_cli.checkpoints.folder import CARD, CODEC_TENSORS, MODEL_TENSORS, F
 from audiolm_cli.data.manifest import read_facts, read_store
 from audiolm_cli.evaluation.report import markdown, table
 
+AGAIN = "_second"
+"""What `render.py --again` was given."""
 ASSETS = Path(__file__).resolve().parents[2] / "audiolm_cli" / "assets"
 
 CARD_TEXT = """# piano
@@ -44,15 +46,15 @@ For trying audiolm at once, and as a starting point for fine-tuning on a small s
 - It hears 10 s. It keeps texture, register and tempo for a few seconds; it does not know form, and it wanders in key.
 - It was trained on performed pop arrangements and some classical pieces, and continues in those manners.
 - Phases are estimated from magnitudes: attacks are softer than the original's.
-- The fine codebooks are drawn frame by frame: quiet detail is rougher than in a recording.
 
 ## Data
 
 Solo piano rendered from MIDI, 32 kHz mono: POP909 (Music X Lab, MIT licence) and GiantMIDI-Piano (ByteDance, CC BY
-4.0), each file once, by `tests/recipe/render.py`: with the piano, room, transposition, tempo, tuning, tone, level and
-noise that it draws from the file's name. The pianos are samples of the Salamander Grand Piano V3 (Alexander Holm, CC
-BY 3.0), and fluidsynth with FluidR3 GM (Frank Wen, MIT licence) and MuseScore General (S. Christian Collins, MIT
-licence). Recordings are split by a hash of their content: 2.5 % for validation, 4 % held out for the numbers below.
+4.0), by `tests/recipe/render.py`: with the piano, room, transposition, tempo, tuning, tone, level and noise that it
+draws from the recording's name; {again} of the recordings are of a piece that is there already. The pianos are samples
+of the Salamander Grand Piano V3 (Alexander Holm, CC BY 3.0), and fluidsynth with FluidR3 GM (Frank Wen, MIT licence)
+and MuseScore General (S. Christian Collins, MIT licence). Recordings are split by a hash of their content: 2.5 % for
+validation, 4 % held out for the numbers below.
 
 {data}
 
@@ -61,7 +63,7 @@ licence). Recordings are split by a hash of their content: 2.5 % for validation,
 ```
 {codec_train}
 audiolm tokenize AUDIO -o TOKENS --codec CODEC
-audiolm train TOKENS -o RUN --preset tiny --num-decoder-layers {layers} --steps {steps} --batch-frames {batch_frames}
+{lm_train}
 ```
 
 {machine} The weights are those of the best validation. They are stored in float16, but for the codebooks.
@@ -107,6 +109,27 @@ def codec_command(training: Mapping[str, Any]) -> str:
     return " ".join([*words, f"--steps {config['steps']} --clips {config['clips']}"])
 
 
+def lm_training(model: Folder) -> Mapping[str, Any]:
+    """How the AudioLM was trained, with how the bundled one was that it started from, which is about to be replaced."""
+    if model.training.get("init") != "piano":
+        return model.training
+    before = resolve("piano").training
+    return {**model.training, "started_from": {name: own for name, own in before.items() if name != "codec"}}
+
+
+def lm_command(training: Mapping[str, Any], layers: int) -> str:
+    """The command that trained an AudioLM."""
+    config = training["config"]
+    start = f"--init {training['init']}" if training["init"] else f"--preset tiny --num-decoder-layers {layers}"
+    return f"audiolm train TOKENS -o RUN {start} --steps {config['steps']} --batch-frames {config['batch_frames']}"
+
+
+def rendered_again(tokens: Path) -> int:
+    """How many recordings of a store are other renderings of a piece that is there as well (`render.py --again`)."""
+    names = {clip.id.split("@")[0] for split in ("train", "dev", "test") for clip in read_store(tokens, split)}
+    return sum(name.endswith(AGAIN) and name.removesuffix(AGAIN) in names for name in names)
+
+
 def hours_by_piano(tokens: Path) -> str:
     """A table of the token store's hours."""
     facts, hours = read_facts(tokens), dict[str, dict[str, float]]()
@@ -121,25 +144,31 @@ def hours_by_piano(tokens: Path) -> str:
 
 def card(model: Folder, codec: Folder, tokens: Path, evaluations: dict[str, dict[str, Any]], machine: str) -> str:
     """The model card; every number in it is read from the folders or the evaluations."""
-    lm, spectral = model.training, codec_training(codec)
-    codecs = {"the codec it started from": spectral.get("started_from"), "codec": spectral}
+    lm, spectral = lm_training(model), codec_training(codec)
+    trainings = {
+        "the codec it started from": spectral.get("started_from"),
+        "codec": spectral,
+        "the AudioLM it started from": lm.get("started_from"),
+        "AudioLM": lm,
+    }
     rows = [
-        [name, own["hours"], own["config"]["steps"], own["minutes"], f"log {own['held_out']['log']:.4f}"]
-        for name, own in codecs.items()
+        [name, own["hours"], own["config"]["steps"], own["minutes"], _reached(own["held_out"])]
+        for name, own in trainings.items()
         if own is not None
-    ] + [
-        ["AudioLM", lm["hours"], lm["config"]["steps"], lm["minutes"], f"{lm['held_out']['total_bits']:.2f} bits"],
     ]
     return CARD_TEXT.format(
         data=hours_by_piano(tokens),
         codec_train=codec_command(spectral),
-        layers=model.model["num_layers"],
-        steps=lm["config"]["steps"],
-        batch_frames=lm["config"]["batch_frames"],
+        lm_train=lm_command(lm, model.model["num_layers"]),
+        again=rendered_again(tokens),
         machine=machine,
         training=table(["", "hours of audio", "steps", "minutes", "validation"], rows),
         evaluation="\n\n".join(f"### {title}\n\n{markdown(found)}" for title, found in evaluations.items()),
     )
+
+
+def _reached(held_out: Mapping[str, Any]) -> str:
+    return f"{held_out['total_bits']:.2f} bits" if "total_bits" in held_out else f"log {held_out['log']:.4f}"
 
 
 def main(run: str, codec_folder: str, tokens: str, machine: str, *titled: str) -> None:
@@ -149,7 +178,7 @@ def main(run: str, codec_folder: str, tokens: str, machine: str, *titled: str) -
     for title, evaluation in evaluations.items():
         if evaluation["model"]["sha256"] != model.sha256:
             sys.exit(f"{title}: that is of another model than {run}")
-    training = {**model.training, "codec": codec_training(codec), "licence": "MIT"}
+    training = {**lm_training(model), "codec": codec_training(codec), "licence": "MIT"}
     folder = write_folder(
         ASSETS / "piano",
         kind="model",

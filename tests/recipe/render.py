@@ -1,12 +1,13 @@
 """Render MIDI to varied recordings of solo piano: several pianos, rooms, tunings, tempos, levels and noise.
 
     python tests/recipe/render.py MIDI OUT --fluidr3 FluidR3_GM.sf2 --musescore MuseScore_General_Full.sf3 \
-        --salamander FOLDER [--part 0/2] [--without NAME...]
+        --salamander FOLDER [--part 0/2] [--without NAME...] [--again _second]
 
 The first stage from MIDI to the bundled model; `bundle.py`, the last, names those between. Every file's rendering is
-drawn from its name, so any part can be rendered anywhere and again. Needs `fluidsynth` and `sox` (Debian packages of
-these names; the soundfonts are in `fluid-soundfont-gm` and `musescore-general-soundfont`), `mido`, and for the
-Salamander grand a few layers of the npm packages that `sampler.py` names. Files there already are left as they are.
+drawn from the name of its recording, so any part can be rendered anywhere and again, and with --again otherwise. Needs
+`fluidsynth` and `sox` (Debian packages of these names; the soundfonts are in `fluid-soundfont-gm` and
+`musescore-general-soundfont`), `mido`, and for the Salamander grand a few layers of the npm packages that `sampler.py`
+names. Files there already are left as they are.
 """
 
 from __future__ import annotations
@@ -57,7 +58,7 @@ class Rendering:
 
 
 def draw(name: str) -> Rendering:
-    """The rendering of the file with this name: half of each property stays as written."""
+    """The rendering of the recording with this name: half of each property stays as written."""
     rng = np.random.default_rng(zlib.crc32(name.encode()))
 
     def sometimes(share: float) -> bool:
@@ -157,7 +158,7 @@ def sox_effects(rendering: Rendering) -> list[str]:
 
 def render(midi: Path, target: Path, fonts: dict[str, Path], grand: SampledPiano | None, folder: Path) -> Rendering:
     """Write one recording, 16-bit mono."""
-    rendering = draw(midi.stem)
+    rendering = draw(target.stem)
     messages = read_messages(midi, rendering)
     raw, mono = folder / "raw.wav", folder / "mono.wav"
     if rendering.piano == "salamander":
@@ -173,7 +174,7 @@ def render(midi: Path, target: Path, fonts: dict[str, Path], grand: SampledPiano
     audio, _ = soundfile.read(mono, dtype="float32")
     audio *= 10 ** (rendering.peak_db / 20) / np.abs(audio).max()
     if rendering.noise_db is not None:
-        audio += 10 ** (rendering.noise_db / 20) * pink_noise(len(audio), zlib.crc32(midi.stem.encode()))
+        audio += 10 ** (rendering.noise_db / 20) * pink_noise(len(audio), zlib.crc32(target.stem.encode()))
     part = target.with_suffix(".part")
     soundfile.write(part, audio.clip(-1, 1), RATE_HZ, subtype="PCM_16", format="WAV")
     part.replace(target)
@@ -203,6 +204,7 @@ def main() -> None:
     parser.add_argument("--salamander", type=Path, required=True)
     parser.add_argument("--part", default="0/1", help="I/N: every N-th file from the I-th")
     parser.add_argument("--without", nargs="*", default=[], help="names of pieces to leave out")
+    parser.add_argument("--again", default="", metavar="SUFFIX", help="render each otherwise, under another name")
     given = parser.parse_args()
     index, parts = map(int, given.part.split("/"))
     given.output.mkdir(parents=True, exist_ok=True)
@@ -210,7 +212,7 @@ def main() -> None:
     grand = SampledPiano(given.salamander, RATE_HZ)
     files = [path for path in sorted(given.midi.rglob("*.mid")) if path.stem not in given.without]
     for midi in files[index::parts]:
-        target = given.output / f"{midi.stem}.wav"
+        target = given.output / f"{midi.stem}{given.again}.wav"
         if target.exists():
             continue
         with tempfile.TemporaryDirectory() as folder:
