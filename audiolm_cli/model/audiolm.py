@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -17,6 +18,7 @@ from audiolm_cli.config import ModelConfig
 from audiolm_cli.errors import ModelError, UsageError
 from audiolm_cli.model.geometry import TARGET, Geometry
 from audiolm_cli.model.layers import Decoder
+from audiolm_cli.model.neighbours import Neighbours
 
 IGNORE = -100
 """Label of a step without a target."""
@@ -61,6 +63,15 @@ class Predictions:
         return ((codes > own) | ((codes == own) & before)).sum(-1)
 
 
+class NarMemory(NamedTuple):
+    """What the NAR decoder keeps of a context for one codebook."""
+
+    layers: list[tuple[Tensor, Tensor]]
+    """Keys and values of each layer."""
+    edges: Tensor
+    """int64 [B, 2], the codebook's codes just before and just after the target; -1 is none."""
+
+
 class AudioLM(nn.Module):
     """The two decoders. `x` and `y` of the two-argument interface are prompt and target codes [B, T, K]."""
 
@@ -99,6 +110,7 @@ class AudioLM(nn.Module):
         self.ar_decoder = Decoder(*shape, adaptive=False, positions=config.positions)
         self.ar_head = nn.Linear(D, V + 1, bias=False)
         self.nar_embeddings = nn.ModuleList(nn.Embedding(V, D) for _ in range(K))
+        self.nar_neighbours = Neighbours(D)
         self.nar_segments = nn.Embedding(3, D)
         self.nar_stages = nn.Embedding(max(K - 1, 1), D)
         self.nar_decoder = Decoder(*shape, adaptive=True, positions=config.positions)
@@ -114,6 +126,7 @@ class AudioLM(nn.Module):
             std = AR_EMBEDDING_STD if name.startswith("ar_embeddings") else WEIGHT_STD * scale
             nn.init.normal_(parameter, std=std)
         nn.init.normal_(self.ar_start, std=WEIGHT_STD)
+        self.nar_neighbours.reset()
         for name, parameter in self.named_parameters():
             if name.endswith("bias") and "norm" not in name:
                 nn.init.zeros_(parameter)
@@ -205,7 +218,7 @@ class AudioLM(nn.Module):
         own = target[..., codebook]
         states = self.nar_decoder(
             self._nar_context(context, geometry),
-            self._nar_target(target, codebook, known),
+            self._nar_target(target, codebook, known, geometry.edges(context[..., codebook])),
             geometry.context_positions(target.device),
             geometry.target_positions(target.device),
             causal=False,
@@ -214,14 +227,15 @@ class AudioLM(nn.Module):
         labels = own if known is None else own.masked_fill(known, IGNORE)
         return Predictions(codebook=codebook, logits=self.nar_heads[codebook - 1](states), labels=labels)
 
-    def nar_memory(self, context: Tensor, geometry: Geometry, codebook: int) -> list[tuple[Tensor, Tensor]]:
+    def nar_memory(self, context: Tensor, geometry: Geometry, codebook: int) -> NarMemory:
         """What `nar_read` needs of context codes [B, L, K]: the same for every target and every pass."""
         positions, stage = geometry.context_positions(context.device), self.nar_stages.weight[codebook - 1]
-        return self.nar_decoder.prefill(self._nar_context(context, geometry), positions, stage)
+        layers = self.nar_decoder.prefill(self._nar_context(context, geometry), positions, stage)
+        return NarMemory(layers, geometry.edges(context[..., codebook]))
 
     def nar_read(
         self,
-        memory: list[tuple[Tensor, Tensor]],
+        memory: NarMemory,
         target: Tensor,
         geometry: Geometry,
         codebook: int,
@@ -229,9 +243,9 @@ class AudioLM(nn.Module):
     ) -> Tensor:
         """The logits [B, M, V] of `nar_predict`, with a context [1 or B] that is read already."""
         states = self.nar_decoder.read(
-            self._nar_target(target, codebook, known),
+            self._nar_target(target, codebook, known, memory.edges),
             geometry.target_positions(target.device),
-            memory,
+            memory.layers,
             self.nar_stages.weight[codebook - 1],
         )
         return self.nar_heads[codebook - 1](states)
@@ -240,12 +254,12 @@ class AudioLM(nn.Module):
         """NAR embeddings [B, L, D] of context codes [B, L, K] in memory order."""
         return _sum_embeddings(self.nar_embeddings, context) + self.nar_segments(geometry.segments(context.device))
 
-    def _nar_target(self, target: Tensor, codebook: int, known: Tensor | None) -> Tensor:
+    def _nar_target(self, target: Tensor, codebook: int, known: Tensor | None, edges: Tensor) -> Tensor:
         """NAR embeddings [B, M, D] of what is known of target codes [B, M, K] when `codebook` is predicted."""
-        embedded = _sum_embeddings(self.nar_embeddings, target[..., :codebook])
-        if known is not None:
-            given = self.nar_embeddings[codebook](target[..., codebook].masked_fill(~known, 0))
-            embedded = embedded + given * known[..., None]
+        embedded, embedding = _sum_embeddings(self.nar_embeddings, target[..., :codebook]), self.nar_embeddings[codebook]
+        known = torch.zeros_like(target[..., 0], dtype=torch.bool) if known is None else known
+        own = target[..., codebook].masked_fill(~known, 0)
+        embedded = embedded + embedding(own) * known[..., None] + self.nar_neighbours(embedding, own, known, edges)
         return embedded + self.nar_segments.weight[TARGET]
 
     def forward(

@@ -56,6 +56,11 @@ class Geometry:
         """Segment indices [right + left] of the context, in memory order."""
         return torch.tensor([RIGHT] * self.right + [LEFT] * self.left, dtype=torch.long, device=device)
 
+    def edges(self, context: Tensor) -> Tensor:
+        """Of context codes [B, right + left] in memory order those next to the gap [B, 2]; -1 where there are none."""
+        none = context.new_full((len(context), 1), -1)
+        return torch.cat([context[:, -1:] if self.left else none, context[:, :1] if self.right else none], dim=1)
+
     def split(self, codes: Tensor) -> tuple[Tensor, Tensor]:
         """Context [B, right + left, K] in memory order and target [B, gap, K] of a window [B, frames, K]."""
         end = self.left + self.gap
