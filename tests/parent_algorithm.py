@@ -12,6 +12,7 @@ from torch import Tensor
 from audiolm_cli.model.audiolm import AudioLM
 from audiolm_cli.model.geometry import TARGET, Geometry
 from audiolm_cli.model.layers import Decoder, Rotation
+from audiolm_cli.model.neighbours import REACH
 
 
 @torch.inference_mode()
@@ -28,6 +29,7 @@ def greedy_codes(model: AudioLM, context: Tensor, geometry: Geometry) -> Tensor:
     for k in range(1, model.config.num_quantizers):
         known = [_embed(model.nar_embeddings, codes) for codes in (context, target[..., :k])]
         x = torch.cat(known, dim=1) + model.nar_segments(segments)
+        x[:, L:] += _edges(model, k, context, geometry)
         states = _decode(model.nar_decoder, x, positions, sees, model.nar_stages.weight[k - 1])
         target[..., k] = model.nar_heads[k - 1](states[:, L:]).argmax(-1)
     return target
@@ -51,6 +53,17 @@ def greedy_first(model: AudioLM, context: Tensor, geometry: Geometry, frames: in
         new = model.ar_embeddings[0](code[:, None]) + model.ar_segments.weight[TARGET]
         x = torch.cat([x, new], dim=1)
     return made
+
+
+def _edges(model: AudioLM, k: int, context: Tensor, geometry: Geometry) -> Tensor:
+    """What the frames [1, M, D] of a gap are told of the codes of codebook k at its two edges."""
+    told = torch.zeros(1, geometry.gap, model.config.d_model)
+    for t in range(geometry.gap):
+        if geometry.left and t + 1 <= REACH:
+            told[:, t] += model.nar_embeddings[k](context[:, -1, k]) * model.nar_neighbours.before[t]
+        if geometry.right and geometry.gap - t <= REACH:
+            told[:, t] += model.nar_embeddings[k](context[:, 0, k]) * model.nar_neighbours.after[geometry.gap - t - 1]
+    return told
 
 
 def _embed(embeddings: torch.nn.ModuleList, codes: Tensor) -> Tensor:

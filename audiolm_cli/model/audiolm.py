@@ -256,7 +256,10 @@ class AudioLM(nn.Module):
 
     def _nar_target(self, target: Tensor, codebook: int, known: Tensor | None, edges: Tensor) -> Tensor:
         """NAR embeddings [B, M, D] of what is known of target codes [B, M, K] when `codebook` is predicted."""
-        embedded, embedding = _sum_embeddings(self.nar_embeddings, target[..., :codebook]), self.nar_embeddings[codebook]
+        embedded, embedding = (
+            _sum_embeddings(self.nar_embeddings, target[..., :codebook]),
+            self.nar_embeddings[codebook],
+        )
         known = torch.zeros_like(target[..., 0], dtype=torch.bool) if known is None else known
         own = target[..., codebook].masked_fill(~known, 0)
         embedded = embedded + embedding(own) * known[..., None] + self.nar_neighbours(embedding, own, known, edges)

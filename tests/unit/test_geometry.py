@@ -108,3 +108,12 @@ def test_infills_hear_little_and_much_on_each_side() -> None:
 def test_the_same_generator_draws_the_same_geometry() -> None:
     draws = [[draw_geometry(300, TaskMix(), rng) for _ in range(20)] for rng in map(np.random.default_rng, (4, 4, 5))]
     assert draws[0] == draws[1] != draws[2]
+
+
+@pytest.mark.parametrize("geometry", [Geometry(3, 4), Geometry(3, 4, 2), Geometry(0, 4, 2), Geometry(0, 4)], ids=str)
+def test_edges_are_the_frames_beside_the_gap(geometry: Geometry) -> None:
+    window = torch.arange(2 * geometry.frames).view(2, geometry.frames, 1)
+    context, _ = geometry.split(window)
+    for edges, row in zip(geometry.edges(context[..., 0]).tolist(), window[..., 0].tolist(), strict=True):
+        end = geometry.left + geometry.gap
+        assert edges == [row[geometry.left - 1] if geometry.left else -1, row[end] if geometry.right else -1]
