@@ -16,9 +16,9 @@ from torch import Tensor, nn
 
 from audiolm_cli.config import ModelConfig
 from audiolm_cli.errors import ModelError, UsageError
+from audiolm_cli.model.copying import Copying
 from audiolm_cli.model.geometry import TARGET, Geometry
 from audiolm_cli.model.layers import Decoder
-from audiolm_cli.model.neighbours import Neighbours
 
 IGNORE = -100
 """Label of a step without a target."""
@@ -69,7 +69,7 @@ class NarMemory(NamedTuple):
     layers: list[tuple[Tensor, Tensor]]
     """Keys and values of each layer."""
     edges: Tensor
-    """int64 [B, 2], the codebook's codes just before and just after the target; -1 is none."""
+    """int64 [B, 2, k + 1], the codes just before and just after the target up to the codebook; -1 is none."""
 
 
 class AudioLM(nn.Module):
@@ -110,11 +110,11 @@ class AudioLM(nn.Module):
         self.ar_decoder = Decoder(*shape, adaptive=False, positions=config.positions)
         self.ar_head = nn.Linear(D, V + 1, bias=False)
         self.nar_embeddings = nn.ModuleList(nn.Embedding(V, D) for _ in range(K))
-        self.nar_neighbours = Neighbours(D)
         self.nar_segments = nn.Embedding(3, D)
         self.nar_stages = nn.Embedding(max(K - 1, 1), D)
         self.nar_decoder = Decoder(*shape, adaptive=True, positions=config.positions)
         self.nar_heads = nn.ModuleList(nn.Linear(D, V, bias=False) for _ in range(K - 1))
+        self.nar_copying = Copying(D, max(K - 1, 1))
         self._initialise()
 
     def _initialise(self) -> None:
@@ -126,7 +126,7 @@ class AudioLM(nn.Module):
             std = AR_EMBEDDING_STD if name.startswith("ar_embeddings") else WEIGHT_STD * scale
             nn.init.normal_(parameter, std=std)
         nn.init.normal_(self.ar_start, std=WEIGHT_STD)
-        self.nar_neighbours.reset()
+        self.nar_copying.reset()
         for name, parameter in self.named_parameters():
             if name.endswith("bias") and "norm" not in name:
                 nn.init.zeros_(parameter)
@@ -215,23 +215,24 @@ class AudioLM(nn.Module):
             known: bool [B, M], frames whose code of `codebook` itself is read as well and not predicted: masked
                 training and decoding (Chang et al., "MaskGIT", 2022, section 3); None is no frame.
         """
-        own = target[..., codebook]
         states = self.nar_decoder(
             self._nar_context(context, geometry),
-            self._nar_target(target, codebook, known, geometry.edges(context[..., codebook])),
+            self._nar_target(target, codebook, known),
             geometry.context_positions(target.device),
             geometry.target_positions(target.device),
             causal=False,
             stage=self.nar_stages.weight[codebook - 1],
         )
+        logits = self._nar_logits(states, target, codebook, known, geometry.edges(context[..., : codebook + 1]))
+        own = target[..., codebook]
         labels = own if known is None else own.masked_fill(known, IGNORE)
-        return Predictions(codebook=codebook, logits=self.nar_heads[codebook - 1](states), labels=labels)
+        return Predictions(codebook=codebook, logits=logits, labels=labels)
 
     def nar_memory(self, context: Tensor, geometry: Geometry, codebook: int) -> NarMemory:
         """What `nar_read` needs of context codes [B, L, K]: the same for every target and every pass."""
         positions, stage = geometry.context_positions(context.device), self.nar_stages.weight[codebook - 1]
         layers = self.nar_decoder.prefill(self._nar_context(context, geometry), positions, stage)
-        return NarMemory(layers, geometry.edges(context[..., codebook]))
+        return NarMemory(layers, geometry.edges(context[..., : codebook + 1]))
 
     def nar_read(
         self,
@@ -243,27 +244,32 @@ class AudioLM(nn.Module):
     ) -> Tensor:
         """The logits [B, M, V] of `nar_predict`, with a context [1 or B] that is read already."""
         states = self.nar_decoder.read(
-            self._nar_target(target, codebook, known, memory.edges),
+            self._nar_target(target, codebook, known),
             geometry.target_positions(target.device),
             memory.layers,
             self.nar_stages.weight[codebook - 1],
         )
-        return self.nar_heads[codebook - 1](states)
+        return self._nar_logits(states, target, codebook, known, memory.edges)
 
     def _nar_context(self, context: Tensor, geometry: Geometry) -> Tensor:
         """NAR embeddings [B, L, D] of context codes [B, L, K] in memory order."""
         return _sum_embeddings(self.nar_embeddings, context) + self.nar_segments(geometry.segments(context.device))
 
-    def _nar_target(self, target: Tensor, codebook: int, known: Tensor | None, edges: Tensor) -> Tensor:
+    def _nar_target(self, target: Tensor, codebook: int, known: Tensor | None) -> Tensor:
         """NAR embeddings [B, M, D] of what is known of target codes [B, M, K] when `codebook` is predicted."""
-        embedded, embedding = (
-            _sum_embeddings(self.nar_embeddings, target[..., :codebook]),
-            self.nar_embeddings[codebook],
-        )
-        known = torch.zeros_like(target[..., 0], dtype=torch.bool) if known is None else known
-        own = target[..., codebook].masked_fill(~known, 0)
-        embedded = embedded + embedding(own) * known[..., None] + self.nar_neighbours(embedding, own, known, edges)
+        embedded = _sum_embeddings(self.nar_embeddings, target[..., :codebook])
+        if known is not None:
+            given = self.nar_embeddings[codebook](target[..., codebook].masked_fill(~known, 0))
+            embedded = embedded + given * known[..., None]
         return embedded + self.nar_segments.weight[TARGET]
+
+    def _nar_logits(
+        self, states: Tensor, target: Tensor, codebook: int, known: Tensor | None, edges: Tensor
+    ) -> Tensor:
+        """NAR logits [B, M, V] of `codebook` from the decoder's states [B, M, D]."""
+        known = torch.zeros_like(target[..., 0], dtype=torch.bool) if known is None else known
+        logits = self.nar_heads[codebook - 1](states)
+        return self.nar_copying(logits, states, target[..., : codebook + 1], known, edges)
 
     def forward(
         self, x: Tensor, x_lens: Tensor, y: Tensor, y_lens: Tensor, codebook: int | None = None

@@ -57,8 +57,8 @@ class Geometry:
         return torch.tensor([RIGHT] * self.right + [LEFT] * self.left, dtype=torch.long, device=device)
 
     def edges(self, context: Tensor) -> Tensor:
-        """Of context codes [B, right + left] in memory order those next to the gap [B, 2]; -1 where there are none."""
-        none = context.new_full((len(context), 1), -1)
+        """Of a context [B, right + left, k] in memory order the frames beside the gap [B, 2, k]; -1 where none are."""
+        none = context.new_full((len(context), 1, context.shape[2]), -1)
         return torch.cat([context[:, -1:] if self.left else none, context[:, :1] if self.right else none], dim=1)
 
     def split(self, codes: Tensor) -> tuple[Tensor, Tensor]:
