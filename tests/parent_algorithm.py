@@ -10,9 +10,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from audiolm_cli.model.audiolm import AudioLM
+from audiolm_cli.model.copying import REACH, SCALE
 from audiolm_cli.model.geometry import TARGET, Geometry
 from audiolm_cli.model.layers import Decoder, Rotation
-from audiolm_cli.model.neighbours import REACH
 
 
 @torch.inference_mode()
@@ -29,9 +29,11 @@ def greedy_codes(model: AudioLM, context: Tensor, geometry: Geometry) -> Tensor:
     for k in range(1, model.config.num_quantizers):
         known = [_embed(model.nar_embeddings, codes) for codes in (context, target[..., :k])]
         x = torch.cat(known, dim=1) + model.nar_segments(segments)
-        x[:, L:] += _edges(model, k, context, geometry)
         states = _decode(model.nar_decoder, x, positions, sees, model.nar_stages.weight[k - 1])
-        target[..., k] = model.nar_heads[k - 1](states[:, L:]).argmax(-1)
+        logits = model.nar_heads[k - 1](states[:, L:])
+        for t in range(M):
+            logits[0, t] += copied(model, k, states[0, L + t], target[0, t, :k], _edges(context[0], geometry, t))
+        target[..., k] = logits.argmax(-1)
     return target
 
 
@@ -55,15 +57,31 @@ def greedy_first(model: AudioLM, context: Tensor, geometry: Geometry, frames: in
     return made
 
 
-def _edges(model: AudioLM, k: int, context: Tensor, geometry: Geometry) -> Tensor:
-    """What the frames [1, M, D] of a gap are told of the codes of codebook k at its two edges."""
-    told = torch.zeros(1, geometry.gap, model.config.d_model)
-    for t in range(geometry.gap):
-        if geometry.left and t + 1 <= REACH:
-            told[:, t] += model.nar_embeddings[k](context[:, -1, k]) * model.nar_neighbours.before[t]
-        if geometry.right and geometry.gap - t <= REACH:
-            told[:, t] += model.nar_embeddings[k](context[:, 0, k]) * model.nar_neighbours.after[geometry.gap - t - 1]
-    return told
+Known = tuple[int, Tensor] | None
+"""The frame nearest to one on one side, if any is near: how far it is, and its codes [K]."""
+
+
+def copied(model: AudioLM, k: int, state: Tensor, before: Tensor, sides: tuple[Known, Known]) -> Tensor:
+    """What is added to the logits [V] of codebook k at a frame with codes [k] of the codebooks before."""
+    added = torch.zeros(model.config.codebook_size)
+    codes = [None if side is None else int(side[1][k]) for side in sides]
+    same = int(codes[0] is not None and codes[0] == codes[1])
+    for i, side in enumerate(sides):
+        if side is not None:
+            distance, there = side
+            agree = int(torch.equal(there[:k], before))
+            score = SCALE * model.nar_copying.scores[k - 1, i, distance - 1, agree, same]
+            added[int(there[k])] += score + model.nar_copying.gates(state)[i]
+    return added
+
+
+def _edges(context: Tensor, geometry: Geometry, t: int) -> tuple[Known, Known]:
+    """The context's frames [L, K] on both sides of frame t of the gap, where they are near enough to be copied."""
+    left, right = t + 1, geometry.gap - t
+    return (
+        (left, context[-1]) if geometry.left and left <= REACH else None,
+        (right, context[0]) if geometry.right and right <= REACH else None,
+    )
 
 
 def _embed(embeddings: torch.nn.ModuleList, codes: Tensor) -> Tensor:

@@ -263,9 +263,7 @@ class AudioLM(nn.Module):
             embedded = embedded + given * known[..., None]
         return embedded + self.nar_segments.weight[TARGET]
 
-    def _nar_logits(
-        self, states: Tensor, target: Tensor, codebook: int, known: Tensor | None, edges: Tensor
-    ) -> Tensor:
+    def _nar_logits(self, states: Tensor, target: Tensor, codebook: int, known: Tensor | None, edges: Tensor) -> Tensor:
         """NAR logits [B, M, V] of `codebook` from the decoder's states [B, M, D]."""
         known = torch.zeros_like(target[..., 0], dtype=torch.bool) if known is None else known
         logits = self.nar_heads[codebook - 1](states)

@@ -112,8 +112,11 @@ def test_the_same_generator_draws_the_same_geometry() -> None:
 
 @pytest.mark.parametrize("geometry", [Geometry(3, 4), Geometry(3, 4, 2), Geometry(0, 4, 2), Geometry(0, 4)], ids=str)
 def test_edges_are_the_frames_beside_the_gap(geometry: Geometry) -> None:
-    window = torch.arange(2 * geometry.frames).view(2, geometry.frames, 1)
+    window = torch.arange(4 * geometry.frames).view(2, geometry.frames, 2)
     context, _ = geometry.split(window)
-    for edges, row in zip(geometry.edges(context[..., 0]).tolist(), window[..., 0].tolist(), strict=True):
-        end = geometry.left + geometry.gap
-        assert edges == [row[geometry.left - 1] if geometry.left else -1, row[end] if geometry.right else -1]
+    end = geometry.left + geometry.gap
+    for edges, rows in zip(geometry.edges(context).tolist(), window.tolist(), strict=True):
+        assert edges == [
+            rows[geometry.left - 1] if geometry.left else [-1, -1],
+            rows[end] if geometry.right else [-1, -1],
+        ]
