@@ -1,4 +1,4 @@
-"""Generating codes: prefill the context once, step through the first codebook, then one pass per further codebook.
+"""Generating codes: prefill the context once, step through the first codebook, then go over each further one in passes.
 
 Knows nothing about audio or files.
 """
