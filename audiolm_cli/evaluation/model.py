@@ -105,7 +105,7 @@ def context_use(model: AudioLM, codes: Tensor, other: Tensor) -> ContextUse:
 
 @torch.no_grad()
 def score_windows(
-    model: AudioLM, codes: Tensor, geometry: Geometry | None = None, *, passes: int | None = None, seed: int = 0
+    model: AudioLM, codes: Tensor, geometry: Geometry | None = None, *, passes: int | None = None
 ) -> ModelScores:
     """Scores over windows [N, T, K], as continuations unless another geometry is given.
 
@@ -118,12 +118,11 @@ def score_windows(
         codes: int64 [N, T, K].
         geometry: what of each window is context and what target.
         passes: NAR passes per codebook; None is the model's own number.
-        seed: of the order of the frames.
     """
     geometry = geometry or continuation_geometry(codes.shape[1])
     was_training = model.training
     model.eval()
-    generator = torch.Generator().manual_seed(seed)
+    generator = torch.Generator().manual_seed(0)  # of the order
     sums = torch.zeros(3, model.config.num_quantizers)  # bits, likeliest codes hit, ten likeliest hit
     for part in codes.split(BATCH):
         context, target = geometry.split(part.to(model.device))
@@ -142,10 +141,10 @@ def score_windows(
 
 def _portions(order: Tensor, passes: int) -> Iterator[tuple[Tensor | None, Tensor]]:
     """Frames known before each pass (None for none) and those that it brings, as masks over `order` [B, M]."""
-    M = order.shape[1]
-    done = 0
-    for number in range(1, min(passes, M) + 1):
-        after = known_after(number, min(passes, M), M)
+    M, done = order.shape[1], 0
+    passes = min(passes, M)
+    for number in range(1, passes + 1):
+        after = known_after(number, passes, M)
         yield (order < done if done else None), (order >= done) & (order < after)
         done = after
 

@@ -1,8 +1,9 @@
 """What the NAR decoder may copy: at every frame the nearest known codes of the codebook, before and after.
 
-Half of the codes of a sustained sound are those of the frame before. Attention and embeddings do not learn that in the
-hours that a CPU has; a term of the logits for these two codes says it at once (as pointers do: See et al., "Get To The
-Point", 2017, section 2.2).
+Two fifths of a piano's codes of the second codebook are those of the frame before. Attention and embeddings are slow to
+find that out: with every other frame known, 3 million frames of training brought the others to 7.4 bits, and a term of
+the logits for these two codes, before it was trained itself, to 4.8 (pointers: See et al., "Get To The Point", 2017,
+section 2.2).
 """
 
 from __future__ import annotations
