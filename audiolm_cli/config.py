@@ -171,7 +171,7 @@ class SamplingConfig(_Config):
     guidance: float = 1.0
     """Classifier-free guidance of both decoders against no context, 0 or more; 1 is off."""
     nar_passes: int | None = None
-    """NAR passes per codebook, most confident frames first; None is the model's own number."""
+    """NAR passes per codebook; None is the model's own number."""
 
     def __post_init__(self) -> None:
         _require_ranges(self, ("temperature", 0, LARGEST))

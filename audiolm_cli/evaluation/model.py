@@ -6,7 +6,6 @@ Knows nothing about audio or training.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -14,7 +13,7 @@ import torch
 from torch import Tensor
 
 from audiolm_cli.model.audiolm import AudioLM, Predictions
-from audiolm_cli.model.decode import known_after
+from audiolm_cli.model.decode import portions
 from audiolm_cli.model.geometry import Geometry
 
 CONTINUATION_PROMPT = 0.4
@@ -111,7 +110,7 @@ def score_windows(
 
     With several NAR passes every frame is scored in the pass that it comes in, with the true codes of those before it,
     in a random order: the bits are those of a proper likelihood (as of order-agnostic models: Uria et al., 2014,
-    section 2), and an upper bound for the order by confidence that generating takes.
+    section 2), the one that generating draws from.
 
     Args:
         model: the decoders.
@@ -131,22 +130,12 @@ def score_windows(
         for k in range(1, model.config.num_quantizers):
             memory = model.nar_memory(context, geometry, k)
             order = torch.rand(everywhere.shape, generator=generator).argsort(-1).argsort(-1).to(model.device)
-            for known, now in _portions(order, passes or model.config.nar_passes):
+            for known, now in portions(order, passes or model.config.nar_passes):
                 logits = model.nar_read(memory, target, geometry, k, known)
                 sums[:, k] += _sums(Predictions(codebook=k, logits=logits, labels=target[..., k]), now)
     model.train(was_training)
     bits, top1, top10 = (sums / (len(codes) * geometry.gap)).tolist()
     return ModelScores(bits=bits, top1=top1, top10=top10)
-
-
-def _portions(order: Tensor, passes: int) -> Iterator[tuple[Tensor | None, Tensor]]:
-    """Frames known before each pass (None for none) and those that it brings, as masks over `order` [B, M]."""
-    M, done = order.shape[1], 0
-    passes = min(passes, M)
-    for number in range(1, passes + 1):
-        after = known_after(number, passes, M)
-        yield (order < done if done else None), (order >= done) & (order < after)
-        done = after
 
 
 def _sums(predictions: Predictions, where: Tensor) -> Tensor:

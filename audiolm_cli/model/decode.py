@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 
@@ -118,7 +118,7 @@ def generate(
     codes = torch.full((takes, first.shape[1], K), -1, dtype=torch.long, device=context.device)
     codes[..., 0] = first
     lengths = (first >= 0).sum(1).tolist()
-    noise = uniforms(generators, M * (K - 1)).view(takes, K - 1, M)
+    noise = uniforms(generators, M * K).view(takes, K, M)
     for length in sorted(set(lengths) - {0}):
         items = [i for i, own in enumerate(lengths) if own == length]
         shape = Geometry(geometry.left, length, geometry.right) if length < M else geometry
@@ -142,8 +142,10 @@ def fill_codebooks(
 ) -> Tensor:
     """The target with its further codebooks generated, one after the other.
 
-    With several passes, each codebook comes in portions, the most confident frames first, so that the later ones hear
-    the earlier (Chang et al., "MaskGIT", 2022, section 3.2; per codebook: Borsos et al., "SoundStorm", 2023, 3.3).
+    With several passes, each codebook comes in portions, so that the later ones hear the earlier (Chang et al.,
+    "MaskGIT", 2022, section 3.2; per codebook: Borsos et al., "SoundStorm", 2023, section 3.3). Which frames come when
+    is random, as in training: with the likeliest first, as there, sounds are held up to three times as often as in
+    recordings.
 
     Args:
         model: the decoders, in eval mode.
@@ -151,28 +153,32 @@ def fill_codebooks(
         target: codes [B, M, K]; the leading `known_codebooks` are read.
         geometry: where both lie on the timeline.
         sampling: how codes are drawn, and in how many passes.
-        noise: uniform numbers [B, K - 1, M].
+        noise: uniform numbers [B, K, M], a row for each codebook but the first and one for the order of the frames.
         known_codebooks: how many codebooks are kept, 1..K.
     """
-    target, M = target.clone(), target.shape[1]
-    passes = min(sampling.nar_passes or model.config.nar_passes, M)
-    alone = Geometry(0, M)
+    target, alone = target.clone(), Geometry(0, target.shape[1])
+    order = noise[:, -1].argsort(-1).argsort(-1)
     for k in range(known_codebooks, target.shape[-1]):
-        known = torch.zeros_like(target[..., k], dtype=torch.bool)
         memory = model.nar_memory(context, geometry, k)
         unguided = None
         if sampling.guidance != 1 and geometry.context:
             unguided = model.nar_memory(context[:1, :0], alone, k)
-        for done in range(1, passes + 1):
-            given = known if done > 1 else None
-            logits = model.nar_read(memory, target, geometry, k, given)
+        for known, now in portions(order, sampling.nar_passes or model.config.nar_passes):
+            logits = model.nar_read(memory, target, geometry, k, known)
             if unguided is not None:
-                logits = guided(logits, model.nar_read(unguided, target, alone, k, given), sampling.guidance)
-            drawn = sample_nar(logits, sampling, noise[:, k - 1])
-            target[..., k] = torch.where(known, target[..., k], drawn)
-            if done < passes:
-                known = most_confident(logits, drawn, known, known_after(done, passes, M))
+                logits = guided(logits, model.nar_read(unguided, target, alone, k, known), sampling.guidance)
+            target[..., k] = torch.where(now, sample_nar(logits, sampling, noise[:, k - 1]), target[..., k])
     return target
+
+
+def portions(order: Tensor, passes: int) -> Iterator[tuple[Tensor | None, Tensor]]:
+    """Frames known before each pass (None for none) and those that it brings, as masks over `order` int [B, M]."""
+    M, done = order.shape[1], 0
+    passes = min(passes, M)
+    for number in range(1, passes + 1):
+        after = known_after(number, passes, M)
+        yield (order < done if done else None), (order >= done) & (order < after)
+        done = after
 
 
 def known_after(done: int, passes: int, frames: int) -> int:
@@ -181,13 +187,6 @@ def known_after(done: int, passes: int, frames: int) -> int:
     The masked part falls as a cosine (Chang et al., "MaskGIT", 2022, section 3.3): few at first, while little is known.
     """
     return frames if done == passes else max(1, round(frames * (1 - math.cos(math.pi / 2 * done / passes))))
-
-
-def most_confident(logits: Tensor, drawn: Tensor, known: Tensor, count: int) -> Tensor:
-    """`count` frames per item [B, M]: those `known` already, then those whose drawn codes [B, M] are likeliest."""
-    likelihood = logits.float().log_softmax(-1).gather(-1, drawn[..., None])[..., 0]
-    order = likelihood.masked_fill(known, 1.0).argsort(dim=-1, descending=True, stable=True)
-    return torch.zeros_like(known).scatter_(-1, order[:, :count], True)
 
 
 def _generate_first(

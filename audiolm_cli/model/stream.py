@@ -42,7 +42,7 @@ class StreamedWindow:
         self.geometry, self._model, self._context = geometry, model, context
         self._sampling, self._timing = sampling, timing
         self._noise = uniforms([generator], M).to(context.device)
-        self._fine_noise = uniforms([generator], M * (K - 1)).view(1, K - 1, M).to(context.device)
+        self._fine_noise = uniforms([generator], M * K).view(1, K, M).to(context.device)
         self._ar = AR(model, context, geometry, 1)
         self._null = None
         if sampling.guidance != 1 and geometry.context:

@@ -169,7 +169,7 @@ def seams(excerpts: list[Excerpt], codec: Codec, model: AudioLM, seed: int, on_e
 def _made(model: AudioLM, codes: Tensor, geometry: Geometry, seed: int) -> dict[str, Tensor]:
     """What follows the prompt: with its true first codebook, and all by the model; codes [1, M, K]."""
     context, target = geometry.split(codes)
-    noise = uniforms([torch.Generator().manual_seed(seed)], (codes.shape[2] - 1) * geometry.gap)
+    noise = uniforms([torch.Generator().manual_seed(seed)], codes.shape[2] * geometry.gap)
     noise = noise.view(1, -1, geometry.gap)
     generators = [torch.Generator().manual_seed(seed)]
     return {

@@ -230,7 +230,7 @@ def restyle_codes(
     while made.shape[1] < T:
         context = torch.cat([prompt, made[:, max(0, made.shape[1] - carried) :]], dim=1)
         target = codes[:, made.shape[1] : made.shape[1] + window - context.shape[1]]
-        noise = uniforms([generator], target.shape[1] * (K - 1)).view(1, K - 1, -1).to(codes.device)
+        noise = uniforms([generator], target.shape[1] * K).view(1, K, -1).to(codes.device)
         shape = Geometry(context.shape[1], target.shape[1])
         new = fill_codebooks(model, context, target, shape, sampling, noise, known_codebooks=strength)
         made = torch.cat([made, new], dim=1)

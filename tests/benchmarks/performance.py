@@ -149,7 +149,7 @@ def nar(threads: int) -> str:
     layers = 12 * 1024**2 * model.config.num_layers
     for takes, passes in ((1, PASSES[0]), (1, PASSES[1]), (4, PASSES[0])):
         target = codes(model, FRAMES).repeat(takes, 1, 1)
-        noise = torch.rand(takes, 3, FRAMES)
+        noise = torch.rand(takes, 4, FRAMES)
         context, greedy = codes(model, CONTEXT), SamplingConfig(nar_temperature=0, nar_passes=passes)
         work = lambda: fill_codebooks(model, context, target, geometry, greedy, noise)  # noqa: B023, E731
         ms, error = spread(work, 3)

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from audiolm_cli.config import ModelConfig, SamplingConfig
 from audiolm_cli.model.audiolm import AudioLM, build
-from audiolm_cli.model.decode import Timing, fill_codebooks, generate, most_confident
+from audiolm_cli.model.decode import Timing, fill_codebooks, generate, portions
 from audiolm_cli.model.geometry import Geometry
 from audiolm_cli.workflows import windows
 from audiolm_cli.workflows.windows import fill_gap, plan_step
@@ -207,7 +207,7 @@ def test_a_take_that_ends_does_not_end_the_others(ending: AudioLM) -> None:
 @pytest.mark.parametrize("geometry", GEOMETRIES, ids=str)
 def test_several_nar_passes_keep_the_given_codebooks(model: AudioLM, geometry: Geometry) -> None:
     context, target = codes(geometry.context), codes(geometry.gap, seed=1)
-    noise = torch.rand(1, K - 1, geometry.gap, generator=torch.Generator().manual_seed(2))
+    noise = torch.rand(1, K, geometry.gap, generator=torch.Generator().manual_seed(2))
     one, many = (
         fill_codebooks(
             model, context, target, geometry, SamplingConfig(nar_passes=n, nar_temperature=0), noise, known_codebooks=2
@@ -223,7 +223,7 @@ def test_several_nar_passes_keep_the_given_codebooks(model: AudioLM, geometry: G
 def test_later_passes_hear_the_frames_of_earlier_ones(model: AudioLM) -> None:
     geometry, sampling = Geometry(4, 8), SamplingConfig(nar_temperature=1.0)
     context, target = codes(4), codes(8, seed=1)
-    noise = torch.rand(1, K - 1, 8, generator=torch.Generator().manual_seed(2))
+    noise = torch.rand(1, K, 8, generator=torch.Generator().manual_seed(2))
     filled = [
         fill_codebooks(model, context, target, geometry, SamplingConfig(nar_temperature=1.0, nar_passes=n), noise)
         for n in (1, 1, 3, 3)
@@ -235,11 +235,13 @@ def test_later_passes_hear_the_frames_of_earlier_ones(model: AudioLM) -> None:
     ), "the model's own number is 1"
 
 
-def test_the_most_confident_frames_come_first() -> None:
-    logits = torch.zeros(1, 4, 3)
-    logits[0, :, 1] = torch.tensor([1.0, 5.0, 3.0, 0.0])
-    drawn = torch.ones(1, 4, dtype=torch.long)
-    nothing = torch.zeros(1, 4, dtype=torch.bool)
-    assert most_confident(logits, drawn, nothing, 2).tolist() == [[False, True, True, False]]
-    last = torch.tensor([[False, False, False, True]])
-    assert most_confident(logits, drawn, last, 2).tolist() == [[False, True, False, True]], "known frames stay"
+@pytest.mark.parametrize("passes", [1, 3, 8, 20])
+def test_every_frame_comes_once_in_the_order_that_is_given(passes: int) -> None:
+    order = torch.tensor([[3, 0, 4, 1, 2, 7, 6, 5], [0, 1, 2, 3, 4, 5, 6, 7]])
+    known = torch.zeros(2, 8, dtype=torch.bool)
+    for before, now in portions(order, passes):
+        assert torch.equal(torch.zeros_like(known) if before is None else before, known) and not (known & now).any()
+        if known.any(1).all() and now.any(1).all():
+            assert (order[known].max() < order[now].min()).all()
+        known |= now
+    assert known.all()
