@@ -428,7 +428,7 @@ def test_json(go: Any, take: Path, tiny_model: Path) -> None:
         "top_k": 0,
         "top_p": 1.0,
         "min_p": 0.0,
-        "nar_temperature": 1.0,
+        "nar_temperature": 0.95,
         "guidance": 1.0,
         "nar_passes": None,
     }
