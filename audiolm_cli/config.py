@@ -167,8 +167,7 @@ class SamplingConfig(_Config):
     min_p: float = 0.0
     """AR: drop codes less likely than this share of the most likely one, 0 <= p < 1."""
     nar_temperature: float = 0.95
-    """NAR temperature; 0 is greedy, which is duller. At 0.95 fine codes are held from frame to frame about as often as
-    in recordings, at 1 a fifth less."""
+    """NAR temperature; 0 is greedy, which is duller. At 0.95 fine codes are held about as often as in recordings."""
     guidance: float = 1.0
     """Classifier-free guidance of both decoders against no context, 0 or more; 1 is off."""
     nar_passes: int | None = None
