@@ -152,7 +152,7 @@ def card(model: Folder, codec: Folder, tokens: Path, evaluations: dict[str, dict
         "AudioLM": lm,
     }
     rows = [
-        [name, own["hours"], own["config"]["steps"], own["minutes"], _reached(own["held_out"])]
+        [name, own["hours"], own["config"]["steps"], own["minutes"], _reached(own)]
         for name, own in trainings.items()
         if own is not None
     ]
@@ -167,8 +167,12 @@ def card(model: Folder, codec: Folder, tokens: Path, evaluations: dict[str, dict
     )
 
 
-def _reached(held_out: Mapping[str, Any]) -> str:
-    return f"{held_out['total_bits']:.2f} bits" if "total_bits" in held_out else f"log {held_out['log']:.4f}"
+def _reached(training: Mapping[str, Any]) -> str:
+    held_out = training["held_out"]
+    if "log" in held_out:
+        return f"log {held_out['log']:.4f}"
+    passes = "several NAR passes" if training["config"]["nar_known"] else "one NAR pass"
+    return f"{held_out['total_bits']:.2f} bits, {passes}"
 
 
 def main(run: str, codec_folder: str, tokens: str, machine: str, *titled: str) -> None:
