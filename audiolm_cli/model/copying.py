@@ -8,6 +8,8 @@ section 2.2).
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor, nn
 
@@ -32,10 +34,9 @@ class Copying(nn.Module):
         """Scores that fall with the distance, high where the codebooks before agree; gates that say nothing yet."""
         nn.init.zeros_(self.gates.weight)
         nn.init.zeros_(self.gates.bias)
-        self.scores.copy_(-torch.arange(1, REACH + 1, device=self.scores.device).log()[:, None, None] / SCALE)
-        self.scores[:, :, :, 1] += 0.6
-        self.scores[:, :, :, 0] += 0.3
-        self.scores[..., 1] /= 2  # of which there are two
+        agree, same = torch.tensor([0.3, 0.6], device="cpu"), torch.tensor([1.0, 0.5], device="cpu")  # of two
+        distance = torch.tensor([math.log(d) for d in range(1, REACH + 1)], device="cpu") / SCALE
+        self.scores.copy_((agree[:, None] - distance[:, None, None]) * same)
 
     def forward(self, logits: Tensor, states: Tensor, target: Tensor, known: Tensor, edges: Tensor) -> Tensor:
         """The logits [B, M, V] with the terms of both sides.
