@@ -84,7 +84,7 @@ def test_what_lies_there(watched: tuple[Trained, list[Event]]) -> None:
     assert sorted(path.name for path in (run / "samples").iterdir()) == ["original", "step-0000003", "step-0000006"]
     notes = [event.message for event in events if isinstance(event, Note)]
     assert f"step 3: continuation and infill in {run / 'samples' / 'step-0000003'}" in notes
-    first, second = (run / "samples" / f"step-000000{step}" / "infill.wav" for step in (3, 6))
+    first, second = (run / "samples" / f"step-000000{step}" / "continuation.wav" for step in (3, 6))
     assert first.read_bytes() != second.read_bytes()
 
 
@@ -223,7 +223,8 @@ def test_the_verdict(
     assert any("over-fitting: " in line for line in rest) and rest[-1].endswith(f"-m {tmp_path / 'run'})")
     shown = audiolm("train", tokens, "-o", tmp_path / "run", *options, "--json")
     verdict = json.loads(shown.stdout)["verdict"]
-    assert verdict["findings"][0] == first and verdict["overfits"] is False
+    assert verdict["findings"][0] == first
+    assert verdict["overfits"] is any(line.startswith("over-fitting: ") for line in rest)
 
 
 def test_without_the_codec(tokens: Path, tmp_path: Path, tiny_codec: Path, no_pictures: None) -> None:
