@@ -174,10 +174,7 @@ class SamplingConfig(_Config):
     """NAR passes per codebook; None is the model's own number."""
 
     def __post_init__(self) -> None:
-        _require_ranges(self, ("temperature", 0, LARGEST))
-        _require(self.nar_temperature >= 0, f"nar-temperature must be 0 or more, got {self.nar_temperature}")
-        some = self.nar_passes is None or self.nar_passes >= 1
-        _require(some, f"nar-passes must be 1 or more, got {self.nar_passes}")
+        _require_ranges(self, ("temperature nar_temperature", 0, LARGEST), ("nar_passes", 1, LARGEST))
         _require(self.guidance >= 0, f"guidance must be 0 or more, 1 being off, got {self.guidance}")
         _require(self.top_k >= 0, f"top-k must be 0 (off) or more, got {self.top_k}")
         _require(0 < self.top_p <= 1, f"top-p must be in (0, 1], got {self.top_p}")
@@ -243,6 +240,8 @@ class CodecTrainConfig(_Config):
     """Steps of linear warm-up."""
     quantize_from: float = 0.03
     """Share of the steps before the quantizer comes in, by k-means; from another codec's weights it is in at once."""
+    keep_codes: bool = False
+    """From another codec: only what follows the quantizer learns, so the codes of a recording stay what they are."""
     commitment: float = 0.25
     """Weight of the commitment loss."""
     linear_weight: float = 0.3
@@ -324,8 +323,7 @@ class TrainConfig(_Config):
     train_stage: int = 0
     """0 trains both decoders, 1 the AR, 2 the NAR."""
     nar_known: float = 0.75
-    """Share of items whose NAR target has some frames known, a random number of them; what generating in several
-    passes needs. The others have none, which one pass needs and which is learned faster."""
+    """Share of items whose NAR target has some frames known, as in later passes; the others have none."""
     dtype: str = "auto"
     """"fp32" or "bf16" (autocast, weights stay fp32); "auto" is bf16 where the device multiplies in it."""
     ema_decay: float = 0.995

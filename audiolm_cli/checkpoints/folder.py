@@ -65,7 +65,7 @@ class Folder:
     model: dict[str, Any] | None
     """Fields of a ModelConfig; None in a codec folder."""
     codec: dict[str, Any]
-    """"family", "name" and "config", and "sha256" when the codec is elsewhere."""
+    """"family", "name" and "config"; "sha256" of a codec that is elsewhere, or whose codes this one's are."""
     training: dict[str, Any]
     """Free-form facts; "licence" is shown by `models list`."""
     files: dict[str, FileEntry]
@@ -103,7 +103,7 @@ def write_folder(
         kind: "model" or "codec".
         name: short name of the model or codec.
         model: fields of a ModelConfig; None for a codec.
-        codec: "family", "name", "config"; also "sha256" when `tensors` has no codec file.
+        codec: "family", "name", "config"; also "sha256" when `tensors` has no codec file, or its codes are another's.
         training: JSON-ready facts.
         tensors: per file name, tensors by name. Their hashes go into `config.json`.
         texts: per file name, a text such as the model card. Not hashed: a card may be edited later.

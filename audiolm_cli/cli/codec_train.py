@@ -24,6 +24,14 @@ Init = Annotated[
     str | None,
     options.shared("--init", metavar="NAME|PATH", panel="Training", help="Start from this codec, or a model's."),
 ]
+KeepCodes = Annotated[
+    bool,
+    options.shared(
+        "--keep-codes",
+        panel="Training",
+        help="With --init: only the decoder learns. Models and token stores of that codec stay usable.",
+    ),
+]
 Family = Annotated[
     Literal["spectral", "encodec"] | None,
     options.shared("--family", panel="Training", help="Of a codec from nothing; spectral if unset."),
@@ -73,6 +81,7 @@ def codec_train_command(
     source: Source,
     output: Folder,
     init: Init = None,
+    keep_codes: KeepCodes = CodecTrainConfig.keep_codes,
     family: Family = None,
     filters: Filters = None,
     steps: Steps = CodecTrainConfig.steps,
@@ -101,6 +110,7 @@ def codec_train_command(
         steps=steps,
         clips=clips,
         learning_rate=base_lr,
+        keep_codes=keep_codes,
         adversarial_from=adversarial_from,
         state_every=state_every,
         sample_every=sample_every,
@@ -122,5 +132,6 @@ def codec_train_command(
             facts = {"path": result.folder.path, "sha256": result.folder.sha256}
             out.print_json({**facts, "held_out": result.losses, "failed": result.failed})
         else:
-            out.print(f"{result.folder.path}  (use it: audiolm train PATH --codec {result.folder.path})")
+            use = "train PATH --codec" if result.folder.model is None else "continue IN -m"
+            out.print(f"{result.folder.path}  (use it: audiolm {use} {result.folder.path})")
         check_failures(result.failed)

@@ -6,7 +6,9 @@ encoding. Knows nothing about files or training.
 
 from __future__ import annotations
 
+import itertools
 import math
+from collections.abc import Iterator
 
 import torch
 import torch.nn.functional as F
@@ -68,6 +70,12 @@ class SpectralNetwork(nn.Module):
     def features(self, latents: Tensor) -> Tensor:
         """Log-magnitude features [B, T, F] of latents [B, T, D]."""
         return self.synthesis(self.decoder(self.from_latent(latents))) * self.deviation + self.mean
+
+    def after_quantizer(self) -> Iterator[nn.Parameter]:
+        """The weights that make features of latents."""
+        return itertools.chain.from_iterable(
+            part.parameters() for part in (self.from_latent, self.decoder, self.synthesis)
+        )
 
     @torch.no_grad()
     def initialise(self, features: Tensor) -> None:

@@ -54,11 +54,14 @@ class CodecTrainer:
         self.damaged: dict[str, str] = {}
         """Recordings that could not be read everywhere, and why."""
         self.quantize_from_step = 0 if init else int(config.quantize_from * config.steps)
+        if config.keep_codes:
+            self.network.requires_grad_(False)
+        self.learning = list(trainee.after_quantizer if config.keep_codes else self.network.parameters())
+        for parameter in self.learning:
+            parameter.requires_grad_(True)
         self.learning_rate = config.learning_rate or trainee.usual_rates[1 if init else 0]
         self.average = start_average(self.network)
-        self.optimizer = torch.optim.AdamW(
-            self.network.parameters(), lr=self.learning_rate, betas=(0.9, 0.98), weight_decay=0.0
-        )
+        self.optimizer = torch.optim.AdamW(self.learning, lr=self.learning_rate, betas=(0.9, 0.98), weight_decay=0.0)
 
     def run(self, on_sample: Callable[[int], None] | None = None) -> Losses:
         """Train to the last step and return the held-out losses of the averaged weights, which the codec then holds.
@@ -128,14 +131,19 @@ class CodecTrainer:
         loss, losses = self._loss(inputs, self.step)
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
-        norm = torch.nn.utils.clip_grad_norm_(self.network.parameters(), 1.0)
+        norm = torch.nn.utils.clip_grad_norm_(self.learning, 1.0)
         if torch.isfinite(norm):
             self.optimizer.step()
         update_average(self.average, self.network, self.config.ema_decay, self.step)
         return losses
 
     def _loss(self, inputs: Tensor, step: int | None) -> tuple[Tensor, Losses]:
-        """The loss of inputs [B, ...]; in a `step` of training, codebooks move as well."""
+        """The loss of inputs [B, ...]; in a `step` of training, codebooks move as well, unless codes are kept."""
+        if self.config.keep_codes:
+            with torch.no_grad():
+                latents = self.quantizer.decode(self.quantizer.encode(self.trainee.latents(inputs)))
+            loss, parts = self.trainee.distance(self.trainee.outputs(latents), inputs, step)
+            return loss, {**parts, "commitment": 0.0}
         latents = self.trainee.latents(inputs)  # [B, T, D]
         commitment = latents.new_zeros(())
         if self.quantizing:

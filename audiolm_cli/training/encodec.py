@@ -6,7 +6,7 @@ steps, files or the codec's optimizer.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import torch
@@ -69,6 +69,11 @@ class EncodecTrainee:
         self.adversary: Adversary | None = None
         if config.adversarial_from is not None:
             self.adversary = Adversary(codec.device, config.seed)
+
+    @property
+    def after_quantizer(self) -> Iterable[nn.Parameter]:
+        """The decoder's weights."""
+        return self.network.decoder.parameters()
 
     def settings(self) -> dict[str, Any]:
         """The shape of the codec."""

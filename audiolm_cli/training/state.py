@@ -105,6 +105,7 @@ OPTIONS = {
     "filter_min_duration_s": "--filter-min-duration",
     "fixed_split": "--fixed-split",
     "init": "--init",
+    "keep_codes": "--keep-codes",
     "learning_rate": "--base-lr",
     "max_duration_s": "--max-duration",
     "nhead": "--nhead",

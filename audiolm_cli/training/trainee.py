@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any, Protocol
 
 from torch import Tensor, nn
@@ -34,6 +34,11 @@ class Trainee(Protocol):
     @property
     def network(self) -> nn.Module:
         """Holds all that is trained, and `quantizer`."""
+        ...
+
+    @property
+    def after_quantizer(self) -> Iterable[nn.Parameter]:
+        """The weights that make sound of codes, and have no say in which codes there are."""
         ...
 
     def settings(self) -> dict[str, Any]:

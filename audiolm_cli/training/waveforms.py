@@ -30,7 +30,7 @@ def mel_loss(outputs: Tensor, inputs: Tensor, sample_rate_hz: int) -> Tensor:
     """
     total = outputs.new_zeros(())
     for window, bands in zip(MEL_WINDOWS, MEL_BANDS, strict=True):
-        triangles = _triangles(window, bands, sample_rate_hz).to(outputs.device)
+        triangles = mel_filters(window, bands, sample_rate_hz).to(outputs.device)
         a, b = (_magnitudes(wav, window) @ triangles for wav in (outputs, inputs))
         total = total + _log_difference(a, b, window)
     return total / len(MEL_WINDOWS)
@@ -61,8 +61,8 @@ def _magnitudes(wav: Tensor, window: int) -> Tensor:
     return (columns.square().sum(-1) + tiny).sqrt()
 
 
-def _triangles(window: int, bands: int, sample_rate_hz: int) -> Tensor:
-    """Mel filters [bins, bands] of height 1."""
+def mel_filters(window: int, bands: int, sample_rate_hz: int) -> Tensor:
+    """Mel filters [bins, bands] of height 1 for the magnitudes of an STFT, 0 Hz to half the sample rate."""
     with warnings.catch_warnings():  # the narrowest band of some window lengths holds no bin: 0 in both signals
         warnings.simplefilter("ignore")
         filters: Tensor = melscale_fbanks(window // 2 + 1, 0.0, sample_rate_hz / 2, bands, sample_rate_hz)

@@ -10,13 +10,22 @@ import dataclasses
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from audiolm_cli.audio import DecoderProcess
 from audiolm_cli.checkpoints.catalogue import KNOWN_CODECS, resolve
-from audiolm_cli.checkpoints.folder import CODEC_TENSORS, CONFIG, SAMPLES, Folder, write_folder
+from audiolm_cli.checkpoints.folder import (
+    CODEC_TENSORS,
+    CONFIG,
+    MODEL_TENSORS,
+    SAMPLES,
+    Folder,
+    load_tensors,
+    write_folder,
+)
 from audiolm_cli.codec.base import Codec
 from audiolm_cli.codec.encodec import EncodecCodec
 from audiolm_cli.codec.encodec_shape import EncodecConfig
@@ -29,7 +38,7 @@ from audiolm_cli.training.codec import CodecTrainer
 from audiolm_cli.training.encodec import EncodecTrainee
 from audiolm_cli.training.spectral import SpectralTrainee
 from audiolm_cli.training.trainee import Losses
-from audiolm_cli.workflows.loading import codec_hash, load_codec, pick_device, prepare_cpu
+from audiolm_cli.workflows.loading import codec_hash, codes_hash, load_codec, pick_device, prepare_cpu
 from audiolm_cli.workflows.recordings import copied_to, open_recordings
 from audiolm_cli.workflows.round_trips import RoundTrips
 
@@ -42,7 +51,7 @@ class TrainedCodec:
     """What came out."""
 
     folder: Folder
-    """The codec folder."""
+    """The codec folder; of a model whose codes were kept, a model folder."""
     losses: Losses
     """On held-out clips."""
     failed: list[str]
@@ -63,13 +72,16 @@ def train_codec(
 ) -> TrainedCodec:
     """Train a codec on the recordings under `source` and write it to the folder `output`.
 
+    With `config.keep_codes` the codes of a recording stay what they are: token stores and models of the codec `init` go
+    with the new one. Of a model, a model comes out, with the new codec in it.
+
     Interrupted and called again with the same arguments, it goes on from its last saved state, which lies beside the
     output as `<output>.state` until the codec is written. Recordings that cannot be read are left out and listed.
     `samples` in the state, and in the end in the output, has round trips of held-out clips.
 
     Args:
         source: a folder of recordings, or one file.
-        output: the codec folder to write.
+        output: the folder to write.
         name: of the codec; None is that of the folder.
         config: how to train.
         shape: of a codec from nothing, whose family it decides; None is the usual spectral one.
@@ -82,9 +94,12 @@ def train_codec(
         DataError: there is too little audio.
         ModelError: there is no codec `init`, or none that can be trained.
         OutputError: the output exists already or cannot be written.
-        UsageError: the output is what to start from, or was begun with other settings.
+        UsageError: the output is what to start from, or was begun with other settings, or codes are to be kept and
+            there is no `init`.
     """
     config = config or CodecTrainConfig()
+    if config.keep_codes and init is None:
+        raise UsageError("--keep-codes keeps the codes of a codec: name it with --init")
     if output.exists() and not force:
         raise OutputError(f"{output}: exists already; choose another folder or overwrite it with -f")
     if output.exists() and not (output / CONFIG).is_file():
@@ -118,22 +133,31 @@ def train_codec(
     origin = None if init is None else codec_hash(init, cache)
     trainer = CodecTrainer(trainee, config, parts["train"], held_out, state, on_event, origin)
     losses = trainer.run(RoundTrips(state / SAMPLES, codec, held_out, on_event))
+    facts: dict[str, Any] = {
+        "command": "codec train",
+        "config": dataclasses.replace(config, learning_rate=trainer.learning_rate).to_dict(),
+        **({} if init is None else {"init": init, "init_sha256": origin, "licence": _licence(init, cache)}),
+        "hours": round(hours, 3),
+        "minutes": round(trainer.elapsed_s / 60, 1),
+        "held_out": losses,
+        "codebook_perplexity": [round(p, 1) for p in trainee.quantizer.perplexities()],
+    }
+    record = {"family": trainee.family, "name": codec.name, "config": codec.config.to_dict()}
+    model = None
+    if config.keep_codes and init is not None:
+        record["sha256"] = codes_hash(init, cache)
+        model = _model_of(init, cache)
     folder = write_folder(
         output,
-        kind="codec",
+        kind="codec" if model is None else "model",
         name=codec.name,
-        model=None,
-        codec={"family": trainee.family, "name": codec.name, "config": codec.config.to_dict()},
-        training={
-            "command": "codec train",
-            "config": dataclasses.replace(config, learning_rate=trainer.learning_rate).to_dict(),
-            **({} if init is None else {"init": init, "init_sha256": origin, "licence": _licence(init, cache)}),
-            "hours": round(hours, 3),
-            "minutes": round(trainer.elapsed_s / 60, 1),
-            "held_out": losses,
-            "codebook_perplexity": [round(p, 1) for p in trainee.quantizer.perplexities()],
+        model=None if model is None else model.model,
+        codec=record,
+        training=facts if model is None else {**model.training, "codec": facts, "licence": facts["licence"]},
+        tensors={
+            **({} if model is None else {MODEL_TENSORS: load_tensors(model, MODEL_TENSORS)}),
+            CODEC_TENSORS: compact_codec(codec),
         },
-        tensors={CODEC_TENSORS: compact_codec(codec)},
         texts={},
         force=force,
     )
@@ -181,6 +205,12 @@ def _trainee(
         )
     own = dataclasses.replace(codec.config, name=name, stored_codebooks=0)
     return EncodecTrainee(EncodecCodec(codec.network, own), config)
+
+
+def _model_of(init: str, cache: Path | None) -> Folder | None:
+    """The folder of the model that a codec was taken from; None where it is of none."""
+    folder = None if init in KNOWN_CODECS else resolve(init, cache)
+    return folder if folder is not None and folder.kind == "model" else None
 
 
 def _licence(init: str, cache: Path | None) -> str:

@@ -29,10 +29,11 @@ from audiolm_cli.evaluation.metrics import (
 from audiolm_cli.evaluation.model import continuation_geometry
 from audiolm_cli.events import OnEvent, Progress
 from audiolm_cli.model.audiolm import AudioLM
-from audiolm_cli.model.decode import fill_codebooks, generate
+from audiolm_cli.model.decode import fill_codebooks
 from audiolm_cli.model.geometry import Geometry
 from audiolm_cli.model.sampling import uniforms
 from audiolm_cli.workflows.excerpts import Excerpt
+from audiolm_cli.workflows.guards import Guard
 from audiolm_cli.workflows.rendering import render_span
 from audiolm_cli.workflows.spans import open_span
 from audiolm_cli.workflows.windows import fill_gap
@@ -123,7 +124,7 @@ def compare(excerpts: list[Excerpt], codec: Codec, model: AudioLM | None, seed: 
         if model is not None:
             geometry = continuation_geometry(codes.shape[1])
             seam = geometry.left * codec.hop_samples
-            made = _made(model, codes, geometry, seed + index)
+            made = _made(model, codec, codes, geometry, seed + index)
             context, target = geometry.split(codes)
             decoded |= {
                 name: codec.decode(geometry.join(context, new))[..., : wav.shape[-1]] for name, new in made.items()
@@ -166,15 +167,16 @@ def seams(excerpts: list[Excerpt], codec: Codec, model: AudioLM, seed: int, on_e
     return {name: float(np.median(values)) for name, values in found.items()}
 
 
-def _made(model: AudioLM, codes: Tensor, geometry: Geometry, seed: int) -> dict[str, Tensor]:
-    """What follows the prompt: with its true first codebook, and all by the model; codes [1, M, K]."""
+def _made(model: AudioLM, codec: Codec, codes: Tensor, geometry: Geometry, seed: int) -> dict[str, Tensor]:
+    """What follows the prompt, codes [1, M, K]: with its true first codebook, and all as by `audiolm continue`."""
     context, target = geometry.split(codes)
     noise = uniforms([torch.Generator().manual_seed(seed)], codes.shape[2] * geometry.gap)
     noise = noise.view(1, -1, geometry.gap)
-    generators = [torch.Generator().manual_seed(seed)]
+    generators, nothing = [torch.Generator().manual_seed(seed)], context[:, :0]
+    judge = Guard(codec, context, nothing).fault
     return {
         "first_codebook": fill_codebooks(model, context, target, geometry, SamplingConfig(), noise),
-        "generated": generate(model, context, geometry, SamplingConfig(), generators),
+        "generated": fill_gap(model, context, nothing, geometry.gap, SamplingConfig(), generators, judge=judge),
     }
 
 

@@ -192,14 +192,29 @@ def codec_hash(name_or_path: str, cache: Path | None = None) -> str:
     return folder.files[CODEC_TENSORS].sha256 if folder.carries_codec else str(folder.codec.get("sha256", ""))
 
 
+def codes_hash(name_or_path: str, cache: Path | None = None) -> str:
+    """What tells apart the codes of two codecs: `codec_hash`, or where only the decoder learned since, that of before.
+
+    Codes with the same hash mean the same sounds, so they go with each other's models and token stores.
+    """
+    if name_or_path in KNOWN_CODECS:
+        return codec_hash(name_or_path, cache)
+    return _codes_hash(resolve(name_or_path, cache))
+
+
+def _codes_hash(folder: Folder) -> str:
+    own = folder.files[CODEC_TENSORS].sha256 if folder.carries_codec else ""
+    return str(folder.codec.get("sha256", own))
+
+
 def codec_by_hash(sha256: str, cache: Path | None = None) -> Folder | None:
-    """A bundled or cached folder that carries the codec with these weights; None when none does."""
+    """A bundled or cached folder that carries a codec with these codes; None when none does."""
     for path in (*bundled_folders().values(), *cached_folders(cache_dir(cache)).values()):
         try:
             folder = read_folder(path)
         except ModelError:
             continue
-        if folder.carries_codec and folder.files[CODEC_TENSORS].sha256 == sha256:
+        if folder.carries_codec and _codes_hash(folder) == sha256:
             return folder
     return None
 
@@ -225,7 +240,7 @@ def codec_facts(name_or_path: str, codec: Codec, cache: Path | None = None) -> C
     return CodecFacts(
         name=codec.name,
         source=str(Path(name_or_path).resolve()) if is_path else name_or_path,
-        sha256=codec_hash(name_or_path, cache),
+        sha256=codes_hash(name_or_path, cache),
         sample_rate_hz=codec.sample_rate_hz,
         hop_samples=codec.hop_samples,
         num_codebooks=codec.num_codebooks,

@@ -26,7 +26,7 @@ from audiolm_cli.errors import DataError, ModelError, UsageError
 from audiolm_cli.events import Note, OnEvent, ignore
 from audiolm_cli.model.audiolm import AudioLM, build, load_weights
 from audiolm_cli.training.distributed import ALONE, Ranks
-from audiolm_cli.workflows.loading import codec_hash, load_codec, pick_device
+from audiolm_cli.workflows.loading import codes_hash, load_codec, pick_device
 from audiolm_cli.workflows.store_codec import StoreCodec, check_frame_rate, codec_of_store
 from audiolm_cli.workflows.training_data import keep_clips, sized
 
@@ -160,7 +160,7 @@ def codec_for(given: Given) -> str:
     find_audio(given.source, READABLE_SUFFIXES)
     wanted = given.codec or given.init or "encodec-32khz"
     if given.origin is not None:
-        check_init(given, wanted, codec_hash(wanted, given.cache))
+        check_init(given, wanted, codes_hash(wanted, given.cache))
     load_codec(wanted, None, given.cache)  # before there is a folder: this may be missing
     return wanted
 
@@ -199,7 +199,7 @@ def check_init(given: Given, name: str, sha256: str) -> None:
         ModelError: it is another one.
     """
     init = given.init
-    if init is not None and codec_hash(init, given.cache) != sha256:
+    if init is not None and codes_hash(init, given.cache) != sha256:
         raise ModelError(
             f"--init {init}: has another codec than {name}, so its codes mean other sounds; "
             f"use that model's codec (--codec {init}) or train without --init"

@@ -12,7 +12,7 @@ from audiolm_cli.checkpoints.folder import Folder
 from audiolm_cli.data.manifest import SHIFT_TOLERANCE_S, CodecFacts, read_facts
 from audiolm_cli.errors import ModelError
 from audiolm_cli.events import Note, OnEvent, ignore
-from audiolm_cli.workflows.loading import codec_by_hash, codec_hash, codec_shape
+from audiolm_cli.workflows.loading import codec_by_hash, codec_shape, codes_hash
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,7 +73,7 @@ def codec_of_store(
     if folder is None:
         on_event(Note(message=_absent(facts), warning=True))
         return StoreCodec(facts=facts, name=None, folder=None)
-    _check_same(store, str(folder.path), codec_hash(str(folder.path), cache), facts)
+    _check_same(store, str(folder.path), codes_hash(str(folder.path), cache), facts)
     return StoreCodec(facts=facts, name=str(folder.path), folder=folder)
 
 
@@ -93,7 +93,7 @@ def check_frame_rate(store: Path, facts: CodecFacts, model: str, folder: Folder)
 
 def _named(store: Path, facts: CodecFacts, named: str, cache: Path | None) -> StoreCodec:
     """The codec that the user names, where it can be that of the store."""
-    sha256 = codec_hash(named, cache)
+    sha256 = codes_hash(named, cache)
     _check_same(store, named, sha256, facts)
     if named in KNOWN_CODECS:
         return StoreCodec(facts=replace(facts, sha256=sha256, name=named, source=named), name=named, folder=None)
@@ -118,7 +118,7 @@ def _resolved(name: str, cache: Path | None) -> Folder | None:
         folder = resolve(name, cache) if name else None
     except ModelError:
         return None
-    return folder if folder is not None and codec_hash(str(folder.path), cache) else None
+    return folder if folder is not None and codes_hash(str(folder.path), cache) else None
 
 
 def _check_same(store: Path, name: str, sha256: str, facts: CodecFacts) -> None:

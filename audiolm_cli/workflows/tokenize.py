@@ -36,7 +36,7 @@ from audiolm_cli.training.distributed import ALONE, Ranks
 from audiolm_cli.workflows.allocator import give_back_freed_memory
 from audiolm_cli.workflows.assembly import Tokenized, assemble, discard, revive, summarise, tidy
 from audiolm_cli.workflows.encoding import encode_recording
-from audiolm_cli.workflows.loading import codec_facts, codec_hash, load_codec, pick_device
+from audiolm_cli.workflows.loading import codec_facts, codes_hash, load_codec, pick_device
 from audiolm_cli.workflows.workers import Do, available_cores, run_workers
 
 BYTES_PER_WORKER = 8_000_000
@@ -86,7 +86,7 @@ def tokenize(
         UsageError: `force` with several ranks.
     """
     paths = list(dict.fromkeys(path for source in inputs for path in find_audio(source, READABLE_SUFFIXES)))
-    sha256 = codec_hash(codec, cache)
+    sha256 = codes_hash(codec, cache)
     if force and ranks.size > 1:
         raise UsageError("-f under torchrun: the ranks cannot tell the old store from the new one; remove it first")
     if not force and (done := _finished(output, paths, sha256)) is not None:

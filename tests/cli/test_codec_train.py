@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 import safetensors.torch
 import soundfile
+import torch
 
 from audiolm_cli.codec import encodec_shape
 from audiolm_cli.codec.encodec import EncodecCodec
@@ -22,13 +23,14 @@ from audiolm_cli.codec.encodec_shape import EncodecConfig
 from audiolm_cli.codec.spectral import SpectralCodec
 from audiolm_cli.config import CodecTrainConfig, SpectralConfig
 from audiolm_cli.data.files import open_audio, split_files
-from audiolm_cli.errors import DataError, UsageError
+from audiolm_cli.errors import DataError, ModelError, UsageError
 from audiolm_cli.events import Event, Note, Progress, ignore
 from audiolm_cli.training.codec import CodecTrainer
 from audiolm_cli.training.spectral import SpectralTrainee
 from audiolm_cli.workflows import codec_train, fetching, loading
 from audiolm_cli.workflows.codec_train import train_codec
-from audiolm_cli.workflows.loading import load_codec
+from audiolm_cli.workflows.loading import codec_hash, codes_hash, load_codec
+from audiolm_cli.workflows.store_codec import codec_of_store
 
 Piano = Callable[..., np.ndarray]
 SHAPE = SpectralConfig(
@@ -164,22 +166,76 @@ def test_fine_tuning(audiolm: Any, recordings: Path, tiny_codec: Path, tmp_path:
     assert facts["training"]["config"]["learning_rate"] == 3e-4
 
 
-def test_fine_tuning_goes_on_from_the_same_codec_only(recordings: Path, tiny_codec: Path, tmp_path: Path) -> None:
+def test_kept_codes(audiolm: Any, recordings: Path, tiny_codec: Path, tmp_path: Path) -> None:
+    """Only the decoder learns: what made the codes is the same, to the bit, and so are they; stores go with both."""
+    store, tuned, again = (tmp_path / name for name in ("tokens", "tuned", "again"))
+    assert audiolm("tokenize", recordings, "-o", store, "--codec", tiny_codec).exit_code == 0
+    config = dataclasses.replace(STEPS, keep_codes=True, learning_rate=1e-3)
+    notes: list[str] = []
+    result = train_codec(
+        recordings,
+        tuned,
+        config=config,
+        init=str(tiny_codec),
+        on_event=lambda e: notes.append(getattr(e, "message", "")),
+    )
+    first = next(line for line in notes if line.startswith("step 0:"))
+    assert f"log {result.losses['log']:.4f}" < first.split("held-out ")[1]
+    before, after = (safetensors.torch.load_file(path / "codec.safetensors") for path in (tiny_codec, tuned))
+    changed = {name.split(".")[1] for name in before if not torch.equal(before[name].half(), after[name].half())}
+    assert changed == {"from_latent", "decoder", "synthesis"}
+    wav = torch.from_numpy(soundfile.read(recordings / "0.flac", dtype="float32")[0])[None, None]
+    old, new = load_codec(str(tiny_codec)), load_codec(str(tuned))
+    assert torch.equal(old.encode(wav), new.encode(wav))
+    assert not torch.equal(old.decode(old.encode(wav)), new.decode(old.encode(wav)))
+    assert (
+        codec_hash(str(tuned)) != codec_hash(str(tiny_codec)) == codes_hash(str(tiny_codec)) == codes_hash(str(tuned))
+    )
+    assert codec_of_store(store, str(tuned)).name == str(tuned)
+    train_codec(recordings, again, config=config, init=str(tuned))
+    assert codes_hash(str(again)) == codes_hash(str(tiny_codec))
+    train_codec(recordings, tmp_path / "other", config=STEPS, init=str(tuned))
+    with pytest.raises(ModelError, match="is not the codec that made the codes"):
+        codec_of_store(store, str(tmp_path / "other"))
+
+
+def test_kept_codes_of_a_model(audiolm: Any, recordings: Path, tiny_model: Path, tmp_path: Path) -> None:
+    """What comes out is that model with the new codec: it makes the same codes, which sound otherwise."""
+    options = ["--init", tiny_model, "--keep-codes", "--steps", 2, "--clips", 2]
+    shown = audiolm("codec", "train", recordings, "-o", tmp_path / "tuned", *options)
+    assert shown.exit_code == 0 and f"continue IN -m {tmp_path / 'tuned'}" in shown.stdout, shown.stderr
+    models = [tiny_model, tmp_path / "tuned"]
+    assert len({(path / "model.safetensors").read_bytes() for path in models}) == 1
+    for i, path in enumerate(models):
+        out = tmp_path / f"{i}.wav"
+        made = audiolm("continue", recordings / "0.flac", "-o", out, "-d", 1, "--seed", 1, "-m", path)
+        assert made.exit_code == 0, made.stderr
+    old, new = (soundfile.read(tmp_path / f"{i}.wav")[0] for i in range(2))
+    assert len(old) == len(new) and np.array_equal(old[:32000], new[:32000]) and not np.array_equal(old, new)
+    facts = json.loads(audiolm("models", "info", tmp_path / "tuned", "--json").stdout)
+    assert facts["kind"] == "model" and facts["training"]["codec"]["config"]["keep_codes"]
+
+
+@pytest.mark.parametrize("keep", [False, True])
+def test_fine_tuning_goes_on_from_the_same_codec_only(
+    recordings: Path, tiny_codec: Path, tmp_path: Path, keep: bool
+) -> None:
     """Killed and started again it ends as if it had not been, and another start is refused."""
-    whole = train_codec(recordings, tmp_path / "whole", name="c", config=STEPS, init=str(tiny_codec))
+    config = dataclasses.replace(STEPS, keep_codes=keep)
+    whole = train_codec(recordings, tmp_path / "whole", name="c", config=config, init=str(tiny_codec))
 
     def kill(event: Event) -> None:
         if isinstance(event, Progress) and event.done == 5 and event.stage == "train":
             raise Killed
 
-    again: dict[str, Any] = {"name": "c", "config": STEPS}
+    again: dict[str, Any] = {"name": "c", "config": config}
     with pytest.raises(Killed):
         train_codec(recordings, tmp_path / "c", **again, init=str(tiny_codec), on_event=kill)
     for other in (None, str(tmp_path / "whole")):
-        with pytest.raises(UsageError, match=r"was started with .*--init"):
+        with pytest.raises(UsageError, match=r"was started with .*--init|name it with --init"):
             train_codec(recordings, tmp_path / "c", **again, init=other)
     with pytest.raises(UsageError, match=r"--base-lr 0.0003 \(now 0.1\)"):
-        faster = dataclasses.replace(STEPS, learning_rate=0.1)
+        faster = dataclasses.replace(config, learning_rate=0.1)
         train_codec(recordings, tmp_path / "c", name="c", config=faster, init=str(tiny_codec))
     ended = train_codec(recordings, tmp_path / "c", **again, init=str(tiny_codec))
     assert ended.folder.files == whole.folder.files
@@ -214,6 +270,13 @@ def test_an_encodec_network(
     shown = audiolm("tokenize", recordings, "-o", tmp_path / "tokens", "--codec", tuned)
     assert shown.exit_code == 0, shown.stderr
     assert not (tuned / "samples").exists()
+    kept = tmp_path / "kept"
+    shown = audiolm("codec", "train", recordings, "-o", kept, "--init", first, "--keep-codes", "--steps", 2, *options)
+    assert shown.exit_code == 0, shown.stderr
+    states = [safetensors.torch.load_file(path / "codec.safetensors") for path in (first, kept)]
+    moved = {name for name in states[0] if not torch.equal(states[0][name], states[1][name])}
+    assert any(name.startswith("decoder.") for name in moved)
+    assert not any(name.startswith("encoder.") or name.endswith(".embed") for name in moved), moved
 
 
 def test_fine_tuning_a_published_codec(
@@ -241,6 +304,7 @@ def test_options_that_do_not_fit_the_family(audiolm: Any, recordings: Path, tmp_
         (["--init", tiny_codec, "--family", "encodec"], "--init with --family"),
         (["--init", tiny_codec, "--filters", 4], "--init with --family or --filters"),
         (["--filters", 4], "add --family encodec"),
+        (["--keep-codes"], "name it with --init"),
         (["--adversarial-from", 4], "--adversarial-from"),
     ):
         shown = audiolm("codec", "train", recordings, "-o", tmp_path / "c", *options)

@@ -31,3 +31,16 @@ def test_learning_in_bf16_goes_the_same_way(tiny_codec: Path) -> None:
     assert not torch.equal(gradients[True], gradients[False])
     assert torch.nn.functional.cosine_similarity(gradients[True], gradients[False], dim=0) > 0.999
     assert losses[True] == losses[False]
+
+
+def test_mel_bands_see_a_level_that_medians_miss(tiny_codec: Path) -> None:
+    """Of noise, the median of each bin is the nearest guess by "log", and too quiet by "mel"."""
+    codec = load_codec(str(tiny_codec))
+    assert isinstance(codec, SpectralCodec)
+    trainee = SpectralTrainee(codec, CodecTrainConfig())
+    inputs = trainee.inputs(torch.randn(1, 320_000, generator=torch.Generator().manual_seed(0)) / 10)
+    medians = inputs.median(dim=1, keepdim=True).values.expand_as(inputs)
+    quiet, louder = (trainee.distance(medians + raised, inputs, None)[1] for raised in (0.0, 0.06))
+    assert quiet["log"] < louder["log"] and quiet["mel"] > louder["mel"]
+    same = trainee.distance(inputs, inputs, None)[1]
+    assert same == {"log": 0.0, "linear": 0.0, "mel": 0.0}
