@@ -125,21 +125,19 @@ def score_windows(
     sums = torch.zeros(3, model.config.num_quantizers)  # bits, likeliest codes hit, ten likeliest hit
     for part in codes.split(BATCH):
         context, target = geometry.split(part.to(model.device))
-        everywhere = torch.ones_like(target[..., 0], dtype=torch.bool)
-        sums[:, 0] += _sums(model.ar_predict(context, target, geometry), everywhere)
+        sums[:, 0] += _sums(model.ar_predict(context, target, geometry))
         for k in range(1, model.config.num_quantizers):
             memory = model.nar_memory(context, geometry, k)
-            order = torch.rand(everywhere.shape, generator=generator).argsort(-1).argsort(-1).to(model.device)
+            order = torch.rand(target.shape[:2], generator=generator).argsort(-1).argsort(-1).to(model.device)
             for known, now in portions(order, passes or model.config.nar_passes):
-                logits = model.nar_read(memory, target, geometry, k, known)
-                sums[:, k] += _sums(Predictions(codebook=k, logits=logits, labels=target[..., k]), now)
+                logits = model.nar_read(memory, target, geometry, k, known, now)
+                sums[:, k] += _sums(Predictions(codebook=k, logits=logits, labels=target[..., k].gather(1, now)))
     model.train(was_training)
     bits, top1, top10 = (sums / (len(codes) * geometry.gap)).tolist()
     return ModelScores(bits=bits, top1=top1, top10=top10)
 
 
-def _sums(predictions: Predictions, where: Tensor) -> Tensor:
-    """Bits, likeliest codes hit and ten likeliest hit, summed [3] over the frames [B, M] of `where`."""
+def _sums(predictions: Predictions) -> Tensor:
+    """Bits, likeliest codes hit and ten likeliest hit, summed [3] over all frames."""
     places = predictions.places()
-    each = [predictions.losses() / math.log(2), places < 1, places < 10]
-    return torch.stack([(values * where).sum() for values in each]).cpu()
+    return torch.stack([predictions.losses().sum() / math.log(2), (places < 1).sum(), (places < 10).sum()]).cpu()

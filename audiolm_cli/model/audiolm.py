@@ -241,15 +241,19 @@ class AudioLM(nn.Module):
         geometry: Geometry,
         codebook: int,
         known: Tensor | None = None,
+        places: Tensor | None = None,
     ) -> Tensor:
-        """The logits [B, M, V] of `nar_predict`, with a context [1 or B] that is read already."""
+        """The logits [B, n, V] of `nar_predict` at the frames `places` int64 [B, n], None for all of them.
+
+        The context [1 or B] is read already.
+        """
         states = self.nar_decoder.read(
             self._nar_target(target, codebook, known),
             geometry.target_positions(target.device),
             memory.layers,
             self.nar_stages.weight[codebook - 1],
         )
-        return self._nar_logits(states, target, codebook, known, memory.edges)
+        return self._nar_logits(states, target, codebook, known, memory.edges, places)
 
     def _nar_context(self, context: Tensor, geometry: Geometry) -> Tensor:
         """NAR embeddings [B, L, D] of context codes [B, L, K] in memory order."""
@@ -263,11 +267,24 @@ class AudioLM(nn.Module):
             embedded = embedded + given * known[..., None]
         return embedded + self.nar_segments.weight[TARGET]
 
-    def _nar_logits(self, states: Tensor, target: Tensor, codebook: int, known: Tensor | None, edges: Tensor) -> Tensor:
-        """NAR logits [B, M, V] of `codebook` from the decoder's states [B, M, D]."""
+    def _nar_logits(
+        self,
+        states: Tensor,
+        target: Tensor,
+        codebook: int,
+        known: Tensor | None,
+        edges: Tensor,
+        places: Tensor | None = None,
+    ) -> Tensor:
+        """NAR logits [B, n, V] of `codebook` at `places` [B, n], from the decoder's states [B, M, D]."""
+        B, M, D = states.shape
         known = torch.zeros_like(target[..., 0], dtype=torch.bool) if known is None else known
+        if places is None:
+            places = torch.arange(M, device=states.device).expand(B, -1)
+        else:
+            states = states.gather(1, places[..., None].expand(-1, -1, D))
         logits = self.nar_heads[codebook - 1](states)
-        return self.nar_copying(logits, states, target[..., : codebook + 1], known, edges)
+        return self.nar_copying(logits, states, target[..., : codebook + 1], known, edges, places)
 
     def forward(
         self, x: Tensor, x_lens: Tensor, y: Tensor, y_lens: Tensor, codebook: int | None = None

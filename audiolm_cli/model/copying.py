@@ -26,8 +26,8 @@ class Copying(nn.Module):
         super().__init__()
         self.gates = nn.Linear(width, 2)
         self.scores = nn.Parameter(torch.empty(num_stages, 2, REACH, 2, 2))
-        """By stage, side, distance, whether the codebooks before agree there, and whether both sides have one code."""
-        self.reset()
+        """By stage, side, distance, whether the codebooks before agree there, and whether both sides have one code;
+        `reset` sets them."""
 
     @torch.no_grad()
     def reset(self) -> None:
@@ -38,31 +38,40 @@ class Copying(nn.Module):
         distance = torch.tensor([math.log(d) for d in range(1, REACH + 1)], device="cpu") / SCALE
         self.scores.copy_((agree[:, None] - distance[:, None, None]) * same)
 
-    def forward(self, logits: Tensor, states: Tensor, target: Tensor, known: Tensor, edges: Tensor) -> Tensor:
-        """The logits [B, M, V] with the terms of both sides.
+    def forward(
+        self, logits: Tensor, states: Tensor, target: Tensor, known: Tensor, edges: Tensor, places: Tensor
+    ) -> Tensor:
+        """The logits [B, n, V] with the terms of both sides.
 
         Args:
-            logits: of one codebook, [B, M, V].
-            states: of the decoder, [B, M, D].
+            logits: of one codebook, [B, n, V].
+            states: of the decoder, [B, n, D].
             target: int64 [B, M, k + 1], its codes of the codebooks before and, where known, of this one.
             known: bool [B, M].
             edges: int64 [1 or B, 2, k + 1], the context's codes just before and just after the target; -1 is none.
+            places: int64 [B, n], the frames of the target that the logits are of.
         """
         B, M, width = target.shape
         edges = edges.expand(B, -1, -1)
         row = torch.cat([edges[:, :1], target, edges[:, 1:]], dim=1)  # [B, 1 + M + 1, k + 1]
         there = torch.cat([edges[:, :1, 0] >= 0, known, edges[:, 1:, 0] >= 0], dim=1)
-        places = torch.arange(M + 2, device=target.device).expand(B, -1)
-        before = torch.where(there, places, -REACH).cummax(dim=1).values[:, :-2]
-        after = torch.where(there, places, M + 1 + REACH).flip(1).cummin(dim=1).values.flip(1)[:, 2:]
-        here, sides = places[:, 1:-1], []
-        for nearest, distance in ((before, here - before), (after, after - here)):
-            found = row.gather(1, nearest.clamp(0, M + 1)[..., None].expand(-1, -1, width))  # [B, M, k + 1]
-            agree = (found[..., :-1] == target[..., :-1]).all(-1).long()
-            sides.append((found[..., -1].clamp(min=0), distance, distance <= REACH, agree))
-        same = ((sides[0][0] == sides[1][0]) & sides[0][2] & sides[1][2]).long()
-        gates = self.gates(states)
-        for side, (code, distance, near, agree) in enumerate(sides):
-            score = SCALE * self.scores[width - 2, side, distance.clamp(max=REACH) - 1, agree, same] + gates[..., side]
-            logits = logits.scatter_add(-1, code[..., None], (score * near)[..., None].to(logits.dtype))
+        frames = torch.arange(M + 2, device=target.device).expand(B, -1)
+        before = torch.where(there, frames, -REACH).cummax(dim=1).values[:, :-2]
+        after = torch.where(there, frames, M + 1 + REACH).flip(1).cummin(dim=1).values.flip(1)[:, 2:]
+        nearest = torch.stack([before.gather(1, places), after.gather(1, places)], dim=-1)  # [B, n, 2]
+        distance = (nearest - (places + 1)[..., None]).abs()
+        found = _taken(row, nearest.clamp(0, M + 1).flatten(1)).unflatten(1, (-1, 2))  # [B, n, 2, k + 1]
+        agree = (found[..., :-1] == _taken(target, places)[:, :, None, :-1]).all(-1).long()
+        codes, near = found[..., -1].clamp(min=0), distance <= REACH
+        same = ((codes[..., 0] == codes[..., 1]) & near.all(-1)).long()[..., None]
+        sides = torch.arange(2, device=target.device)
+        scores = SCALE * self.scores[width - 2, sides, distance.clamp(max=REACH) - 1, agree, same] + self.gates(states)
+        terms = (scores * near).to(logits.dtype)
+        for side in range(2):  # one after the other: both may add to one code, and a GPU would do so in any order
+            logits = logits.scatter_add(-1, codes[..., side : side + 1], terms[..., side : side + 1])
         return logits
+
+
+def _taken(row: Tensor, places: Tensor) -> Tensor:
+    """Frames [B, n, ...] at places [B, n] of row [B, M, ...]."""
+    return row.gather(1, places[..., None].expand(-1, -1, row.shape[-1]))

@@ -164,20 +164,24 @@ def fill_codebooks(
         if sampling.guidance != 1 and geometry.context:
             unguided = model.nar_memory(context[:1, :0], alone, k)
         for known, now in portions(order, sampling.nar_passes or model.config.nar_passes):
-            logits = model.nar_read(memory, target, geometry, k, known)
+            logits = model.nar_read(memory, target, geometry, k, known, now)
             if unguided is not None:
-                logits = guided(logits, model.nar_read(unguided, target, alone, k, known), sampling.guidance)
-            target[..., k] = torch.where(now, sample_nar(logits, sampling, noise[:, k - 1]), target[..., k])
+                logits = guided(logits, model.nar_read(unguided, target, alone, k, known, now), sampling.guidance)
+            drawn = sample_nar(logits, sampling, noise[:, k - 1].gather(1, now))
+            target[..., k] = target[..., k].scatter(1, now, drawn)
     return target
 
 
 def portions(order: Tensor, passes: int) -> Iterator[tuple[Tensor | None, Tensor]]:
-    """Frames known before each pass (None for none) and those that it brings, as masks over `order` int [B, M]."""
-    M, done = order.shape[1], 0
+    """Before each pass, what is known as a mask [B, M] (None for nothing), and which frames it brings, int64 [B, n].
+
+    `order` int64 [B, M] says when each frame comes.
+    """
+    M, done, frames = order.shape[1], 0, order.argsort(-1)
     passes = min(passes, M)
     for number in range(1, passes + 1):
         after = known_after(number, passes, M)
-        yield (order < done if done else None), (order >= done) & (order < after)
+        yield (order < done if done else None), frames[:, done:after]
         done = after
 
 

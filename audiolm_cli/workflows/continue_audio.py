@@ -74,7 +74,7 @@ def continue_files(
             job, loaded, duration_s, before, stream, config=config, sampling=sampling, on_event=on_event, watch=watch
         ),
         loaded,
-        {"duration_s": duration_s, "before": before, "stream": stream, **used_settings(config, sampling)},
+        {"duration_s": duration_s, "before": before, "stream": stream, **used_settings(config, sampling, loaded)},
         on_event,
         watch,
     )

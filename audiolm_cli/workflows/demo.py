@@ -60,4 +60,4 @@ def demo(
         command = f"demo {job.source}"
         return write_takes(job, recording, gap, takes, command, {}, loaded, config, sampling, on_event)
 
-    return run_jobs(jobs, run, loaded, used_settings(config, sampling), on_event, watch, together=True)
+    return run_jobs(jobs, run, loaded, used_settings(config, sampling, loaded), on_event, watch, together=True)

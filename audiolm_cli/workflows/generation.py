@@ -130,10 +130,11 @@ class Stopwatch:
         }
 
 
-def used_settings(config: GenerateConfig, sampling: SamplingConfig) -> dict[str, Any]:
+def used_settings(config: GenerateConfig, sampling: SamplingConfig, loaded: Loaded) -> dict[str, Any]:
     """What decides the codes, beside model, seed and length."""
     names = ("prompt_s", "until_end", "best_of", "channels")
-    return {**{name: getattr(config, name) for name in names}, **sampling.to_dict()}
+    passes = sampling.nar_passes or loaded.model.config.nar_passes
+    return {**{name: getattr(config, name) for name in names}, **sampling.to_dict(), "nar_passes": passes}
 
 
 def comment(
@@ -149,6 +150,6 @@ def comment(
         "device": loaded.model.device.type,
         "dtype": loaded.dtype,
         **settings,
-        **used_settings(config, sampling),
+        **used_settings(config, sampling, loaded),
     }
     return json.dumps({name: value for name, value in facts.items() if value is not None})

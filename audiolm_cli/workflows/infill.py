@@ -71,7 +71,7 @@ def infill_files(
             job, loaded, gaps, length_s, config=config, sampling=sampling, on_event=on_event, watch=watch
         ),
         loaded,
-        {"gaps_s": gaps, "length_s": length_s, **used_settings(config, sampling)},
+        {"gaps_s": gaps, "length_s": length_s, **used_settings(config, sampling, loaded)},
         on_event,
         watch,
     )

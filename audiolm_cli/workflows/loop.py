@@ -70,7 +70,7 @@ def loop_files(
             job, loaded, bridge_s, repeat, config=config, sampling=sampling, on_event=on_event, watch=watch
         ),
         loaded,
-        {"bridge_s": bridge_s, "repeat": repeat, **used_settings(config, sampling)},
+        {"bridge_s": bridge_s, "repeat": repeat, **used_settings(config, sampling, loaded)},
         on_event,
         watch,
     )

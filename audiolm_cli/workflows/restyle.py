@@ -96,7 +96,7 @@ def restyle_files(
             job, loaded, prompt, style, strength, config=config, sampling=sampling, on_event=on_event, watch=watch
         ),
         loaded,
-        {"style": style, "strength": strength, **used_settings(config, sampling)},
+        {"style": style, "strength": strength, **used_settings(config, sampling, loaded)},
         on_event,
         watch,
     )

@@ -430,7 +430,7 @@ def test_json(go: Any, take: Path, tiny_model: Path) -> None:
         "min_p": 0.0,
         "nar_temperature": 0.95,
         "guidance": 1.0,
-        "nar_passes": None,
+        "nar_passes": 1,
     }
     timing = result["timing"]
     stages = [timing[f"{stage}_s"] for stage in ("load", "encode", "ar", "nar", "decode")]

@@ -19,6 +19,8 @@ from audiolm_cli.model.copying import REACH
 
 V, K, D, M = 5, 3, 16, 3 * REACH
 """Few codes, so that the codebooks before often agree and both sides are often the same."""
+EVERY = torch.arange(M)[None]
+"""All frames."""
 
 
 @pytest.fixture
@@ -52,7 +54,7 @@ def test_the_nearest_known_codes_are_added(model: AudioLM, share: float, edges: 
     states, logits = torch.randn(2, M, D, generator=generator), torch.randn(2, M, V, generator=generator)
     own = codes.clone()
     own[..., k][~known] = -1  # what is not known is not read, not even as an index
-    found = model.nar_copying(logits, states, own[..., : k + 1], known, beside[None, :, : k + 1])
+    found = model.nar_copying(logits, states, own[..., : k + 1], known, beside[None, :, : k + 1], EVERY.expand(2, -1))
     for b in range(2):
         row = {t: codes[b, t] for t in range(M) if known[b, t]}
         row |= {place: beside[i] for i, place in enumerate((-1, M)) if edges[i]}
@@ -67,10 +69,10 @@ def test_each_item_has_its_own_edges(model: AudioLM) -> None:
     codes, known = torch.zeros(2, 5, 2, dtype=torch.long), torch.zeros(2, 5, dtype=torch.bool)
     states, logits = torch.randn(2, 5, D), torch.zeros(2, 5, V)
     edges = torch.tensor([[[1, 2], [-1, -1]], [[0, 3], [0, 4]]])
-    found = model.nar_copying(logits, states, codes, known, edges)
+    found = model.nar_copying(logits, states, codes, known, edges, EVERY[:, :5].expand(2, -1))
     assert [row.nonzero().flatten().tolist() for row in found[:, 0].detach()] == [[2], [3, 4]]
     for b in range(2):
-        alone = model.nar_copying(logits[:1], states[b : b + 1], codes[:1], known[:1], edges[b : b + 1])
+        alone = model.nar_copying(logits[:1], states[b : b + 1], codes[:1], known[:1], edges[b : b + 1], EVERY[:, :5])
         torch.testing.assert_close(found[b : b + 1], alone)
 
 
@@ -78,7 +80,7 @@ def test_what_is_copied_is_learned(model: AudioLM) -> None:
     """Gradients reach the scores of the distances there are, and the gates."""
     codes, known = torch.zeros(1, 4, 2, dtype=torch.long), torch.zeros(1, 4, dtype=torch.bool)
     found = model.nar_copying(
-        torch.zeros(1, 4, V), torch.randn(1, 4, D), codes, known, torch.tensor([[[0, 1], [-1, -1]]])
+        torch.zeros(1, 4, V), torch.randn(1, 4, D), codes, known, torch.tensor([[[0, 1], [-1, -1]]]), EVERY[:, :4]
     )
     found.log_softmax(-1)[..., 1].sum().backward()
     gradient = model.nar_copying.scores.grad

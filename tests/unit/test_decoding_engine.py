@@ -93,6 +93,12 @@ def test_nar_passes_over_a_context_read_before_are_whole_passes(geometry: Geomet
         for given in (None, known):
             whole = model.nar_predict(context.expand(3, -1, -1), target, geometry, 2, given).logits
             torch.testing.assert_close(model.nar_read(memory, target, geometry, 2, given), whole, rtol=1e-4, atol=1e-5)
+            places = torch.rand(3, geometry.gap, generator=torch.Generator().manual_seed(3)).argsort(1)[
+                :, : -(-geometry.gap // 3)
+            ]
+            some = whole.gather(1, places[..., None].expand(-1, -1, whole.shape[-1]))
+            found = model.nar_read(memory, target, geometry, 2, given, places)
+            torch.testing.assert_close(found, some, rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize("dtype", TOLERANCE)
