@@ -7,8 +7,10 @@
     audiolm evaluate AUDIO -m RUN --tokens TOKENS --json > evaluation.json   and of other recordings
     python tests/recipe/bundle.py RUN CODEC TOKENS "a sentence on the machine" "title=evaluation.json" ...
 
-CODEC may also be a bundled model, whose codec then stays as it is. Every number of the card is read from the folders,
-the token store and the evaluations, of which the first is that of recordings held out of AUDIO.
+After `train`, `audiolm codec train AUDIO -o TUNED --init RUN --keep-codes` makes a model with a better decoder of its
+codec, which is then both RUN and CODEC. CODEC may also be a bundled model, whose codec then stays as it is. Every
+number of the card is read from the folders, the token store and the evaluations, of which the first is that of
+recordings held out of AUDIO.
 """
 
 from __future__ import annotations
@@ -61,12 +63,11 @@ validation, 4 % held out for the numbers below.
 ## Training
 
 ```
-{codec_train}
-audiolm tokenize AUDIO -o TOKENS --codec CODEC
-{lm_train}
+{commands}
 ```
 
-{machine} The weights are those of the best validation. They are stored in float16, but for the codebooks.
+`piano` in a command is the model that was bundled when it ran. {machine} The weights are those of the best validation.
+They are stored in float16, but for the codebooks.
 
 {training}
 
@@ -88,16 +89,29 @@ Holm) ask for credit.
 
 
 def codec_training(codec: Folder) -> Mapping[str, Any]:
-    """How the codec was trained, from its own folder or from a model that was bundled with it.
+    """How the codec was trained, from its own folder or from a model that has it.
 
-    One that was fine-tuned from the bundled codec takes along how that was trained, which is about to be replaced.
+    One that went on from the bundled codec takes along how that was trained, which is about to be replaced.
     """
-    if codec.kind == "model":
-        return codec.training["codec"]
-    before = resolve("piano")
-    if codec.training.get("init_sha256") != before.files[CODEC_TENSORS].sha256:
-        return codec.training
-    return {**codec.training, "started_from": codec_training(before)}
+    own, before = codec.training["codec"] if codec.kind == "model" else codec.training, resolve("piano")
+    if own.get("init_sha256") != before.files[CODEC_TENSORS].sha256:
+        return own
+    return {**own, "started_from": before.training["codec"]}
+
+
+def lm_training(model: Folder) -> Mapping[str, Any]:
+    """How the AudioLM was trained, with how the bundled one was that it started from, which is about to be replaced."""
+    own = {name: value for name, value in model.training.items() if name != "codec"}
+    if own.get("init") != "piano":
+        return own
+    before = resolve("piano").training
+    return {**own, "started_from": {name: value for name, value in before.items() if name != "codec"}}
+
+
+def history(training: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    """A training and those that it went on from, the first one first."""
+    before = training.get("started_from")
+    return [*(history(before) if before else []), training]
 
 
 def codec_command(training: Mapping[str, Any]) -> str:
@@ -106,22 +120,32 @@ def codec_command(training: Mapping[str, Any]) -> str:
     words = ["audiolm codec train AUDIO -o CODEC"]
     if "init" in training:
         words += [f"--init {training['init']}", f"--base-lr {config['learning_rate']:g}"]
+    if config.get("keep_codes"):
+        words.append("--keep-codes")
     return " ".join([*words, f"--steps {config['steps']} --clips {config['clips']}"])
-
-
-def lm_training(model: Folder) -> Mapping[str, Any]:
-    """How the AudioLM was trained, with how the bundled one was that it started from, which is about to be replaced."""
-    if model.training.get("init") != "piano":
-        return model.training
-    before = resolve("piano").training
-    return {**model.training, "started_from": {name: own for name, own in before.items() if name != "codec"}}
 
 
 def lm_command(training: Mapping[str, Any], layers: int) -> str:
     """The command that trained an AudioLM."""
     config = training["config"]
     start = f"--init {training['init']}" if training["init"] else f"--preset tiny --num-decoder-layers {layers}"
-    return f"audiolm train TOKENS -o RUN {start} --steps {config['steps']} --batch-frames {config['batch_frames']}"
+    stage = f" --train-stage {config['train_stage']}" if config["train_stage"] else ""
+    size = f"--steps {config['steps']} --batch-frames {config['batch_frames']}"
+    return f"audiolm train TOKENS -o RUN {start}{stage} {size}"
+
+
+def commands(codecs: list[Mapping[str, Any]], models: list[Mapping[str, Any]], layers: int) -> str:
+    """All of them in order, a line each; a codec that kept its codes may be trained when the AudioLM is."""
+    before = [own for own in codecs if not own["config"].get("keep_codes")]
+    after = [own for own in codecs if own["config"].get("keep_codes")]
+    return "\n".join(
+        [
+            *map(codec_command, before),
+            "audiolm tokenize AUDIO -o TOKENS --codec CODEC",
+            *(lm_command(own, layers) for own in models),
+            *map(codec_command, after),
+        ]
+    )
 
 
 def rendered_again(tokens: Path) -> int:
@@ -144,27 +168,27 @@ def hours_by_piano(tokens: Path) -> str:
 
 def card(model: Folder, codec: Folder, tokens: Path, evaluations: dict[str, dict[str, Any]], machine: str) -> str:
     """The model card; every number in it is read from the folders or the evaluations."""
-    lm, spectral = lm_training(model), codec_training(codec)
-    trainings = {
-        "the codec it started from": spectral.get("started_from"),
-        "codec": spectral,
-        "the AudioLM it started from": lm.get("started_from"),
-        "AudioLM": lm,
-    }
+    codecs, models = history(codec_training(codec)), history(lm_training(model))
     rows = [
-        [name, own["hours"], own["config"]["steps"], own["minutes"], _reached(own)]
-        for name, own in trainings.items()
-        if own is not None
+        [name + _part(own["config"]), own["hours"], own["config"]["steps"], own["minutes"], _reached(own)]
+        for name, trainings in (("codec", codecs), ("AudioLM", models))
+        for own in trainings
     ]
     return CARD_TEXT.format(
         data=hours_by_piano(tokens),
-        codec_train=codec_command(spectral),
-        lm_train=lm_command(lm, model.model["num_layers"]),
+        commands=commands(codecs, models, model.model["num_layers"]),
         again=rendered_again(tokens),
         machine=machine,
         training=table(["", "hours of audio", "steps", "minutes", "validation"], rows),
         evaluation="\n\n".join(f"### {title}\n\n{markdown(found)}" for title, found in evaluations.items()),
     )
+
+
+def _part(config: Mapping[str, Any]) -> str:
+    """What of a codec or an AudioLM was trained, where that was not all of it."""
+    if config.get("keep_codes"):
+        return ", its decoder alone"
+    return ("", ", its AR decoder alone", ", its NAR decoder alone")[config.get("train_stage", 0)]
 
 
 def _reached(training: Mapping[str, Any]) -> str:
@@ -178,6 +202,8 @@ def _reached(training: Mapping[str, Any]) -> str:
 def main(run: str, codec_folder: str, tokens: str, machine: str, *titled: str) -> None:
     """Write `assets/piano`."""
     model, codec = resolve(run), resolve(codec_folder)
+    if model.files[CODEC_TENSORS].sha256 != codec.files[CODEC_TENSORS].sha256:
+        sys.exit(f"{run} has another codec than {codec_folder}")
     evaluations = {title: json.loads(Path(file).read_text()) for title, file in (one.split("=", 1) for one in titled)}
     for title, evaluation in evaluations.items():
         if evaluation["model"]["sha256"] != model.sha256:
