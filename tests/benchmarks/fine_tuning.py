@@ -19,6 +19,7 @@ import time
 from pathlib import Path
 
 import torch
+from measuring import with_error
 
 from audiolm_cli.data.batching import WindowSampler
 from audiolm_cli.data.manifest import read_store
@@ -79,13 +80,6 @@ def audiolm(*arguments: object) -> None:
 def score(model: str | Path, windows: torch.Tensor) -> ModelScores:
     """Held-out scores of a model by name or run folder."""
     return score_windows(load_model(str(model), torch.device("cpu")).model, windows)
-
-
-def with_error(values: tuple[float, ...]) -> str:
-    """Mean and standard error."""
-    if len(values) == 1:
-        return f"{values[0]:.3f}"
-    return f"{statistics.mean(values):.3f} ± {statistics.stdev(values) / len(values) ** 0.5:.3f}"
 
 
 if __name__ == "__main__":

@@ -1,11 +1,11 @@
-"""What the benchmarks of speed share: times with their spread, and how fast this machine reads and multiplies."""
+"""What the benchmarks share: means and times with their spread, and how fast this machine reads and multiplies."""
 
 from __future__ import annotations
 
 import platform
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import torch
@@ -38,6 +38,12 @@ def product_rate(rows: int, width: int, dtype: torch.dtype) -> float:
     """Operations per second of products [rows, width] by [width, 4 width]."""
     a, b = torch.randn(rows, width).to(dtype), torch.randn(width, 4 * width).to(dtype)
     return 2 * a.numel() * b.shape[1] / (spread(lambda: a @ b, 7)[0] / 1000)
+
+
+def with_error(values: Sequence[float], *, signed: bool = False) -> str:
+    """Mean and, of several, standard error."""
+    mean = f"{statistics.mean(values):{'+' if signed else ''}.3f}"
+    return mean if len(values) == 1 else f"{mean} ± {statistics.stdev(values) / len(values) ** 0.5:.3f}"
 
 
 def machine() -> str:

@@ -26,6 +26,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from measuring import with_error
 from torch import Tensor
 
 from audiolm_cli.codec.spectral import SpectralCodec
@@ -217,13 +218,6 @@ def print_table(table: str, results: list[dict]) -> None:
         against = with_error([sum(r["bits"][:2]) - reference[r["seed"]] for r in own], signed=True)
         steps, spent = own[0]["steps"], statistics.mean(r["cpu_s"] for r in own)
         print(f"| {name} | {steps} | {spent:.0f} | {' | '.join(cells)} | {against} |")
-
-
-def with_error(values: list[float] | tuple[float, ...], *, signed: bool = False) -> str:
-    """Mean and standard error."""
-    error = statistics.stdev(values) / len(values) ** 0.5 if len(values) > 1 else float("nan")
-    mean = statistics.mean(values)
-    return f"{mean:+.3f} ± {error:.3f}" if signed else f"{mean:.3f} ± {error:.3f}"
 
 
 if __name__ == "__main__":
