@@ -17,7 +17,7 @@ FILTERS = 16
 """Width of an EnCodec network that a CPU can train."""
 
 Source = Annotated[Path, typer.Argument(metavar="PATH", help="A folder of audio.")]
-Folder = Annotated[Path, options.shared("-o", "--output", metavar="DIR", help="The codec folder to write.")]
+Folder = Annotated[Path, options.shared("-o", "--output", metavar="DIR", help="The folder to write.")]
 Steps = Annotated[int, options.shared("--steps", min=1, metavar="N", panel="Training", help="Optimizer steps.")]
 Clips = Annotated[int, options.shared("--clips", min=1, metavar="N", panel="Training", help="2-second clips per step.")]
 Init = Annotated[

@@ -21,7 +21,8 @@ class CodecFacts:
     name: str
     """The codec's name."""
     sha256: str
-    """Hash of the codec's weights; empty when unknown."""
+    """What tells its codes from those of others: a hash of its weights, or of those it had before only its decoder
+    learned; empty when unknown."""
     sample_rate_hz: int
     """Rate of the audio that was encoded."""
     hop_samples: int

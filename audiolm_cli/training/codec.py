@@ -55,6 +55,7 @@ class CodecTrainer:
         """Recordings that could not be read everywhere, and why."""
         self.quantize_from_step = 0 if init else int(config.quantize_from * config.steps)
         if config.keep_codes:
+            assert init, "there are no codes to keep"
             self.network.requires_grad_(False)
         self.learning = list(trainee.after_quantizer if config.keep_codes else self.network.parameters())
         for parameter in self.learning:
@@ -107,7 +108,7 @@ class CodecTrainer:
             self.average = start_average(self.network)
             return
         self.trainee.take_over()
-        if not self.quantizing:  # the codec does not say how often its codes are used
+        if not self.quantizing or self.config.keep_codes:  # the codec does not say how often these recordings use it
             self.quantizer.start_averages(self._many_latents("codebooks"))
         self._report()
 
@@ -252,7 +253,8 @@ class CodecTrainer:
         if found is None:
             return False
         self.step, tensors, meta = found
-        check_same_settings(self.state_folder, {"family": "spectral", **meta["config"]}, self._settings())
+        saved = {"family": "spectral", "keep_codes": False, **meta["config"]}
+        check_same_settings(self.state_folder, saved, self._settings())
         self.elapsed_s, self.damaged = float(meta.get("elapsed_s", 0.0)), dict(meta.get("damaged", {}))
         self.network.load_state_dict(without_prefix("network", tensors))
         average = without_prefix("average", tensors)

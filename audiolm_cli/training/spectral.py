@@ -21,7 +21,7 @@ from audiolm_cli.training.waveforms import mel_filters
 MOST_START_FRAMES = 60_000
 """Most frames for principal components and k-means: thirty times the usual codebook size."""
 SAMPLES_PER_BAND = 12
-"""Window samples per mel band: 160 bands of the usual window, as many as it resolves; and a quarter as many."""
+"""Window samples per mel band: 170 bands of the usual window, about as many as it resolves; and a quarter as many."""
 EMPHASIS_BELOW_HZ = 4000.0
 """Bins below this weigh double: most of what is heard as pitch lies there."""
 

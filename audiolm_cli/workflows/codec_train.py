@@ -18,12 +18,14 @@ from torch import Tensor
 from audiolm_cli.audio import DecoderProcess
 from audiolm_cli.checkpoints.catalogue import KNOWN_CODECS, resolve
 from audiolm_cli.checkpoints.folder import (
+    CARD,
     CODEC_TENSORS,
     CONFIG,
     MODEL_TENSORS,
     SAMPLES,
     Folder,
     load_tensors,
+    verify_folder,
     write_folder,
 )
 from audiolm_cli.codec.base import Codec
@@ -38,7 +40,14 @@ from audiolm_cli.training.codec import CodecTrainer
 from audiolm_cli.training.encodec import EncodecTrainee
 from audiolm_cli.training.spectral import SpectralTrainee
 from audiolm_cli.training.trainee import Losses
-from audiolm_cli.workflows.loading import codec_hash, codes_hash, load_codec, pick_device, prepare_cpu
+from audiolm_cli.workflows.loading import (
+    codec_hash,
+    codec_training,
+    codes_hash,
+    load_codec,
+    pick_device,
+    prepare_cpu,
+)
 from audiolm_cli.workflows.recordings import copied_to, open_recordings
 from audiolm_cli.workflows.round_trips import RoundTrips
 
@@ -130,23 +139,30 @@ def train_codec(
     except OSError as error:
         raise OutputError(f"{state}: cannot be created ({error.strerror}); choose another place with -o") from error
     held_out = parts["dev"] or parts["train"]
-    origin = None if init is None else codec_hash(init, cache)
-    trainer = CodecTrainer(trainee, config, parts["train"], held_out, state, on_event, origin)
+    origin = None if init is None else _find_origin(init, cache)
+    trainer = CodecTrainer(
+        trainee, config, parts["train"], held_out, state, on_event, origin.sha256 if origin else None
+    )
     losses = trainer.run(RoundTrips(state / SAMPLES, codec, held_out, on_event))
     facts: dict[str, Any] = {
         "command": "codec train",
         "config": dataclasses.replace(config, learning_rate=trainer.learning_rate).to_dict(),
-        **({} if init is None else {"init": init, "init_sha256": origin, "licence": _licence(init, cache)}),
+        **({} if origin is None else {"init": init, "init_sha256": origin.sha256, "licence": origin.licence}),
         "hours": round(hours, 3),
         "minutes": round(trainer.elapsed_s / 60, 1),
         "held_out": losses,
         "codebook_perplexity": [round(p, 1) for p in trainee.quantizer.perplexities()],
+        **({"started_from": origin.training} if origin is not None and origin.training else {}),
     }
     record = {"family": trainee.family, "name": codec.name, "config": codec.config.to_dict()}
-    model = None
-    if config.keep_codes and init is not None:
-        record["sha256"] = codes_hash(init, cache)
-        model = _model_of(init, cache)
+    tensors, texts, model = {CODEC_TENSORS: compact_codec(codec)}, {}, None
+    if origin is not None and config.keep_codes:
+        record["sha256"] = origin.codes_sha256
+        tensors[CODEC_TENSORS] |= _as_stored(trainee, origin.folder)
+        model = origin.folder if origin.folder is not None and origin.folder.kind == "model" else None
+    if model is not None:
+        tensors[MODEL_TENSORS] = load_tensors(model, MODEL_TENSORS)
+        texts[CARD] = _card(codec.name, str(init), model)
     folder = write_folder(
         output,
         kind="codec" if model is None else "model",
@@ -154,11 +170,8 @@ def train_codec(
         model=None if model is None else model.model,
         codec=record,
         training=facts if model is None else {**model.training, "codec": facts, "licence": facts["licence"]},
-        tensors={
-            **({} if model is None else {MODEL_TENSORS: load_tensors(model, MODEL_TENSORS)}),
-            CODEC_TENSORS: compact_codec(codec),
-        },
-        texts={},
+        tensors=tensors,
+        texts=texts,
         force=force,
     )
     with contextlib.suppress(OSError):  # there may be none
@@ -207,15 +220,55 @@ def _trainee(
     return EncodecTrainee(EncodecCodec(codec.network, own), config)
 
 
-def _model_of(init: str, cache: Path | None) -> Folder | None:
-    """The folder of the model that a codec was taken from; None where it is of none."""
-    folder = None if init in KNOWN_CODECS else resolve(init, cache)
-    return folder if folder is not None and folder.kind == "model" else None
+@dataclass(frozen=True, kw_only=True)
+class _Origin:
+    """The codec that a training starts from, as it is found before."""
+
+    sha256: str
+    """Of its weights."""
+    codes_sha256: str
+    """What tells its codes from others."""
+    licence: str
+    """Goes on to hold for what is made of it."""
+    training: dict[str, Any]
+    """How it was trained, as far as that is known."""
+    folder: Folder | None
+    """The codec, or the model that has it; None for a catalogued codec."""
 
 
-def _licence(init: str, cache: Path | None) -> str:
-    """The licence of what a codec started from, which goes on to hold for it."""
-    return KNOWN_CODECS[init].licence if init in KNOWN_CODECS else resolve(init, cache).licence
+def _find_origin(init: str, cache: Path | None) -> _Origin:
+    """What is known of a codec, or of a model's.
+
+    Raises:
+        ModelError: a file of it is damaged, also one that is not needed before the end.
+    """
+    sha256, codes = codec_hash(init, cache), codes_hash(init, cache)
+    if init in KNOWN_CODECS:
+        licence = KNOWN_CODECS[init].licence
+        return _Origin(sha256=sha256, codes_sha256=codes, licence=licence, training={}, folder=None)
+    folder = resolve(init, cache)
+    verify_folder(folder)
+    named = None if folder.carries_codec else KNOWN_CODECS.get(str(folder.codec["name"]))
+    training = codec_training(folder)
+    licence = named.licence if named is not None else str(training.get("licence") or folder.licence)
+    return _Origin(sha256=sha256, codes_sha256=codes, licence=licence, training=training, folder=folder)
+
+
+def _as_stored(trainee: SpectralTrainee | EncodecTrainee, folder: Folder | None) -> dict[str, Tensor]:
+    """What did not learn of a codec whose codes were kept, as its folder has it: to the bit."""
+    if folder is None or isinstance(trainee, EncodecTrainee):  # whose tensors are not rounded for disk
+        return {}
+    learned = {id(parameter) for parameter in trainee.after_quantizer}
+    names = {name for name, own in trainee.codec.named_parameters() if id(own) in learned}
+    return {name: own for name, own in load_tensors(folder, CODEC_TENSORS).items() if name not in names}
+
+
+def _card(name: str, init: str, model: Folder) -> str:
+    """The card of a model that has a new codec."""
+    before = model.path / CARD
+    told = before.read_text(encoding="utf-8") if before.is_file() else ""
+    made = f"`audiolm codec train --init {init} --keep-codes`"
+    return f"# {name}\n\nMade with {made}, which taught its codec's decoder; what follows is of before.\n\n{told}"
 
 
 def compact_codec(codec: SpectralCodec | EncodecCodec) -> dict[str, Tensor]:

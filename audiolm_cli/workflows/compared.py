@@ -156,7 +156,9 @@ def seams(excerpts: list[Excerpt], codec: Codec, model: AudioLM, seed: int, on_e
         before = mono[:, :at]
         span = open_span(before, mono[:, :0], rate, new, 1.0, model.config.max_frames // 2, codec)
         generator = torch.Generator().manual_seed(seed + index)
-        codes = fill_gap(model, span.left.codes, span.right.codes, span.gap_frames, SamplingConfig(), [generator])
+        left, right = span.left.codes, span.right.codes
+        judge = Guard(codec, left, right).fault
+        codes = fill_gap(model, left, right, span.gap_frames, SamplingConfig(), [generator], judge=judge)
         bare = codec.decode(codes)[0].cpu().numpy()[:, :new]
         versions = {"placed": render_span(span, codes, codec), "bare": bare, "original": mono[:, at : at + new]}
         for name, after in versions.items():

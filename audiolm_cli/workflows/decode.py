@@ -23,7 +23,7 @@ from audiolm_cli.data.storage import ArrayReader
 from audiolm_cli.errors import DataError, ModelError, SomeInputsFailedError, UsageError
 from audiolm_cli.events import Note, OnEvent, Progress, ignore
 from audiolm_cli.workflows.generation import Failure
-from audiolm_cli.workflows.loading import load_codec, pick_device, prepare_cpu
+from audiolm_cli.workflows.loading import codec_hash, load_codec, pick_device, prepare_cpu
 from audiolm_cli.workflows.naming import STREAM, make_folder
 from audiolm_cli.workflows.store_codec import codec_of_store
 
@@ -56,7 +56,7 @@ class Decoded:
     outputs: list[DecodedClip]
     """The files."""
     codec: dict[str, str]
-    """"name" and "sha256" of what decoded."""
+    """"name" of what decoded, and "sha256" of its weights."""
     failed: list[Failure] = field(default_factory=list)
     """Clips that could not be decoded, with the reason."""
 
@@ -133,7 +133,7 @@ def decode(
                 failed.append(Failure(input=cut.id, error=str(error)))
             done += cut.count
             on_event(Progress(stage="decode", done=done, total=total, unit="frames", detail=Path(path).name))
-    return Decoded(outputs=outputs, codec={"name": module.name, "sha256": owner.facts.sha256}, failed=failed)
+    return Decoded(outputs=outputs, codec={"name": module.name, "sha256": codec_hash(owner.name, cache)}, failed=failed)
 
 
 def named_codec(source: Path) -> str | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 from dataclasses import dataclass
 from pathlib import Path
@@ -208,15 +209,19 @@ def _codes_hash(folder: Folder) -> str:
 
 
 def codec_by_hash(sha256: str, cache: Path | None = None) -> Folder | None:
-    """A bundled or cached folder that carries a codec with these codes; None when none does."""
+    """A bundled or cached folder that carries the codec with these weights, else one with the same codes, or None."""
+    folders = []
     for path in (*bundled_folders().values(), *cached_folders(cache_dir(cache)).values()):
-        try:
-            folder = read_folder(path)
-        except ModelError:
-            continue
-        if folder.carries_codec and _codes_hash(folder) == sha256:
-            return folder
-    return None
+        with contextlib.suppress(ModelError):
+            folders.append(read_folder(path))
+    folders = [folder for folder in folders if folder.carries_codec]
+    same = [folder for folder in folders if folder.files[CODEC_TENSORS].sha256 == sha256]
+    return next(iter(same + [folder for folder in folders if _codes_hash(folder) == sha256]), None)
+
+
+def codec_training(folder: Folder) -> dict[str, Any]:
+    """How the codec that a folder carries was trained, as far as it says."""
+    return dict(folder.training if folder.kind == "codec" else folder.training.get("codec", {}))
 
 
 def codec_shape(folder: Folder) -> tuple[int, int]:

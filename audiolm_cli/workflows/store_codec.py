@@ -122,7 +122,7 @@ def _resolved(name: str, cache: Path | None) -> Folder | None:
 
 
 def _check_same(store: Path, name: str, sha256: str, facts: CodecFacts) -> None:
-    """Refuse a codec with other weights than the store's.
+    """Refuse a codec with other codes than the store's.
 
     Raises:
         ModelError: it has.

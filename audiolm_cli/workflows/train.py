@@ -28,7 +28,7 @@ from audiolm_cli.training.distributed import joined
 from audiolm_cli.training.loop import Scores, Trainer
 from audiolm_cli.training.state import describe_changes
 from audiolm_cli.workflows.checks import Checklist
-from audiolm_cli.workflows.loading import prepare_cpu
+from audiolm_cli.workflows.loading import codec_training, prepare_cpu
 from audiolm_cli.workflows.outlook import announce, go_through
 from audiolm_cli.workflows.preparing import (
     Given,
@@ -117,11 +117,14 @@ def _train(given: Given) -> Trained:
             model, config, ready.train, ready.dev, run, score_windows, listener, ranks, score_start=fine_tuned
         )
 
+        before = _before(ready.origin, ready.owner)
+
         def keep(weights: dict[str, Tensor], scores: Scores) -> None:
             training = {
                 "command": "train",
                 "config": config.to_dict(),
                 "init": ready.origin.name if ready.origin else None,
+                **before,
                 "hours": round(hours, 3),
                 "frames": ready.frames,
                 "minutes": round(trainer.elapsed_s / 60, 1),
@@ -189,6 +192,16 @@ def _check_settings(run: Path, source: Path, shape: ModelConfig, on_event: OnEve
         )
     if started_on != place:
         on_event(Note(message=f"{run} was started on {started_on}; going on from there", warning=True))
+
+
+def _before(origin: Folder | None, owner: StoreCodec) -> dict[str, object]:
+    """How the model that a training starts from, and the codec that goes with it, were trained, as far as is known."""
+    found: dict[str, object] = {}
+    if origin is not None and origin.training:
+        found["started_from"] = {name: value for name, value in origin.training.items() if name != "codec"}
+    if owner.folder is not None and owner.folder.carries_codec:
+        found["codec"] = codec_training(owner.folder)
+    return found
 
 
 def _write_model(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import subprocess
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,8 +13,11 @@ from typing import Any
 import numpy as np
 import pytest
 import soundfile
+import torch
 
 from audiolm_cli.workflows import excerpts
+from audiolm_cli.workflows.guards import Fault, Guard
+from audiolm_cli.workflows.windows import RETRIES
 
 Piano = Callable[..., np.ndarray]
 
@@ -46,6 +50,27 @@ def test_what_cannot_be_read_is_left_out_and_listed(
         path.write_text("Dear Sir or Madam")
     shown = audiolm("evaluate", *options)
     assert shown.exit_code == 3 and "none of 5 files could be read" in shown.stderr
+
+
+def test_continuations_are_made_as_the_tool_makes_them(
+    audiolm: Any, tiny_model: Path, piano: Piano, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What goes wrong is sampled again, at the seams and after them."""
+    monkeypatch.setattr(excerpts, "CLIP_S", 1.0)
+    monkeypatch.setattr(excerpts, "SHORTEST_S", 2.0)
+    for i in range(2):
+        soundfile.write(tmp_path / f"{i}.flac", piano(2.5, 16000, seed=i), 16000)
+    judged: list[int] = []
+
+    def never(guard: Guard, codes: torch.Tensor) -> Fault:
+        judged.append(len(codes))
+        return Fault("silence", 1.0)
+
+    monkeypatch.setattr(Guard, "fault", never)
+    shown = audiolm("evaluate", tmp_path, "-m", tiny_model, "--clips", 2, "--windows", 2, "--device", "cpu", "--json")
+    assert shown.exit_code == 0, shown.stderr
+    found = Counter(judged)  # of both excerpts, what follows a seam and the whole continuation, in steps
+    assert len(found) >= 2 and all(count % (2 * (1 + RETRIES)) == 0 for count in found.values())
 
 
 def test_a_file_that_crashes_the_decoder(

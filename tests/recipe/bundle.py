@@ -25,10 +25,11 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 from render import draw
 
-from audiolm_cli.checkpoints.catalogue import resolve
+from audiolm_cli.checkpoints.catalogue import bundled_folders, resolve
 from audiolm_cli.checkpoints.folder import CARD, CODEC_TENSORS, MODEL_TENSORS, Folder, load_tensors, write_folder
 from audiolm_cli.data.manifest import read_facts, read_store
 from audiolm_cli.evaluation.report import markdown, table
+from audiolm_cli.workflows.loading import codec_training
 
 AGAIN = "_second"
 """What `render.py --again` was given."""
@@ -88,24 +89,9 @@ Holm) ask for credit.
 """
 
 
-def codec_training(codec: Folder) -> Mapping[str, Any]:
-    """How the codec was trained, from its own folder or from a model that has it.
-
-    One that went on from the bundled codec takes along how that was trained, which is about to be replaced.
-    """
-    own, before = codec.training["codec"] if codec.kind == "model" else codec.training, resolve("piano")
-    if own.get("init_sha256") != before.files[CODEC_TENSORS].sha256:
-        return own
-    return {**own, "started_from": before.training["codec"]}
-
-
-def lm_training(model: Folder) -> Mapping[str, Any]:
-    """How the AudioLM was trained, with how the bundled one was that it started from, which is about to be replaced."""
-    own = {name: value for name, value in model.training.items() if name != "codec"}
-    if own.get("init") != "piano":
-        return own
-    before = resolve("piano").training
-    return {**own, "started_from": {name: value for name, value in before.items() if name != "codec"}}
+def lm_training(model: Folder) -> dict[str, Any]:
+    """How an AudioLM was trained."""
+    return {name: value for name, value in model.training.items() if name != "codec"}
 
 
 def history(training: Mapping[str, Any]) -> list[Mapping[str, Any]]:
@@ -119,7 +105,8 @@ def codec_command(training: Mapping[str, Any]) -> str:
     config = training["config"]
     words = ["audiolm codec train AUDIO -o CODEC"]
     if "init" in training:
-        words += [f"--init {training['init']}", f"--base-lr {config['learning_rate']:g}"]
+        start = training["init"] if training["init"] in bundled_folders() else "RUN"
+        words += [f"--init {start}", f"--base-lr {config['learning_rate']:g}"]
     if config.get("keep_codes"):
         words.append("--keep-codes")
     return " ".join([*words, f"--steps {config['steps']} --clips {config['clips']}"])
@@ -136,8 +123,8 @@ def lm_command(training: Mapping[str, Any], layers: int) -> str:
 
 def commands(codecs: list[Mapping[str, Any]], models: list[Mapping[str, Any]], layers: int) -> str:
     """All of them in order, a line each; a codec that kept its codes may be trained when the AudioLM is."""
-    before = [own for own in codecs if not own["config"].get("keep_codes")]
-    after = [own for own in codecs if own["config"].get("keep_codes")]
+    made = max(i for i, own in enumerate(codecs, start=1) if not own["config"].get("keep_codes"))  # the codes
+    before, after = codecs[:made], codecs[made:]
     return "\n".join(
         [
             *map(codec_command, before),
