@@ -43,6 +43,9 @@ MEASURES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
     "spectral": spectral_distance,
     "chroma": chroma_correlation,
 }
+TAKES = 4
+"""Continuations of each excerpt. The distance of their distribution is that of one set of takes, averaged over these:
+with 20 excerpts one set has half the distance of another."""
 REPEATED_S = 3.0
 """A continuation without a model: this much before the seam, over and over."""
 SHUFFLED_S = 0.5
@@ -74,7 +77,9 @@ class Comparison:
     """Distances of the round trips of whole excerpts."""
     heard: list[Versions] = field(default_factory=list)
     codes: dict[str, list[np.ndarray]] = field(default_factory=dict)
-    """Codes [T, K] after the seam: "original" and "generated"."""
+    """Codes [T, K] after the seam: "original" and "generated", of which there are TAKES per excerpt."""
+    others: list[list[Tensor]] = field(default_factory=list)
+    """Of each excerpt what the takes but the first made, float32 [n] each."""
     keys: list[tuple[int, int, int]] = field(default_factory=list)
     """Keys of prompt, true continuation and generated one."""
 
@@ -101,6 +106,10 @@ class Comparison:
         features = {name: torch.cat([fixed_features(wav) for wav in wavs]) for name, wavs in after.items()}
         compared = [name for name in features if name not in ("original", "first_codebook")]
         found = {f"frechet_{name}": frechet_distance(features["original"], features[name]) for name in compared}
+        if self.others:
+            sets = [torch.cat([fixed_features(wav) for wav in take]) for take in zip(*self.others, strict=True)]
+            each = [found["frechet_generated"], *(frechet_distance(features["original"], made) for made in sets)]
+            found |= {"frechet_generated": float(np.mean(each)), "frechet_generated_deviation": float(np.std(each))}
         for name, codes in self.codes.items():
             found[f"repetition_{name}"] = float(np.mean([repetition_rate(own) for own in codes]))
         if self.keys:
@@ -126,11 +135,16 @@ def compare(excerpts: list[Excerpt], codec: Codec, model: AudioLM | None, seed: 
             seam = geometry.left * codec.hop_samples
             made = _made(model, codec, codes, geometry, seed + index)
             context, target = geometry.split(codes)
+            first, *others = made["generated"].split(1)
             decoded |= {
-                name: codec.decode(geometry.join(context, new))[..., : wav.shape[-1]] for name, new in made.items()
+                name: codec.decode(geometry.join(context, new))[..., : wav.shape[-1]]
+                for name, new in (("first_codebook", made["first_codebook"]), ("generated", first))
             }
+            found.others.append(
+                [codec.decode(geometry.join(context, new))[0, 0, seam : wav.shape[-1]].cpu() for new in others]
+            )
             for name, new in (("original", target), ("generated", made["generated"])):
-                found.codes.setdefault(name, []).append(new[0].cpu().numpy())
+                found.codes.setdefault(name, []).extend(new.cpu().numpy())
             parts = wav[0, 0, :seam], wav[0, 0, seam:], decoded["generated"][0, 0, seam:]
             prompt, truly, generated = (int(key_of(part, codec.sample_rate_hz)) for part in parts)
             found.keys.append((prompt, truly, generated))
@@ -170,11 +184,12 @@ def seams(excerpts: list[Excerpt], codec: Codec, model: AudioLM, seed: int, on_e
 
 
 def _made(model: AudioLM, codec: Codec, codes: Tensor, geometry: Geometry, seed: int) -> dict[str, Tensor]:
-    """What follows the prompt, codes [1, M, K]: with its true first codebook, and all as by `audiolm continue`."""
+    """What follows the prompt: with its true first codebook, codes [1, M, K], and all as by `audiolm continue`, codes
+    [TAKES, M, K]."""
     context, target = geometry.split(codes)
     noise = uniforms([torch.Generator().manual_seed(seed)], codes.shape[2] * geometry.gap)
     noise = noise.view(1, -1, geometry.gap)
-    generators, nothing = [torch.Generator().manual_seed(seed)], context[:, :0]
+    generators, nothing = [torch.Generator().manual_seed(seed + 1000 * i) for i in range(TAKES)], context[:, :0]
     judge = Guard(codec, context, nothing).fault
     return {
         "first_codebook": fill_codebooks(model, context, target, geometry, SamplingConfig(), noise),

@@ -69,6 +69,7 @@ def test_continuations_are_made_as_the_tool_makes_them(
     monkeypatch.setattr(Guard, "fault", never)
     shown = audiolm("evaluate", tmp_path, "-m", tiny_model, "--clips", 2, "--windows", 2, "--device", "cpu", "--json")
     assert shown.exit_code == 0, shown.stderr
+    assert json.loads(shown.stdout)["unpaired"]["frechet_generated_deviation"] > 0
     found = Counter(judged)  # of both excerpts, what follows a seam and the whole continuation, in steps
     assert len(found) >= 2 and all(count % (2 * (1 + RETRIES)) == 0 for count in found.values())
 
