@@ -67,8 +67,9 @@ validation, 4 % held out for the numbers below.
 {commands}
 ```
 
-`piano` in a command is the model that was bundled when it ran. {machine} The weights are those of the best validation.
-They are stored in float16, but for the codebooks.
+`piano` in a command is the model that was bundled when it ran.
+
+{machine} The weights are those of the best validation. They are stored in float16, but for the codebooks.
 
 {training}
 
@@ -89,6 +90,12 @@ Holm) ask for credit.
 """
 
 
+def spectral_training(codec: Folder) -> dict[str, Any]:
+    """How a codec was trained; a start that is not bundled is called RUN, wherever it lay."""
+    own = codec_training(codec)
+    return own if own.get("init", "piano") in bundled_folders() else {**own, "init": "RUN"}
+
+
 def lm_training(model: Folder) -> dict[str, Any]:
     """How an AudioLM was trained."""
     return {name: value for name, value in model.training.items() if name != "codec"}
@@ -105,8 +112,7 @@ def codec_command(training: Mapping[str, Any]) -> str:
     config = training["config"]
     words = ["audiolm codec train AUDIO -o CODEC"]
     if "init" in training:
-        start = training["init"] if training["init"] in bundled_folders() else "RUN"
-        words += [f"--init {start}", f"--base-lr {config['learning_rate']:g}"]
+        words += [f"--init {training['init']}", f"--base-lr {config['learning_rate']:g}"]
     if config.get("keep_codes"):
         words.append("--keep-codes")
     return " ".join([*words, f"--steps {config['steps']} --clips {config['clips']}"])
@@ -155,7 +161,7 @@ def hours_by_piano(tokens: Path) -> str:
 
 def card(model: Folder, codec: Folder, tokens: Path, evaluations: dict[str, dict[str, Any]], machine: str) -> str:
     """The model card; every number in it is read from the folders or the evaluations."""
-    codecs, models = history(codec_training(codec)), history(lm_training(model))
+    codecs, models = history(spectral_training(codec)), history(lm_training(model))
     rows = [
         [name + _part(own["config"]), own["hours"], own["config"]["steps"], own["minutes"], _reached(own)]
         for name, trainings in (("codec", codecs), ("AudioLM", models))
@@ -195,7 +201,7 @@ def main(run: str, codec_folder: str, tokens: str, machine: str, *titled: str) -
     for title, evaluation in evaluations.items():
         if evaluation["model"]["sha256"] != model.sha256:
             sys.exit(f"{title}: that is of another model than {run}")
-    training = {**lm_training(model), "codec": codec_training(codec), "licence": "MIT"}
+    training = {**lm_training(model), "codec": spectral_training(codec), "licence": "MIT"}
     folder = write_folder(
         ASSETS / "piano",
         kind="model",
