@@ -28,9 +28,10 @@ EMPHASIS_BELOW_HZ = 4000.0
 
 class SpectralTrainee:
     """A `Trainee`; "log" is the weighted mean absolute difference of natural log magnitudes, "linear" that of square
-    roots of magnitudes, "mel" that of log10 mel magnitudes, narrow and wide bands.
+    roots of magnitudes; where codes are kept, "mel" is that of log10 mel magnitudes, narrow and wide bands.
 
-    The best guess for each bin by itself is a median, and medians add up to too little: the mel bands keep the level.
+    The best guess for each bin by itself is a median, and medians add up to too little: the mel bands keep the level. A
+    codec from nothing learns pitch more slowly with them (700 steps: chroma correlation 0.88 for 0.90).
     """
 
     family = "spectral"
@@ -81,10 +82,12 @@ class SpectralTrainee:
         """The loss of log magnitudes [B, T, F], and its parts by name."""
         log = ((outputs - inputs).abs() * self.weights).mean()
         linear = ((outputs / 2).exp() - (inputs / 2).exp()).abs().mean()
+        loss, parts = log + self.config.linear_weight * linear, {"log": log.item(), "linear": linear.item()}
+        if not self.config.keep_codes:
+            return loss, parts
         made, true = self.codec.magnitudes(outputs), self.codec.magnitudes(inputs)
         mel = torch.stack([self._mel_difference(made, true, filters) for filters in self.filters]).mean()
-        loss = log + self.config.linear_weight * linear + mel
-        return loss, {"log": log.item(), "linear": linear.item(), "mel": mel.item()}
+        return loss + mel, {**parts, "mel": mel.item()}
 
     def _mel_difference(self, a: Tensor, b: Tensor, filters: Tensor) -> Tensor:
         """Mean absolute difference of log10 mel magnitudes, of magnitudes [B, J, bins]; the floor is the codec's."""
