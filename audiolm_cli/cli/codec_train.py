@@ -29,7 +29,7 @@ KeepCodes = Annotated[
     options.shared(
         "--keep-codes",
         panel="Training",
-        help="With --init: only the decoder learns. Models and token stores of that codec stay usable.",
+        help="With --init: only the decoder learns. Codes stay what they are; of a model, a model comes out.",
     ),
 ]
 Family = Annotated[

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from audiolm_cli.config import ModelConfig
 from audiolm_cli.errors import ModelError, UsageError
-from audiolm_cli.model.copying import Copying
+from audiolm_cli.model.copying import Copying, taken
 from audiolm_cli.model.geometry import TARGET, Geometry
 from audiolm_cli.model.layers import Decoder
 
@@ -277,12 +277,12 @@ class AudioLM(nn.Module):
         places: Tensor | None = None,
     ) -> Tensor:
         """NAR logits [B, n, V] of `codebook` at `places` [B, n], from the decoder's states [B, M, D]."""
-        B, M, D = states.shape
+        B, M = target.shape[:2]
         known = torch.zeros_like(target[..., 0], dtype=torch.bool) if known is None else known
         if places is None:
             places = torch.arange(M, device=states.device).expand(B, -1)
         else:
-            states = states.gather(1, places[..., None].expand(-1, -1, D))
+            states = taken(states, places)
         logits = self.nar_heads[codebook - 1](states)
         return self.nar_copying(logits, states, target[..., : codebook + 1], known, edges, places)
 

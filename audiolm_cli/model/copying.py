@@ -60,8 +60,8 @@ class Copying(nn.Module):
         after = torch.where(there, frames, M + 1 + REACH).flip(1).cummin(dim=1).values.flip(1)[:, 2:]
         nearest = torch.stack([before.gather(1, places), after.gather(1, places)], dim=-1)  # [B, n, 2]
         distance = (nearest - (places + 1)[..., None]).abs()
-        found = _taken(row, nearest.clamp(0, M + 1).flatten(1)).unflatten(1, (-1, 2))  # [B, n, 2, k + 1]
-        agree = (found[..., :-1] == _taken(target, places)[:, :, None, :-1]).all(-1).long()
+        found = taken(row, nearest.clamp(0, M + 1).flatten(1)).unflatten(1, (-1, 2))  # [B, n, 2, k + 1]
+        agree = (found[..., :-1] == taken(target, places)[:, :, None, :-1]).all(-1).long()
         codes, near = found[..., -1].clamp(min=0), distance <= REACH
         same = ((codes[..., 0] == codes[..., 1]) & near.all(-1)).long()[..., None]
         sides = torch.arange(2, device=target.device)
@@ -72,6 +72,6 @@ class Copying(nn.Module):
         return logits
 
 
-def _taken(row: Tensor, places: Tensor) -> Tensor:
+def taken(row: Tensor, places: Tensor) -> Tensor:
     """Frames [B, n, ...] at places [B, n] of row [B, M, ...]."""
     return row.gather(1, places[..., None].expand(-1, -1, row.shape[-1]))

@@ -16,7 +16,7 @@ from audiolm_cli.codec.spectral import SpectralCodec
 from audiolm_cli.config import CodecTrainConfig
 from audiolm_cli.model.quantize import multiplies_bf16
 from audiolm_cli.training.trainee import Losses
-from audiolm_cli.training.waveforms import mel_filters
+from audiolm_cli.training.waveforms import log_difference, mel_filters
 
 MOST_START_FRAMES = 60_000
 """Most frames for principal components and k-means: thirty times the usual codebook size."""
@@ -86,13 +86,9 @@ class SpectralTrainee:
         if not self.config.keep_codes:
             return loss, parts
         made, true = self.codec.magnitudes(outputs), self.codec.magnitudes(inputs)
-        mel = torch.stack([self._mel_difference(made, true, filters) for filters in self.filters]).mean()
-        return loss + mel, {**parts, "mel": mel.item()}
-
-    def _mel_difference(self, a: Tensor, b: Tensor, filters: Tensor) -> Tensor:
-        """Mean absolute difference of log10 mel magnitudes, of magnitudes [B, J, bins]; the floor is the codec's."""
         floor = self.codec.config.floor
-        return ((a @ filters + floor).log10() - (b @ filters + floor).log10()).abs().mean()
+        mel = torch.stack([log_difference(made @ bands, true @ bands, floor) for bands in self.filters]).mean()
+        return loss + mel, {**parts, "mel": mel.item()}
 
     def start(self, clips: Iterator[Tensor], seed: int) -> None:
         """Principal components of training clips."""

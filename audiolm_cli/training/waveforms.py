@@ -32,7 +32,7 @@ def mel_loss(outputs: Tensor, inputs: Tensor, sample_rate_hz: int) -> Tensor:
     for window, bands in zip(MEL_WINDOWS, MEL_BANDS, strict=True):
         triangles = mel_filters(window, bands, sample_rate_hz).to(outputs.device)
         a, b = (_magnitudes(wav, window) @ triangles for wav in (outputs, inputs))
-        total = total + _log_difference(a, b, window)
+        total = total + log_difference(a, b, FLOOR_PER_SAMPLE * window)
     return total / len(MEL_WINDOWS)
 
 
@@ -43,12 +43,13 @@ def stft_loss(outputs: Tensor, inputs: Tensor) -> Tensor:
     """
     total = outputs.new_zeros(())
     for window in STFT_WINDOWS:
-        total = total + _log_difference(_magnitudes(outputs, window), _magnitudes(inputs, window), window)
+        made, true = _magnitudes(outputs, window), _magnitudes(inputs, window)
+        total = total + log_difference(made, true, FLOOR_PER_SAMPLE * window)
     return total / len(STFT_WINDOWS)
 
 
-def _log_difference(a: Tensor, b: Tensor, window: int) -> Tensor:
-    floor = FLOOR_PER_SAMPLE * window
+def log_difference(a: Tensor, b: Tensor, floor: float) -> Tensor:
+    """Mean absolute difference of log10 magnitudes of one shape, in decades; `floor` is added to each."""
     return ((a + floor).log10() - (b + floor).log10()).abs().mean()
 
 

@@ -81,8 +81,8 @@ def train_codec(
 ) -> TrainedCodec:
     """Train a codec on the recordings under `source` and write it to the folder `output`.
 
-    With `config.keep_codes` the codes of a recording stay what they are: token stores and models of the codec `init` go
-    with the new one. Of a model, a model comes out, with the new codec in it.
+    With `config.keep_codes` the codes of a recording stay what they are: token stores of the codec `init` go with the
+    new one. Of a model, a model comes out, with the new codec in it.
 
     Interrupted and called again with the same arguments, it goes on from its last saved state, which lies beside the
     output as `<output>.state` until the codec is written. Recordings that cannot be read are left out and listed.

@@ -22,13 +22,18 @@ from audiolm_cli.workflows.windows import RETRIES
 Piano = Callable[..., np.ndarray]
 
 
-@pytest.mark.skipif(shutil.which("ffmpeg") is None, reason="needs ffmpeg")
-def test_what_cannot_be_read_is_left_out_and_listed(
-    audiolm: Any, tiny_model: Path, piano: Piano, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Also what turns out to be damaged on the way; what only ffmpeg reads is measured on."""
+@pytest.fixture(autouse=True)
+def short(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Excerpts of a second, from recordings of two or more."""
     monkeypatch.setattr(excerpts, "CLIP_S", 1.0)
     monkeypatch.setattr(excerpts, "SHORTEST_S", 2.0)
+
+
+@pytest.mark.skipif(shutil.which("ffmpeg") is None, reason="needs ffmpeg")
+def test_what_cannot_be_read_is_left_out_and_listed(
+    audiolm: Any, tiny_model: Path, piano: Piano, tmp_path: Path
+) -> None:
+    """Also what turns out to be damaged on the way; what only ffmpeg reads is measured on."""
     for i in range(2):
         soundfile.write(tmp_path / f"{i}.flac", piano(2.5, 16000, seed=i), 16000)
     command = ["ffmpeg", "-v", "error", "-i", str(tmp_path / "0.flac"), "-c:a", "aac", str(tmp_path / "film.m4a")]
@@ -56,8 +61,6 @@ def test_continuations_are_made_as_the_tool_makes_them(
     audiolm: Any, tiny_model: Path, piano: Piano, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What goes wrong is sampled again, at the seams and after them."""
-    monkeypatch.setattr(excerpts, "CLIP_S", 1.0)
-    monkeypatch.setattr(excerpts, "SHORTEST_S", 2.0)
     for i in range(2):
         soundfile.write(tmp_path / f"{i}.flac", piano(2.5, 16000, seed=i), 16000)
     judged: list[int] = []
@@ -79,12 +82,9 @@ def test_a_file_that_crashes_the_decoder(
     tiny_model: Path,
     piano: Piano,
     tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
     crashing_decoder: int,
 ) -> None:
     """It is left out and listed like one that cannot be read."""
-    monkeypatch.setattr(excerpts, "CLIP_S", 1.0)
-    monkeypatch.setattr(excerpts, "SHORTEST_S", 2.0)
     for name, rate_hz in {"a": 16000, "bad": crashing_decoder, "c": 16000}.items():
         soundfile.write(tmp_path / f"{name}.wav", piano(2.5, rate_hz, seed=ord(name[0])), rate_hz)
     options = [tmp_path, "-m", tiny_model, "--clips", 2, "--windows", 2, "--device", "cpu", "--json"]
