@@ -4,6 +4,7 @@ AudioLMError                exit 1   never raised itself
  |- UsageError              exit 2   options that contradict each other or are out of range
  |- AudioInputError         exit 3   a recording that cannot be used
  |- ModelError              exit 4   a model, codec or checkpoint that is missing, damaged or unfit
+ |- InstallationError       exit 4   a package that is missing, or that does not work with the others
  |- NetworkError            exit 5   a download that failed, or was needed while offline
  |- MemoryLimitError        exit 6   out of memory on the device
  |- OutputError             exit 7   a file that cannot be written: disk full, no permission, exists already
@@ -42,6 +43,12 @@ class DataError(AudioLMError):
 
 class ModelError(AudioLMError):
     """A model, codec or checkpoint that is missing, damaged or unfit."""
+
+    exit_code = 4
+
+
+class InstallationError(AudioLMError):
+    """A package that is missing, or that does not work with the others."""
 
     exit_code = 4
 

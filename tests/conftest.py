@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -55,6 +56,25 @@ def cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPa
     monkeypatch.setenv("HF_HOME", str(folder / ".huggingface"))
     monkeypatch.setattr(socket.socket, "connect", _connect_to_this_machine)
     return folder
+
+
+MakePackage = Callable[[str, str, str], None]
+
+
+@pytest.fixture
+def make_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> MakePackage:
+    """`make_package(name, version, source)` puts a package before all others; without a source only its version."""
+    monkeypatch.syspath_prepend(tmp_path)
+
+    def make(name: str, version: str, source: str) -> None:
+        facts = tmp_path / f"{name}-{version}.dist-info"
+        facts.mkdir()
+        (facts / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n")
+        if source:
+            (tmp_path / f"{name}.py").write_text(source)
+            monkeypatch.delitem(sys.modules, name, raising=False)
+
+    return make
 
 
 @pytest.fixture

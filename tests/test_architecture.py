@@ -6,10 +6,12 @@ import ast
 import re
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
+import soundfile
 
 ROOT = Path(__file__).parents[1]
 PACKAGE = "audiolm_cli"
@@ -28,6 +30,7 @@ LAYERS = {
     "audio": 2,
     "config": 1,
     "events": 1,
+    "packages": 1,
     "errors": 0,
     "": -1,  # the package itself: the version
 }
@@ -41,8 +44,8 @@ OWNERS = {
     "click": (),
 }
 
-WITHOUT_TORCH = ("errors.py", "config.py", "events.py", "cli/")
-LIGHT_LAYERS = {"cli", "config", "events", "errors", ""}  # what cli may import when it is imported
+WITHOUT_TORCH = ("errors.py", "config.py", "events.py", "packages.py", "cli/")
+LIGHT_LAYERS = {"cli", "config", "events", "packages", "errors", ""}  # what cli may import when it is imported
 TOP_LEVEL = {"audiolm_cli", "tests", "pyproject.toml", "README.md", "CHANGELOG.md"}
 BANNED_NAMES = {"utils.py", "common.py", "misc.py", "helpers.py"}
 MAX_LINES = 400
@@ -222,7 +225,17 @@ def test_the_program_starts_without_heavy_packages() -> None:
     assert done.stdout.strip() == "[]"
 
 
-def test_a_continuation_imports_what_it_needs(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["continue", "{take}", "-d", "0.1"],
+        ["infill", "{take}", "--gap", "1:1.1"],
+        ["loop", "{take}", "--bridge", "0.1"],
+        ["restyle", "{take}", "--style", "{take}"],
+    ],
+    ids=lambda words: words[0],
+)
+def test_generating_imports_what_it_needs(tmp_path: Path, words: list[str], piano: Callable[..., np.ndarray]) -> None:
     """From start to end: nothing of training, plotting or resampling on a device, nor torch.compile, a second of it."""
     unneeded = (
         "torchaudio",
@@ -235,15 +248,16 @@ def test_a_continuation_imports_what_it_needs(tmp_path: Path) -> None:
         "tensorboard",
         "torch._dynamo",
     )
-    take = ROOT / "audiolm_cli" / "assets" / "demo" / "prelude.flac"
-    words = ["audiolm", "continue", str(take), "-o", str(tmp_path / "out.wav"), "-d", "0.1", "--prompt", "1", "-q"]
+    take, out = tmp_path / "take.wav", tmp_path / "out.wav"
+    soundfile.write(take, piano(1.5, 16000), 16000)
+    command = [word.format(take=take) for word in words]
     lines = (
-        f"import atexit, sys; sys.argv = {words}",
+        f"import atexit, sys; sys.argv = {['audiolm', *command, '-o', str(out), '--prompt', '1', '-q']}",
         f"atexit.register(lambda: print([name for name in {unneeded} if name in sys.modules]))",
         "from audiolm_cli.cli.app import main; main()",
     )
     done = subprocess.run([sys.executable, "-c", "\n".join(lines)], capture_output=True, text=True, check=True)
-    assert (tmp_path / "out.wav").exists() and done.stdout.strip().endswith("[]"), done.stdout
+    assert out.exists() and done.stdout.strip().endswith("[]"), done.stdout
 
 
 def test_the_readme_names_tests_that_exist() -> None:

@@ -5,6 +5,7 @@ Knows nothing about codecs, models or torch.
 
 from audiolm_cli.audio.deferring import DeferringFile
 from audiolm_cli.audio.growing import check_growing, write_growing
+from audiolm_cli.audio.mel import mel_filters
 from audiolm_cli.audio.process import DecoderProcess
 from audiolm_cli.audio.reading import read_audio
 from audiolm_cli.audio.recording import Recording, to_native
@@ -30,6 +31,7 @@ __all__ = [
     "balance",
     "check_growing",
     "check_target",
+    "mel_filters",
     "mid",
     "named_format",
     "open_stream",

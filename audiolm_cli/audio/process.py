@@ -25,6 +25,7 @@ from audiolm_cli.audio.recording import Recording
 from audiolm_cli.audio.scanning import Scan, scan
 from audiolm_cli.audio.streaming import BLOCK_SAMPLES, AudioStream, open_stream
 from audiolm_cli.errors import AudioInputError, MemoryLimitError, UsageError
+from audiolm_cli.packages import explain_import
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -200,8 +201,8 @@ def serve() -> None:
                 if kind == BEGIN:
                     begun, value = value, None
                 answer = VALUE, value
-            except Exception as error:
-                answer = ERROR, error
+            except Exception as error:  # its traceback does not travel, and with it goes what an import failed over
+                answer = ERROR, explain_import(error) or error
 
 
 def _stream(path: Path, through_ffmpeg: bool) -> Iterator[Any]:

@@ -22,6 +22,7 @@ import typer
 from audiolm_cli import __version__
 from audiolm_cli.cli.render import Renderer
 from audiolm_cli.errors import AudioLMError, MemoryLimitError, OutputError, SomeInputsFailedError
+from audiolm_cli.packages import explain_import
 
 COMMANDS = (
     ("continue", "audiolm_cli.cli.continue_audio:continue_command"),
@@ -150,7 +151,7 @@ def _flushed(code: int) -> int:
 
 
 def _as_expected(error: Exception) -> AudioLMError | None:
-    """`error` as one of ours, where a full disk or memory surfaced in a place that did not expect it."""
+    """`error` as one of ours, where a full disk, memory or a package that does not import surfaced unexpectedly."""
     if isinstance(error, AudioLMError):
         return error
     torch = sys.modules.get("torch")
@@ -160,7 +161,7 @@ def _as_expected(error: Exception) -> AudioLMError | None:
         return MemoryLimitError("out of memory; try a shorter duration or fewer takes")
     if isinstance(error, OSError) and error.errno in UNWRITABLE:
         return OutputError(f"{error.filename or 'the output'} cannot be written: {error.strerror}")
-    return None
+    return explain_import(error)
 
 
 @contextmanager

@@ -24,7 +24,7 @@ def doctor_command(
     from audiolm_cli.workflows.doctor import doctor
 
     with Renderer(quiet=quiet, verbose=verbose, json=json_output) as out:
-        diagnosis = doctor(cache_dir, os.environ)
+        diagnosis = doctor(cache_dir, os.environ, on_event=out.on_event)
         if out.json:
             out.print_json({"ok": not diagnosis.failed, "checks": diagnosis.checks})
         else:

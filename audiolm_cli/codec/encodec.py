@@ -26,10 +26,10 @@ from audiolm_cli.codec.base import KnownSamples
 from audiolm_cli.codec.dialects import check_layout, read_settings, to_encodec, unwrap_package
 from audiolm_cli.codec.encodec_shape import PAD_MODES, EncodecConfig
 from audiolm_cli.errors import AudioInputError, DataError, ModelError
+from audiolm_cli.packages import explained_imports
 
 _FETCH_HINT = "`audiolm models pull encodec-32khz` fetches the published weights."
 _PICKLED = (".bin", ".th", ".pt")
-_PIP_LINE = 'pip install --force-reinstall "torch>=2.11,<2.12" "torchaudio>=2.11,<2.12" "encodec>=0.1.1,<0.2"'
 STRETCH_FRAMES = 100
 """Frames whose convolutions are computed at once: of 50 to 1400, the fastest on a CPU, by 20 % over all at once."""
 
@@ -288,16 +288,15 @@ def _readable(read: Callable[[], Any]) -> Any:
 
 
 def _import_encodec() -> tuple[Any, Any, Any, Any]:
-    """The classes of `encodec` that are needed; the import loads torchaudio, which fails beside another torch."""
-    try:
+    """The classes of `encodec` that are needed; the import loads torchaudio, which fails beside another torch.
+
+    Raises:
+        InstallationError: it fails here.
+    """
+    with explained_imports():
         from encodec.model import EncodecModel
         from encodec.modules import SEANetDecoder, SEANetEncoder
         from encodec.quantization import ResidualVectorQuantizer
-    except (ImportError, OSError, RuntimeError, AttributeError) as error:
-        raise ModelError(
-            f"The encodec package cannot be imported ({error}). Install it with a matching pair of torch and "
-            f"torchaudio: {_PIP_LINE}"
-        ) from error
     return EncodecModel, SEANetEncoder, SEANetDecoder, ResidualVectorQuantizer
 
 

@@ -8,7 +8,6 @@ full-scale sine has a magnitude of a quarter of the window length. The sizes and
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -16,7 +15,8 @@ import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional as F
-from torchaudio.functional import melscale_fbanks
+
+from audiolm_cli.audio import mel_filters
 
 SAMPLE_RATE_HZ = 32000
 """Rate that the window lengths below are meant for."""
@@ -64,9 +64,7 @@ def _magnitudes(wav: Tensor, window: int, hop: int) -> Tensor:
 
 def _mel_bands(wav: Tensor, window: int, hop: int, bands: int, sample_rate_hz: int) -> Tensor:
     """Sums of STFT magnitudes [..., frames, bands] under triangles of height 1, HTK mel scale, 0 Hz to Nyquist."""
-    with warnings.catch_warnings():  # the narrowest band of some window lengths holds no bin: 0 in both signals
-        warnings.simplefilter("ignore")
-        triangles = melscale_fbanks(window // 2 + 1, 0.0, sample_rate_hz / 2, bands, sample_rate_hz)
+    triangles = torch.from_numpy(mel_filters(window, bands, sample_rate_hz))  # [bins, bands]
     return _magnitudes(wav, window, hop).transpose(-1, -2) @ triangles.to(wav.device)
 
 

@@ -12,11 +12,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from audiolm_cli.audio import mel_filters
 from audiolm_cli.codec.spectral import SpectralCodec
 from audiolm_cli.config import CodecTrainConfig
 from audiolm_cli.model.quantize import multiplies_bf16
 from audiolm_cli.training.trainee import Losses
-from audiolm_cli.training.waveforms import log_difference, mel_filters
+from audiolm_cli.training.waveforms import log_difference
 
 MOST_START_FRAMES = 60_000
 """Most frames for principal components and k-means: thirty times the usual codebook size."""
@@ -44,7 +45,7 @@ class SpectralTrainee:
         self.weights = bin_weights(codec).to(codec.device)
         bands = max(4, codec.config.window_samples // SAMPLES_PER_BAND)
         self.filters = [
-            mel_filters(codec.config.window_samples, count, codec.sample_rate_hz).to(codec.device)
+            torch.from_numpy(mel_filters(codec.config.window_samples, count, codec.sample_rate_hz)).to(codec.device)
             for count in (bands, bands // 4)
         ]
         self.bf16 = multiplies_bf16(codec.device)

@@ -6,12 +6,11 @@ networks.
 
 from __future__ import annotations
 
-import warnings
-
 import torch
 from torch import Tensor
 from torch.nn import functional as F
-from torchaudio.functional import melscale_fbanks
+
+from audiolm_cli.audio import mel_filters
 
 MEL_WINDOWS = (64, 128, 256, 512, 1024, 2048)
 """Window lengths in samples; the hop is a quarter of each."""
@@ -30,7 +29,7 @@ def mel_loss(outputs: Tensor, inputs: Tensor, sample_rate_hz: int) -> Tensor:
     """
     total = outputs.new_zeros(())
     for window, bands in zip(MEL_WINDOWS, MEL_BANDS, strict=True):
-        triangles = mel_filters(window, bands, sample_rate_hz).to(outputs.device)
+        triangles = torch.from_numpy(mel_filters(window, bands, sample_rate_hz)).to(outputs.device)
         a, b = (_magnitudes(wav, window) @ triangles for wav in (outputs, inputs))
         total = total + log_difference(a, b, FLOOR_PER_SAMPLE * window)
     return total / len(MEL_WINDOWS)
@@ -60,11 +59,3 @@ def _magnitudes(wav: Tensor, window: int) -> Tensor:
     columns = torch.view_as_real(torch.fft.rfft(frames))
     tiny = (1e-3 * FLOOR_PER_SAMPLE * window) ** 2
     return (columns.square().sum(-1) + tiny).sqrt()
-
-
-def mel_filters(window: int, bands: int, sample_rate_hz: int) -> Tensor:
-    """Mel filters [bins, bands] of height 1 for the magnitudes of an STFT, 0 Hz to half the sample rate."""
-    with warnings.catch_warnings():  # the narrowest band of some window lengths holds no bin: 0 in both signals
-        warnings.simplefilter("ignore")
-        filters: Tensor = melscale_fbanks(window // 2 + 1, 0.0, sample_rate_hz / 2, bands, sample_rate_hz)
-    return filters

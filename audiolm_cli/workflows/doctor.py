@@ -5,32 +5,47 @@ Opens no connection, repairs nothing, and leaves nothing behind but a note that 
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import platform
 import re
 import shutil
+import subprocess
 import sys
 import time
 from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from importlib import metadata
 from pathlib import Path
+
+from packaging.specifiers import SpecifierSet
 
 from audiolm_cli import __version__
 from audiolm_cli.checkpoints import catalogue
 from audiolm_cli.checkpoints.folder import read_folder, verify_folder
 from audiolm_cli.checkpoints.locks import list_holders
 from audiolm_cli.errors import ModelError
+from audiolm_cli.events import OnEvent, Progress, ignore
+from audiolm_cli.packages import (
+    DISTRIBUTIONS,
+    describe_failure,
+    install_command,
+    installed_version,
+    read_requirements,
+    try_import,
+)
 from audiolm_cli.workflows.sources import STAGING
 
 PYTHON = ((3, 11), (3, 15))
-TORCH_MINOR = "2.11"
 BUNDLED = "piano"
+PROCESSES = 2
+"""Imports that are tried at once."""
 LOW_DISK_BYTES = 1 << 30
 LOW_MEMORY_BYTES = 2 << 30
 OLD_LOCK_S = 24 * 3600.0
 """A lock of another machine that is older than this is suspected to be left over."""
-PACKAGES = ("numpy", "lhotse", "h5py", "safetensors", "requests", "filelock", "platformdirs", "typer", "rich")
+PACKAGES = ("torch", "torchaudio", "encodec", "soundfile")
+"""Packages with a line of their own; all others that work share one."""
 VARIABLES = ("AUDIOLM_", "HF_", "TORCH", "CUDA_", "OMP_", "XDG_CACHE_HOME", "REQUESTS_CA_BUNDLE", "PYTHONPATH")
 _SECRET = re.compile(r"TOKEN|KEY|SECRET|PASSWORD")
 
@@ -62,41 +77,23 @@ class Diagnosis:
         return any(check.status == "fail" for check in self.checks)
 
 
-def doctor(cache_dir: Path | None = None, environment: Mapping[str, str] | None = None) -> Diagnosis:
+def doctor(
+    cache_dir: Path | None = None, environment: Mapping[str, str] | None = None, *, on_event: OnEvent = ignore
+) -> Diagnosis:
     """The state of this installation.
 
     Args:
         cache_dir: the cache folder; None is the user's.
         environment: the process's variables; those that matter are shown, secrets by their length alone.
+        on_event: told of each package that was looked at.
     """
     cache = catalogue.cache_dir(cache_dir)
     place = Path(__file__).parents[1]
-    checks = [_python(), Check(name="audiolm", status="ok", value=f"{__version__} in {place}"), *_torch_pair()]
-    checks += [_package("encodec"), _soundfile(), _packages(), _ffmpeg(), *_variables(environment or {})]
+    checks = [_python(), Check(name="audiolm", status="ok", value=f"{__version__} in {place}"), *_packages(on_event)]
+    checks += [_ffmpeg(), *_variables(environment or {})]
     checks += _compute() if not any(check.status == "fail" and check.name == "torch" for check in checks) else []
     checks += [_memory(), _work_folder(), *_cache(cache), *_locks(cache), *_arriving(cache), _bundled()]
     return Diagnosis(checks=[*checks, *_codecs(cache)])
-
-
-def torch_pair(torch: str, torchaudio: str) -> Check:
-    """Whether these two versions were made for each other, with the pip line that repairs them when not.
-
-    >>> torch_pair("2.11.0+cpu", "2.11.0").status
-    'ok'
-    """
-    value = f"torch {torch}, torchaudio {torchaudio}"
-    if all(version.split("+")[0].split(".")[:2] == TORCH_MINOR.split(".") for version in (torch, torchaudio)):
-        return Check(name="torch pair", status="ok", value=value)
-    return Check(
-        name="torch pair", status="fail", value=f"{value}; both must be {TORCH_MINOR}", remedy=_pip_line(torch)
-    )
-
-
-def _pip_line(torch: str) -> str:
-    """The line that installs the pair, from the same index that `torch` came from."""
-    build = torch.partition("+")[2]
-    index = f" --index-url https://download.pytorch.org/whl/{build}" if build else ""
-    return f'run: pip install "torch=={TORCH_MINOR}.*" "torchaudio=={TORCH_MINOR}.*"{index}'
 
 
 def _python() -> Check:
@@ -107,43 +104,62 @@ def _python() -> Check:
     return Check(name="python", status="warn", value=value, remedy="install audiolm with Python 3.11 to 3.14")
 
 
-def _torch_pair() -> Iterator[Check]:
-    """Each of torch and torchaudio as it imports, then the two together."""
-    versions = {name: _version(name) for name in ("torch", "torchaudio")}
-    for name, version in versions.items():
-        yield _import(name, version, _pip_line(versions["torch"]))
-    if all(versions.values()):
-        yield torch_pair(versions["torch"], versions["torchaudio"])
+def _packages(on_event: OnEvent) -> Iterator[Check]:
+    """Every package that this program asks for, as it imports in a process of its own.
 
+    So one that crashes does not end the others' checks, and none is judged by what another one has loaded already.
+    """
+    ranges = read_requirements()
+    names = [*PACKAGES, *sorted(set(ranges) - set(PACKAGES))]
+    reasons: dict[str, str] = {}
+    with ThreadPoolExecutor(PROCESSES) as pool:
+        for name, reason in zip(names, pool.map(_why_not_imported, names), strict=True):
+            reasons[name] = reason
+            on_event(Progress(stage="packages", done=len(reasons), total=len(names)))
 
-def _import(name: str, version: str, remedy: str) -> Check:
-    """Whether torch or torchaudio loads; a wrong pair fails in one of three ways."""
-    try:
-        if name == "torch":
-            import torch
-
-            version = torch.__version__
+    fine = []
+    for name in names:
+        check = _judge(name, reasons[name], ranges.get(name, ""))
+        if name == "soundfile" and check.status == "ok":
+            check = dataclasses.replace(check, value=f"{check.value}, libsndfile {_libsndfile_version()}")
+        if check.status == "ok" and name not in PACKAGES:
+            fine.append(f"{name} {check.value}")
         else:
-            import torchaudio  # noqa: F401
-    except (ImportError, OSError, RuntimeError) as error:
-        return Check(name=name, status="fail", value=f"{version or 'not installed'}: {error}", remedy=remedy)
+            yield check
+    yield Check(name="packages", status="ok", value=", ".join(fine))
+
+
+def _judge(name: str, reason: str, wanted: str) -> Check:
+    """The check of a package that does not import for this reason (empty: it does), and that is wanted in a range."""
+    version = installed_version(name)
+    if not version:
+        reason = "not installed"
+    if reason:
+        value, told = describe_failure(name, reason).rsplit("; ", 1)
+        return Check(name=name, status="fail", value=value, remedy=told)
+    if not SpecifierSet(wanted).contains(version, prereleases=True):
+        remedy = f"run: {install_command(name)}"
+        return Check(name=name, status="warn", value=f"{version}, where {wanted} was tested", remedy=remedy)
     return Check(name=name, status="ok", value=version)
 
 
-def _package(name: str) -> Check:
-    version = _version(name)
-    if version:
-        return Check(name=name, status="ok", value=version)
-    return Check(name=name, status="fail", value="not installed", remedy=f"run: pip install {name}")
+def _libsndfile_version() -> str:
+    import soundfile
+
+    return str(soundfile.__libsndfile_version__)
 
 
-def _packages() -> Check:
-    versions = {name: _version(name) for name in PACKAGES}
-    missing = [name for name, version in versions.items() if not version]
-    value = ", ".join(f"{name} {version or 'missing'}" for name, version in versions.items())
-    if not missing:
-        return Check(name="packages", status="ok", value=value)
-    return Check(name="packages", status="fail", value=value, remedy=f"run: pip install {' '.join(missing)}")
+def _why_not_imported(distribution: str) -> str:
+    """Why a package cannot be imported, in a line; empty when it can."""
+    module = next((name for name, other in DISTRIBUTIONS.items() if other == distribution), distribution)
+    code = f"import sys; sys.path[:] = {sys.path!r}; from {try_import.__module__} import try_import; "
+    code += f"print(try_import({module!r}))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    if done.returncode < 0:
+        return f"it crashes with signal {-done.returncode}"
+    if done.returncode:
+        return f"it ends Python with exit code {done.returncode}"
+    return done.stdout.strip().rsplit("\n", 1)[-1]
 
 
 def _variables(environment: Mapping[str, str]) -> Iterator[Check]:
@@ -160,16 +176,6 @@ def _without_secrets(name: str, value: str) -> str:
     if _SECRET.search(name):
         return f"({len(value)} characters)"
     return re.sub(r"//[^/@]*@", "//...@", value)
-
-
-def _soundfile() -> Check:
-    try:
-        import soundfile
-    except (ImportError, OSError) as error:
-        return Check(name="soundfile", status="fail", value=str(error), remedy="run: pip install --upgrade soundfile")
-    return Check(
-        name="soundfile", status="ok", value=f"{soundfile.__version__}, {soundfile.__libsndfile_version__} (libsndfile)"
-    )
 
 
 def _ffmpeg() -> Check:
@@ -296,13 +302,6 @@ def _codecs(cache: Path) -> Iterator[Check]:
         except ModelError as error:
             remedy = f"run: audiolm models pull {entry.name}, or remove it with audiolm models rm {entry.name}"
             yield Check(name=entry.name, status="fail", value=str(error), remedy=remedy)
-
-
-def _version(package: str) -> str:
-    try:
-        return metadata.version(package)
-    except metadata.PackageNotFoundError:
-        return ""
 
 
 def _size(size: float) -> str:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from audiolm_cli.audio import Recording, mid, resample, write_bytes
+from audiolm_cli.audio import Recording, mel_filters, mid, resample, write_bytes
 from audiolm_cli.errors import UsageError
 
 PLOT_RATE_HZ = 32000
@@ -78,13 +78,12 @@ def mel_ticks(frequencies: np.ndarray) -> tuple[list[float], list[str]]:
 def mel_decibels(mono: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Mel spectrogram [bands, frames] in dB of mono audio [n] at 32 kHz, 80 dB deep, and the bands' centres in Hz."""
     import torch
-    from torchaudio.functional import melscale_fbanks
 
     window = torch.hann_window(2048)
     columns = torch.stft(
         torch.from_numpy(mono).float(), 2048, 640, window=window, return_complex=True, pad_mode="constant"
     )
-    bank = melscale_fbanks(1025, 30.0, PLOT_RATE_HZ / 2, MEL_BANDS, PLOT_RATE_HZ, norm="slaney")  # [bins, bands]
+    bank = torch.from_numpy(mel_filters(2048, MEL_BANDS, PLOT_RATE_HZ, low_hz=30.0, unit_area=True))  # [bins, bands]
     mel = (bank.T @ columns.abs()).clamp(min=1e-8)
     decibels = 20 * mel.log10()
     points = torch.linspace(0, PLOT_RATE_HZ / 2, 1025)

@@ -18,6 +18,7 @@ from multiprocessing.process import BaseProcess
 from typing import Any
 
 from audiolm_cli.errors import UsageError
+from audiolm_cli.packages import explain_import
 
 Do = Callable[[Any, Callable[[float], None]], Any]
 """Does a task; is given the task and what to call with the share that is done."""
@@ -164,5 +165,5 @@ def _serve(pipe: Connection, setup: Setup, args: tuple[Any, ...]) -> None:
                 pipe.send(("done", do(pipe.recv(), lambda share: pipe.send(("share", share)))))
         except (EOFError, BrokenPipeError, ConnectionError):
             return
-        except Exception as error:
-            pipe.send(("error", error))
+        except Exception as error:  # its traceback does not travel, and with it goes what an import failed over
+            pipe.send(("error", explain_import(error) or error))

@@ -185,7 +185,8 @@ def test_peaks_that_would_clip_are_lowered(codec: Codec, piano: Piano) -> None:
     assert limit(mono, np.inf, 100) is mono
     audio = piano(2.0, 16000).T
     span = open_span(audio[:, :16000], audio[:, 20000:], 16000, 4000, 1.0, 60, codec, ceiling=0.05)
-    assert np.abs(render_span(span, random_codes(span, codec), codec))[:, 500:-500].max() <= 0.05
+    peak = np.abs(render_span(span, random_codes(span, codec), codec))[:, 500:-500].max()
+    assert 0.04 < peak <= 0.05 * (1 + 1e-6)  # to the rounding of float32
 
 
 def test_without_context_nothing_is_faded(codec: Codec) -> None:
