@@ -48,10 +48,13 @@ def cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPa
     """An empty checkpoint cache, offline, and no other AUDIOLM_* variable; no other machine can be reached."""
     for name in [name for name in os.environ if name.startswith("AUDIOLM_")]:
         monkeypatch.delenv(name)
-    for name in ("HF_ENDPOINT", "HF_HUB_CACHE", "HF_HUB_OFFLINE", "HF_TOKEN", "TORCH_HOME", "XDG_CACHE_HOME"):
+    for name in ("HF_ENDPOINT", "HF_HUB_CACHE", "HF_HUB_OFFLINE", "HF_TOKEN", "TORCH_HOME"):
         monkeypatch.delenv(name, raising=False)
     folder = tmp_path_factory.mktemp("cache")
     monkeypatch.setenv("AUDIOLM_CACHE_DIR", str(folder))
+    monkeypatch.setenv(
+        "XDG_CACHE_HOME", str(folder / ".user")
+    )  # functions called without a cache must not find the user's
     monkeypatch.setenv("AUDIOLM_OFFLINE", "1")
     monkeypatch.setenv("HF_HOME", str(folder / ".huggingface"))
     monkeypatch.setattr(socket.socket, "connect", _connect_to_this_machine)

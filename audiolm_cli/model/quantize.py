@@ -6,8 +6,10 @@ nothing from it.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import warnings
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 
 import torch
 import torch.nn.functional as F
@@ -16,21 +18,38 @@ from torch import Tensor, nn
 
 def multiplies_bf16(device: torch.device) -> bool:
     """Whether the device has instructions for bf16 products; without them, it is slower than fp32."""
-    return torch.cuda.is_bf16_supported() if device.type == "cuda" else torch.cpu._is_avx512_bf16_supported()
+    return torch.cuda.is_bf16_supported() if device.type == "cuda" else _has_instructions("_is_avx512_bf16_supported")
 
 
 def multiplies_int8() -> bool:
     """Whether this processor has instructions for products of 8-bit numbers (VNNI)."""
-    return torch.cpu._is_vnni_supported()
+    return _has_instructions("_is_vnni_supported")
+
+
+def _has_instructions(question: str) -> bool:
+    """What a private function of torch says of this processor; a torch that has no such function is taken for "no"."""
+    return bool(getattr(torch.cpu, question, bool)())
 
 
 def works(form: Callable[[nn.Linear], nn.Module]) -> bool:
     """Whether this torch on this processor multiplies by that form of a layer; some need kernels of its own."""
     try:
-        form(nn.Linear(64, 64))(torch.zeros(1, 64))
-    except (RuntimeError, AttributeError):
+        with _no_deprecations():
+            form(nn.Linear(64, 64))(torch.zeros(1, 64))
+    except (RuntimeError, AttributeError, NotImplementedError):
         return False
     return True
+
+
+@contextmanager
+def _no_deprecations() -> Iterator[None]:
+    """Without torch's warning that quantized tensors will go one day: until then they are the fastest form.
+
+    From then on, `works` says so, and another number format is used.
+    """
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=".*quantized tensor creation functions")
+        yield
 
 
 class Bf16Linear(nn.Module):
@@ -141,7 +160,7 @@ def replace_linears(module: nn.Module, form: Callable[[nn.Linear], nn.Module]) -
         for name, child in parent.named_children()
         if isinstance(child, nn.Linear)
     ]
-    with ThreadPoolExecutor(torch.get_num_threads()) as pool:  # torch packs a weight on one core
+    with _no_deprecations(), ThreadPoolExecutor(torch.get_num_threads()) as pool:  # torch packs a weight on one core
         made = list(pool.map(form, (child for _, _, child in places)))
     for (parent, name, _), layer in zip(places, made, strict=True):
         setattr(parent, name, layer)

@@ -121,7 +121,7 @@ def test_missing_ffmpeg_is_a_warning(audiolm: Any, piano: Path, monkeypatch: pyt
             "2.99.1",
             "raise OSError('undefined symbol: torch_exception')",
             "torchaudio 2.99.1 beside torch {torch} cannot be imported (undefined symbol: torch_exception); torch",
-            "-m pip install --force-reinstall --no-deps torchaudio==",
+            "--no-deps torchaudio==",
             id="too new",
         ),
         pytest.param(
@@ -129,7 +129,7 @@ def test_missing_ffmpeg_is_a_warning(audiolm: Any, piano: Path, monkeypatch: pyt
             "2.8.0",
             "raise RuntimeError('PyTorch and TorchAudio were compiled with different CUDA versions.')",
             "torchaudio 2.8.0 beside torch {torch} cannot be imported (PyTorch and TorchAudio were compiled",
-            "-m pip install --force-reinstall --no-deps torchaudio==",
+            "--no-deps torchaudio==",
             id="too old",
         ),
         pytest.param(
@@ -168,7 +168,7 @@ def test_a_missing_package(audiolm: Any, piano: Path, monkeypatch: pytest.Monkey
     check = checks(shown)[name]
     assert (shown.exit_code, check["status"]) == (4, "fail")
     assert "(not installed)" in check["value"]
-    assert f"-m pip install '{name}" in check["remedy"].replace("install torchaudio", "install 'torchaudio")
+    assert "pip install" in check["remedy"] and check["remedy"].split()[-1].strip("'").startswith(name)
 
 
 def test_a_version_that_nobody_tried(audiolm: Any, piano: Path, make_package: Any) -> None:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import copy
+import re
 from collections.abc import Callable
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import pytest
 import torch
@@ -14,7 +15,7 @@ from torch import Tensor
 
 from audiolm_cli.config import PRESETS, GenerateConfig, ModelConfig, SamplingConfig
 from audiolm_cli.events import Event, Note
-from audiolm_cli.model import decode, stepping
+from audiolm_cli.model import decode, quantize, stepping
 from audiolm_cli.model.audiolm import AudioLM, build
 from audiolm_cli.model.decode import generate, use_dtype
 from audiolm_cli.model.geometry import Geometry
@@ -49,6 +50,10 @@ def codes(frames: int, batch: int = 1, seed: int = 0) -> Tensor:
 
 def missing(*_: object) -> NoReturn:
     raise RuntimeError("no kernel")
+
+
+def gone(*_: object, **__: object) -> NoReturn:
+    raise AttributeError("no such operation")
 
 
 def distance(a: Tensor, b: Tensor) -> float:
@@ -217,6 +222,43 @@ def test_without_kernels_of_its_own_torch_still_generates(fast: bool, monkeypatc
         assert kinds == {Bf16Linear if used == "bf16" else torch.nn.Linear}
         made = generate(model, codes(6), Geometry(6, 9), SamplingConfig(), [torch.Generator().manual_seed(1)])
         assert made.shape == (1, 9, K)
+
+
+PRIVATE = (
+    (torch, "_make_per_channel_quantized_tensor"),
+    (torch.ops.quantized, "linear_prepack"),
+    (torch.ops.quantized, "linear_dynamic"),
+    (torch.ops.quantized, "linear_prepack_fp16"),
+    (torch.ops.quantized, "linear_dynamic_fp16"),
+    (torch.ops.mkldnn, "_reorder_linear_weight"),
+    (torch.ops.mkldnn, "_linear_pointwise"),
+    (torch.cpu, "_is_vnni_supported"),
+    (torch.cpu, "_is_avx512_bf16_supported"),
+)
+"""Every private operation of torch that narrow weights are made or multiplied with."""
+
+
+@pytest.mark.parametrize(("place", "name"), PRIVATE, ids=[name for _, name in PRIVATE])
+@pytest.mark.parametrize("asked", ["int8", "bf16"])
+def test_each_private_operation_of_torch_can_go(
+    asked: str, place: Any, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A torch that took it away generates all the same, in a form that it has."""
+    if name.startswith("_is_"):
+        monkeypatch.delattr(place, name)
+    else:
+        monkeypatch.setattr(place, name, gone)
+    model = tiny()
+    assert use_dtype(model, asked) in ("int8", "bf16", "fp32")
+    made = generate(model, codes(6), Geometry(6, 9), SamplingConfig(), [torch.Generator().manual_seed(1)])
+    assert made.shape == (1, 9, K)
+
+
+def test_the_private_operations_are_all_that_are_used() -> None:
+    """The list above is complete: no other private name of torch is in the file that makes narrow weights."""
+    source = Path(quantize.__file__).read_text()
+    used = set(re.findall(r"torch\.ops\.\w+\.(\w+)|torch\.(_\w+)|torch\.cpu\.(_\w+)|\"(_is_\w+)\"", source))
+    assert {name for names in used for name in names if name} == {name for _, name in PRIVATE}
 
 
 def test_another_dtype_than_the_one_asked_for_is_said(tiny_model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
