@@ -14,7 +14,7 @@ _LAZY = ("continue_audio", "infill_audio", "loop_audio", "restyle_audio", "load_
 
 def __getattr__(name: str) -> Any:
     if name in _LAZY:
-        return getattr(importlib.import_module("audiolm_cli.workflows.arrays"), name)
+        return getattr(importlib.import_module("audiolm_cli.api"), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 

@@ -18,21 +18,30 @@ PACKAGE = "audiolm_cli"
 
 # A module may import its own layer's package and any layer of a lower number, and nothing else of this package.
 LAYERS = {
-    "cli": 6,
-    "__main__": 7,
-    "workflows": 5,
-    "training": 4,
-    "evaluation": 4,
-    "model": 3,
-    "data": 3,
-    "codec": 3,
-    "checkpoints": 3,
-    "audio": 2,
-    "config": 1,
-    "events": 1,
+    "__main__": 12,
+    "cli": 11,
+    "api": 11,
+    "workflows": 10,
+    "training": 9,
+    "reports": 8,
+    "evaluation": 7,
+    "editing": 6,
+    "library": 5,
+    "tokenizing": 5,
+    "model": 4,
+    "codec": 4,
+    "data": 4,
+    "checkpoints": 4,
+    "audio": 3,
+    "config": 2,
+    "devices": 1,
+    "distributed": 1,
+    "files": 1,
     "packages": 1,
+    "events": 1,
     "errors": 0,
-    "": -1,  # the package itself: the version
+    "version": 0,
+    "": -1,  # the package itself: what it lends from the others, when it is asked for
 }
 
 # Third-party packages that only these files, or files under these folders, may import.

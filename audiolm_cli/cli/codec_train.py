@@ -120,8 +120,8 @@ def codec_train_command(
     )
     with Renderer(quiet=quiet, verbose=verbose, no_progress=no_progress, json=json_output) as out:
         from audiolm_cli.codec.encodec_shape import EncodecConfig
+        from audiolm_cli.tokenizing.recordings import check_failures
         from audiolm_cli.workflows.codec_train import train_codec
-        from audiolm_cli.workflows.recordings import check_failures
 
         fetch_missing(out, cache_dir, offline, init)
         shape = EncodecConfig(num_filters=filters or FILTERS) if family == "encodec" else None

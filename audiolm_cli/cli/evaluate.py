@@ -42,9 +42,9 @@ def evaluate_command(
 ) -> None:
     """Measure a codec, or a model with its codec, on held-out recordings."""
     with Renderer(quiet=quiet, verbose=verbose, no_progress=no_progress, json=json_output) as out:
-        from audiolm_cli.evaluation.report import markdown
+        from audiolm_cli.reports.tables import markdown
+        from audiolm_cli.tokenizing.recordings import check_failures
         from audiolm_cli.workflows.evaluate import evaluate
-        from audiolm_cli.workflows.recordings import check_failures
 
         fetch_missing(out, cache_dir, offline, model)
         result = evaluate(

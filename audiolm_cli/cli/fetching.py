@@ -15,8 +15,8 @@ from audiolm_cli.errors import UsageError
 
 if TYPE_CHECKING:
     from audiolm_cli.checkpoints.settings import FetchConfig
-    from audiolm_cli.training.distributed import Ranks
-    from audiolm_cli.workflows.sources import Offer
+    from audiolm_cli.distributed import Ranks
+    from audiolm_cli.library.sources import Offer
 
 _TRUE = {"1", "on", "yes", "true"}
 
@@ -29,7 +29,7 @@ def fetch_missing(
     Of several processes, the first one of each machine does it while the others wait, and the first of all asks.
     """
     from audiolm_cli.checkpoints import catalogue
-    from audiolm_cli.workflows import fetching
+    from audiolm_cli.library import fetching
 
     cache, config = catalogue.cache_dir(cache_dir), fetch_config(offline)
     if ranks is not None and ranks.local and not config.offline:

@@ -8,7 +8,7 @@ from audiolm_cli.cli.render import Renderer
 from audiolm_cli.errors import SomeInputsFailedError
 
 if TYPE_CHECKING:
-    from audiolm_cli.workflows.generation import Generation
+    from audiolm_cli.editing.result import Generation
 
 
 def show_generation(out: Renderer, result: Generation) -> None:

@@ -45,7 +45,7 @@ def pull_command(
     """Bring a checkpoint into the cache, resuming and checking what arrives."""
     from audiolm_cli.checkpoints import catalogue
     from audiolm_cli.cli.fetching import fetch_config
-    from audiolm_cli.workflows.fetching import pull
+    from audiolm_cli.library.fetching import pull
 
     with Renderer(quiet=quiet, verbose=verbose, no_progress=no_progress, json=json_output) as out:
         path = pull(
@@ -73,7 +73,7 @@ def rm_command(
 ) -> None:
     """Remove a checkpoint from the cache, with what broken-off downloads left of it."""
     from audiolm_cli.checkpoints import catalogue
-    from audiolm_cli.workflows.fetching import remove
+    from audiolm_cli.library.fetching import remove
 
     with Renderer(quiet=quiet, verbose=verbose, json=json_output) as out:
         path, freed = remove(name, catalogue.cache_dir(cache_dir))

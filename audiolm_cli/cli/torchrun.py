@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from audiolm_cli.errors import UsageError
 
 if TYPE_CHECKING:
-    from audiolm_cli.training.distributed import Ranks
+    from audiolm_cli.distributed import Ranks
 
 
 def torchrun_ranks() -> Ranks:
@@ -17,7 +17,7 @@ def torchrun_ranks() -> Ranks:
     Raises:
         UsageError: all are there, but make no sense.
     """
-    from audiolm_cli.training.distributed import ALONE, Ranks
+    from audiolm_cli.distributed import ALONE, Ranks
 
     names = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE")
     given = {name: os.environ[name] for name in names if name in os.environ}

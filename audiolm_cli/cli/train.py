@@ -242,7 +242,7 @@ def train_command(
     shape = _shape(preset, sizes)
     ranks = torchrun_ranks()
     with Renderer(quiet=quiet or not ranks.main, verbose=verbose, no_progress=no_progress, json=json_output) as out:
-        from audiolm_cli.workflows.fetching import needed_for_training
+        from audiolm_cli.library.fetching import needed_for_training
         from audiolm_cli.workflows.train import train
         from audiolm_cli.workflows.trial import try_training
 

@@ -17,11 +17,11 @@ from torch import Tensor
 from audiolm_cli.config import TrainConfig
 from audiolm_cli.data.batching import WindowSampler, full_window
 from audiolm_cli.data.tokens import TokenClip
+from audiolm_cli.distributed import Ranks
 from audiolm_cli.errors import OutputError, UsageError
 from audiolm_cli.events import Note, OnEvent, Validation
 from audiolm_cli.model.audiolm import AudioLM
 from audiolm_cli.training.average import swap_average
-from audiolm_cli.training.distributed import Ranks
 from audiolm_cli.training.journal import Journal
 from audiolm_cli.training.running import Running
 from audiolm_cli.training.state import (

@@ -15,12 +15,12 @@ from torch import Tensor, nn
 
 from audiolm_cli.config import TrainConfig
 from audiolm_cli.data.tokens import TokenClip
+from audiolm_cli.distributed import Ranks
 from audiolm_cli.errors import MemoryLimitError
 from audiolm_cli.model.audiolm import AudioLM, Predictions
 from audiolm_cli.model.quantize import multiplies_bf16
 from audiolm_cli.training.average import start_average, update_average
 from audiolm_cli.training.batches import Batch, Batches
-from audiolm_cli.training.distributed import Ranks
 from audiolm_cli.training.optim import build_optimizers
 from audiolm_cli.training.schedules import rate_factor
 from audiolm_cli.training.spikes import SpikeGuard

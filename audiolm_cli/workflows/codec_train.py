@@ -36,20 +36,13 @@ from audiolm_cli.config import CodecTrainConfig, SpectralConfig
 from audiolm_cli.data.files import split_files
 from audiolm_cli.errors import DataError, ModelError, OutputError, UsageError
 from audiolm_cli.events import Note, OnEvent, ignore
-from audiolm_cli.training.codec import CodecTrainer
-from audiolm_cli.training.encodec import EncodecTrainee
-from audiolm_cli.training.spectral import SpectralTrainee
-from audiolm_cli.training.trainee import Losses
-from audiolm_cli.workflows.loading import (
-    codec_hash,
-    codec_training,
-    codes_hash,
-    load_codec,
-    pick_device,
-    prepare_cpu,
-)
-from audiolm_cli.workflows.recordings import copied_to, open_recordings
-from audiolm_cli.workflows.round_trips import RoundTrips
+from audiolm_cli.library.loading import codec_hash, codec_training, codes_hash, load_codec, pick_device, prepare_cpu
+from audiolm_cli.tokenizing.recordings import copied_to, open_recordings
+from audiolm_cli.training.codec.encodec import EncodecTrainee
+from audiolm_cli.training.codec.loop import CodecTrainer
+from audiolm_cli.training.codec.round_trips import RoundTrips
+from audiolm_cli.training.codec.spectral import SpectralTrainee
+from audiolm_cli.training.codec.trainee import Losses
 
 COPIES = "recordings"
 """Where copies of recordings lie that only `ffmpeg` reads, inside the folder of the state."""

@@ -26,6 +26,7 @@ from audiolm_cli.checkpoints.folder import read_folder, verify_folder
 from audiolm_cli.checkpoints.locks import list_holders
 from audiolm_cli.errors import ModelError
 from audiolm_cli.events import OnEvent, Progress, ignore
+from audiolm_cli.library.sources import STAGING
 from audiolm_cli.packages import (
     DISTRIBUTIONS,
     describe_failure,
@@ -34,7 +35,6 @@ from audiolm_cli.packages import (
     read_requirements,
     try_import,
 )
-from audiolm_cli.workflows.sources import STAGING
 
 PYTHON = ((3, 11), (3, 15))
 BUNDLED = "piano"

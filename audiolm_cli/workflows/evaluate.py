@@ -17,17 +17,17 @@ from audiolm_cli.checkpoints.catalogue import KNOWN_CODECS, resolve
 from audiolm_cli.codec.base import Codec
 from audiolm_cli.data.manifest import TokenClip, read_store
 from audiolm_cli.errors import DataError
+from audiolm_cli.evaluation import excerpts
 from audiolm_cli.evaluation.baselines import measure_baselines
+from audiolm_cli.evaluation.compared import compare, seams
+from audiolm_cli.evaluation.excerpts import draw_windows, perplexities, read_held_out
 from audiolm_cli.evaluation.model import context_use, continuation_geometry, score_windows
 from audiolm_cli.events import Note, OnEvent, ignore
+from audiolm_cli.library.loading import codec_hash, load_codec, load_model, pick_device, prepare_cpu
 from audiolm_cli.model.audiolm import AudioLM
-from audiolm_cli.workflows import excerpts
-from audiolm_cli.workflows.compared import compare, seams
-from audiolm_cli.workflows.curves import read_history
-from audiolm_cli.workflows.excerpts import draw_windows, perplexities, read_held_out
-from audiolm_cli.workflows.loading import codec_hash, load_codec, load_model, pick_device, prepare_cpu
-from audiolm_cli.workflows.recordings import measured_by, open_recordings
-from audiolm_cli.workflows.report_page import check_page, write_page
+from audiolm_cli.reports.curves import read_history
+from audiolm_cli.reports.page import check_page, write_page
+from audiolm_cli.tokenizing.recordings import measured_by, open_recordings
 
 
 @dataclass(frozen=True, kw_only=True)

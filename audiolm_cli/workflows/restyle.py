@@ -16,18 +16,12 @@ import torch
 from torch import Tensor
 
 from audiolm_cli.audio import Recording, balance, mid, resample
+from audiolm_cli.audio.level import recording_gain
 from audiolm_cli.codec.base import Codec
 from audiolm_cli.codec.chunked import decode_chunked, encode_chunked
 from audiolm_cli.config import GenerateConfig, SamplingConfig
-from audiolm_cli.errors import AudioInputError, UsageError
-from audiolm_cli.events import OnEvent, Progress, ignore
-from audiolm_cli.model.audiolm import AudioLM
-from audiolm_cli.model.decode import fill_codebooks
-from audiolm_cli.model.geometry import Geometry
-from audiolm_cli.model.sampling import uniforms
-from audiolm_cli.workflows.channels import generate_takes
-from audiolm_cli.workflows.generation import Generation, Output, Stopwatch, used_settings
-from audiolm_cli.workflows.jobs import (
+from audiolm_cli.editing.channels import generate_takes
+from audiolm_cli.editing.jobs import (
     Job,
     check_context,
     load_for,
@@ -37,10 +31,16 @@ from audiolm_cli.workflows.jobs import (
     run_jobs,
     write_takes,
 )
-from audiolm_cli.workflows.level import recording_gain
-from audiolm_cli.workflows.loading import Loaded
-from audiolm_cli.workflows.rendering import LEVEL_RANGE
-from audiolm_cli.workflows.takes import Gap, Piece, Take, prompt_frames, take_seeds
+from audiolm_cli.editing.rendering import LEVEL_RANGE
+from audiolm_cli.editing.result import Generation, Output, Stopwatch, used_settings
+from audiolm_cli.editing.takes import Gap, Piece, Take, prompt_frames, take_seeds
+from audiolm_cli.errors import AudioInputError, UsageError
+from audiolm_cli.events import OnEvent, Progress, ignore
+from audiolm_cli.library.loading import Loaded
+from audiolm_cli.model.audiolm import AudioLM
+from audiolm_cli.model.decode import fill_codebooks
+from audiolm_cli.model.geometry import Geometry
+from audiolm_cli.model.sampling import uniforms
 
 CARRIED_SHARE = 0.1
 """Share of the window that repeats what was made last, so that one step runs on from the other."""

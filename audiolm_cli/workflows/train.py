@@ -20,17 +20,17 @@ from audiolm_cli.checkpoints.folder import CODEC_TENSORS, MODEL_TENSORS, Folder,
 from audiolm_cli.checkpoints.locks import LOCKS, hold, read_holder
 from audiolm_cli.config import ModelConfig
 from audiolm_cli.data.manifest import is_store
+from audiolm_cli.distributed import joined
 from audiolm_cli.errors import DataError, ModelError, OutputError, UsageError
 from audiolm_cli.evaluation.model import score_windows
-from audiolm_cli.evaluation.verdict import Verdict
 from audiolm_cli.events import Note, OnEvent, ignore
-from audiolm_cli.training.distributed import joined
+from audiolm_cli.library.loading import codec_training, prepare_cpu
+from audiolm_cli.library.store_codec import StoreCodec
+from audiolm_cli.reports.verdict import Verdict
 from audiolm_cli.training.loop import Scores, Trainer
-from audiolm_cli.training.state import describe_changes
-from audiolm_cli.workflows.checks import Checklist
-from audiolm_cli.workflows.loading import codec_training, prepare_cpu
-from audiolm_cli.workflows.outlook import announce, go_through
-from audiolm_cli.workflows.preparing import (
+from audiolm_cli.training.preflight.checks import Checklist
+from audiolm_cli.training.preflight.outlook import announce, go_through
+from audiolm_cli.training.preflight.preparing import (
     Given,
     TrainOptions,
     codec_for,
@@ -39,9 +39,9 @@ from audiolm_cli.workflows.preparing import (
     prepare,
     starting_model,
 )
-from audiolm_cli.workflows.store_codec import StoreCodec
+from audiolm_cli.training.state import describe_changes
+from audiolm_cli.training.watch import Watch
 from audiolm_cli.workflows.tokenize import tokenize
-from audiolm_cli.workflows.watch import Watch
 
 STATES = "state"
 """Where the trainer keeps its saved states, inside the run folder."""

@@ -27,13 +27,13 @@ from audiolm_cli.codec.spectral import SpectralCodec
 from audiolm_cli.config import CodecTrainConfig, SpectralConfig
 from audiolm_cli.data.files import find_audio, open_audio, read_clip
 from audiolm_cli.evaluation.metrics import chroma_correlation, mel_distance, spectral_distance
-from audiolm_cli.evaluation.report import table
 from audiolm_cli.events import Event, Note, Progress
-from audiolm_cli.training.codec import CodecTrainer
-from audiolm_cli.training.encodec import EncodecTrainee
-from audiolm_cli.training.spectral import SpectralTrainee
+from audiolm_cli.library.loading import load_codec, prepare_cpu
+from audiolm_cli.reports.tables import table
+from audiolm_cli.training.codec.encodec import EncodecTrainee
+from audiolm_cli.training.codec.loop import CodecTrainer
+from audiolm_cli.training.codec.spectral import SpectralTrainee
 from audiolm_cli.workflows.codec_train import train_codec
-from audiolm_cli.workflows.loading import load_codec, prepare_cpu
 
 EXCERPT_S = 10.0
 STATE_EVERY = 25

@@ -18,17 +18,17 @@ from pathlib import Path
 
 import torch
 
-sys.path.insert(0, str(Path(__file__).parents[1]))
+sys.path.insert(0, str(Path(__file__).parents[1] / "support"))
 
 from measuring import clock, read_rate, spread
 from parent_algorithm import greedy_first
 
 from audiolm_cli.config import PRESETS
+from audiolm_cli.library.loading import load_model, prepare_cpu
 from audiolm_cli.model.audiolm import AudioLM, build
 from audiolm_cli.model.decode import use_dtype
 from audiolm_cli.model.geometry import Geometry
 from audiolm_cli.model.stepping import AR
-from audiolm_cli.workflows.loading import load_model, prepare_cpu
 
 BYTES = {"fp32": 4, "bf16": 2, "int8": 1}
 ROOM = 64

@@ -18,6 +18,12 @@ from torch import Tensor
 from audiolm_cli.audio import Recording
 from audiolm_cli.config import GenerateConfig, SamplingConfig
 from audiolm_cli.data.files import find_audio, open_audio, read_clip
+from audiolm_cli.editing.rendering import render_span
+from audiolm_cli.editing.result import Stopwatch
+from audiolm_cli.editing.spans import open_span
+from audiolm_cli.editing.streamed import streamed_takes
+from audiolm_cli.editing.takes import Gap, Take, make_takes, splice
+from audiolm_cli.editing.windows import fill_gap
 from audiolm_cli.evaluation.metrics import (
     bootstrap_interval,
     chroma_correlation,
@@ -25,17 +31,11 @@ from audiolm_cli.evaluation.metrics import (
     seam_jump,
     spectral_flux_z,
 )
-from audiolm_cli.evaluation.report import table
 from audiolm_cli.events import OnEvent, ignore
+from audiolm_cli.library.loading import Loaded, load_model, pick_device
 from audiolm_cli.model.geometry import Geometry
 from audiolm_cli.model.scoring import following_score
-from audiolm_cli.workflows.generation import Stopwatch
-from audiolm_cli.workflows.loading import Loaded, load_model, pick_device
-from audiolm_cli.workflows.rendering import render_span
-from audiolm_cli.workflows.spans import open_span
-from audiolm_cli.workflows.streamed import streamed_takes
-from audiolm_cli.workflows.takes import Gap, Take, make_takes, splice
-from audiolm_cli.workflows.windows import fill_gap
+from audiolm_cli.reports.tables import table
 
 RATE_HZ = 32000
 CLIP_S, GAP_AT_S = 8.0, 4.0

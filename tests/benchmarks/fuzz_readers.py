@@ -22,7 +22,7 @@ from pathlib import Path
 
 import atheris
 
-sys.path.insert(0, str(Path(__file__).parents[1]))
+sys.path.insert(0, str(Path(__file__).parents[1] / "support"))
 
 with atheris.instrument_imports(include=["audiolm_cli"], enable_loader_override=False):
     from fuzzed_readers import WORDS, make

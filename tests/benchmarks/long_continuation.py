@@ -22,8 +22,8 @@ from audiolm_cli.audio import mid, read_audio, resample
 from audiolm_cli.codec.base import Codec
 from audiolm_cli.codec.chunked import encode_chunked
 from audiolm_cli.evaluation.metrics import repetition_rate
-from audiolm_cli.evaluation.report import table
-from audiolm_cli.workflows.loading import load_codec
+from audiolm_cli.library.loading import load_codec
+from audiolm_cli.reports.tables import table
 
 MINUTE_S = 60
 NOTHING_S = 0.1

@@ -28,7 +28,7 @@ from pathlib import Path
 
 import torch
 
-sys.path.insert(0, str(Path(__file__).parents[1]))
+sys.path.insert(0, str(Path(__file__).parents[1] / "support"))
 
 from decoding import BYTES, codes, fresh, step_ms
 from measuring import machine, product_rate, read_rate, spread
@@ -37,12 +37,12 @@ from tokenizing import FILE_S, run, write
 from training_speed import drawn, operations
 
 from audiolm_cli.config import SamplingConfig
-from audiolm_cli.evaluation.report import table
+from audiolm_cli.library.loading import load_codec, prepare_cpu
 from audiolm_cli.model.decode import Timing, fill_codebooks, generate, use_dtype
 from audiolm_cli.model.geometry import Geometry
 from audiolm_cli.model.stepping import AR
-from audiolm_cli.workflows.loading import load_codec, prepare_cpu
-from audiolm_cli.workflows.preparing import NAR_PASSES
+from audiolm_cli.reports.tables import table
+from audiolm_cli.training.preflight.preparing import NAR_PASSES
 
 PRELUDE = Path(__file__).parents[2] / "audiolm_cli" / "assets" / "demo" / "prelude.flac"
 CONTEXT, FRAMES = 150, 500

@@ -35,12 +35,12 @@ from audiolm_cli.data.batching import WindowSampler
 from audiolm_cli.data.manifest import read_facts, read_store
 from audiolm_cli.data.tokens import TokenClip
 from audiolm_cli.evaluation.model import continuation_geometry, score_windows
+from audiolm_cli.library.loading import load_codec, prepare_cpu
 from audiolm_cli.model.audiolm import build
 from audiolm_cli.model.geometry import Geometry
 from audiolm_cli.training.average import swap_average
 from audiolm_cli.training.batches import Batches
 from audiolm_cli.training.steps import Stepper
-from audiolm_cli.workflows.loading import load_codec, prepare_cpu
 
 FRAMES = 250
 """Of a window: 5 s."""

@@ -19,11 +19,11 @@ from torch import nn
 
 from audiolm_cli.config import PRESETS, TrainConfig
 from audiolm_cli.data.tokens import TokenClip
+from audiolm_cli.library.loading import prepare_cpu
 from audiolm_cli.model.audiolm import build
 from audiolm_cli.model.quantize import multiplies_bf16
 from audiolm_cli.training.batches import Batch
 from audiolm_cli.training.steps import Stepper
-from audiolm_cli.workflows.loading import prepare_cpu
 
 
 def seconds(work: Callable[[], object], repeats: int) -> float:

@@ -27,12 +27,13 @@ from audiolm_cli.data.files import open_audio, split_files
 from audiolm_cli.data.manifest import read_facts
 from audiolm_cli.errors import DataError, ModelError, UsageError
 from audiolm_cli.events import Event, Note, Progress, ignore
-from audiolm_cli.training.codec import CodecTrainer
-from audiolm_cli.training.spectral import SpectralTrainee
-from audiolm_cli.workflows import codec_train, fetching, loading
+from audiolm_cli.library import fetching, loading
+from audiolm_cli.library.loading import codec_by_hash, codec_hash, codes_hash, load_codec
+from audiolm_cli.library.store_codec import codec_of_store
+from audiolm_cli.training.codec.loop import CodecTrainer
+from audiolm_cli.training.codec.spectral import SpectralTrainee
+from audiolm_cli.workflows import codec_train
 from audiolm_cli.workflows.codec_train import train_codec
-from audiolm_cli.workflows.loading import codec_by_hash, codec_hash, codes_hash, load_codec
-from audiolm_cli.workflows.store_codec import codec_of_store
 
 Piano = Callable[..., np.ndarray]
 SHAPE = SpectralConfig(

@@ -179,7 +179,7 @@ def test_far_beyond_the_window(go: Any, take: Path) -> None:
 
 def test_what_is_decoded_while_it_is_written(go: Any, take: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Is what would be decoded at once, picture included; the time it takes counts as decoding."""
-    from audiolm_cli.workflows import takes
+    from audiolm_cli.editing import takes
 
     flags = (take, "-d", 0.5, "--seed", 1, "-n", 2, "-f", "--json")
     assert go(*flags, "-o", "a.wav").exit_code == 0
@@ -684,7 +684,7 @@ def test_a_format_that_cannot_hold_it_is_refused_before_the_work(
 ) -> None:
     """Three channels do not go into an MP3."""
     soundfile.write("in.wav", piano(0.5, 44100, 3), 44100)
-    monkeypatch.setattr("audiolm_cli.workflows.takes.fill_gap", lambda *_, **__: pytest.fail("worked"))
+    monkeypatch.setattr("audiolm_cli.editing.takes.fill_gap", lambda *_, **__: pytest.fail("worked"))
     shown = go("in.wav", "-d", 0.2, "-o", "out.mp3")
     assert shown.exit_code == 2 and "MP3" in shown.stderr
     assert os.listdir() == ["in.wav"]
@@ -736,7 +736,7 @@ def test_a_full_disk(go: Any, take: Path, monkeypatch: pytest.MonkeyPatch) -> No
     assert (shown.exit_code, shown.stdout) == (7, "")
     assert "no space left" in shown.stderr and shown.stderr.count("\n") == 1
     assert os.listdir() == ["take.wav"]
-    monkeypatch.setattr("audiolm_cli.workflows.plot.write_bytes", lambda *_, **__: full(0), raising=True)
+    monkeypatch.setattr("audiolm_cli.editing.picture.write_bytes", lambda *_, **__: full(0), raising=True)
     shown = go(take, "-d", 0.2, "-q", "--plot", "p.png")
     assert shown.exit_code == 7
     assert sorted(os.listdir()) == ["take.continued.wav", "take.wav"]

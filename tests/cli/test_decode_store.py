@@ -16,7 +16,7 @@ import pytest
 import soundfile
 
 from audiolm_cli.data.manifest import CodecFacts, TokenClip, read_facts, read_store, write_store
-from audiolm_cli.workflows.loading import load_codec
+from audiolm_cli.library.loading import load_codec
 from audiolm_cli.workflows.tokenize import tokenize
 
 Piano = Callable[..., np.ndarray]

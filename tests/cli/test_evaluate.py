@@ -15,9 +15,9 @@ import pytest
 import soundfile
 import torch
 
-from audiolm_cli.workflows import excerpts
-from audiolm_cli.workflows.guards import Fault, Guard
-from audiolm_cli.workflows.windows import RETRIES
+from audiolm_cli.editing.guards import Fault, Guard
+from audiolm_cli.editing.windows import RETRIES
+from audiolm_cli.evaluation import excerpts
 
 Piano = Callable[..., np.ndarray]
 

@@ -75,7 +75,9 @@ def make_store(folder: Path) -> None:
 def studio(tmp_path: Path, piano: Piano, tiny_model: Path, make_model: Any, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The current folder as the guide assumes it: recordings, a take, a trained model; everything small."""
     from audiolm_cli.checkpoints import catalogue
-    from audiolm_cli.workflows import codec_train, demo, excerpts, watch
+    from audiolm_cli.evaluation import excerpts
+    from audiolm_cli.training import watch
+    from audiolm_cli.workflows import codec_train, demo
 
     (tmp_path / "recordings").mkdir()
     for i in range(6):

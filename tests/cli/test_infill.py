@@ -245,7 +245,7 @@ def test_guidance(go: Any, take: Path) -> None:
 
 def test_what_goes_wrong_is_said(go: Any, take: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A note when a stretch is sampled again, a warning when that did not help; the result is reproducible."""
-    from audiolm_cli.workflows.guards import Fault, Guard
+    from audiolm_cli.editing.guards import Fault, Guard
 
     faults = iter([Fault("silence", 1.0), None, *[Fault("swelling", 0.5)] * 4])
     monkeypatch.setattr(Guard, "fault", lambda self, codes: next(faults))

@@ -17,9 +17,10 @@ import soundfile
 from audiolm_cli.audio import DecoderProcess
 from audiolm_cli.config import PRESETS, ModelConfig, SpectralConfig
 from audiolm_cli.errors import InstallationError
+from audiolm_cli.evaluation import excerpts
 from audiolm_cli.packages import read_requirements
-from audiolm_cli.workflows import codec_train, excerpts
-from audiolm_cli.workflows.workers import run_workers
+from audiolm_cli.tokenizing.workers import run_workers
+from audiolm_cli.workflows import codec_train
 
 SHAPE = SpectralConfig(
     width=16, latent=8, encoder_blocks=1, decoder_blocks=1, codebook_size=16, griffin_lim_iterations=2

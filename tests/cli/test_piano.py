@@ -17,9 +17,9 @@ from audiolm_cli.checkpoints.catalogue import resolve
 from audiolm_cli.checkpoints.folder import verify_folder
 from audiolm_cli.evaluation.metrics import chroma_correlation, mel_distance, spectral_distance
 from audiolm_cli.evaluation.model import context_use, score_windows
+from audiolm_cli.library.loading import Loaded, load_model
 from audiolm_cli.model.audiolm import AudioLM
 from audiolm_cli.model.geometry import Geometry
-from audiolm_cli.workflows.loading import Loaded, load_model
 
 PRELUDE = Path(str(resources.files("audiolm_cli"))) / "assets" / "demo" / "prelude.flac"
 

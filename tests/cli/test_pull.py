@@ -338,7 +338,7 @@ def test_weights_from_an_address(
         server.sha256,
     )
     assert audiolm("models", "verify", "w").exit_code == 0
-    from audiolm_cli.workflows.loading import load_codec
+    from audiolm_cli.library.loading import load_codec
 
     assert load_codec(f"{server.address}/some/w.safetensors", cache=cache).name == "w"
     shown = audiolm("models", "pull", f"{server.address}/other.safetensors", "--sha256", "0" * 64)

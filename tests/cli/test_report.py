@@ -16,9 +16,9 @@ import numpy as np
 import pytest
 import soundfile
 
-from audiolm_cli.workflows import excerpts
-from audiolm_cli.workflows.curves import read_history
-from audiolm_cli.workflows.report_page import page
+from audiolm_cli.evaluation import excerpts
+from audiolm_cli.reports.curves import read_history
+from audiolm_cli.reports.page import page
 
 
 class Page(HTMLParser):

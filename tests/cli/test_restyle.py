@@ -15,7 +15,7 @@ import torch
 
 from audiolm_cli.audio import read_audio
 from audiolm_cli.config import SamplingConfig
-from audiolm_cli.workflows.loading import load_codec, load_model
+from audiolm_cli.library.loading import load_codec, load_model
 from audiolm_cli.workflows.restyle import encode, loudest, restyle_codes
 
 Piano = Callable[..., np.ndarray]

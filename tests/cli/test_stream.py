@@ -19,15 +19,15 @@ import torch
 
 from audiolm_cli.audio import read_audio
 from audiolm_cli.config import AR_TEMPERATURE, GenerateConfig, SamplingConfig
+from audiolm_cli.editing import rendering, streamed
+from audiolm_cli.editing.guards import Fault, Guard
+from audiolm_cli.editing.rendering import Portion
+from audiolm_cli.editing.streamed import stream_codes
+from audiolm_cli.editing.windows import fill_gap
 from audiolm_cli.events import Note, ignore
+from audiolm_cli.library.loading import load_model
 from audiolm_cli.model.decode import Timing
-from audiolm_cli.workflows import rendering, streamed
 from audiolm_cli.workflows.continue_audio import continue_files
-from audiolm_cli.workflows.guards import Fault, Guard
-from audiolm_cli.workflows.loading import load_model
-from audiolm_cli.workflows.rendering import Portion
-from audiolm_cli.workflows.streamed import stream_codes
-from audiolm_cli.workflows.windows import fill_gap
 
 Piano = Callable[..., np.ndarray]
 RATE_HZ = 22050

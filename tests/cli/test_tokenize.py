@@ -16,11 +16,11 @@ import numpy as np
 import pytest
 import soundfile
 
+from audiolm_cli.audio.level import TRAINING_PEAK
 from audiolm_cli.data.manifest import is_store, read_facts, read_store
-from audiolm_cli.training.distributed import Ranks
-from audiolm_cli.workflows.assembly import unique_names
-from audiolm_cli.workflows.level import TRAINING_PEAK
-from audiolm_cli.workflows.loading import codec_hash, load_codec
+from audiolm_cli.distributed import Ranks
+from audiolm_cli.library.loading import codec_hash, load_codec
+from audiolm_cli.tokenizing.assembly import unique_names
 
 Piano = Callable[..., np.ndarray]
 
@@ -323,7 +323,7 @@ def test_other_recordings_are_not_mixed_in(
     audiolm: Any, recordings: Path, tiny_codec: Path, tmp_path: Path, piano: Piano, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """New, changed and gone ones are counted; another codec is named. -f encodes what is new alone."""
-    from audiolm_cli.workflows.encoding import encode_recording
+    from audiolm_cli.tokenizing.encoding import encode_recording
 
     soundfile.write(recordings / "rests.wav", rests("....xx....xx", piano), 16000)
     command = ["tokenize", recordings, "-o", tmp_path / "t", "--codec"]
@@ -364,8 +364,9 @@ def test_a_killed_run_goes_on(
 ) -> None:
     """What was done is not done again, there is no store before it is whole, and it is that of a run never stopped."""
     from audiolm_cli.data import parts
-    from audiolm_cli.workflows import assembly, tokenize
-    from audiolm_cli.workflows.encoding import encode_recording
+    from audiolm_cli.tokenizing import assembly
+    from audiolm_cli.tokenizing.encoding import encode_recording
+    from audiolm_cli.workflows import tokenize
 
     whole, store = tmp_path / "whole", tmp_path / "t"
     tokenize.tokenize([recordings], whole, str(tiny_codec))
@@ -472,8 +473,8 @@ def test_a_file_that_kills_its_worker(
     """It is listed as failed, and the others are done; rank 0 hears of those of other ranks."""
     from concurrent.futures import ThreadPoolExecutor
 
+    from audiolm_cli.tokenizing.workers import Report
     from audiolm_cli.workflows import tokenize
-    from audiolm_cli.workflows.workers import Report
 
     def dying(setup: Any, args: Any, tasks: list[Path], *_: Any) -> Any:
         do = setup(*args)
@@ -501,8 +502,8 @@ def test_a_file_that_changes_while_ranks_share(
     """Each rank's is listed, and neither waits for it."""
     from concurrent.futures import ThreadPoolExecutor
 
+    from audiolm_cli.tokenizing.workers import Report
     from audiolm_cli.workflows import tokenize
-    from audiolm_cli.workflows.workers import Report
 
     def changing(setup: Any, args: Any, tasks: list[Path], *_: Any) -> Any:
         do = setup(*args)

@@ -9,10 +9,10 @@ import pytest
 from audiolm_cli.cli.fetching import fetch_missing
 from audiolm_cli.cli.render import Renderer
 from audiolm_cli.cli.torchrun import torchrun_ranks
+from audiolm_cli.distributed import ALONE, Ranks
 from audiolm_cli.errors import UsageError
 from audiolm_cli.events import Progress
-from audiolm_cli.training.distributed import ALONE, Ranks
-from audiolm_cli.workflows import fetching
+from audiolm_cli.library import fetching
 
 VARIABLES = {"RANK": "3", "WORLD_SIZE": "4", "LOCAL_RANK": "1", "LOCAL_WORLD_SIZE": "2", "MASTER_ADDR": "localhost"}
 

@@ -22,7 +22,7 @@ from audiolm_cli.config import PRESETS, ModelConfig, TrainConfig
 from audiolm_cli.data.manifest import is_store
 from audiolm_cli.errors import DataError, ModelError, OutputError, UsageError
 from audiolm_cli.events import Event, Note, Progress, TrainStep
-from audiolm_cli.workflows.preparing import NAR_PASSES
+from audiolm_cli.training.preflight.preparing import NAR_PASSES
 from audiolm_cli.workflows.train import Trained, train
 
 Piano = Callable[..., np.ndarray]
@@ -40,7 +40,7 @@ class Killed(BaseException):
 def small_and_plain() -> Iterator[None]:
     """The smallest preset is smaller, and no pictures are drawn, which `test_watch.py` looks at: to save time."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("audiolm_cli.workflows.watch.draw_curves", lambda *_, **__: None)
+        patch.setattr("audiolm_cli.training.watch.draw_curves", lambda *_, **__: None)
         patch.setitem(PRESETS, "tiny", SHAPE)
         yield
 

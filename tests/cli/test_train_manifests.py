@@ -94,7 +94,7 @@ def test_a_store_whose_codec_turns_up_in_the_cache(
     """The folder that its manifest names is gone, but the weights of that hash are in the cache."""
     import soundfile
 
-    from audiolm_cli.workflows.loading import load_codec
+    from audiolm_cli.library.loading import load_codec
 
     soundfile.write(tmp_path / "a.wav", piano(2.0), 32_000)
     codec = shutil.copytree(tiny_codec, tmp_path / "codec")

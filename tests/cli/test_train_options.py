@@ -53,7 +53,7 @@ def test_the_recipe_trains(
     audiolm: Any, piano: Piano, tiny_codec: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The same words with smaller numbers, on a store of two-second clips, which its filter drops at first."""
-    monkeypatch.setattr("audiolm_cli.workflows.watch.draw_curves", lambda *_, **__: None)  # takes most of the time
+    monkeypatch.setattr("audiolm_cli.training.watch.draw_curves", lambda *_, **__: None)  # takes most of the time
     (tmp_path / "recordings").mkdir()
     for i in range(6):
         soundfile.write(tmp_path / "recordings" / f"{i}.wav", piano(2.0, 16000, seed=i), 16000)

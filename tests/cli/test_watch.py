@@ -18,9 +18,9 @@ import soundfile
 
 from audiolm_cli.config import PRESETS, ModelConfig, TrainConfig
 from audiolm_cli.events import Event, Note, TrainStep, Validation
-from audiolm_cli.workflows import watch
-from audiolm_cli.workflows.board import BOARD
-from audiolm_cli.workflows.curves import CURVES
+from audiolm_cli.reports.board import BOARD
+from audiolm_cli.reports.curves import CURVES
+from audiolm_cli.training import watch
 from audiolm_cli.workflows.train import Trained, train
 
 Piano = Callable[..., np.ndarray]
@@ -140,8 +140,8 @@ def test_what_cannot_be_drawn_does_not_end_the_training(
 
     monkeypatch.setattr(watch, "draw_curves", fail)
     monkeypatch.setattr(watch, "DRAW_EVERY_S", 0.0)
-    monkeypatch.setattr("audiolm_cli.workflows.samples.plot_recording", fail)
-    monkeypatch.setattr("audiolm_cli.workflows.board.Board._writer", fail)
+    monkeypatch.setattr("audiolm_cli.training.samples.plot_recording", fail)
+    monkeypatch.setattr("audiolm_cli.reports.board.Board._writer", fail)
     events: list[Event] = []
     trained = train(tokens, tmp_path / "run", shape=SHAPE, config=STEPS, on_event=events.append)
     assert weights(trained) == weights(watched[0])
@@ -266,7 +266,7 @@ def test_a_dry_run_that_fails(
     audiolm: Any, tokens: Path, tmp_path: Path, no_pictures: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The list ends with the check that failed, and the exit code is that of the training, which fails alike."""
-    from audiolm_cli.workflows import checks
+    from audiolm_cli.training.preflight import checks
 
     monkeypatch.setitem(PRESETS, "tiny", SHAPE)
     monkeypatch.setattr(checks, "NEAR_UNIFORM", 0.0)

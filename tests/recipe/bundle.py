@@ -28,8 +28,8 @@ from render import draw
 from audiolm_cli.checkpoints.catalogue import bundled_folders, resolve
 from audiolm_cli.checkpoints.folder import CARD, CODEC_TENSORS, MODEL_TENSORS, Folder, load_tensors, write_folder
 from audiolm_cli.data.manifest import read_facts, read_store
-from audiolm_cli.evaluation.report import markdown, table
-from audiolm_cli.workflows.loading import codec_training
+from audiolm_cli.library.loading import codec_training
+from audiolm_cli.reports.tables import markdown, table
 
 AGAIN = "_second"
 """What `render.py --again` was given."""

@@ -43,7 +43,7 @@ pytestmark = [
 
 def bundled_codec() -> Codec:
     """The codec that ships inside the package."""
-    from audiolm_cli.workflows.loading import load_codec
+    from audiolm_cli.library.loading import load_codec
 
     try:
         return load_codec("piano")

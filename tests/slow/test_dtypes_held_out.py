@@ -9,9 +9,9 @@ import pytest
 import torch
 
 from audiolm_cli.data.manifest import iter_store
+from audiolm_cli.library.loading import load_model
 from audiolm_cli.model.audiolm import AudioLM
 from audiolm_cli.model.geometry import Geometry
-from audiolm_cli.workflows.loading import load_model
 
 TOKENS = os.environ.get("PIANO_TOKENS")
 CLIPS, LEFT, GAP = 10, 150, 250

@@ -13,9 +13,9 @@ from audiolm_cli.audio import mid, read_audio, resample
 from audiolm_cli.codec.chunked import encode_chunked
 from audiolm_cli.config import PRESETS, TrainConfig
 from audiolm_cli.data.tokens import TokenClip
+from audiolm_cli.library.loading import load_codec, prepare_cpu
 from audiolm_cli.model.audiolm import build
 from audiolm_cli.training.steps import Stepper
-from audiolm_cli.workflows.loading import load_codec, prepare_cpu
 
 PRELUDE = Path(__file__).parents[2] / "audiolm_cli" / "assets" / "demo" / "prelude.flac"
 STEPS = 550

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from audiolm_cli.evaluation.report import markdown
+from audiolm_cli.reports.tables import markdown
 from audiolm_cli.workflows.evaluate import Evaluation, evaluate
 
 RECORDINGS = os.environ.get("PIANO_RECORDINGS")

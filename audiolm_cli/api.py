@@ -1,0 +1,230 @@
+"""The generating commands as functions of arrays (or paths): audio in, audio out, nothing written.
+
+What `from audiolm_cli import continue_audio, ...` gives. Knows nothing about commands or terminals.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from audiolm_cli.audio import Recording, read_audio
+from audiolm_cli.config import GenerateConfig, SamplingConfig
+from audiolm_cli.editing.channels import generate_takes
+from audiolm_cli.editing.jobs import LONGEST_INPUT_S, check_context
+from audiolm_cli.editing.result import Stopwatch
+from audiolm_cli.editing.takes import Gap, Take, generated_spans, splice
+from audiolm_cli.errors import AudioInputError, UsageError
+from audiolm_cli.events import OnEvent, ignore
+from audiolm_cli.library import loading
+from audiolm_cli.library.loading import Loaded
+from audiolm_cli.workflows.continue_audio import continuation_gap
+from audiolm_cli.workflows.infill import check_gaps, check_left_over, place_gap
+from audiolm_cli.workflows.loop import bridge_takes
+from audiolm_cli.workflows.restyle import restyle_takes, style_prompt
+
+MOST_CHANNELS = 64
+SUBTYPES = {"int16": ("PCM_16", 16), "int32": ("PCM_32", 0), "float32": ("FLOAT", 0), "float64": ("DOUBLE", 0)}
+"""Array types, what they are as files, and how far integers are from the top bit of 32."""
+NAME = "the audio"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Edited:
+    """One take."""
+
+    audio: np.ndarray
+    """[N] or [C, N] with the dtype of the array that was given; float32 [C, N] where that was a path."""
+    sample_rate_hz: int
+    """The input's."""
+    seed: int
+    """Gives this take again."""
+    generated: list[tuple[float, float]]
+    """Generated stretches, in seconds."""
+    score: float | None
+    """With `best_of`, what the take was ranked by: mean log2 likelihood per frame."""
+
+
+def load_model(name_or_path: str = "piano", device: str = "auto", dtype: str = "auto") -> Loaded:
+    """A model for the `model` option of the functions below, so that several calls load it once.
+
+    Raises:
+        ModelError: there is no such model, or it is damaged.
+    """
+    loading.prepare_cpu(None)
+    return loading.load_model(name_or_path, loading.pick_device(device), dtype)
+
+
+def continue_audio(
+    audio: np.ndarray | str | Path,
+    sample_rate_hz: int | None = None,
+    duration_s: float = 10.0,
+    *,
+    before: bool = False,
+    model: str | Loaded = "piano",
+    on_event: OnEvent = ignore,
+    **options: Any,
+) -> list[Edited]:
+    """The audio with `duration_s` seconds more behind it, or in front; one result per take.
+
+    Args:
+        audio: [N] or [C, N], float32, float64, int16 or int32; or an audio file.
+        sample_rate_hz: of an array; a file has its own.
+        duration_s: how much to generate.
+        before: put it in front.
+        model: name or folder, or what `load_model` gave.
+        on_event: gets the progress.
+        options: any field of `GenerateConfig` or `SamplingConfig`: seed, takes, best_of, prompt_s, temperature, ...
+
+    Raises:
+        AudioInputError: the audio cannot be used.
+        UsageError: an option is unknown or out of range.
+    """
+    recording, loaded, config, sampling = _prepare(audio, sample_rate_hz, model, options)
+    check_context(recording.duration_s, NAME)
+    gaps = [continuation_gap(recording, duration_s, before, config)]
+    takes = generate_takes(loaded, recording, gaps, config, sampling, on_event, Stopwatch())
+    return [_edited(recording, gaps, take, audio, config) for take in takes]
+
+
+def infill_audio(
+    audio: np.ndarray | str | Path,
+    sample_rate_hz: int | None = None,
+    gaps: list[tuple[float, float | None]] | tuple[float, float | None] = (),  # type: ignore[assignment]
+    *,
+    length_s: float | None = None,
+    model: str | Loaded = "piano",
+    on_event: OnEvent = ignore,
+    **options: Any,
+) -> list[Edited]:
+    """The audio with its gaps, (start, end) in seconds, made anew; as `continue_audio` otherwise.
+
+    Args:
+        audio: as for `continue_audio`.
+        sample_rate_hz: as for `continue_audio`.
+        gaps: one gap or several; an end of None is that of the audio.
+        length_s: length of what takes the place of each gap; None is the gap's own.
+        model: as for `continue_audio`.
+        on_event: gets the progress.
+        options: as for `continue_audio`.
+
+    Raises:
+        AudioInputError: the audio cannot be used.
+        UsageError: a gap does not fit, or an option is unknown or out of range.
+    """
+    recording, loaded, config, sampling = _prepare(audio, sample_rate_hz, model, options)
+    several = [gaps] if isinstance(gaps, tuple) and gaps and not isinstance(gaps[0], tuple) else list(gaps)
+    placed = [place_gap(gap, length_s, recording, NAME) for gap in check_gaps(several, length_s)]
+    check_left_over(recording, placed, NAME)
+    takes = generate_takes(loaded, recording, placed, config, sampling, on_event, Stopwatch())
+    return [_edited(recording, placed, take, audio, config) for take in takes]
+
+
+def loop_audio(
+    audio: np.ndarray | str | Path,
+    sample_rate_hz: int | None = None,
+    bridge_s: float = 2.0,
+    *,
+    model: str | Loaded = "piano",
+    on_event: OnEvent = ignore,
+    **options: Any,
+) -> list[Edited]:
+    """The audio with a bridge of `bridge_s` seconds back to its start behind it; else as `continue_audio`."""
+    recording, loaded, config, sampling = _prepare(audio, sample_rate_hz, model, options)
+    check_context(recording.duration_s, NAME)
+    end = recording.num_samples
+    takes = bridge_takes(recording, loaded, bridge_s, config, sampling, on_event, Stopwatch())
+    gaps = [Gap(start=end, stop=end, new_samples=take.pieces[0].num_samples) for take in takes]
+    return [_edited(recording, [gap], take, audio, config) for gap, take in zip(gaps, takes, strict=True)]
+
+
+def restyle_audio(
+    audio: np.ndarray | str | Path,
+    sample_rate_hz: int | None = None,
+    *,
+    style: np.ndarray | str | Path,
+    style_rate_hz: int | None = None,
+    strength: int = 1,
+    model: str | Loaded = "piano",
+    on_event: OnEvent = ignore,
+    **options: Any,
+) -> list[Edited]:
+    """The audio with all but its `strength` coarsest codebooks made anew after `style`; else as `continue_audio`.
+
+    `style_rate_hz` is the rate of a style that is an array; None is that of the audio.
+    """
+    recording, loaded, config, sampling = _prepare(audio, sample_rate_hz, model, options)
+    check_context(recording.duration_s, NAME)
+    reference = _recording(style, style_rate_hz or recording.sample_rate_hz)
+    prompt = style_prompt(reference, "the style", strength, loaded, config)
+    takes = restyle_takes(recording, loaded, prompt, strength, config, sampling, on_event, Stopwatch())
+    whole = [Gap(start=0, stop=recording.num_samples, new_samples=recording.num_samples)]
+    return [_edited(recording, whole, take, audio, config) for take in takes]
+
+
+def _prepare(
+    audio: np.ndarray | str | Path, sample_rate_hz: int | None, model: str | Loaded, options: dict[str, Any]
+) -> tuple[Recording, Loaded, GenerateConfig, SamplingConfig]:
+    """Audio, model and options in the form that the workflows take."""
+    own = {field.name for field in dataclasses.fields(GenerateConfig)} - {"model", "force", "offline"}
+    drawn = {field.name for field in dataclasses.fields(SamplingConfig)}
+    unknown = sorted(set(options) - own - drawn)
+    if unknown:
+        raise UsageError(f"no option is called {', '.join(unknown)}; known: {', '.join(sorted(own | drawn))}")
+    config = GenerateConfig(**{name: value for name, value in options.items() if name in own})
+    sampling = SamplingConfig(**{name: value for name, value in options.items() if name in drawn})
+    recording = _recording(audio, sample_rate_hz)
+    if isinstance(model, str):
+        loading.prepare_cpu(config.threads)
+        cache = None if config.cache_dir is None else Path(config.cache_dir)
+        model = loading.load_model(model, loading.pick_device(config.device), config.dtype, cache)
+    return recording, model, config, sampling
+
+
+def _recording(audio: np.ndarray | str | Path, sample_rate_hz: int | None) -> Recording:
+    if not isinstance(audio, np.ndarray):
+        return read_audio(audio, max_duration_s=LONGEST_INPUT_S)
+    if sample_rate_hz is None or sample_rate_hz < 1:
+        raise UsageError(f"an array needs its sample rate in Hz, got {sample_rate_hz}")
+    if audio.dtype.name not in SUBTYPES:
+        raise AudioInputError(f"audio of type {audio.dtype} is not read; expected {', '.join(SUBTYPES)}")
+    if audio.ndim not in (1, 2) or (audio.ndim == 2 and len(audio) > MOST_CHANNELS):
+        raise AudioInputError(f"audio must have the shape [N] or [C, N], got {list(audio.shape)}; transpose it?")
+    if not np.isfinite(audio).all():
+        raise AudioInputError("the audio holds values that are no numbers, or infinite")
+    subtype, shift = SUBTYPES[audio.dtype.name]
+    samples = np.atleast_2d(audio).T
+    if samples.dtype.kind == "i":
+        samples = samples.astype(np.int32) << shift
+    return Recording(
+        samples=samples,
+        sample_rate_hz=sample_rate_hz,
+        format="WAV",
+        subtype=subtype,
+        lossless=True,
+        tags={},
+        name="audio",
+    )
+
+
+def _edited(
+    recording: Recording, gaps: list[Gap], take: Take, given: np.ndarray | str | Path, config: GenerateConfig
+) -> Edited:
+    samples = np.concatenate(list(splice(recording, gaps, take, only_new=config.only_new).blocks))
+    if not isinstance(given, np.ndarray):
+        audio = dataclasses.replace(recording, samples=samples).wav()
+    else:
+        shift = SUBTYPES[given.dtype.name][1]
+        audio = np.ascontiguousarray((samples >> shift if shift else samples).T.astype(given.dtype))
+        audio = audio[0] if given.ndim == 1 else audio
+    return Edited(
+        audio=audio,
+        sample_rate_hz=recording.sample_rate_hz,
+        seed=take.seed,
+        generated=generated_spans(gaps, take, recording.sample_rate_hz, only_new=config.only_new),
+        score=take.score,
+    )

@@ -1,0 +1,247 @@
+"""New codes of a span to audio that fits its place, a stretch at a time: any length in constant memory.
+
+Shared by every generating workflow. Knows nothing about files, takes or commands.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from audiolm_cli.audio import balance, mid, resampled
+from audiolm_cli.audio.prediction import extrapolate
+from audiolm_cli.codec.base import Codec, KnownSamples
+from audiolm_cli.codec.chunked import half_of
+from audiolm_cli.codec.loudness import frame_rms
+from audiolm_cli.editing.spans import SEAM_FRAMES, Span
+
+CHUNK_FRAMES = 1000
+"""Frames decoded at a time: 20 s at 50 frames/s. Up to half as many more are still decoded in one piece."""
+CHUNK_CONTEXT_FRAMES = 32
+"""Frames decoded with a chunk on each side; of those before it, the samples are known."""
+AHEAD_FRAMES = 16
+"""Frames that must be there after a chunk before it is decoded, while codes are being made."""
+FADE_S = 0.03
+"""Length of the cross-fade inside the span, from the context as it would run on to what was generated."""
+LIMIT_S = 0.01
+"""Time over which the level goes down before a peak that would clip, and up again after it."""
+LEVEL_RANGE = (0.5, 2.0)
+"""How far the level of a span may be moved to match its context."""
+BALANCE_S = 5.0
+"""Seconds of context whose channel balance the span takes over."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Portion:
+    """Codes that were just made; a later portion may begin before the end of this one, and then holds better ones."""
+
+    codes: Tensor
+    """int64 [1, n, K]."""
+    start: int
+    """The first of them, in frames of the gap."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Chunk:
+    """What is decoded together."""
+
+    codes: Tensor
+    """int64 [1, n, K], context included."""
+    first: int
+    """The frame that they begin with, counted from the first of the left context."""
+    start: int
+    """The first frame whose audio is new."""
+    stop: int
+    """The frame after the last."""
+
+
+def render_span(span: Span, codes: Tensor, codec: Codec) -> np.ndarray:
+    """Audio float32 [C, new_samples] of the span from its codes [1, gap_frames, K]; see `render_blocks`."""
+    return np.concatenate(list(render_blocks(span, codes, codec)), axis=1)
+
+
+def render_blocks(span: Span, codes: Tensor, codec: Codec) -> Iterator[np.ndarray]:
+    """Audio float32 [C, n] of the span from its codes [1, gap_frames, K], block after block; `new_samples` in all.
+
+    Decoded together with real context, at the context's level, running on from its phases; long spans in chunks, each
+    of which runs on from the samples of the one before. At the seams the context as linear prediction carries it on
+    fades into what was generated, so that no sample jumps and each channel keeps its own partials.
+    """
+    left, right = _near_left(span), span.right.codes[:, :SEAM_FRAMES]
+    yield from _render(span, _chunks(torch.cat([left, codes, right], dim=1)), left, right, codec)
+
+
+def render_stream(span: Span, portions: Iterable[Portion], codec: Codec) -> Iterator[np.ndarray]:
+    """`render_blocks` of codes that are being made, each block as soon as `AHEAD_FRAMES` after it are there.
+
+    The span has no right context.
+    """
+    left = _near_left(span)
+    chunks = _chunks_so_far(left, portions, span.gap_frames)
+    yield from _render(span, chunks, left, span.right.codes, codec)
+
+
+def _near_left(span: Span) -> Tensor:
+    return span.left.codes[:, max(0, span.left.codes.shape[1] - SEAM_FRAMES) :]
+
+
+def _render(span: Span, chunks: Iterable[_Chunk], left: Tensor, right: Tensor, codec: Codec) -> Iterator[np.ndarray]:
+    """Audio float32 [C, n] of the span from chunks that begin with the codes `left` [1, L, K] of its context."""
+    level = _level(span, left, right, codec)
+    lead = (left.shape[1] + span.left.hidden) * codec.hop_samples
+    extra = -lead % (codec.sample_rate_hz // math.gcd(codec.sample_rate_hz, span.rate_hz))
+    decoded = _decode(span, chunks, lead, level, codec)
+    padded = _after_zeros(extra, (wav * np.float32(level / span.gain) for wav in decoded))
+    mono = resampled((wav[None] for wav in padded), codec.sample_rate_hz, span.rate_hz)
+    yield from _place((wav[0] for wav in mono), (lead + extra) * span.rate_hz // codec.sample_rate_hz, span)
+
+
+def _chunks(codes: Tensor) -> Iterator[_Chunk]:
+    """Codes [1, T, K] in chunks with context on both sides."""
+    T = codes.shape[1]
+    step = T if T <= CHUNK_FRAMES + CHUNK_FRAMES // 2 else CHUNK_FRAMES
+    for start in range(0, T, max(step, 1)):
+        stop = min(start + step, T)
+        first, last = max(0, start - CHUNK_CONTEXT_FRAMES), min(T, stop + CHUNK_CONTEXT_FRAMES)
+        yield _Chunk(codes=codes[:, first:last], first=first, start=start, stop=stop)
+
+
+def _chunks_so_far(left: Tensor, portions: Iterable[Portion], frames: int) -> Iterator[_Chunk]:
+    """Codes [1, L, K] and `frames` more in chunks, each as soon as the frames that it needs after it are there."""
+    L, codes, first, start = left.shape[1], left, 0, 0
+    for portion in portions:
+        codes = torch.cat([codes[:, : L + portion.start - first], portion.codes], dim=1)
+        end = first + codes.shape[1]
+        stop = end if end == L + frames else end - AHEAD_FRAMES
+        if stop > start:
+            past, first = first, max(0, start - CHUNK_CONTEXT_FRAMES)
+            codes = codes[:, first - past :]
+            yield _Chunk(codes=codes, first=first, start=start, stop=stop)
+            start = stop
+
+
+def _split(chunk: _Chunk, frames: int) -> Iterator[_Chunk]:
+    """A chunk in parts of so many frames, with no more context than a chunk has."""
+    for start in range(chunk.start, chunk.stop, frames):
+        stop = min(start + frames, chunk.stop)
+        first = max(chunk.first, start - CHUNK_CONTEXT_FRAMES)
+        codes = chunk.codes[:, first - chunk.first : stop + CHUNK_CONTEXT_FRAMES - chunk.first]
+        yield _Chunk(codes=codes, first=first, start=start, stop=stop)
+
+
+def _decode(span: Span, chunks: Iterable[_Chunk], lead: int, level: float, codec: Codec) -> Iterator[np.ndarray]:
+    """Audio float32 [n] of consecutive chunks, `lead` samples of which come before the span."""
+    hop = codec.hop_samples
+    fade = (
+        hop  # a chunk fades in over the last frame before it: it meets what is known without a step, but not smoothly
+    )
+    ramp = torch.sin(torch.linspace(0, math.pi / 2, fade, device=codec.device)).square()
+    past = torch.zeros(0, device=codec.device)
+    waiting = iter(chunks)
+    parts: list[_Chunk] = []  # of a chunk that did not fit into memory
+    while (chunk := parts.pop(0) if parts else next(waiting, None)) is not None:
+        known = _known(span, lead - chunk.first * hop, chunk.codes.shape[1] * hop, level)
+        ahead = (chunk.start - chunk.first) * hop
+        if ahead:
+            known.wav[0, 0, :ahead] = past[len(past) - ahead :]
+            known.mask[: ahead - fade] = True
+        try:
+            wav = codec.decode(chunk.codes, known)[0, 0][: ahead + (chunk.stop - chunk.start) * hop]
+        except torch.OutOfMemoryError as error:
+            parts = [*_split(chunk, half_of(chunk.stop - chunk.start, codec, error)), *parts]
+            continue
+        new = wav[ahead:]
+        yield _faded(past[max(0, len(past) - fade) :], wav[max(0, ahead - fade) : ahead], ramp).cpu().numpy()
+        yield new[: len(new) - fade].cpu().numpy()
+        past = torch.cat([past, new])[-CHUNK_CONTEXT_FRAMES * hop :]
+    yield past[max(0, len(past) - fade) :].cpu().numpy()
+
+
+def _faded(one: Tensor, other: Tensor, ramp: Tensor) -> Tensor:
+    """One sound [n] fading into another; n is 0 or the ramp's length."""
+    return one + (other - one) * ramp[: len(one)]
+
+
+def _level(span: Span, left: Tensor, right: Tensor, codec: Codec) -> float:
+    """How much louder the contexts are than what the codec makes of them."""
+    power, decoded_power = 0.0, 0.0
+    for codes, wav in ((left, span.left.wav), (right, span.right.wav)):
+        if codes.shape[1]:
+            power += wav.square().mean().item()
+            decoded_power += frame_rms(codec, codes).square().mean().item()
+    if power == 0 or decoded_power == 0:
+        return 1.0
+    return float(np.clip(math.sqrt(power / decoded_power), *LEVEL_RANGE))
+
+
+def _known(span: Span, lead: int, total: int, level: float) -> KnownSamples:
+    """The context samples on a decoded stretch that begins `lead` samples before the span, or after its start."""
+    wav, mask = torch.zeros(1, 1, total), torch.zeros(total, dtype=torch.bool)
+    for side in (span.left, span.right):
+        at = lead + side.first
+        start, stop = max(0, at), min(total, at + side.wav.shape[-1])
+        if stop > start:
+            wav[..., start:stop] = side.wav[..., start - at : stop - at] / level
+            mask[start:stop] = True
+    device = span.left.codes.device
+    return KnownSamples(wav=wav.to(device), mask=mask.to(device))
+
+
+def _after_zeros(count: int, blocks: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
+    """Blocks [n] with `count` zeros in front of the first."""
+    for block in blocks:
+        yield np.pad(block, (count, 0))
+        count = 0
+
+
+def limit(mono: np.ndarray, ceiling: float, reach: int) -> np.ndarray:
+    """mono [n] with its level lowered around peaks over the ceiling, smoothly over `reach` samples; else unchanged."""
+    peaks = np.abs(mono)
+    if not (peaks > ceiling).any():
+        return mono
+    needed = torch.from_numpy(np.minimum(1.0, ceiling / np.maximum(peaks, 1e-9)))[None, None].double()  # [1, 1, n]
+    width = 2 * reach + 1
+    least = -torch.nn.functional.max_pool1d(-needed, width, stride=1, padding=reach)
+    padded = torch.nn.functional.pad(least, (reach, reach), mode="replicate")
+    smooth = torch.nn.functional.avg_pool1d(padded, width, stride=1)[0, 0].numpy()  # nowhere above what is needed
+    return (mono * smooth).astype(mono.dtype)
+
+
+def _place(blocks: Iterable[np.ndarray], lead: int, span: Span) -> Iterator[np.ndarray]:
+    """The span float32 [C, n] in the balance of its contexts, from mono blocks [n] after `lead` context samples."""
+    C, n = max(len(span.before), len(span.after)), span.new_samples
+    near = round(BALANCE_S * span.rate_hz)
+    context = np.concatenate([span.before[:, -near:] if near else span.before, span.after[:, :near]], axis=1)
+    gains = balance(context, mid(context)) if context.shape[1] else np.ones(C, np.float32)
+    ceiling = span.ceiling / max(float(np.abs(gains).max()), 1e-9)
+    reach = round(LIMIT_S * span.rate_hz)
+    sides = (span.before.shape[1] > 0) + (span.after.shape[1] > 0)
+    fade = min(round(FADE_S * span.rate_hz), -(-n // max(1, sides)))
+    ramp = 0.5 * (1 + np.cos(np.pi * (np.arange(fade) + 0.5) / fade)) if fade else np.zeros(0)
+    buffer, offset, start = np.zeros(0, np.float32), 0, 0  # `offset` is where the buffer begins
+    for block in itertools.chain(blocks, (None,)):
+        buffer = buffer if block is None else np.concatenate([buffer, block])
+        ready = offset + len(buffer) - lead - 2 * reach  # a peak lowers the level that far around it
+        ready = n if block is None else min(ready, n - fade)  # the last piece has room for the fade, as the first
+        while start < ready and (block is None or ready - start >= fade):
+            stop = ready if ready - start < 2 * near else start + near
+            first = max(offset, lead + start - 2 * reach)
+            mono = limit(buffer[first - offset : lead + stop + 2 * reach - offset], ceiling, reach)
+            body = mono[lead + start - first :][: stop - start]
+            out = np.outer(gains, np.pad(body, (0, stop - start - len(body)))).astype(np.float64)
+            if start == 0 and span.before.shape[1]:
+                out[:, :fade] += (extrapolate(span.before, fade, span.rate_hz) - out[:, :fade]) * ramp
+            if stop == n and span.after.shape[1]:
+                carried = extrapolate(span.after[:, ::-1], fade, span.rate_hz)[:, ::-1]
+                out[:, stop - start - fade :] += (carried - out[:, stop - start - fade :]) * ramp[::-1]
+            yield out.astype(np.float32)
+            kept = max(0, lead + stop - 2 * reach - offset)
+            buffer, offset, start = buffer[kept:], offset + kept, stop
+    if n == 0:
+        yield np.zeros((C, 0), np.float32)

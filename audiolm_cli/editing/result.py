@@ -1,0 +1,155 @@
+"""What a generating workflow reports: what was written, from what, and how long it took.
+
+Knows nothing about commands or terminals, nor how anything is generated.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+from audiolm_cli import __version__
+from audiolm_cli.config import GenerateConfig, SamplingConfig
+from audiolm_cli.library.loading import Loaded
+from audiolm_cli.model.decode import Timing
+
+
+@dataclass(frozen=True, kw_only=True)
+class Output:
+    """One written file."""
+
+    path: str
+    """Where it is; "-" is standard output."""
+    seed: int
+    """The seed of this take."""
+    take: int
+    """From 1."""
+    sample_rate_hz: int
+    """The input's."""
+    channels: int
+    """The input's."""
+    duration_s: float
+    """Of the whole file."""
+    generated: list[tuple[float, float]]
+    """Generated stretches of the file, in seconds."""
+    score: float | None = None
+    """With `best_of`, the mean log2 likelihood per frame that the take was ranked by."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Failure:
+    """One of several inputs that could not be used."""
+
+    input: str
+    """What was given."""
+    error: str
+    """Why, and what to do."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Generation:
+    """The result of a generating workflow on one input."""
+
+    outputs: list[Output]
+    """One per take."""
+    model: dict[str, str]
+    """Its "name" and "sha256"."""
+    device: str
+    """Where it ran."""
+    dtype: str
+    """Number format of the model."""
+    version: str
+    """Of audiolm."""
+    settings: dict[str, Any]
+    """What the command was told, or took as default."""
+    timing: dict[str, float]
+    """Seconds by stage, frames and real-time factor."""
+    failed: list[Failure] = field(default_factory=list)
+    """Inputs that could not be used, when there were several."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON-ready values."""
+        return dataclasses.asdict(self)
+
+
+@dataclass
+class Stopwatch:
+    """Seconds by stage of one run."""
+
+    started: float = field(default_factory=time.perf_counter)
+    """When the run began, by `time.perf_counter`."""
+    load_s: float = 0.0
+    """Start-up, imports and weights."""
+    encode_s: float = 0.0
+    """Reading and encoding the context."""
+    decode_s: float = 0.0
+    """Codes to audio, and placing it."""
+    model: Timing = field(default_factory=Timing)
+    """AR and NAR."""
+    first_sound_s: float | None = None
+    """From the start to the first generated sound that was written while others were being made."""
+
+    def loaded(self) -> None:
+        """Count everything since the start as loading."""
+        self.load_s = time.perf_counter() - self.started
+
+    def heard(self) -> None:
+        """Generated sound was written before all of it was made."""
+        if self.first_sound_s is None:
+            self.first_sound_s = time.perf_counter() - self.started
+
+    @contextmanager
+    def stage(self, name: str) -> Iterator[None]:
+        """Add the time spent inside to `<name>_s`."""
+        began = time.perf_counter()
+        yield
+        setattr(self, f"{name}_s", getattr(self, f"{name}_s") + time.perf_counter() - began)
+
+    def report(self, generated_s: float) -> dict[str, float]:
+        """The timing part of a result: seconds by stage, and `rtf` = seconds without loading per generated second."""
+        total = time.perf_counter() - self.started
+        seconds = {
+            "load_s": self.load_s,
+            "encode_s": self.encode_s,
+            "ar_s": self.model.ar_s,
+            "nar_s": self.model.nar_s,
+            "decode_s": self.decode_s,
+            "total_s": total,
+        }
+        if self.first_sound_s is not None:
+            seconds["first_sound_s"] = self.first_sound_s
+        rtf = (total - self.load_s) / generated_s if generated_s else 0.0
+        return {name: round(value, 4) for name, value in seconds.items()} | {
+            "frames": self.model.frames,
+            "rtf": round(rtf, 4),
+        }
+
+
+def used_settings(config: GenerateConfig, sampling: SamplingConfig, loaded: Loaded) -> dict[str, Any]:
+    """What decides the codes, beside model, seed and length."""
+    names = ("prompt_s", "until_end", "best_of", "channels")
+    passes = sampling.nar_passes or loaded.model.config.nar_passes
+    return {**{name: getattr(config, name) for name in names}, **sampling.to_dict(), "nar_passes": passes}
+
+
+def comment(
+    command: str, loaded: Loaded, config: GenerateConfig, sampling: SamplingConfig, seed: int, **settings: Any
+) -> str:
+    """What a file's comment tag says about how it was made, as JSON."""
+    facts = {
+        "audiolm": __version__,
+        "command": command,
+        "seed": seed,
+        "model": loaded.folder.name,
+        "model_sha256": loaded.folder.sha256,
+        "device": loaded.model.device.type,
+        "dtype": loaded.dtype,
+        **settings,
+        **used_settings(config, sampling, loaded),
+    }
+    return json.dumps({name: value for name, value in facts.items() if value is not None})

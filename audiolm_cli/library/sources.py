@@ -1,0 +1,225 @@
+"""Checkpoints from any address or path into the cache, where each becomes a folder that says where it came from.
+
+They arrive in a folder of their own and are renamed when whole. Knows nothing about the catalogue's codecs or about
+terminals. Imports torch only to take in a file of weights.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from audiolm_cli.checkpoints.catalogue import KNOWN_CODECS, SOURCE, bundled_folders, pulled_folder, resolve
+from audiolm_cli.checkpoints.download import fetch, probe_size
+from audiolm_cli.checkpoints.folder import (
+    CARD,
+    CONFIG,
+    MAX_CONFIG_BYTES,
+    Folder,
+    hash_file,
+    put_in_place,
+    read_description,
+    read_folder,
+    sync_folder,
+    verify_folder,
+)
+from audiolm_cli.checkpoints.locks import LOCKS, hold
+from audiolm_cli.checkpoints.settings import FetchConfig
+from audiolm_cli.checkpoints.source import Source, Wanted
+from audiolm_cli.checkpoints.transfer import SourceRefusedError
+from audiolm_cli.errors import ModelError, NetworkError, OutputError, UsageError
+from audiolm_cli.events import Note, OnEvent
+
+STAGING = ".staging"
+"""Where in the cache folders are while they arrive."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Offer:
+    """What would be downloaded."""
+
+    name: str
+    """What it is called."""
+    host: str
+    """Who would send it."""
+    bytes: int | None
+    """Its size; None when the server does not say."""
+    licence: str
+    """Its terms; empty when they are not known."""
+
+    def __str__(self) -> str:
+        size = "of unknown size" if self.bytes is None else f"{self.bytes / 1e6:.1f} MB"
+        return f"{self.name}, {size} from {self.host}, licence: {self.licence or 'not stated'}"
+
+
+Confirm = Callable[[Offer], bool]
+
+
+def accept(offer: Offer) -> bool:
+    """The answer of those who asked for it by name."""
+    return True
+
+
+def pull_source(
+    source: Source,
+    cache: Path,
+    config: FetchConfig,
+    save_as: str | None,
+    sha256: str,
+    force: bool,
+    confirm: Confirm,
+    on_event: OnEvent,
+) -> Path:
+    """The folder in the cache that holds what `source` addresses, brought there unless it is.
+
+    The arguments are those of `fetching.pull`, and so are the errors.
+    """
+    name = save_as or source.short_name
+    if Path(name).name != name or name.startswith("."):
+        raise UsageError(f"{name!r} is no name for the cache; give one with --name, without a slash")
+    if name in {*KNOWN_CODECS, *bundled_folders()}:
+        raise UsageError(f"{name} is the name of another checkpoint; give one of your own with --name")
+    place, staging = cache / name, cache / STAGING / source.key
+    with hold(cache, name, on_event=on_event):
+        pulled = pulled_folder(source, cache)
+        if pulled is not None and not force and (save_as is None or pulled == place):
+            if sha256 and not _source_hash(pulled).startswith(sha256):
+                raise ModelError(f"{pulled} came from there with sha256 {_source_hash(pulled)}; fetch it again with -f")
+            return pulled
+        if os.path.lexists(place) and not force:
+            raise OutputError(f"{place} exists already; choose another name with --name, or replace it with -f")
+        try:
+            staging.mkdir(parents=True, exist_ok=True)
+            arrive = _weights if source.is_weights else _folder
+            digest = arrive(source, staging, name, sha256, config, confirm, on_event)
+            facts = {"source": source.text, "sha256": digest}
+            (staging / SOURCE).write_text(json.dumps(facts, indent=1) + "\n")
+            shutil.rmtree(staging / LOCKS, ignore_errors=True)
+            sync_folder(staging)
+            put_in_place(staging, place)
+        except OSError as error:
+            raise OutputError(f"{place} cannot be written: {error.strerror or error}") from error
+        finally:
+            if source.kind == "file":  # quickly copied again; what came over a network is kept
+                shutil.rmtree(staging, ignore_errors=True)
+    return place
+
+
+def _folder(
+    source: Source, staging: Path, name: str, sha256: str, config: FetchConfig, confirm: Confirm, on_event: OnEvent
+) -> str:
+    """Bring a model or codec folder into `staging`; returns its hash."""
+    if source.kind == "file":
+        origin = resolve(os.path.join(source.address, ""))
+        verify_folder(origin)
+        for filename in (CONFIG, CARD, *origin.files):
+            if filename in origin.files or (origin.path / filename).is_file():
+                shutil.copyfile(origin.path / filename, staging / filename)
+    else:
+        (staging / CONFIG).unlink(missing_ok=True)
+        label = f"{name}/{CONFIG}"
+        _ready(source, config)
+        size = probe_size(source.url(config.endpoint, CONFIG), config) or 0
+        if size > MAX_CONFIG_BYTES:
+            raise ModelError(f"{source.text}: its {CONFIG} has {size} bytes, which no model needs")
+        fetch(Wanted(label=label, urls=(source.url(config.endpoint, CONFIG),)), staging / CONFIG, config)
+        described = _described(source, staging)
+        total = sum(entry.bytes for entry in described.files.values())
+        ask(
+            Wanted(label=name, urls=(source.url(config.endpoint),), bytes=total),
+            described.licence,
+            config,
+            confirm,
+            on_event,
+        )
+        for filename, entry in described.files.items():
+            wanted = Wanted(
+                label=f"{name}/{filename}",
+                urls=(source.url(config.endpoint, filename),),
+                bytes=entry.bytes,
+                sha256=entry.sha256,
+            )
+            fetch(wanted, staging / filename, config, on_event=on_event)
+        with suppress(NetworkError):  # a folder may have none
+            fetch(Wanted(label=f"{name}/{CARD}", urls=(source.url(config.endpoint, CARD),)), staging / CARD, config)
+    folder = read_folder(staging)
+    verify_folder(folder)
+    if not folder.sha256.startswith(sha256):
+        raise ModelError(f"{source.text}: its sha256 is {folder.sha256}, expected {sha256}")
+    return folder.sha256
+
+
+def _described(source: Source, staging: Path) -> Folder:
+    """What a folder's `config.json` says is in it, before the files are here."""
+    try:
+        return read_description(staging)
+    except ModelError as error:
+        (staging / CONFIG).unlink(missing_ok=True)
+        raise ModelError(
+            f"{source.text} is no model of audiolm: {error}; weights of EnCodec are addressed with their file, as in "
+            "hf:owner/repository/model.safetensors"
+        ) from error
+
+
+def _weights(
+    source: Source, staging: Path, name: str, sha256: str, config: FetchConfig, confirm: Confirm, on_event: OnEvent
+) -> str:
+    """Bring a file of EnCodec weights into `staging` as a codec folder; returns the hash of the file."""
+    suffix = Path(source.filename).suffix.lower()
+    if suffix != ".safetensors" and not sha256:
+        raise UsageError(f"{source.filename} is a pickle; it is read only when --sha256 says which one is meant")
+    file = Path(source.address)
+    if source.kind == "web":
+        _ready(source, config)
+        file = staging / source.filename
+        wanted = Wanted(label=name, urls=(source.url(config.endpoint),), sha256=sha256)
+        ask(wanted, "", config, confirm, on_event)
+        fetch(wanted, file, config, on_event=on_event)
+    digest = hash_file(file)
+    if not digest.startswith(sha256):
+        raise ModelError(f"{file}: its sha256 is {digest}, expected {sha256}")
+    from audiolm_cli.library.loading import take_in_weights
+
+    take_in_weights(file, staging / "codec", name, {"source": source.text, "source_sha256": digest})
+    if source.kind == "web":
+        file.unlink()
+    for made in (staging / "codec").iterdir():
+        os.replace(made, staging / made.name)
+    (staging / "codec").rmdir()
+    return digest
+
+
+def _ready(source: Source, config: FetchConfig) -> None:
+    if config.offline:
+        raise NetworkError(
+            f"{source.text} is not in the cache, and no connection may be opened (offline); fetch "
+            f"{source.url(config.endpoint)} elsewhere, and bring it in with: audiolm models pull PATH --name NAME"
+        )
+
+
+def ask(wanted: Wanted, licence: str, config: FetchConfig, confirm: Confirm, on_event: OnEvent) -> None:
+    """Show what will be downloaded, and go on only when that is wanted."""
+    if config.offline:
+        return  # `fetch` says what to do
+    size = wanted.bytes
+    if size is None:
+        with suppress(SourceRefusedError):  # said again, with all reasons, by the download
+            size = probe_size(wanted.urls[0], config, pinned=bool(wanted.sha256))
+    host = urlsplit(wanted.urls[0]).hostname or ""
+    offer = Offer(name=wanted.label, host=host, bytes=size, licence=licence)
+    on_event(Note(message=f"download: {offer}"))
+    if not confirm(offer):
+        raise ModelError(f"{wanted.label} is needed, and its download was declined")
+
+
+def _source_hash(folder: Path) -> str:
+    try:
+        return str(json.loads((folder / SOURCE).read_text())["sha256"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return ""

@@ -1,0 +1,190 @@
+"""The page of `audiolm evaluate --report`: one HTML file with tables, curves, spectrograms and players, all inside.
+
+Knows nothing about how the numbers were measured.
+"""
+
+from __future__ import annotations
+
+import base64
+import html
+import io
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import soundfile
+
+from audiolm_cli import __version__
+from audiolm_cli.audio import check_target, resample, write_bytes
+from audiolm_cli.editing.picture import PLOT_RATE_HZ, mel_decibels
+from audiolm_cli.errors import UsageError
+from audiolm_cli.evaluation.compared import Versions
+from audiolm_cli.reports.curves import History, figure_of, headline
+from audiolm_cli.reports.tables import LEVELS, markdown
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+HEARD = 6
+"""Excerpts that the page plays."""
+OF_A_CODEC = "Each excerpt as it was, and through the codec. Distances are to the original."
+OF_A_MODEL = (
+    "What follows the dashed line is the codec's round trip, the true first codebook with the NAR decoder's others, "
+    "and a continuation that the model made alone. Distances are to the original, after the line; a continuation may "
+    "be good and far from it."
+)
+SHOWN_DB = 80
+"""Depth of the spectrograms under the loudest point of the original."""
+MODEL, OTHER = "#1f5fa8", "#c3c9d1"
+STYLE = """
+:root { color-scheme: light; }
+body { font: 15px/1.5 system-ui, sans-serif; color: #1c2733; background: #fff; max-width: 1180px; margin: 2rem auto;
+  padding: 0 1.2rem; }
+h1 { font-size: 1.6rem; margin-bottom: 0; } h2 { font-size: 1.15rem; margin-top: 2.4rem; }
+.muted, figcaption { color: #5f6670; font-size: .86rem; } code { font-size: .86em; overflow-wrap: anywhere; }
+table { border-collapse: collapse; margin: 1rem 0; font-variant-numeric: tabular-nums; }
+th, td { padding: .3rem .8rem; text-align: right; border-bottom: 1px solid #e4e7eb; }
+th:first-child, td:first-child { text-align: left; padding-left: 0; } th { font-weight: 600; }
+img { max-width: 100%; display: block; } .scroll { overflow-x: auto; }
+.versions { display: grid; grid-template-columns: repeat(auto-fit, minmax(250px, 1fr)); gap: 1rem; }
+figure { margin: 0; } figure b { display: block; } audio { width: 100%; height: 34px; margin-top: .3rem; }
+.picture { position: relative; height: 128px; } .picture img { width: 100%; height: 100%; }
+.seam { position: absolute; top: 0; bottom: 0; width: 0; border-left: 2px dashed #fff; }
+"""
+
+
+def check_page(path: Path, force: bool) -> None:
+    """Raise now what `write_page` would raise after long work.
+
+    Raises:
+        UsageError: the name does not end in `.html`.
+        OutputError: it exists and `force` is false, or its folder is missing or unwritable.
+    """
+    if path.suffix.lower() not in (".html", ".htm"):
+        raise UsageError(f"--report {path}: the report is an HTML file; give a name that ends in .html")
+    check_target(path, force)
+
+
+def write_page(
+    path: Path, result: dict[str, Any], excerpts: Sequence[Versions], history: History, *, force: bool
+) -> None:
+    """Write the page of an evaluation (`workflows.evaluate.Evaluation.to_dict`).
+
+    Args:
+        history: the training of the model, when its run folder has it.
+
+    Raises:
+        OutputError: the file exists and `force` is false, or it cannot be written.
+    """
+    write_bytes(path, page(result, excerpts, history).encode("utf-8"), force=force)
+
+
+def page(result: dict[str, Any], excerpts: Sequence[Versions], history: History) -> str:
+    """The page's text."""
+    from markdown_it import MarkdownIt
+
+    name, hashed = html.escape(result["model"]["name"]), html.escape(result["model"]["sha256"])
+    tables = MarkdownIt("commonmark", {"html": False}).enable("table").render(markdown(result))
+    tables = tables.replace("<table>", '<div class="scroll"><table>').replace("</table>", "</table></div>")
+    parts = [
+        f"<h1>{name}, evaluated</h1>",
+        f'<p class="muted">audiolm {__version__}, {result["model"]["kind"]} <code>{hashed}</code></p>',
+    ]
+    if result["scores"]:
+        bars = _embedded(_bars(result), "Bits of each codebook, the model beside its baselines")
+        parts.append(f"<h2>Bits per frame</h2>{bars}")
+    parts.append(f"<h2>Numbers</h2>{tables}")
+    if history.held_out:
+        figure = figure_of(history, [], headline(result["model"]["name"], history, 0), history.held_out[-1][0])
+        parts.append(f"<h2>Training</h2>{_embedded(figure, 'Held-out bits and accuracies over the training')}")
+    if excerpts:
+        parts.append(f"<h2>Listen</h2><p>{OF_A_MODEL if result['scores'] else OF_A_CODEC}</p>")
+        parts += [_excerpt(excerpt) for excerpt in excerpts[:HEARD]]
+    return (
+        f'<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><title>{name}, evaluated</title>'
+        f'<meta name="viewport" content="width=device-width"><style>{STYLE}</style></head>\n'
+        f"<body>\n{''.join(part + chr(10) for part in parts)}</body></html>\n"
+    )
+
+
+def _bars(result: dict[str, Any]) -> Figure:
+    """Bits per codebook of the model and of every baseline that has all codebooks."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib.figure import Figure
+
+    bits = result["scores"]["bits"]
+    rows = [("model", bits), *((b["name"], b["bits"]) for b in result["baselines"] if len(b["bits"]) == len(bits))]
+    figure = Figure(figsize=(11, 3.2), dpi=100, layout="constrained")
+    axes, width = figure.subplots(), 0.8 / len(rows)
+    for place, (name, values) in enumerate(rows):
+        shade = MODEL if place == 0 else str(0.45 + 0.45 * place / len(rows))
+        where = np.arange(len(bits)) + (place - (len(rows) - 1) / 2) * width
+        bars = axes.bar(where, values, width * 0.92, label=name, color=shade)
+        axes.bar_label(bars, fmt="%.2f", fontsize=7, padding=1)
+    axes.set_xticks(range(len(bits)), [f"codebook {k + 1}" for k in range(len(bits))])
+    axes.set_ylabel("bits per frame; fewer is better")
+    axes.set_ylim(0, 1.1 * max(max(values) for _, values in rows))
+    axes.legend(fontsize=8, frameon=False, ncols=len(rows), loc="upper left", bbox_to_anchor=(0, 1.14))
+    for side in ("top", "right"):
+        axes.spines[side].set_visible(False)
+    return figure
+
+
+def _embedded(figure: Figure, text: str) -> str:
+    """An `img` element that holds the picture."""
+    picture = io.BytesIO()
+    figure.savefig(picture, format="png", metadata={"Software": None})
+    return f'<img alt="{html.escape(text)}" src="{_data("image/png", picture.getvalue())}">'
+
+
+def _excerpt(excerpt: Versions) -> str:
+    """A heading, and the versions side by side."""
+    decibels = {name: _decibels(wav, excerpt.sample_rate_hz) for name, wav in excerpt.audio.items()}
+    top = decibels["original"].max()
+    figures = []
+    for name, wav in excerpt.audio.items():
+        seconds = len(wav) / excerpt.sample_rate_hz
+        seam = ""
+        if excerpt.seam_s is not None:
+            seam = f'<div class="seam" style="left:{100 * excerpt.seam_s / seconds:.2f}%"></div>'
+        label, found = LEVELS.get(name, name), excerpt.distances.get(name)
+        numbers = ", ".join(f"{measure} {value:.3f}" for measure, value in found.items()) if found else "as recorded"
+        sound = _data("audio/flac", _flac(wav, excerpt.sample_rate_hz))
+        picture = _data("image/png", _picture(decibels[name], top))
+        figures.append(
+            f'<figure><b>{html.escape(label)}</b><div class="picture">'
+            f'<img alt="Mel spectrogram: {html.escape(label)}" src="{picture}">'
+            f"{seam}</div>"
+            f'<audio controls preload="metadata" src="{sound}"></audio>'
+            f"<figcaption>{numbers}</figcaption></figure>"
+        )
+    return f'<h3>{html.escape(excerpt.name)}</h3><div class="versions">{"".join(figures)}</div>'
+
+
+def _decibels(wav: np.ndarray, sample_rate_hz: int) -> np.ndarray:
+    """Mel spectrogram [bands, frames] in dB."""
+    return mel_decibels(resample(wav[None], sample_rate_hz, PLOT_RATE_HZ)[0])[0]
+
+
+def _picture(decibels: np.ndarray, top: float) -> bytes:
+    """A spectrogram as a PNG, one pixel per band and frame, `top` dB the brightest."""
+    from matplotlib.image import imsave
+
+    picture = io.BytesIO()
+    imsave(picture, decibels, vmin=top - SHOWN_DB, vmax=top, cmap="magma", origin="lower", format="png")
+    return picture.getvalue()
+
+
+def _flac(wav: np.ndarray, sample_rate_hz: int) -> bytes:
+    """Audio [n] as a 16-bit FLAC file."""
+    file = io.BytesIO()
+    soundfile.write(file, wav, sample_rate_hz, "PCM_16", format="FLAC")
+    return file.getvalue()
+
+
+def _data(kind: str, content: bytes) -> str:
+    """A URL that holds the content."""
+    return f"data:{kind};base64,{base64.b64encode(content).decode('ascii')}"

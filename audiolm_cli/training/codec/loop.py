@@ -1,0 +1,271 @@
+"""Training a codec, from nothing or from its weights. Batches and every draw are functions of (seed, step).
+
+What the families do each in their own way is a `Trainee`. Knows nothing about commands.
+"""
+
+from __future__ import annotations
+
+import itertools
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from audiolm_cli.config import CodecTrainConfig
+from audiolm_cli.data.files import AudioFile, draw_clips, read_clip
+from audiolm_cli.errors import DataError
+from audiolm_cli.events import Note, OnEvent, Progress
+from audiolm_cli.training.average import start_average, swap_average, update_average
+from audiolm_cli.training.codec.trainee import Losses, Trainee
+from audiolm_cli.training.schedules import cosine
+from audiolm_cli.training.state import (
+    check_same_settings,
+    load_state,
+    optimizer_tensors,
+    restore_optimizer,
+    save_state,
+    with_prefix,
+    without_prefix,
+)
+
+
+class CodecTrainer:
+    """Trains a codec on `train` and keeps averaged weights; `run` may be interrupted and called again."""
+
+    def __init__(
+        self,
+        trainee: Trainee,
+        config: CodecTrainConfig,
+        train: list[AudioFile],
+        dev: list[AudioFile],
+        state_folder: Path,
+        on_event: OnEvent,
+        init: str | None = None,
+    ) -> None:
+        """`init` is the hash of the weights that the codec starts from; None starts from nothing."""
+        self.trainee, self.config, self.train, self.dev, self.init = trainee, config, train, dev, init
+        self.state_folder, self.on_event = state_folder, on_event
+        self.codec, self.network, self.quantizer = trainee.codec, trainee.network, trainee.quantizer
+        self.step, self.elapsed_s = 0, 0.0
+        self.damaged: dict[str, str] = {}
+        """Recordings that could not be read everywhere, and why."""
+        self.quantize_from_step = 0 if init else int(config.quantize_from * config.steps)
+        if config.keep_codes:
+            assert init, "there are no codes to keep"
+            self.network.requires_grad_(False)
+        self.learning = list(trainee.after_quantizer if config.keep_codes else self.network.parameters())
+        for parameter in self.learning:
+            parameter.requires_grad_(True)
+        self.learning_rate = config.learning_rate or trainee.usual_rates[1 if init else 0]
+        self.average = start_average(self.network)
+        self.optimizer = torch.optim.AdamW(self.learning, lr=self.learning_rate, betas=(0.9, 0.98), weight_decay=0.0)
+
+    def run(self, on_sample: Callable[[int], None] | None = None) -> Losses:
+        """Train to the last step and return the held-out losses of the averaged weights, which the codec then holds.
+
+        Args:
+            on_sample: called with the steps done every `sample_every` steps and at the end, while the codec holds the
+                averaged weights; not before it has codebooks.
+        """
+        if not self._resume():
+            self._start()
+        started, first, before_s = time.monotonic(), self.step, self.elapsed_s
+        held_out = None
+        while self.step < self.config.steps:
+            if self.step >= self.quantize_from_step and not self.quantizing:
+                self._start_quantizer()
+            losses = self._train_step()
+            self.step += 1
+            self.elapsed_s = before_s + time.monotonic() - started
+            detail = f"{_told(losses)} {(self.step - first) / (self.elapsed_s - before_s):.2f} steps/s"
+            self.on_event(Progress(stage="train", done=self.step, total=self.config.steps, unit="steps", detail=detail))
+            last = self.step == self.config.steps
+            if self.step % self.config.state_every == 0 or last:
+                self._save()
+                held_out = self._report()
+            every = self.config.sample_every
+            if on_sample is not None and every and self.quantizing and (self.step % every == 0 or last):
+                self._sample(on_sample)
+        held_out = held_out or self.evaluate()
+        swap_average(self.average, self.network)
+        self.trainee.hand_over()
+        return held_out
+
+    @property
+    def quantizing(self) -> bool:
+        """Whether the quantizer has come in."""
+        return bool(self.quantizer.counts.any())
+
+    def _start(self) -> None:
+        """What comes before the first step."""
+        if self.init is None:
+            self.on_event(Note(message="first weights from the training clips"))
+            self.trainee.start(self._draws("components"), self.config.seed)
+            self.average = start_average(self.network)
+            return
+        self.trainee.take_over()
+        if not self.quantizing or self.config.keep_codes:  # the codec does not say how often these recordings use it
+            self.quantizer.start_averages(self._many_latents("codebooks"))
+        self._report()
+
+    def _report(self) -> Losses:
+        """Held-out losses, which are told."""
+        held_out = self.evaluate()
+        usage = "/".join(f"{p:.0f}" for p in self.quantizer.perplexities())
+        self.on_event(Note(message=f"step {self.step}: held-out {_told(held_out, ', ')}, codebook perplexity {usage}"))
+        return held_out
+
+    def _sample(self, on_sample: Callable[[int], None]) -> None:
+        swap_average(self.average, self.network)
+        self.trainee.hand_over()
+        on_sample(self.step)
+        swap_average(self.average, self.network)
+
+    def _train_step(self) -> Losses:
+        for group in self.optimizer.param_groups:
+            group["lr"] = self.learning_rate * cosine(self.step, self.config.steps, self.config.warmup_steps)
+        inputs = self.trainee.inputs(self._clips(self._rng("clips", self.step)))
+        loss, losses = self._loss(inputs, self.step)
+        self.optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        norm = torch.nn.utils.clip_grad_norm_(self.learning, 1.0)
+        if torch.isfinite(norm):
+            self.optimizer.step()
+        update_average(self.average, self.network, self.config.ema_decay, self.step)
+        return losses
+
+    def _loss(self, inputs: Tensor, step: int | None) -> tuple[Tensor, Losses]:
+        """The loss of inputs [B, ...]; in a `step` of training, codebooks move as well, unless codes are kept."""
+        if self.config.keep_codes:
+            with torch.no_grad():
+                latents = self.quantizer.decode(self.quantizer.encode(self.trainee.latents(inputs)))
+            loss, parts = self.trainee.distance(self.trainee.outputs(latents), inputs, step)
+            return loss, {**parts, "commitment": 0.0}
+        latents = self.trainee.latents(inputs)  # [B, T, D]
+        commitment = latents.new_zeros(())
+        if self.quantizing:
+            flat = latents.detach().reshape(-1, latents.shape[-1])
+            before = self.quantizer.codebooks.clone()
+            codes = (
+                self.quantizer.encode(flat)
+                if step is None
+                else self.quantizer.update(flat, 0.99, revive=3, generator=self._torch_rng("revive", step))
+            )
+            quantized = sum(before[k][codes[:, k]] for k in range(codes.shape[1])).reshape(latents.shape)  # type: ignore[union-attr]
+            commitment = (latents - quantized).square().mean() / latents.detach().var()
+            latents = latents + (quantized - latents).detach()
+        loss, parts = self.trainee.distance(self.trainee.outputs(latents), inputs, step)
+        return loss + self.config.commitment * commitment, {**parts, "commitment": commitment.item()}
+
+    @torch.no_grad()
+    def evaluate(self, clips: int = 24) -> Losses:
+        """Held-out losses of the averaged weights, on clips that are the same at every call."""
+        swap_average(self.average, self.network)
+        wav, totals = self._dev_clips(clips), dict[str, float]()
+        for part in wav.split(self.config.clips):  # no more at once than in a step
+            _, losses = self._loss(self.trainee.inputs(part), None)
+            for name, value in losses.items():
+                totals[name] = totals.get(name, 0.0) + value * len(part) / len(wav)
+        swap_average(self.average, self.network)
+        return totals
+
+    def _dev_clips(self, clips: int) -> Tensor:
+        """Held-out clips [B, N]."""
+        rng = self._rng("dev", 0)
+        num_samples = self._clip_samples()
+        files = [self.dev[i % len(self.dev)] for i in range(clips)]
+        rate = self.codec.sample_rate_hz
+        starts = [rng.random() * max(0.0, f.duration_s - self.config.clip_s) for f in files]
+        wav = []
+        for file, start in zip(files, starts, strict=True):
+            try:
+                wav.append(read_clip(file, start, num_samples, rate))
+            except DataError as error:
+                self._on_damage(file, error)
+        if not wav:
+            raise DataError(
+                f"none of the clips to measure on can be read; the first: {next(iter(self.damaged.values()))}"
+            )
+        return torch.from_numpy(np.stack(wav)).to(self.codec.device)
+
+    def _on_damage(self, file: AudioFile, error: DataError) -> None:
+        """Remember a recording that is damaged somewhere; what can be read of it is used."""
+        if str(file.path) not in self.damaged:
+            self.damaged[str(file.path)] = str(error)
+            self.on_event(Note(message=str(error), warning=True))
+
+    def _start_quantizer(self) -> None:
+        self.on_event(Note(message=f"step {self.step}: k-means for {self.codec.num_codebooks} codebooks"))
+        self.quantizer.initialise(self._many_latents("codebooks"), 12, self._torch_rng("codebooks", 0))
+
+    @torch.no_grad()
+    def _many_latents(self, purpose: str) -> Tensor:
+        """Latents [M, D] of random training clips, as many as k-means needs."""
+        parts: list[Tensor] = []
+        for wav in self._draws(purpose):
+            parts.append(self.trainee.latents(self.trainee.inputs(wav)).flatten(0, 1))
+            if sum(map(len, parts)) >= self.trainee.start_frames:
+                break
+        return torch.cat(parts)[: self.trainee.start_frames]
+
+    def _draws(self, purpose: str) -> Iterator[Tensor]:
+        """Random training clips [B, N] without end."""
+        return (self._clips(self._rng(purpose, draw)) for draw in itertools.count())
+
+    def _clips(self, rng: np.random.Generator) -> Tensor:
+        """Random training clips [B, N], each with a random gain."""
+        shape = self.config.clips, self._clip_samples(), self.codec.sample_rate_hz
+        wav = draw_clips(self.train, *shape, rng, self._on_damage)
+        gains = 10 ** (rng.uniform(*self.config.gain_db, size=(len(wav), 1)) / 20)
+        return torch.from_numpy(wav * gains.astype(np.float32)).to(self.codec.device)
+
+    def _clip_samples(self) -> int:
+        return round(self.config.clip_s * self.codec.frame_rate_hz) * self.codec.hop_samples
+
+    def _rng(self, purpose: str, step: int) -> np.random.Generator:
+        return np.random.default_rng([self.config.seed, step, *purpose.encode()])
+
+    def _torch_rng(self, purpose: str, step: int) -> torch.Generator:
+        return torch.Generator().manual_seed(int(self._rng(purpose, step).integers(2**62)))
+
+    def _save(self) -> None:
+        tensors = (
+            with_prefix("network", self.network.state_dict())
+            | with_prefix("average", self.average)
+            | with_prefix("optimizer", optimizer_tensors(self.optimizer))
+            | with_prefix("extra", self.trainee.extra_state())
+            | {"quantizer.counts": self.quantizer.counts, "quantizer.sums": self.quantizer.sums}
+        )
+        meta = {"config": self._settings(), "elapsed_s": self.elapsed_s, "damaged": self.damaged}
+        save_state(self.state_folder, self.step, tensors, meta)
+
+    def _settings(self) -> dict[str, Any]:
+        """What a training that goes on must have been started with."""
+        own = {"family": self.trainee.family, "init": self.init and self.init[:12], "learning_rate": self.learning_rate}
+        return {**self.config.to_dict(), **own, **self.trainee.settings()}
+
+    def _resume(self) -> bool:
+        found = load_state(self.state_folder)
+        if found is None:
+            return False
+        self.step, tensors, meta = found
+        saved = {"family": "spectral", "keep_codes": False, **meta["config"]}
+        check_same_settings(self.state_folder, saved, self._settings())
+        self.elapsed_s, self.damaged = float(meta.get("elapsed_s", 0.0)), dict(meta.get("damaged", {}))
+        self.network.load_state_dict(without_prefix("network", tensors))
+        average = without_prefix("average", tensors)
+        self.average = {name: average[name].to(self.codec.device) for name in self.average}
+        restore_optimizer(self.optimizer, without_prefix("optimizer", tensors))
+        self.trainee.restore_extra(without_prefix("extra", tensors))
+        self.quantizer.counts.copy_(tensors["quantizer.counts"])
+        self.quantizer.sums.copy_(tensors["quantizer.sums"])
+        self.on_event(Note(message=f"resumed at step {self.step}"))
+        return True
+
+
+def _told(losses: Losses, between: str = " ") -> str:
+    return between.join(f"{name} {value:.4f}" for name, value in losses.items())

@@ -1,0 +1,113 @@
+"""What a codec in training makes of held-out clips: audio, and spectrograms beside those of the originals.
+
+The same clips at every step, so that two steps compare. Knows nothing about how the codec is trained.
+"""
+
+from __future__ import annotations
+
+import io
+import shutil
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from audiolm_cli.audio import resample, write_audio, write_bytes
+from audiolm_cli.audio.recording import quantize
+from audiolm_cli.codec.base import Codec
+from audiolm_cli.data.files import AudioFile, read_clip
+from audiolm_cli.editing.picture import MEL_BANDS, PLOT_RATE_HZ, mel_decibels, mel_ticks
+from audiolm_cli.errors import DataError
+from audiolm_cli.events import Note, OnEvent
+
+CLIPS, CLIP_S = 2, 5.0
+ORIGINAL = "original"
+"""Folder of the clips themselves, beside those of the steps."""
+
+
+class RoundTrips:
+    """Writes `FOLDER/step-N/clip-I.wav` and `.png`; where that fails, the training goes on, and is told once."""
+
+    def __init__(self, folder: Path, codec: Codec, dev: list[AudioFile], on_event: OnEvent) -> None:
+        """Clips from the middle of the first recordings of `dev`."""
+        self.folder, self.codec, self.files, self.on_event = folder, codec, dev[:CLIPS], on_event
+        self._failed = False
+
+    def __call__(self, step: int) -> None:
+        """Write the round trips of the codec as it now is, after `step` steps."""
+        try:
+            clips = self._clips()
+            if not (self.folder / ORIGINAL).is_dir():
+                self._write(ORIGINAL, clips, clips, "the recording itself")
+            with torch.no_grad():
+                made = {name: self._round_trip(wav) for name, wav in clips.items()}
+            self._write(f"step-{step:07d}", made, clips, f"step {step}")
+        except Exception as error:  # whatever fails here, a training is worth more than its pictures
+            if not self._failed:
+                reason = str(error) or type(error).__name__
+                self.on_event(Note(message=f"round trips cannot be made ({reason}); training goes on", warning=True))
+            self._failed = True
+            return
+        self.on_event(Note(message=f"step {step}: round trips in {self.folder / f'step-{step:07d}'}"))
+
+    def _clips(self) -> dict[str, np.ndarray]:
+        """float32 [N] by name; recordings that are damaged there are left out."""
+        rate, clips = self.codec.sample_rate_hz, {}
+        for i, file in enumerate(self.files, start=1):
+            seconds = min(CLIP_S, file.duration_s)
+            samples = max(1, round(seconds * rate))
+            try:
+                clips[f"clip-{i}"] = read_clip(file, (file.duration_s - seconds) / 2, samples, rate)
+            except DataError:
+                continue
+        return clips
+
+    def _round_trip(self, wav: np.ndarray) -> np.ndarray:
+        decoded = self.codec.decode(self.codec.encode(torch.from_numpy(wav)[None, None].to(self.codec.device)))
+        return decoded[0, 0, : len(wav)].cpu().numpy()
+
+    def _write(self, place: str, made: dict[str, np.ndarray], originals: dict[str, np.ndarray], said: str) -> None:
+        """Write clips into a folder that appears when it is whole."""
+        final, partial = self.folder / place, self.folder / f".{place}.partial"
+        shutil.rmtree(partial, ignore_errors=True)
+        partial.mkdir(parents=True)
+        rate = self.codec.sample_rate_hz
+        for name, wav in made.items():
+            pcm, _ = quantize(wav[:, None], 16)
+            path = partial / f"{name}.wav"
+            write_audio(path, pcm, sample_rate_hz=rate, format="WAV", subtype="PCM_16", tags={}, force=True)
+            if place != ORIGINAL:
+                draw_pair(partial / f"{name}.png", originals[name], wav, rate, f"{name}: {said}")
+        shutil.rmtree(final, ignore_errors=True)
+        partial.rename(final)
+
+
+def draw_pair(path: Path, original: np.ndarray, made: np.ndarray, sample_rate_hz: int, title: str) -> None:
+    """Draw mel spectrograms of two clips [N] beside each other, in one scale of colours, into a PNG file.
+
+    Raises:
+        OutputError: it cannot be written.
+    """
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(14, 5), dpi=100, layout="constrained")
+    panels = figure.subplots(1, 2, sharey=True)
+    pairs = [mel_decibels(resample(wav[None], sample_rate_hz, PLOT_RATE_HZ)[0]) for wav in (original, made)]
+    top = max(decibels.max() for decibels, _ in pairs)
+    for axes, (decibels, frequencies), name in zip(panels, pairs, ("original", "round trip"), strict=True):
+        extent = (0, len(original) / sample_rate_hz, 0, MEL_BANDS)
+        image = axes.imshow(
+            decibels, origin="lower", aspect="auto", extent=extent, cmap="magma", vmin=top - 80, vmax=top
+        )
+        axes.set_yticks(*mel_ticks(frequencies))
+        axes.set_title(name, loc="left", fontsize=10)
+        axes.set_xlabel("seconds")
+    panels[0].set_ylabel("Hz (mel scale)")
+    figure.colorbar(image, ax=panels, label="dB", pad=0.01)
+    figure.suptitle(title.encode("utf-8", "replace").decode("utf-8"), fontsize=11, parse_math=False)
+    picture = io.BytesIO()
+    figure.savefig(picture, format="png", metadata={"Software": None})
+    write_bytes(path, picture.getvalue(), force=True)

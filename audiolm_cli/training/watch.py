@@ -1,0 +1,177 @@
+"""What a training leaves to see and hear beside its model: curves, TensorBoard events, samples, and a verdict.
+
+Everything here only looks on: a training is the same, bit for bit, with and without it, and goes on where something
+here fails. Knows nothing about terminals.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from audiolm_cli.audio import write_bytes
+from audiolm_cli.codec.base import Codec
+from audiolm_cli.config import ModelConfig, TrainConfig
+from audiolm_cli.data.batching import WindowSampler, full_window
+from audiolm_cli.data.manifest import TokenClip
+from audiolm_cli.evaluation.baselines import BaselineResult, bigram, unigram
+from audiolm_cli.evaluation.model import continuation_geometry, score_windows
+from audiolm_cli.events import Event, Note, OnEvent, TrainStep, Validation
+from audiolm_cli.model.audiolm import AudioLM
+from audiolm_cli.reports.board import Board
+from audiolm_cli.reports.curves import CURVES, draw_curves, headline, read_history
+from audiolm_cli.reports.verdict import Outcome, Verdict, judge
+from audiolm_cli.training.samples import Sample, Sampler
+
+BASELINES = "baselines.json"
+"""Where a run keeps its baselines, so that going on costs nothing."""
+MOST_FRAMES = 3_000_000
+"""Training frames that the baselines are fitted on at most: 17 hours."""
+DRAW_EVERY_S = 10.0
+"""Seconds between two drawings of the curves at least; drawing takes about one."""
+
+
+class Watch:
+    """Listens to one run: pass it every event, and the model when samples are due."""
+
+    def __init__(
+        self,
+        run: Path,
+        shape: ModelConfig,
+        config: TrainConfig,
+        train: list[TokenClip],
+        dev: list[TokenClip],
+        codec: Codec | None,
+        listener: OnEvent,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """`codec` is None when it is not here, and then there are no samples."""
+        self.run, self.shape, self.config, self.listener = run, shape, config, listener
+        self.train, self.dev, self.clock = train, dev, clock
+        self.board = Board(run, config.log_every)
+        self.sampler: Sampler | None = None
+        if codec is not None and config.sample_every:
+            self.sampler = Sampler(run, codec, dev, shape.max_frames, config.seed)
+        self.baselines = self._find_baselines()
+        self._drawn_s, self._validated = clock(), False
+        self._failed: set[str] = set()
+
+    def on_event(self, event: Event) -> None:
+        """Write down what belongs on the board and the curves, and pass the event on."""
+        if isinstance(event, TrainStep):
+            with self._warned("TensorBoard"):
+                self.board.add_step(event)
+        elif isinstance(event, Validation):
+            with self._warned("TensorBoard"):
+                self.board.add_validation(event.step, event.scores)
+            self._validated = True
+            if self.clock() - self._drawn_s >= DRAW_EVERY_S:
+                self._draw()
+        self.listener(event)
+
+    def on_sample(self, step: int, model: AudioLM) -> None:
+        """Write samples of the model, which is in eval mode."""
+        if self.sampler is None:
+            return
+        samples: list[Sample] = []
+        with self._warned("the samples"):
+            samples = self.sampler(step, model)
+        if not samples:
+            return
+        with self._warned("TensorBoard"):
+            for sample in samples:
+                self.board.add_sound(step, sample.name, sample.wav, sample.sample_rate_hz)
+        names = " and ".join(sample.name for sample in samples)
+        self.listener(Note(message=f"step {step}: {names} in {samples[0].path.parent}"))
+
+    def close(self) -> None:
+        """The last picture, and the end of the event files."""
+        if self._validated or not (self.run / CURVES).exists():
+            self._draw()
+        with self._warned("TensorBoard"):
+            self.board.close()
+
+    def verdict(self, model: AudioLM) -> Verdict | None:
+        """How good the best weights, which `model` holds, are in words; None when nothing was validated."""
+        history = read_history(self.run / "metrics.jsonl")
+        if history.best is None:
+            return None
+        step, scores = history.best
+        frames = full_window(self.train, self.shape.max_frames)
+        windows = WindowSampler(self.train, frames).fixed(self.config.validation_windows)
+        seen = score_windows(model, torch.from_numpy(windows.codes))
+        return judge(
+            Outcome(
+                best=scores,
+                best_step=step,
+                held_out=history.held_out,
+                train=seen.to_dict(),
+                baselines=self.baselines,
+                codebook_size=self.shape.codebook_size,
+                stage=self.config.train_stage,
+            )
+        )
+
+    def _draw(self) -> None:
+        with self._warned(CURVES):
+            history = read_history(self.run / "metrics.jsonl")
+            title = headline(self.run.resolve().name, history, self.config.steps)
+            draw_curves(self.run / CURVES, history, self.baselines, title, self.config.steps)
+        self._drawn_s, self._validated = self.clock(), False
+
+    @contextmanager
+    def _warned(self, what: str) -> Iterator[None]:
+        """Turns a failure into a warning, once for each `what`: a training is worth more than its pictures."""
+        try:
+            yield
+        except Exception as error:
+            if what not in self._failed:
+                reason = str(error) or type(error).__name__
+                self.listener(Note(message=f"{what} cannot be made ({reason}); training goes on", warning=True))
+            self._failed.add(what)
+
+    def _find_baselines(self) -> list[BaselineResult]:
+        """Unigram and bigram on the targets of the validation windows; those of an earlier start on the same codes."""
+        path = self.run / BASELINES
+        train, targets = baseline_codes(self.train, self.dev, self.shape, self.config.validation_windows)
+        digest = _digest(train, targets, self.shape.codebook_size)
+        try:
+            known = json.loads(path.read_text(encoding="utf-8"))
+            if known["codes_sha256"] == digest:
+                return [BaselineResult(**values) for values in known["baselines"]]
+        except (OSError, ValueError, KeyError, TypeError):
+            pass
+        self.listener(Note(message="measuring what a unigram and a bigram know of these recordings"))
+        found = [baseline(train, targets, self.shape.codebook_size) for baseline in (unigram, bigram)]
+        text = json.dumps({"codes_sha256": digest, "baselines": [asdict(baseline) for baseline in found]}, indent=1)
+        write_bytes(path, text.encode(), force=True)
+        return found
+
+
+def baseline_codes(
+    train: Sequence[TokenClip], dev: Sequence[TokenClip], shape: ModelConfig, count: int
+) -> tuple[list[np.ndarray], list[np.ndarray]]:
+    """Codes [T, K] of training clips to fit baselines on, and those that validations score, to measure them on."""
+    windows = WindowSampler(list(dev), full_window(list(dev), shape.max_frames)).fixed(count).codes
+    left = continuation_geometry(windows.shape[1]).left
+    targets = [window[max(0, left - 1) :] for window in windows]  # with the frame that the first target follows
+    every = math.ceil(sum(len(clip.codes) for clip in train) / MOST_FRAMES)
+    return [clip.codes for clip in train[::every]], targets
+
+
+def _digest(train: Sequence[np.ndarray], targets: Sequence[np.ndarray], codebook_size: int) -> str:
+    """A hash of everything that baselines depend on."""
+    digest = hashlib.sha256(str(codebook_size).encode())
+    for codes in (*train, *targets):
+        digest.update(str(codes.shape).encode())
+        digest.update(codes.astype("<i4").tobytes())
+    return digest.hexdigest()

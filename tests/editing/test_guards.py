@@ -1,0 +1,199 @@
+"""Guards: what is a fault and what is not, how steps are sampled again, and what candidates are ranked by."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from audiolm_cli.codec.base import Codec
+from audiolm_cli.codec.loudness import frame_rms
+from audiolm_cli.config import SamplingConfig
+from audiolm_cli.editing.guards import Fault, Guard, derived_seed
+from audiolm_cli.editing.windows import RETRIES, fill_gap
+from audiolm_cli.library.loading import load_model
+from audiolm_cli.model.audiolm import AudioLM
+from audiolm_cli.model.decode import generate
+from audiolm_cli.model.geometry import Geometry
+from audiolm_cli.model.sampling import guided
+from audiolm_cli.model.scoring import continuation_score, following_score
+
+Piano = Callable[..., np.ndarray]
+
+
+@pytest.fixture(scope="module")
+def parts(tiny_model: Path) -> tuple[AudioLM, Codec]:
+    """The tiny model and its codec."""
+    loaded = load_model(str(tiny_model), torch.device("cpu"))
+    return loaded.model, loaded.codec
+
+
+@pytest.fixture(scope="module")
+def codec(parts: tuple[AudioLM, Codec]) -> Codec:
+    """The tiny codec."""
+    return parts[1]
+
+
+@pytest.fixture(scope="module")
+def music(codec: Codec, piano: Piano) -> torch.Tensor:
+    """Codes [1, 300, K] as loud as 6 s of notes, with as many first codes as a larger codebook gives them."""
+    codes = codec.encode(torch.from_numpy(piano(6.0).T)[None])
+    codes = codes.clone()
+    codes[..., 0] = torch.where(torch.arange(300) % 8 == 0, torch.arange(300) // 8 % 32, codes[..., 0])
+    return codes
+
+
+@pytest.fixture(scope="module")
+def silence(codec: Codec) -> torch.Tensor:
+    """The codes [1, 150, K] that sound softest: tiny codecs have no true silence."""
+    codes = torch.arange(codec.codebook_size)[:, None, None].expand(-1, 150, codec.num_codebooks)
+    return codes[frame_rms(codec, codes).mean(1).argmin()][None]
+
+
+def test_loudness_without_decoding_is_the_decoded_loudness(codec: Codec, piano: Piano) -> None:
+    """To 1.5 dB over half seconds."""
+    codes = codec.encode(torch.from_numpy(piano(4.0, seed=3).T)[None])
+    quick = frame_rms(codec, codes)[0].square().view(-1, 25).mean(1).sqrt()
+    true = codec.decode(codes)[0, 0].square().view(-1, 16000).mean(1).sqrt()
+    assert (20 * (quick / true).log10()).abs().max() < 1.5
+
+
+def test_music_has_no_fault(codec: Codec, music: torch.Tensor) -> None:
+    """After and before music, and with no context at all."""
+    nothing = music[:, :0]
+    for left, right in ((music[:, :100], nothing), (nothing, music[:, :100]), (nothing, nothing)):
+        assert Guard(codec, left, right).fault(music[0, 100:300]) is None
+        assert Guard(codec, left, right).fault(music[0, :0]) is None
+
+
+def test_one_code_for_ever(codec: Codec, music: torch.Tensor) -> None:
+    """From 1.5 s on, unless the context does it as well."""
+    stuck = music[0, 100:250].clone()
+    stuck[50:, 0] = stuck[50:51, 0]
+    guard = Guard(codec, music[:, :100], music[:, :0])
+    fault = guard.fault(stuck)
+    assert fault is not None and fault.kind == "repetition" and 0.2 < fault.share < 0.5
+    assert guard.fault(stuck[:100]) is None  # 1 s of it
+    assert Guard(codec, stuck[None], music[:, :0]).fault(stuck) is None
+
+
+def test_silence(codec: Codec, music: torch.Tensor, silence: torch.Tensor, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where sound was, not where silence was."""
+    softest = float(frame_rms(codec, silence).max())
+    monkeypatch.setattr("audiolm_cli.editing.guards.SILENT_RMS", softest * 1.01)
+    varied = silence[0].clone()
+    made = torch.cat([music[0, 100:150], varied])
+    fault = Guard(codec, music[:, :100], music[:, :0]).fault(made)
+    assert fault is not None and fault.kind == "silence"
+    assert Guard(codec, music[:, :100], silence).fault(made[:130]) is None
+
+
+def test_swelling(codec: Codec, music: torch.Tensor, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Much louder than the context, over half a second, and loud."""
+    from audiolm_cli.editing import guards
+
+    quiet = music[:, :100]
+    loud = music[0, 100:200].clone()
+    monkeypatch.setattr(
+        guards, "frame_rms", lambda codec, codes: torch.full(codes.shape[:2], 0.05 if codes.shape[1] == 100 else 0.4)
+    )
+    guard = Guard(codec, quiet, quiet[:, :0])
+    fault = guard.fault(loud[:50])
+    assert fault == Fault("swelling", 1.0)
+    assert guard.fault(loud) is None  # as loud as the context
+    assert Guard(codec, quiet[:, :0], quiet[:, :0]).fault(loud[:50]) is None  # nothing to compare with
+
+
+def fill(
+    model: AudioLM, judge: Callable[[torch.Tensor], Fault | None] | None, seeds: list[int], **more: object
+) -> torch.Tensor:
+    """A gap of 100 frames (in steps: the window has 60) after 30."""
+    left = torch.randint(32, (1, 30, 4), generator=torch.Generator().manual_seed(0))
+    generators = [torch.Generator().manual_seed(seed) for seed in seeds]
+    return fill_gap(model, left, left[:, :0], 100, SamplingConfig(), generators, judge=judge, **more)  # type: ignore[arg-type]
+
+
+def test_a_step_that_went_wrong_is_sampled_again(parts: tuple[AudioLM, Codec]) -> None:
+    """The same way each time, and for each take by itself; what was fine stays as it is."""
+    model = parts[0]
+    plain = fill(model, None, [1, 2])
+    bad = plain[0, :30]
+    told: list[tuple[int, str, bool]] = []
+
+    def judge(codes: torch.Tensor) -> Fault | None:
+        return Fault("repetition", 1.0) if torch.equal(codes, bad) else None
+
+    mended = fill(model, judge, [1, 2], on_fault=lambda take, fault, ok: told.append((take, fault.kind, ok)))
+    assert told == [(0, "repetition", True)]
+    assert not torch.equal(mended[0, :30], bad)
+    assert torch.equal(mended[1], plain[1])
+    assert torch.equal(fill(model, judge, [1]), mended[:1])
+    assert torch.equal(fill(model, lambda codes: None, [1, 2]), plain)
+
+
+def test_the_least_bad_one_stays(parts: tuple[AudioLM, Codec]) -> None:
+    """When every attempt is faulty."""
+    shares: list[float] = []
+
+    def judge(codes: torch.Tensor) -> Fault:
+        shares.append(codes[:, 0].float().mean().item() / 32)
+        return Fault("silence", shares[-1])
+
+    told: list[bool] = []
+    made = fill(parts[0], judge, [5], on_fault=lambda take, fault, ok: told.append(ok))
+    first = shares[: RETRIES + 1]
+    assert made[0, :30, 0].float().mean().item() / 32 == pytest.approx(min(first))
+    assert set(told) == {False}
+
+
+def test_derived_seeds_differ() -> None:
+    """By the take's seed, the place and the attempt; all are valid seeds."""
+    seeds = {derived_seed(s, p, a) for s in (0, 1, 2**63 - 1) for p in (0, 1, 250) for a in range(RETRIES)}
+    assert len(seeds) == 3 * 3 * RETRIES and all(0 <= seed < 2**63 for seed in seeds)
+
+
+def test_scores_are_mean_log_likelihoods(parts: tuple[AudioLM, Codec]) -> None:
+    """Of the first codebook, stepped or not; likelier codes score higher; of what follows, not of what was made."""
+    model = parts[0]
+    left = torch.randint(32, (1, 20, 4), generator=torch.Generator().manual_seed(0))
+    greedy = generate(model, left, Geometry(20, 25), SamplingConfig(temperature=0), [torch.Generator()])
+    others = torch.randint(32, (3, 25, 4), generator=torch.Generator().manual_seed(1))
+    scores = continuation_score(model, left, torch.cat([greedy, others]))
+    expected = -model.ar_predict(left, greedy, Geometry(20, 25)).losses().mean() / math.log(2)
+    assert scores[0].item() == pytest.approx(expected.item(), abs=1e-4)
+    assert scores.argmax() == 0 and (scores < 0).all()
+    long = torch.randint(32, (2, 100, 4), generator=torch.Generator().manual_seed(2))
+    assert continuation_score(model, left, long).shape == (2,)
+    right = greedy
+    ranked = following_score(model, left[:, :0], torch.cat([left, others[:1, :20]]), right)
+    exact = -model.ar_predict(left, right[:, :15], Geometry(20, 15)).losses().mean() / math.log(2)
+    assert ranked[0].item() == pytest.approx(exact.item(), abs=1e-4)
+    assert ranked[0] != ranked[1]
+
+
+def test_guidance_moves_away_from_the_null() -> None:
+    """1 changes no probability, 0 is the null, 2 squares the ratio."""
+    logits, null = torch.tensor([[2.0, 1.0, 0.0]]), torch.tensor([[0.0, 0.0, 0.0]])
+    assert torch.allclose(guided(logits, null, 1.0).softmax(-1), logits.softmax(-1))
+    assert torch.allclose(guided(logits, null, 0.0).softmax(-1), null.softmax(-1))
+    assert torch.allclose(guided(logits, null, 2.0).softmax(-1), (2 * logits).softmax(-1))
+
+
+def test_guidance_in_generation(parts: tuple[AudioLM, Codec]) -> None:
+    """It changes what is made after a context, and nothing where there is none; resampling is as reproducible."""
+    model = parts[0]
+    left = torch.randint(32, (1, 20, 4), generator=torch.Generator().manual_seed(0))
+
+    def made(guidance: float, context: torch.Tensor) -> torch.Tensor:
+        shape = Geometry(context.shape[1], 30)
+        return generate(model, context, shape, SamplingConfig(guidance=guidance), [torch.Generator().manual_seed(1)])
+
+    assert not torch.equal(made(1.0, left), made(3.0, left))
+    assert torch.equal(made(3.0, left), made(3.0, left))
+    assert torch.equal(made(1.0, left[:, :0]), made(3.0, left[:, :0]))
+    alone = generate(model, left[:, :0], Geometry(0, 30), SamplingConfig(), [torch.Generator().manual_seed(1)])
+    assert torch.equal(made(0.0, left)[..., 0], alone[..., 0])

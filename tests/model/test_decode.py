@@ -1,0 +1,248 @@
+"""Generating codes, in one window and in several: seeds, lengths, ends, and which context each step hears."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+
+from audiolm_cli.config import ModelConfig, SamplingConfig
+from audiolm_cli.editing import windows
+from audiolm_cli.editing.windows import fill_gap, plan_step
+from audiolm_cli.model.audiolm import AudioLM, build
+from audiolm_cli.model.decode import Timing, fill_codebooks, generate, portions
+from audiolm_cli.model.geometry import Geometry
+
+V, K, WINDOW = 16, 3, 12
+
+
+@pytest.fixture(scope="module")
+def model() -> AudioLM:
+    torch.manual_seed(0)
+    shape = ModelConfig(d_model=32, nhead=2, num_layers=2, num_quantizers=K, codebook_size=V, max_frames=WINDOW)
+    tiny = build(shape)
+    with torch.no_grad():
+        for parameter in tiny.parameters():
+            parameter.add_(torch.randn_like(parameter) * 0.2)
+    return tiny.eval()
+
+
+@pytest.fixture
+def ending(model: AudioLM) -> AudioLM:
+    """The same model, which ends a piece every few frames."""
+    other = build(model.config).eval()
+    other.load_state_dict(model.state_dict())
+    with torch.no_grad():
+        other.ar_decoder.norm.bias.fill_(1.0)
+        other.ar_head.weight[other.eos] = 1.2 / 32
+        other.ar_head.weight[: other.eos] *= 0.3
+    return other
+
+
+def seeded(*seeds: int) -> list[torch.Generator]:
+    return [torch.Generator().manual_seed(seed) for seed in seeds]
+
+
+def codes(frames: int, seed: int = 0, batch: int = 1) -> Tensor:
+    return torch.randint(V, (batch, frames, K), generator=torch.Generator().manual_seed(seed))
+
+
+GEOMETRIES = [Geometry(4, 7), Geometry(0, 7, 4), Geometry(3, 5, 3), Geometry(0, 6), Geometry(5, 1, 5)]
+
+
+@pytest.mark.parametrize("geometry", GEOMETRIES, ids=str)
+def test_a_seed_fixes_the_codes_and_the_gap_their_number(model: AudioLM, geometry: Geometry) -> None:
+    context = codes(geometry.context)
+    runs = [generate(model, context, geometry, SamplingConfig(), seeded(*seeds)) for seeds in ((1, 2), (1, 2), (3, 4))]
+    assert runs[0].shape == (2, geometry.gap, K) and runs[0].dtype == torch.int64
+    assert runs[0].min() >= 0 and runs[0].max() < V, "the end of the piece is no code"
+    assert torch.equal(runs[0], runs[1])
+    assert not torch.equal(runs[0], runs[2])
+    assert not torch.equal(runs[0][0], runs[0][1]), "takes differ"
+
+
+def test_a_take_is_the_same_alone_and_among_others(model: AudioLM) -> None:
+    geometry, sampling = Geometry(4, 8), SamplingConfig(nar_temperature=0.7)
+    together = generate(model, codes(4), geometry, sampling, seeded(1, 2, 3))
+    for i, seed in enumerate((1, 2, 3)):
+        assert torch.equal(generate(model, codes(4), geometry, sampling, seeded(seed))[0], together[i])
+
+
+def test_takes_may_have_contexts_of_their_own(model: AudioLM) -> None:
+    geometry, contexts = Geometry(4, 6), codes(4, batch=2)
+    together = generate(model, contexts, geometry, SamplingConfig(), seeded(1, 2))
+    for i, seed in enumerate((1, 2)):
+        alone = generate(model, contexts[i : i + 1], geometry, SamplingConfig(), seeded(seed))
+        assert torch.equal(alone[0], together[i])
+
+
+def test_greedy_codes_are_the_most_likely_ones(model: AudioLM) -> None:
+    """Checked against the full passes that training uses: every generated code is the argmax given those before it."""
+    geometry, context = Geometry(4, 6, 2), codes(6)
+    made = generate(model, context, geometry, SamplingConfig(temperature=0, nar_temperature=0), seeded(0))
+    with torch.no_grad():
+        first = model.ar_predict(context, made, geometry).logits[..., : model.eos]
+        rest = [model.nar_predict(context, made, geometry, k).logits for k in range(1, K)]
+    for k, logits in enumerate([first, *rest]):
+        assert torch.equal(logits.argmax(-1), made[..., k])
+
+
+def test_progress_and_timing_count_frames(model: AudioLM) -> None:
+    seen: list[int] = []
+    timing = Timing()
+    for _ in range(2):
+        generate(model, codes(4), Geometry(4, 5), SamplingConfig(), seeded(1, 2), on_frame=seen.append, timing=timing)
+    assert seen == [1, 2, 3, 4, 5] * 2
+    assert timing.frames == 2 * 2 * 5 and timing.ar_s > 0 and timing.nar_s > 0
+
+
+def lengths(made: Tensor) -> list[int]:
+    """How long each take is, after checking that -1 fills exactly what follows it."""
+    known = made >= 0
+    own = known[..., 0].sum(1)
+    assert torch.equal(known, (torch.arange(made.shape[1]) < own[:, None])[..., None].expand_as(known))
+    assert (made < V).all()
+    return own.tolist()
+
+
+def test_until_end_stops_each_take_at_its_own_end(ending: AudioLM) -> None:
+    made = generate(ending, codes(4), Geometry(4, 8), SamplingConfig(), seeded(*range(12)), until_end=True)
+    own = lengths(made)
+    assert len(set(own)) > 2 and max(own) == made.shape[1] <= 8
+    exact = generate(ending, codes(4), Geometry(4, 8), SamplingConfig(), seeded(*range(12)))
+    assert lengths(exact) == [8] * 12, "without until_end, no take ends"
+
+
+def test_a_piece_may_end_at_once(ending: AudioLM) -> None:
+    with torch.no_grad():
+        ending.ar_head.weight[ending.eos] = 10.0
+    assert generate(ending, codes(4), Geometry(4, 8), SamplingConfig(), seeded(0), until_end=True).shape == (1, 0, K)
+    assert fill_gap(ending, codes(4), codes(0), 30, SamplingConfig(), seeded(0), until_end=True).shape == (1, 0, K)
+
+
+sides = st.integers(0, 30)
+
+
+@given(left=sides, missing=st.integers(1, 60), right=sides, window=st.integers(2, 24))
+@settings(deadline=None)
+def test_a_step_fits_the_window_and_moves_on(left: int, missing: int, right: int, window: int) -> None:
+    step = plan_step(left, missing, right, window)
+    assert step.frames <= window
+    assert 1 <= step.gap <= missing
+    assert step.left <= left and step.right <= right
+    if left > 0 and step.gap < missing:
+        assert step.right == 0, "right context is heard only by the step that reaches it"
+    if right > 0 and step.gap == missing and window > 3:
+        assert step.right > 0, "the step that reaches the right context hears it"
+    if left > 0:
+        assert step.left > 0 or step.gap == missing
+    assert step.context >= min(left + (right if step.right else 0), window // 2) or step.frames == window
+
+
+@given(left=sides, frames=st.integers(1, 60), right=st.integers(1, 30), window=st.integers(2, 24))
+@settings(deadline=None)
+def test_the_last_step_hears_the_right_context_from_half_a_window_away(
+    left: int, frames: int, right: int, window: int
+) -> None:
+    """Or from the beginning of the gap, where that is nearer: then it has time to get there."""
+    missing = frames
+    while left > 0 and (step := plan_step(left, missing, right, window)).gap < missing:
+        missing, left = missing - step.gap, left + step.gap
+    assert missing >= min(frames, window // 2)
+
+
+@pytest.mark.parametrize(("left", "right"), [(20, 0), (0, 20), (20, 20), (0, 0), (1, 0), (0, 1), (1, 20), (20, 1)])
+@pytest.mark.parametrize("frames", [1, 5, 6, 7, 11, 12, 13, 40])
+def test_a_gap_of_any_length_is_filled(
+    model: AudioLM, monkeypatch: pytest.MonkeyPatch, left: int, right: int, frames: int
+) -> None:
+    """Every window fits the model, hears the frames around its own gap, and the frames are counted up to the last."""
+    before, after = codes(left, 1), codes(right, 2)
+    steps: list[tuple[Tensor, Geometry, Tensor]] = []
+
+    def recorded(model: AudioLM, context: Tensor, geometry: Geometry, *args: object, **kwargs: object) -> Tensor:
+        new = generate(model, context, geometry, *args, **kwargs)  # type: ignore[arg-type]
+        steps.append((context, geometry, new))
+        return new
+
+    monkeypatch.setattr(windows, "generate", recorded)
+    seen: list[int] = []
+    made = fill_gap(model, before, after, frames, SamplingConfig(), seeded(1, 2), on_frame=seen.append)
+    assert made.shape == (2, frames, K)
+    assert made.min() >= 0 and made.max() < V
+    assert seen == list(range(1, frames + 1))
+    whole = torch.cat([before.expand(2, -1, -1), made, after.expand(2, -1, -1)], dim=1)
+    backwards = left == 0 and right > 0
+    at = left + frames if backwards else left
+    for context, geometry, new in steps:
+        assert geometry.frames <= WINDOW
+        at -= geometry.gap if backwards else 0
+        own_context, own_target = geometry.split(whole[:, at - geometry.left : at + geometry.gap + geometry.right])
+        assert torch.equal(own_context, context.expand(2, -1, -1)) and torch.equal(own_target, new)
+        at += 0 if backwards else geometry.gap
+
+
+def test_filling_a_gap_repeats_with_its_seed(model: AudioLM) -> None:
+    runs = [
+        fill_gap(model, codes(5), codes(5), 30, SamplingConfig(), seeded(*seeds)) for seeds in ((1, 2), (1, 2), (2, 1))
+    ]
+    assert torch.equal(runs[0], runs[1])
+    assert torch.equal(runs[0], runs[2].flip(0)), "a take depends on its own seed"
+    assert not torch.equal(runs[0][0], runs[0][1])
+
+
+def test_a_take_that_ends_does_not_end_the_others(ending: AudioLM) -> None:
+    """Over several windows, each take comes out as long as it does alone."""
+    seeds = range(10)
+    made = fill_gap(ending, codes(5), codes(0), 60, SamplingConfig(), seeded(*seeds), until_end=True)
+    own = lengths(made)
+    assert min(own) < WINDOW < max(own) == made.shape[1]
+    for i, seed in enumerate(seeds):
+        alone = fill_gap(ending, codes(5), codes(0), 60, SamplingConfig(), seeded(seed), until_end=True)
+        assert torch.equal(alone[0], made[i, : own[i]])
+
+
+@pytest.mark.parametrize("geometry", GEOMETRIES, ids=str)
+def test_several_nar_passes_keep_the_given_codebooks(model: AudioLM, geometry: Geometry) -> None:
+    context, target = codes(geometry.context), codes(geometry.gap, seed=1)
+    noise = torch.rand(1, K, geometry.gap, generator=torch.Generator().manual_seed(2))
+    one, many = (
+        fill_codebooks(
+            model, context, target, geometry, SamplingConfig(nar_passes=n, nar_temperature=0), noise, known_codebooks=2
+        )
+        for n in (1, 4)
+    )
+    for filled in (one, many):
+        assert torch.equal(filled[..., :2], target[..., :2])
+        assert filled.min() >= 0 and filled.max() < V
+    assert torch.equal(one[..., 2], model.nar_predict(context, target, geometry, 2).logits.argmax(-1))
+
+
+def test_later_passes_hear_the_frames_of_earlier_ones(model: AudioLM) -> None:
+    geometry, sampling = Geometry(4, 8), SamplingConfig(nar_temperature=1.0)
+    context, target = codes(4), codes(8, seed=1)
+    noise = torch.rand(1, K, 8, generator=torch.Generator().manual_seed(2))
+    filled = [
+        fill_codebooks(model, context, target, geometry, SamplingConfig(nar_temperature=1.0, nar_passes=n), noise)
+        for n in (1, 1, 3, 3)
+    ]
+    assert torch.equal(filled[0], filled[1]) and torch.equal(filled[2], filled[3])
+    assert not torch.equal(filled[0], filled[2])
+    assert sampling.nar_passes is None and torch.equal(
+        fill_codebooks(model, context, target, geometry, sampling, noise), filled[0]
+    ), "the model's own number is 1"
+
+
+@pytest.mark.parametrize("passes", [1, 3, 8, 20])
+def test_every_frame_comes_once_in_the_order_that_is_given(passes: int) -> None:
+    order = torch.tensor([[3, 0, 4, 1, 2, 7, 6, 5], [0, 1, 2, 3, 4, 5, 6, 7]])
+    known = torch.zeros(2, 8, dtype=torch.bool)
+    for before, frames in portions(order, passes):
+        now = torch.zeros_like(known).scatter(1, frames, True)
+        assert torch.equal(torch.zeros_like(known) if before is None else before, known) and not (known & now).any()
+        if known.any(1).all() and now.any(1).all():
+            assert (order[known].max() < order[now].min()).all()
+        known |= now
+    assert known.all()

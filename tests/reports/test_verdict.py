@@ -1,0 +1,91 @@
+"""The verdict on a training says what the numbers mean, each case with the words that fit it and no others."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from audiolm_cli.evaluation.baselines import BaselineResult
+from audiolm_cli.reports.verdict import Outcome, judge
+
+
+def scores(bits: list[float], top10: list[float] | None = None) -> dict[str, Any]:
+    """Scores of a validation."""
+    top10 = top10 or [0.88, 0.3, 0.15, 0.09]
+    return {"bits": bits, "top1": [share / 2 for share in top10], "top10": top10, "total_bits": sum(bits)}
+
+
+BIGRAM = BaselineResult(name="bigram", bits=[2.9, 9.5, 10.6, 10.8], top1=[0.0] * 4, top10=[0.0] * 4)
+UNIGRAM = BaselineResult(name="unigram", bits=[10.9] * 4, top1=[0.0] * 4, top10=[0.0] * 4)
+GOOD = scores([2.4, 7.5, 8.7, 9.8])
+
+
+def outcome(best: dict[str, Any] = GOOD, **changed: Any) -> Outcome:
+    """A finished training."""
+    held_out = [(100, scores([3.0, 8.0, 9.0, 10.0])), (200, best)]
+    return Outcome(**{"best": best, "best_step": 200, "held_out": held_out, "baselines": [UNIGRAM, BIGRAM], **changed})
+
+
+def test_a_good_model() -> None:
+    """Better than the tables, over the threshold in codebook 1, below it in the others and why, still improving."""
+    said = judge(outcome(train=scores([2.35, 7.5, 8.7, 9.8])))
+    assert said.findings == [
+        "held-out: 28.40 bits per frame, where a blind guess needs 44.00, the unigram 43.60 and the bigram 33.80: "
+        "16 % better than a table of which code follows which",
+        "codebook 1 (the notes): top-10 88 %, top-1 44 %: well over the 50 % of a usable model",
+        "codebooks 2 to 4 (the detail): top-10 18 % on average (30 15 9): below the usual 40 %, but clearly better "
+        "than the bigram (26.0 against 30.9 bits): the finest codes of some codecs are close to noise",
+        "no over-fitting: 28.35 bits on training windows, 28.40 on held-out ones",
+    ]
+    assert said.advice == ["it is still improving: a longer run (--steps) will be better"] and not said.overfits
+
+
+@pytest.mark.parametrize(
+    ("best", "words"),
+    [
+        (scores([3.5, 9.6, 10.5, 10.8]), "not yet as good as a table"),
+        (scores([2.8, 9.0, 10.3, 10.6]), "hardly better than a table"),
+        (scores([2.4, 7.5, 8.7, 9.8], [0.4, 0.5, 0.5, 0.5]), "below the 50 % that a usable model has"),
+        (scores([2.4, 7.5, 8.7, 9.8], [0.6, 0.5, 0.5, 0.5]), "keeps to the music for moments"),
+        (scores([2.4, 7.5, 8.7, 9.8], [0.9, 0.5, 0.4, 0.3]), "over the 40 % of a usable model"),
+        (scores([2.0, 9.4, 10.5, 10.7]), "no better than the bigram (30.6 against 30.9 bits)"),
+    ],
+)
+def test_each_case_has_its_words(best: dict[str, Any], words: str) -> None:
+    """Said of the scores they fit, and not of a good model's."""
+    assert words in " ".join(judge(outcome(best)).findings)
+    assert words not in " ".join(judge(outcome()).findings)
+
+
+def test_overfitting() -> None:
+    """Seen in the gap to the training windows, and in a validation that got worse; the advice is not more steps."""
+    gap = judge(outcome(train=scores([1.0, 6.0, 7.0, 8.0])))
+    assert gap.overfits and any(line.startswith("over-fitting: 22.00 bits") for line in gap.findings)
+    assert "more recordings" in gap.advice[0] and "--steps" in gap.advice[0]
+    little = judge(outcome(train=scores([2.2, 7.2, 8.4, 9.5])))
+    assert not little.overfits and "a little over-fitting" in little.findings[-1]
+    rising = [(100, GOOD), (200, scores([2.6, 7.6, 9.0, 10.2]))]
+    risen = judge(outcome(best_step=100, held_out=rising, train=scores([2.2, 7.2, 8.4, 9.5])))
+    assert risen.overfits and "rose from 28.40 at step 100 to 29.40 at step 200" in risen.findings[-1]
+    unsteady = judge(outcome(best_step=100, held_out=rising, train=GOOD))
+    assert not unsteady.overfits and "rose from" in unsteady.findings[-1] and unsteady.advice == []
+
+
+def test_nothing_more_to_gain() -> None:
+    """A model that learned and stopped improving gets no advice; ones that did not learn get theirs."""
+    flat = [(100, GOOD), (200, GOOD)]
+    assert judge(outcome(held_out=flat)).advice == []
+    poor = scores([2.8, 8.0, 9.5, 10.5], [0.2, 0.1, 0.1, 0.1])
+    assert "more steps do little" in judge(outcome(poor, held_out=[(100, poor), (200, poor)])).advice[0]
+    begun = scores([8.2, 11.0, 11.1, 11.1], [0.4, 0.0, 0.0, 0.0])
+    assert "only begun" in judge(outcome(begun, held_out=[(100, begun), (200, poor)])).advice[0]
+
+
+def test_one_decoder_alone() -> None:
+    """Nothing is said of the decoder that was not trained."""
+    assert not any("codebook 1 (" in line for line in judge(outcome(stage=2)).findings)
+    assert not any("codebooks 2" in line for line in judge(outcome(stage=1)).findings)
+    single = scores([2.4], [0.9])
+    found = judge(Outcome(best=single, best_step=1, held_out=[(1, single)], codebook_size=1024)).findings
+    assert found[0].endswith("a blind guess needs 10.00") and len(found) == 2

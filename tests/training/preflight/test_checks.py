@@ -1,0 +1,234 @@
+"""The checks before a training: all pass on a sound one, and each fault is found by the check that is for it."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from audiolm_cli.codec.base import Codec
+from audiolm_cli.config import ModelConfig, TrainConfig
+from audiolm_cli.data.manifest import CodecFacts, TokenClip
+from audiolm_cli.errors import DataError, MemoryLimitError, ModelError, OutputError
+from audiolm_cli.events import Event, Note
+from audiolm_cli.library.loading import load_codec
+from audiolm_cli.model.audiolm import AudioLM, build
+from audiolm_cli.training.preflight import checks
+from audiolm_cli.training.preflight.checks import Check, Checklist
+from audiolm_cli.training.preflight.outlook import expected_seconds, go_through, too_little
+
+SHAPE = ModelConfig(d_model=32, nhead=2, num_layers=1, codebook_size=32, max_frames=40)
+CONFIG = TrainConfig(steps=10, batch_frames=80, shortest_window=20, validate_every=5, validation_windows=2)
+FACTS = CodecFacts(name="c", sha256="", sample_rate_hz=32000, hop_samples=640, num_codebooks=4, codebook_size=32)
+NAMES = [
+    "data",
+    "codes",
+    "forward and backward",
+    "loss at the start",
+    "learns",
+    "save and load",
+    "generation",
+    "a real step",
+    "memory",
+    "disk",
+]
+
+
+def clips(count: int = 4, frames: int = 300, high: int = 32) -> list[TokenClip]:
+    """Recordings of random codes."""
+    rng = np.random.default_rng(count)
+    shape = (count, frames, 4)
+    return [TokenClip(id=str(i), codes=own) for i, own in enumerate(rng.integers(high, size=shape).astype(np.int16))]
+
+
+@pytest.fixture(scope="module")
+def codec(tiny_codec: Path) -> Codec:
+    """The tiny codec."""
+    return load_codec(str(tiny_codec))
+
+
+@pytest.fixture
+def model() -> AudioLM:
+    """An untrained model."""
+    torch.manual_seed(0)
+    return build(SHAPE)
+
+
+@pytest.fixture
+def listed(model: AudioLM, codec: Codec, tmp_path: Path) -> Callable[..., list[Check]]:
+    """Run the list with something changed; the checks that were done."""
+
+    def run(config: TrainConfig = CONFIG, **changed: Any) -> list[Check]:
+        parts = {"model": model, "facts": FACTS, "train": clips(), "dev": clips(1), "codec": codec, **changed}
+        own, facts, train, dev, decoder = (parts[name] for name in ("model", "facts", "train", "dev", "codec"))
+        trained = changed.get("trained_before", False)
+        return Checklist(own, config, facts, train, dev, decoder, tmp_path / "run", trained).run(lambda check: None)
+
+    return run
+
+
+def test_a_sound_training(listed: Callable[..., list[Check]], model: AudioLM, tmp_path: Path) -> None:
+    """Every check passes, with its numbers; model, random state and disk are as before."""
+    before, state = {n: t.clone() for n, t in model.state_dict().items()}, torch.get_rng_state()
+    done = listed()
+    assert [check.name for check in done] == NAMES
+    assert [(check.status, check.remedy) for check in done] == [("ok", "")] * len(NAMES), done
+    assert done[0].found == "0.01 h in 4 clips of 6.0 to 6.0 s, 1 clips held out"
+    assert done[1].found == "4 codebooks, codes 0..31 of 0..31, 50 frames per second"
+    assert "a blind guess has 3.47" in done[3].found and "24 frames made, 0.48 s of audio" in done[6].found
+    assert torch.equal(torch.get_rng_state(), state) and list(tmp_path.iterdir()) == []
+    assert all(torch.equal(tensor, before[name]) for name, tensor in model.state_dict().items())
+    assert all(parameter.grad is None for parameter in model.parameters())
+
+
+def test_a_model_that_starts_from_codebooks_may_guess_well(listed: Callable[..., list[Check]], model: AudioLM) -> None:
+    """It says the last code again, which is right where codes stay; that is no sign of a fault."""
+    held = [
+        TokenClip(
+            id=str(i), codes=np.repeat(np.random.default_rng(i).integers(32, size=(30, 4)), 20, 0).astype(np.int16)
+        )
+        for i in range(3)
+    ]
+    model.adopt_codebooks(20 * torch.randn(4, 32, 24, generator=torch.Generator().manual_seed(0)))
+    with torch.no_grad():
+        model.ar_head.weight *= 10
+    start = listed(train=held)[3]
+    assert start.name == "loss at the start" and start.status == "ok"
+    first = float(start.found.split("codebook ")[1].split(",")[0])
+    assert first < 0.7 * np.log(32), start.found
+
+
+class Halved:
+    """A codec that loses half of what it should decode."""
+
+    def __init__(self, codec: Codec) -> None:
+        self.codec = codec
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.codec, name)
+
+    def decode(self, codes: Tensor) -> Tensor:
+        """wav [B, 1, N / 2]."""
+        wav = self.codec.decode(codes)
+        return wav[..., : wav.shape[-1] // 2]
+
+
+def damaged(value: float) -> AudioLM:
+    """A model with one weight of this value."""
+    torch.manual_seed(0)
+    model = build(SHAPE)
+    with torch.no_grad():
+        model.ar_head.weight[0, 0] = value
+    return model
+
+
+def certain() -> AudioLM:
+    """A model that is sure of the wrong thing."""
+    torch.manual_seed(0)
+    model = build(SHAPE)
+    with torch.no_grad():
+        model.ar_head.weight.mul_(200)
+    return model
+
+
+@pytest.mark.parametrize(
+    ("changed", "name", "error", "words"),
+    [
+        ({"train": clips(high=40)}, "codes", DataError, "codes 0..39 of 0..31"),
+        (
+            {"dev": [TokenClip(id="odd", codes=np.zeros((9, 3), np.int16))]},
+            "codes",
+            DataError,
+            "odd has the shape (9, 3)",
+        ),
+        ({"model": damaged(float("nan"))}, "forward and backward", ModelError, "not finite"),
+        ({"model": certain()}, "loss at the start", ModelError, "a blind guess has 3.47"),
+    ],
+)
+def test_a_fault_is_found(
+    listed: Callable[..., list[Check]], changed: dict[str, Any], name: str, error: type[Exception], words: str
+) -> None:
+    """By the check that is for it, which is the last one done, with the error that fits and something to do."""
+    last = listed(**changed)[-1]
+    assert (last.name, last.status, last.error) == (name, "failed", error)
+    assert words in last.found and last.remedy
+
+
+def test_a_codec_that_decodes_too_little(listed: Callable[..., list[Check]], codec: Codec) -> None:
+    """It is found, and a codec that is not here is no fault."""
+    last = listed(codec=Halved(codec))[-1]
+    assert (last.name, last.status) == ("generation", "failed") and "0.24 s" in last.found
+    done = listed(codec=None)
+    assert done[-1].name == "disk" and "not decoded" in done[6].found
+
+
+def test_what_only_brings_a_warning(listed: Callable[..., list[Check]]) -> None:
+    """Short clips, nothing held out, and a model to start from that knows nothing of this sound."""
+    assert "join short recordings" in listed(train=clips(frames=100))[0].remedy
+    assert "over-fitting" in listed(dev=[])[0].remedy
+    start = listed(model=certain(), trained_before=True)[3]
+    assert (start.name, start.status) == ("loss at the start", "warning") and "--init" in start.remedy
+
+
+def test_memory_and_disk(listed: Callable[..., list[Check]], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Too little of either is told before hours are spent."""
+
+    class Full(checks.Stepper):
+        """A step that does not fit."""
+
+        def step(self, step: int, attempt: int = 0) -> Any:
+            """Out of memory, as a `Stepper` says it."""
+            raise MemoryLimitError("no")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(checks, "total_memory", lambda device: 1)
+        memory = listed()[-2]
+        assert (memory.name, memory.status) == ("memory", "warning") and "--batch-frames" in memory.remedy
+    with monkeypatch.context() as patch:
+        patch.setattr(checks, "STATES", 1e18)
+        disk = listed()[-1]
+        assert (disk.name, disk.status, disk.error) == ("disk", "failed", OutputError)
+    monkeypatch.setattr(checks, "Stepper", Full)
+    step = listed()[-1]
+    assert (step.name, step.status, step.error) == ("a real step", "failed", MemoryLimitError)
+
+
+def test_a_failure_stops_the_training(model: AudioLM, codec: Codec, tmp_path: Path) -> None:
+    """Checks are reported as they are done, and the first failure is raised as the error that fits."""
+    events: list[Event] = []
+    checklist = Checklist(model, CONFIG, FACTS, clips(high=40), clips(1), codec, tmp_path / "run")
+    with pytest.raises(DataError, match=r"check codes: .*0\.\.39.*tokenize the recordings again"):
+        go_through(checklist, events.append)
+    assert [event.message.split(":")[0] for event in events if isinstance(event, Note)] == ["check data"]
+
+
+@pytest.mark.parametrize("stage", [1, 2])
+def test_one_decoder_alone(listed: Callable[..., list[Check]], stage: int) -> None:
+    """Only the decoder that will be trained is tried."""
+    done = listed(config=dataclasses.replace(CONFIG, train_stage=stage))
+    assert [check.status for check in done] == ["ok"] * len(NAMES)
+    assert done[3].found.count(",") == (0 if stage == 1 else 2)
+
+
+def test_expected_time() -> None:
+    """Steps and validations: 10 of 2 s, and 2 validations of 2 windows of 40 frames through 4 decoder passes."""
+    expected = checks.Expected(step_s=2.0, memory_bytes=0, state_bytes=0)
+    assert expected_seconds(CONFIG, SHAPE, expected) == pytest.approx(20 + 2 * (2 * 40 * 2 / 80) / 3 * 2)
+
+
+def test_too_little_data() -> None:
+    """15 h are asked of 13.8 M parameters, and 20 minutes of a model that is trained already; the advice fits."""
+    shape = ModelConfig(d_model=512, nhead=8)
+    hour = 180_000
+    said = too_little(shape, 1.0, hour, 13_800_000, fine_tuned=False)
+    assert "1.00 h is little for 13.8 M parameters, which want 15 h" in said and "--preset tiny or --init" in said
+    assert "--preset" not in too_little(ModelConfig(d_model=64, nhead=2), 1.0, hour, 13_800_000, fine_tuned=False)
+    assert too_little(shape, 16.0, 16 * hour, 13_800_000, fine_tuned=False) == ""
+    assert too_little(shape, 0.5, hour // 2, 13_800_000, fine_tuned=True) == ""
+    assert too_little(shape, 0.2, hour // 5, 13_800_000, fine_tuned=True).startswith("12 min is little")
