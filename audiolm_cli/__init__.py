@@ -1,13 +1,13 @@
 """Continue, infill, extend and restyle audio files with a codec language model, and train such models.
 
-`continue_audio`, `infill_audio`, `loop_audio`, `restyle_audio` and `load_model` are in `workflows/arrays.py`, which is
-imported, and torch with it, when one of them is asked for.
+`continue_audio`, `infill_audio`, `loop_audio`, `restyle_audio` and `load_model` are in `api.py`, which is imported, and
+torch with it, when one of them is asked for.
 """
 
 import importlib
 from typing import Any
 
-__version__ = "0.1.0"
+from audiolm_cli.version import __version__ as __version__
 
 _LAZY = ("continue_audio", "infill_audio", "loop_audio", "restyle_audio", "load_model")
 

@@ -12,12 +12,14 @@ from typing import Any
 
 import numpy as np
 
+from audiolm_cli import devices
 from audiolm_cli.audio import Recording, read_audio
-from audiolm_cli.config import GenerateConfig, SamplingConfig
+from audiolm_cli.config.generation import GenerateConfig, SamplingConfig
 from audiolm_cli.editing.channels import generate_takes
 from audiolm_cli.editing.jobs import LONGEST_INPUT_S, check_context
+from audiolm_cli.editing.restyling import restyle_takes, style_prompt
 from audiolm_cli.editing.result import Stopwatch
-from audiolm_cli.editing.takes import Gap, Take, generated_spans, splice
+from audiolm_cli.editing.splicing import Gap, Take, generated_spans, splice
 from audiolm_cli.errors import AudioInputError, UsageError
 from audiolm_cli.events import OnEvent, ignore
 from audiolm_cli.library import loading
@@ -25,7 +27,6 @@ from audiolm_cli.library.loading import Loaded
 from audiolm_cli.workflows.continue_audio import continuation_gap
 from audiolm_cli.workflows.infill import check_gaps, check_left_over, place_gap
 from audiolm_cli.workflows.loop import bridge_takes
-from audiolm_cli.workflows.restyle import restyle_takes, style_prompt
 
 MOST_CHANNELS = 64
 SUBTYPES = {"int16": ("PCM_16", 16), "int32": ("PCM_32", 0), "float32": ("FLOAT", 0), "float64": ("DOUBLE", 0)}
@@ -55,8 +56,8 @@ def load_model(name_or_path: str = "piano", device: str = "auto", dtype: str = "
     Raises:
         ModelError: there is no such model, or it is damaged.
     """
-    loading.prepare_cpu(None)
-    return loading.load_model(name_or_path, loading.pick_device(device), dtype)
+    devices.prepare_cpu(None)
+    return loading.load_model(name_or_path, devices.pick_device(device), dtype)
 
 
 def continue_audio(
@@ -179,9 +180,9 @@ def _prepare(
     sampling = SamplingConfig(**{name: value for name, value in options.items() if name in drawn})
     recording = _recording(audio, sample_rate_hz)
     if isinstance(model, str):
-        loading.prepare_cpu(config.threads)
+        devices.prepare_cpu(config.threads)
         cache = None if config.cache_dir is None else Path(config.cache_dir)
-        model = loading.load_model(model, loading.pick_device(config.device), config.dtype, cache)
+        model = loading.load_model(model, devices.pick_device(config.device), config.dtype, cache)
     return recording, model, config, sampling
 
 

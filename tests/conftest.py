@@ -125,7 +125,7 @@ def tiny_codec(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
     from audiolm_cli.checkpoints.folder import CODEC_TENSORS, write_folder
     from audiolm_cli.codec.spectral import SpectralCodec
-    from audiolm_cli.config import SpectralConfig
+    from audiolm_cli.config.shapes import SpectralConfig
 
     shape = SpectralConfig(
         width=16, latent=8, encoder_blocks=1, decoder_blocks=1, codebook_size=32, griffin_lim_iterations=4
@@ -159,8 +159,8 @@ def make_model(tiny_codec: Path) -> Callable[..., Path]:
     import torch
 
     from audiolm_cli.checkpoints.folder import CODEC_TENSORS, MODEL_TENSORS, load_tensors, read_folder, write_folder
-    from audiolm_cli.config import ModelConfig
-    from audiolm_cli.model.audiolm import build
+    from audiolm_cli.config.shapes import ModelConfig
+    from audiolm_cli.model.decoders import build
 
     codec = read_folder(tiny_codec)
     shape = ModelConfig(d_model=32, nhead=2, num_layers=2, codebook_size=32, max_frames=60)

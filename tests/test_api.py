@@ -14,7 +14,7 @@ import soundfile
 
 import audiolm_cli
 from audiolm_cli import continue_audio, infill_audio, load_model, loop_audio, restyle_audio
-from audiolm_cli.config import GenerateConfig
+from audiolm_cli.config.generation import GenerateConfig
 from audiolm_cli.errors import AudioInputError, ModelError, UsageError
 from audiolm_cli.library.loading import Loaded
 from audiolm_cli.workflows.continue_audio import continue_files

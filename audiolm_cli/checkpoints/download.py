@@ -19,9 +19,7 @@ from pathlib import Path
 
 import requests
 
-from audiolm_cli.checkpoints.folder import hash_file, sync_folder
 from audiolm_cli.checkpoints.locks import hold
-from audiolm_cli.checkpoints.settings import FetchConfig
 from audiolm_cli.checkpoints.source import Wanted
 from audiolm_cli.checkpoints.transfer import (
     BrokenTransferError,
@@ -31,8 +29,10 @@ from audiolm_cli.checkpoints.transfer import (
     check_address,
     open_stream,
 )
+from audiolm_cli.config.fetching import FetchConfig
 from audiolm_cli.errors import NetworkError, OutputError
 from audiolm_cli.events import Note, OnEvent, Progress, ignore
+from audiolm_cli.files import hash_file, sync_folder
 
 REPORT_EVERY_S = 0.1
 _READ_BYTES = 1 << 20

@@ -10,7 +10,7 @@ import re
 from pathlib import Path
 from typing import Any
 
-from audiolm_cli.config import ModelConfig, SpectralConfig
+from audiolm_cli.config.shapes import ModelConfig, SpectralConfig
 from audiolm_cli.errors import ModelError
 
 FORMAT_VERSION = 1

@@ -20,10 +20,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from audiolm_cli import __version__
 from audiolm_cli.checkpoints.fields import FORMAT_VERSION, FORMATS, bad_field, check_config
 from audiolm_cli.checkpoints.header import check_shapes, read_shapes
 from audiolm_cli.errors import ModelError, OutputError
+from audiolm_cli.files import hash_file, put_in_place, sync_folder, write_synced
+from audiolm_cli.version import __version__
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -37,7 +38,6 @@ SAMPLES = "samples"
 
 MAX_CONFIG_BYTES = 1 << 20
 _STALE_S = 24 * 3600.0
-_READ_BYTES = 1 << 20
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -129,7 +129,7 @@ def write_folder(
                     "sha256": hash_file(temporary / filename),
                 }
             for filename, text in texts.items():
-                _write_synced(temporary / filename, text)
+                write_synced(temporary / filename, text)
             config: dict[str, Any] = {
                 "format": FORMATS[kind],
                 "format_version": FORMAT_VERSION,
@@ -140,7 +140,7 @@ def write_folder(
                 "training": dict(training),
                 "files": entries,
             }
-            _write_synced(temporary / CONFIG, json.dumps(config, indent=2, ensure_ascii=False) + "\n")
+            write_synced(temporary / CONFIG, json.dumps(config, indent=2, ensure_ascii=False) + "\n")
             sync_folder(temporary)
             folder = read_folder(temporary)
             put_in_place(temporary, path)
@@ -248,15 +248,6 @@ def load_tensors(
     return tensors
 
 
-def hash_file(path: Path) -> str:
-    """The sha256 of a file's contents, as 64 hex digits."""
-    digest = hashlib.sha256()
-    with path.open("rb") as stream:
-        while block := stream.read(_READ_BYTES):
-            digest.update(block)
-    return digest.hexdigest()
-
-
 def _identity(config: dict[str, Any]) -> str:
     described = {key: value for key, value in config.items() if key not in ("files", "training")}
     text = json.dumps(described, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
@@ -334,21 +325,6 @@ def _accounted_names(path: Path) -> list[str]:
     return [CONFIG, *(config["files"] if isinstance(config.get("files"), dict) else ())]
 
 
-def put_in_place(temporary: Path, path: Path) -> None:
-    """Rename `temporary` to `path`; what was there is moved aside for the moment between two renames."""
-    aside = path.parent / f".{path.name}.{secrets.token_hex(4)}.replaced"
-    try:
-        if path.exists():
-            path.rename(aside)
-        temporary.rename(path)
-        sync_folder(path.parent)
-    finally:
-        if path.exists():
-            shutil.rmtree(aside, ignore_errors=True)
-        elif aside.exists():
-            aside.rename(path)
-
-
 def _drop_stale(path: Path) -> None:
     """Remove what a killed writer of the same folder left behind more than a day ago."""
     pattern = re.compile(re.escape(f".{path.name}.") + r"[0-9a-f]{8}\.partial")
@@ -371,24 +347,6 @@ def _save_tensors(path: Path, tensors: Mapping[str, Tensor]) -> None:
     path.chmod(mode)
     with path.open("rb") as stream:
         os.fsync(stream.fileno())
-
-
-def _write_synced(path: Path, text: str) -> None:
-    with path.open("w", encoding="utf-8", newline="\n") as stream:
-        stream.write(text)
-        stream.flush()
-        os.fsync(stream.fileno())
-
-
-def sync_folder(path: Path) -> None:
-    """Wait until the names in a folder are on the disk."""
-    if os.name == "nt":  # Windows cannot open folders
-        return
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 @contextmanager

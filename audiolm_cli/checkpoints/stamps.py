@@ -11,8 +11,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from audiolm_cli.checkpoints.folder import hash_file
 from audiolm_cli.errors import ModelError
+from audiolm_cli.files import hash_file
 
 
 def checked_hash(path: Path, size: int | None, sha256: str, *, again: bool = False) -> str:

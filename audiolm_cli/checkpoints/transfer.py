@@ -16,9 +16,9 @@ from urllib.parse import SplitResult, urljoin, urlsplit
 
 import requests
 
-from audiolm_cli import __version__
-from audiolm_cli.checkpoints.settings import FetchConfig
+from audiolm_cli.config.fetching import FetchConfig
 from audiolm_cli.errors import NetworkError
+from audiolm_cli.version import __version__
 
 BLOCK_BYTES = 1 << 14
 """Read at a time; what is lost of a connection that breaks is less than this."""

@@ -19,10 +19,10 @@ from typing import Annotated, Any, NoReturn
 
 import typer
 
-from audiolm_cli import __version__
 from audiolm_cli.cli.render import Renderer
 from audiolm_cli.errors import AudioLMError, MemoryLimitError, OutputError, SomeInputsFailedError
 from audiolm_cli.packages import explain_import
+from audiolm_cli.version import __version__
 
 COMMANDS = (
     ("continue", "audiolm_cli.cli.continue_audio:continue_command"),

@@ -10,7 +10,7 @@ import typer
 from audiolm_cli.cli import options
 from audiolm_cli.cli.fetching import fetch_missing
 from audiolm_cli.cli.render import Renderer
-from audiolm_cli.config import CodecTrainConfig
+from audiolm_cli.config.training import CodecTrainConfig
 from audiolm_cli.errors import UsageError
 
 FILTERS = 16

@@ -12,7 +12,7 @@ from audiolm_cli.cli import options
 from audiolm_cli.cli.fetching import fetch_missing
 from audiolm_cli.cli.generated import show_generation
 from audiolm_cli.cli.render import Renderer
-from audiolm_cli.config import GenerateConfig
+from audiolm_cli.config.generation import GenerateConfig
 
 Folder = Annotated[Path, typer.Argument(metavar="DIR", help="Where to write.")]
 

@@ -14,7 +14,7 @@ from audiolm_cli.cli.render import Renderer
 from audiolm_cli.errors import UsageError
 
 if TYPE_CHECKING:
-    from audiolm_cli.checkpoints.settings import FetchConfig
+    from audiolm_cli.config.fetching import FetchConfig
     from audiolm_cli.distributed import Ranks
     from audiolm_cli.library.sources import Offer
 
@@ -47,7 +47,7 @@ def fetch_config(offline: bool) -> FetchConfig:
     Raises:
         UsageError: HF_ENDPOINT is no http(s) address.
     """
-    from audiolm_cli.checkpoints.settings import FetchConfig
+    from audiolm_cli.config.fetching import FetchConfig
 
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
     hub = os.environ.get("HF_HUB_CACHE") or Path(os.environ.get("HF_HOME") or cache / "huggingface") / "hub"

@@ -11,7 +11,7 @@ from audiolm_cli.cli import options
 from audiolm_cli.cli.fetching import fetch_missing
 from audiolm_cli.cli.generated import show_generation
 from audiolm_cli.cli.render import Renderer
-from audiolm_cli.config import GenerateConfig, SamplingConfig
+from audiolm_cli.config.generation import GenerateConfig, SamplingConfig
 from audiolm_cli.errors import UsageError
 
 Inputs = Annotated[list[str], typer.Argument(metavar="IN...", help="Audio files; '-' is a WAV on standard input.")]

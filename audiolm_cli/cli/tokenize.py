@@ -44,8 +44,8 @@ def tokenize_command(
     os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", CACHED_SHAPES)
     ranks = torchrun_ranks()
     with Renderer(quiet=quiet or not ranks.main, verbose=verbose, no_progress=no_progress, json=json_output) as out:
+        from audiolm_cli.devices import give_back_freed_memory
         from audiolm_cli.tokenizing.recordings import check_failures
-        from audiolm_cli.workflows.allocator import give_back_freed_memory
         from audiolm_cli.workflows.tokenize import tokenize
 
         give_back_freed_memory()

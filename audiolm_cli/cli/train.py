@@ -17,7 +17,8 @@ from audiolm_cli.cli.fetching import fetch_missing
 from audiolm_cli.cli.render import Renderer
 from audiolm_cli.cli.torchrun import torchrun_ranks
 from audiolm_cli.cli.trained import show_training, show_trial
-from audiolm_cli.config import PRESETS, ModelConfig, TrainConfig
+from audiolm_cli.config.shapes import PRESETS, ModelConfig
+from audiolm_cli.config.training import TrainConfig
 from audiolm_cli.errors import UsageError
 
 _MODEL, _LENGTH, _UPDATE = "The model", "How long, on what", "How it learns"
@@ -242,7 +243,7 @@ def train_command(
     shape = _shape(preset, sizes)
     ranks = torchrun_ranks()
     with Renderer(quiet=quiet or not ranks.main, verbose=verbose, no_progress=no_progress, json=json_output) as out:
-        from audiolm_cli.library.fetching import needed_for_training
+        from audiolm_cli.training.preflight.preparing import needed_for_training
         from audiolm_cli.workflows.train import train
         from audiolm_cli.workflows.trial import try_training
 

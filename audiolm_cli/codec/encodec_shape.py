@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from audiolm_cli.config import _Config, _require
+from audiolm_cli.config.base import Settings, require
 
 _RANGES = (
     *(("sample_rate_hz", 1000, 768_000), ("ratios", 1, 1000), ("num_filters", 1, 4096), ("dimension", 1, 1 << 16)),
@@ -17,7 +17,7 @@ PAD_MODES = ("reflect", "constant", "replicate")
 
 
 @dataclass(frozen=True, kw_only=True)
-class EncodecConfig(_Config):
+class EncodecConfig(Settings):
     """The shape of an EnCodec network; the defaults are the published 32 kHz model."""
 
     name: str = "encodec-32khz"
@@ -63,25 +63,23 @@ class EncodecConfig(_Config):
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "ratios", tuple(self.ratios))  # JSON has lists only
-        _require(len(self.ratios) <= 16, f"ratios must be at most 16, got {len(self.ratios)}")
+        require(len(self.ratios) <= 16, f"ratios must be at most 16, got {len(self.ratios)}")
         for name, low, high in _RANGES:
             for value in self.ratios if name == "ratios" else (getattr(self, name),):
                 fits = type(value) is int and low <= value <= high
-                _require(fits, f"{name} must be a whole number in {low}..{high}, got {value!r:.40}")
-        _require(type(self.trim_right_ratio) in (int, float), f"trim_right_ratio is {self.trim_right_ratio!r:.40}")
-        _require(len(self.ratios) >= 1 and min(self.ratios) >= 1, f"ratios must be 1 or more each, got {self.ratios}")
-        _require(self.channels in (1, 2), f"channels must be 1 or 2, got {self.channels}")
-        _require(
-            self.num_residual_layers >= 1, f"num_residual_layers must be 1 or more, got {self.num_residual_layers}"
-        )
-        _require(self.num_lstm_layers >= 1, f"num_lstm_layers must be 1 or more, got {self.num_lstm_layers}")
-        _require(
+                require(fits, f"{name} must be a whole number in {low}..{high}, got {value!r:.40}")
+        require(type(self.trim_right_ratio) in (int, float), f"trim_right_ratio is {self.trim_right_ratio!r:.40}")
+        require(len(self.ratios) >= 1 and min(self.ratios) >= 1, f"ratios must be 1 or more each, got {self.ratios}")
+        require(self.channels in (1, 2), f"channels must be 1 or 2, got {self.channels}")
+        require(self.num_residual_layers >= 1, f"num_residual_layers must be 1 or more, got {self.num_residual_layers}")
+        require(self.num_lstm_layers >= 1, f"num_lstm_layers must be 1 or more, got {self.num_lstm_layers}")
+        require(
             1 <= self.compress <= self.num_filters,
             f"compress must be in 1..num_filters, got {self.compress}, {self.num_filters}",
         )
-        _require(self.pad_mode in PAD_MODES, f"pad_mode must be one of {', '.join(PAD_MODES)}, got {self.pad_mode!r}")
-        _require(self.num_codebooks >= 1, f"num_codebooks must be 1 or more, got {self.num_codebooks}")
-        _require(
+        require(self.pad_mode in PAD_MODES, f"pad_mode must be one of {', '.join(PAD_MODES)}, got {self.pad_mode!r}")
+        require(self.num_codebooks >= 1, f"num_codebooks must be 1 or more, got {self.num_codebooks}")
+        require(
             self.codebook_size >= 2 and self.codebook_size.bit_count() == 1,
             f"codebook_size must be a power of two, got {self.codebook_size}",
         )

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from audiolm_cli.codec.base import KnownSamples
 from audiolm_cli.codec.phase import absolute, griffin_lim, stft
 from audiolm_cli.codec.quantizer import ResidualVectorQuantizer
-from audiolm_cli.config import SpectralConfig
+from audiolm_cli.config.shapes import SpectralConfig
 
 COLUMNS_PER_FRAME = 2
 

@@ -11,9 +11,10 @@ from collections.abc import Callable, Iterator
 import numpy as np
 
 from audiolm_cli.audio import Recording
-from audiolm_cli.config import GenerateConfig, SamplingConfig
+from audiolm_cli.config.generation import GenerateConfig, SamplingConfig
 from audiolm_cli.editing.result import Stopwatch
-from audiolm_cli.editing.takes import Gap, Piece, Repeated, Take, make_takes, take_seeds
+from audiolm_cli.editing.splicing import Gap, Piece, Repeated, Take
+from audiolm_cli.editing.takes import make_takes, take_seeds
 from audiolm_cli.errors import UsageError
 from audiolm_cli.events import OnEvent
 from audiolm_cli.library.loading import Loaded

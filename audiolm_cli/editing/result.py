@@ -13,10 +13,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
-from audiolm_cli import __version__
-from audiolm_cli.config import GenerateConfig, SamplingConfig
+from audiolm_cli.config.generation import GenerateConfig, SamplingConfig
 from audiolm_cli.library.loading import Loaded
 from audiolm_cli.model.decode import Timing
+from audiolm_cli.version import __version__
 
 
 @dataclass(frozen=True, kw_only=True)

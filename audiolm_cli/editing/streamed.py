@@ -18,17 +18,18 @@ from torch import Tensor
 from audiolm_cli.audio.level import recording_gain
 from audiolm_cli.audio.recording import FLOATS, Recording
 from audiolm_cli.codec.base import Codec
-from audiolm_cli.config import GenerateConfig, SamplingConfig
+from audiolm_cli.config.generation import GenerateConfig, SamplingConfig
 from audiolm_cli.editing.guards import STRETCH_S, Fault, Guard, again
 from audiolm_cli.editing.rendering import AHEAD_FRAMES, Portion, render_stream
 from audiolm_cli.editing.result import Stopwatch
 from audiolm_cli.editing.spans import context_samples, open_span
-from audiolm_cli.editing.takes import FULL_SCALE, Gap, Piece, Repeated, Take, prompt_frames, take_seeds
+from audiolm_cli.editing.splicing import Gap, Piece, Repeated, Take
+from audiolm_cli.editing.takes import FULL_SCALE, prompt_frames, take_seeds
 from audiolm_cli.editing.windows import RETRIES, plan_step
 from audiolm_cli.events import Note, OnEvent, Progress
 from audiolm_cli.library.loading import Loaded
-from audiolm_cli.model.audiolm import AudioLM
 from audiolm_cli.model.decode import Timing
+from audiolm_cli.model.decoders import Decoders
 from audiolm_cli.model.stream import StreamedWindow
 
 FIRST_S = 0.4
@@ -91,7 +92,7 @@ def streamed_takes(
 
 
 def stream_codes(
-    model: AudioLM,
+    model: Decoders,
     left: Tensor,
     frames: int,
     sampling: SamplingConfig,

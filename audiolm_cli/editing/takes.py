@@ -8,23 +8,24 @@ from __future__ import annotations
 import dataclasses
 import math
 import secrets
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 import numpy as np
 import torch
 
-from audiolm_cli.audio import Recording, to_native
+from audiolm_cli.audio import Recording
 from audiolm_cli.audio.level import recording_gain
 from audiolm_cli.audio.recording import FLOATS
-from audiolm_cli.config import GenerateConfig, SamplingConfig
+from audiolm_cli.config.generation import GenerateConfig, SamplingConfig
 from audiolm_cli.editing.guards import Fault, Guard
 from audiolm_cli.editing.rendering import render_blocks
 from audiolm_cli.editing.result import Stopwatch
 from audiolm_cli.editing.spans import Span, context_samples, open_span
+from audiolm_cli.editing.splicing import Gap, Piece, Repeated, Take
 from audiolm_cli.editing.windows import fill_gap
 from audiolm_cli.errors import UsageError
-from audiolm_cli.events import Note, OnEvent, Progress, ignore
+from audiolm_cli.events import Note, OnEvent, Progress
 from audiolm_cli.library.loading import Loaded
 from audiolm_cli.model.scoring import continuation_score, following_score
 
@@ -38,55 +39,6 @@ LONG_S = 30.0
 """Pieces over this are not held in memory."""
 FULL_SCALE = 0.999
 """Highest level in formats that clip; what rounding adds stays below 1."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Gap:
-    """Where new audio goes, in samples of the recording."""
-
-    start: int
-    """First sample to be replaced."""
-    stop: int
-    """First sample kept after it; equal to `start` where nothing is replaced."""
-    new_samples: int
-    """How many take its place."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Piece:
-    """Audio for one gap, at the recording's rate."""
-
-    num_samples: int
-    """Its length."""
-    blocks: Iterable[np.ndarray]
-    """float32 [C, n] each; a long piece is decoded while they are read, each time anew."""
-
-    @property
-    def wav(self) -> np.ndarray:
-        """All of it, float32 [C, num_samples]."""
-        return np.concatenate(list(self.blocks), axis=1)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Take:
-    """One alternative."""
-
-    seed: int
-    """What its random numbers came from."""
-    pieces: list[Piece]
-    """One for each gap."""
-    score: float | None = None
-    """Mean log2 likelihood per frame that it was ranked by; None where nothing was ranked."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Spliced:
-    """Samples that come block after block, so that they need not be in memory together."""
-
-    shape: tuple[int, int]
-    """Samples and channels, of all blocks together."""
-    blocks: Iterable[np.ndarray]
-    """[n, C] each, as in `Recording.samples`."""
 
 
 def make_takes(
@@ -182,52 +134,6 @@ def prompt_frames(loaded: Loaded, config: GenerateConfig) -> int:
             "give more context"
         )
     return round(min(config.prompt_s * rate_hz, window))
-
-
-def splice(
-    recording: Recording, gaps: list[Gap], take: Take, on_event: OnEvent = ignore, *, only_new: bool = False
-) -> Spliced:
-    """The recording's samples with a take in its gaps, every other one what it was; or the new pieces alone."""
-
-    def blocks() -> Iterator[np.ndarray]:
-        at = clipped = 0
-        for gap, piece in zip(gaps, take.pieces, strict=True):
-            if not only_new:
-                yield recording.samples[at : gap.start]
-            for block in piece.blocks:
-                native, over = to_native(block, recording)
-                clipped += over
-                yield native
-            at = gap.stop
-        if not only_new:
-            yield recording.samples[at:]
-        if clipped:
-            on_event(Note(message=f"{clipped} generated samples were over full scale and are clipped", warning=True))
-
-    new = sum(piece.num_samples for piece in take.pieces)
-    kept = 0 if only_new else recording.num_samples - sum(gap.stop - gap.start for gap in gaps)
-    return Spliced(shape=(new + kept, recording.channels), blocks=Repeated(blocks))
-
-
-@dataclass(frozen=True)
-class Repeated:
-    """An iterable that begins anew each time."""
-
-    begin: Callable[[], Iterator[np.ndarray]]
-
-    def __iter__(self) -> Iterator[np.ndarray]:
-        return self.begin()
-
-
-def generated_spans(gaps: list[Gap], take: Take, rate_hz: int, *, only_new: bool = False) -> list[tuple[float, float]]:
-    """Where the pieces of a take are in what `splice` returns, in seconds."""
-    spans, at, shift = [], 0, 0
-    for gap, piece in zip(gaps, take.pieces, strict=True):
-        length = piece.num_samples
-        start = at if only_new else gap.start + shift
-        spans.append((start / rate_hz, (start + length) / rate_hz))
-        at, shift = at + length, shift + length - (gap.stop - gap.start)
-    return spans
 
 
 def _open(

@@ -11,10 +11,10 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from audiolm_cli.config import SamplingConfig
+from audiolm_cli.config.generation import SamplingConfig
 from audiolm_cli.editing.guards import Fault, again
-from audiolm_cli.model.audiolm import AudioLM
 from audiolm_cli.model.decode import Timing, generate
+from audiolm_cli.model.decoders import Decoders
 from audiolm_cli.model.geometry import Geometry
 
 RETRIES = 3
@@ -22,7 +22,7 @@ RETRIES = 3
 
 
 def fill_gap(
-    model: AudioLM,
+    model: Decoders,
     left: Tensor,
     right: Tensor,
     frames: int,

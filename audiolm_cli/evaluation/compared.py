@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from audiolm_cli.codec.base import Codec
-from audiolm_cli.config import SamplingConfig
+from audiolm_cli.config.generation import SamplingConfig
 from audiolm_cli.editing.guards import Guard
 from audiolm_cli.editing.rendering import render_span
 from audiolm_cli.editing.spans import open_span
@@ -33,8 +33,8 @@ from audiolm_cli.evaluation.metrics import (
 )
 from audiolm_cli.evaluation.model import continuation_geometry
 from audiolm_cli.events import OnEvent, Progress
-from audiolm_cli.model.audiolm import AudioLM
 from audiolm_cli.model.decode import fill_codebooks
+from audiolm_cli.model.decoders import Decoders
 from audiolm_cli.model.geometry import Geometry
 from audiolm_cli.model.sampling import uniforms
 
@@ -121,7 +121,7 @@ class Comparison:
         return found
 
 
-def compare(excerpts: list[Excerpt], codec: Codec, model: AudioLM | None, seed: int, on_event: OnEvent) -> Comparison:
+def compare(excerpts: list[Excerpt], codec: Codec, model: Decoders | None, seed: int, on_event: OnEvent) -> Comparison:
     """Every excerpt through the codec, and with a model its second part made anew at three levels."""
     found = Comparison()
     for index, excerpt in enumerate(excerpts):
@@ -161,7 +161,7 @@ def compare(excerpts: list[Excerpt], codec: Codec, model: AudioLM | None, seed: 
     return found
 
 
-def seams(excerpts: list[Excerpt], codec: Codec, model: AudioLM, seed: int, on_event: OnEvent) -> dict[str, float]:
+def seams(excerpts: list[Excerpt], codec: Codec, model: Decoders, seed: int, on_event: OnEvent) -> dict[str, float]:
     """Jump and flux at the seam after 4 s of each excerpt: continued by the tool, pasted bare, and in the original."""
     found: dict[str, list[float]] = {}
     for index, excerpt in enumerate(excerpts):
@@ -183,7 +183,7 @@ def seams(excerpts: list[Excerpt], codec: Codec, model: AudioLM, seed: int, on_e
     return {name: float(np.median(values)) for name, values in found.items()}
 
 
-def _made(model: AudioLM, codec: Codec, codes: Tensor, geometry: Geometry, seed: int) -> dict[str, Tensor]:
+def _made(model: Decoders, codec: Codec, codes: Tensor, geometry: Geometry, seed: int) -> dict[str, Tensor]:
     """What follows the prompt: with its true first codebook, codes [1, M, K], and all as by `audiolm continue`, codes
     [TAKES, M, K]."""
     context, target = geometry.split(codes)

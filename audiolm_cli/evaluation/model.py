@@ -12,8 +12,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from audiolm_cli.model.audiolm import AudioLM, Predictions
 from audiolm_cli.model.decode import portions
+from audiolm_cli.model.decoders import Decoders, Predictions
 from audiolm_cli.model.geometry import Geometry
 
 CONTINUATION_PROMPT = 0.4
@@ -56,7 +56,7 @@ def continuation_geometry(frames: int) -> Geometry:
 
 
 @torch.no_grad()
-def predictions(model: AudioLM, codes: Tensor, geometry: Geometry, context: Tensor | None = None) -> list[Predictions]:
+def predictions(model: Decoders, codes: Tensor, geometry: Geometry, context: Tensor | None = None) -> list[Predictions]:
     """Teacher-forced predictions of every codebook of windows [B, T, K].
 
     Args:
@@ -84,7 +84,7 @@ class ContextUse:
 
 
 @torch.no_grad()
-def context_use(model: AudioLM, codes: Tensor, other: Tensor) -> ContextUse:
+def context_use(model: Decoders, codes: Tensor, other: Tensor) -> ContextUse:
     """How much likelier the targets of windows [N, T, K] are after their own prompts than after those of `other`."""
     geometry = continuation_geometry(codes.shape[1])
     prompts, _ = geometry.split(other)
@@ -104,7 +104,7 @@ def context_use(model: AudioLM, codes: Tensor, other: Tensor) -> ContextUse:
 
 @torch.no_grad()
 def score_windows(
-    model: AudioLM, codes: Tensor, geometry: Geometry | None = None, *, passes: int | None = None
+    model: Decoders, codes: Tensor, geometry: Geometry | None = None, *, passes: int | None = None
 ) -> ModelScores:
     """Scores over windows [N, T, K], as continuations unless another geometry is given.
 

@@ -25,26 +25,16 @@ from audiolm_cli.checkpoints.catalogue import (
 )
 from audiolm_cli.checkpoints.download import fetch
 from audiolm_cli.checkpoints.fields import UNKNOWN
-from audiolm_cli.checkpoints.folder import hash_file
 from audiolm_cli.checkpoints.locks import hold
-from audiolm_cli.checkpoints.settings import FetchConfig
 from audiolm_cli.checkpoints.source import Source, hub_copies, parse_source
-from audiolm_cli.data.manifest import is_store
+from audiolm_cli.config.fetching import FetchConfig
 from audiolm_cli.errors import ModelError, NetworkError, OutputError, UsageError
 from audiolm_cli.events import Note, OnEvent, ignore
+from audiolm_cli.files import hash_file
 from audiolm_cli.library.sources import STAGING, Confirm, accept, ask, pull_source
 
-DEFAULT_CODEC = "encodec-32khz"
-"""The codec of recordings when no other is named."""
 POLL_S = 0.5
 """How often a process looks for what another one fetches."""
-
-
-def needed_for_training(source: Path, codec: str | None, init: str | None) -> list[str | None]:
-    """What `audiolm train` will look up by name: a store of tokens needs no codec, a folder of recordings does."""
-    if not source.exists():
-        return []  # which is said before anything is downloaded
-    return [codec, init] if codec or init or is_store(source) else [DEFAULT_CODEC]
 
 
 def fetch_missing(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,19 +20,17 @@ from audiolm_cli.checkpoints.catalogue import (
     resolve,
 )
 from audiolm_cli.checkpoints.fields import UNKNOWN
-from audiolm_cli.checkpoints.folder import CODEC_TENSORS, MODEL_TENSORS, Folder, load_tensors, read_folder, write_folder
+from audiolm_cli.checkpoints.folder import CODEC_TENSORS, MODEL_TENSORS, Folder, load_tensors, read_folder
 from audiolm_cli.checkpoints.header import check_amount, read_shapes
 from audiolm_cli.codec import spectral
 from audiolm_cli.codec.base import Codec
 from audiolm_cli.codec.spectral import SpectralCodec, SpectralNetwork
-from audiolm_cli.config import ModelConfig, SpectralConfig
+from audiolm_cli.config.shapes import ModelConfig, SpectralConfig
 from audiolm_cli.data.manifest import CodecFacts
 from audiolm_cli.errors import ModelError, UsageError
-from audiolm_cli.model import audiolm
-from audiolm_cli.model.audiolm import AudioLM, build
-from audiolm_cli.model.decode import use_dtype
-from audiolm_cli.model.quantize import multiplies_bf16, multiplies_int8
-from audiolm_cli.workflows.allocator import keep_freed_memory
+from audiolm_cli.model import decoders as audiolm
+from audiolm_cli.model.decoders import Decoders, build
+from audiolm_cli.model.quantize import multiplies_bf16, multiplies_int8, use_dtype
 
 NARROW_FROM_BYTES = 8e6
 """Float32 weights of one decoder's layers from which "auto" is int8 on a CPU. At 19 MB, the bundled model, it halves
@@ -44,7 +41,7 @@ the time of a step (`tests/benchmarks/performance.py`); smaller models, quick in
 class Loaded:
     """A model with its codec."""
 
-    model: AudioLM
+    model: Decoders
     """In eval mode, on its device."""
     codec: Codec
     """On the same device, in float32."""
@@ -52,30 +49,6 @@ class Loaded:
     """Where the model came from."""
     dtype: str
     """"fp32", "bf16" or "int8"; not what was asked for where a kernel for that is missing."""
-
-
-def pick_device(name: str) -> torch.device:
-    """The device that "auto", "cpu", "cuda" or "cuda:N" means here.
-
-    Raises:
-        UsageError: it is not on this machine.
-    """
-    if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    device = torch.device(name)
-    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
-        raise UsageError(
-            f"--device {name}: this machine has {torch.cuda.device_count()} CUDA devices that torch can use; "
-            "use --device cpu, or see audiolm doctor"
-        )
-    return device
-
-
-def prepare_cpu(threads: int | None) -> None:
-    """Let torch use this many CPU threads (None leaves its choice) and keep the memory it frees."""
-    keep_freed_memory()
-    if threads is not None:
-        torch.set_num_threads(threads)
 
 
 def load_model(name_or_path: str, device: torch.device, dtype: str = "auto", cache: Path | None = None) -> Loaded:
@@ -151,38 +124,6 @@ def codec_of(folder: Folder, device: torch.device, cache: Path | None = None) ->
 
     config = EncodecConfig.from_dict(folder.codec["config"])
     return EncodecCodec.from_state(load_tensors(folder, CODEC_TENSORS), config).to(device)
-
-
-def take_in_weights(file: Path, folder: Path, name: str, training: dict[str, object]) -> Folder:
-    """A codec folder made of a file of EnCodec weights in any dialect, of any shape that is published.
-
-    Raises:
-        ModelError: it is not such a file.
-        OutputError: the folder cannot be written.
-    """
-    from audiolm_cli.codec.encodec import EncodecCodec
-    from audiolm_cli.codec.encodec_shape import PUBLISHED
-
-    problems: list[ModelError] = []
-    for shape in PUBLISHED.values():
-        try:
-            codec = EncodecCodec.load(file, dataclasses.replace(shape, name=name))
-        except ModelError as error:
-            problems.append(error)
-            continue
-        described = {"family": "encodec", "name": name, "config": codec.config.to_dict()}
-        return write_folder(
-            folder,
-            kind="codec",
-            name=name,
-            model=None,
-            codec=described,
-            training=training,
-            tensors={CODEC_TENSORS: codec.state()},
-            texts={},
-            force=True,
-        )
-    raise problems[0]
 
 
 def codec_hash(name_or_path: str, cache: Path | None = None) -> str:

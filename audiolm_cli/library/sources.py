@@ -6,6 +6,7 @@ terminals. Imports torch only to take in a file of weights.
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import shutil
@@ -19,22 +20,22 @@ from audiolm_cli.checkpoints.catalogue import KNOWN_CODECS, SOURCE, bundled_fold
 from audiolm_cli.checkpoints.download import fetch, probe_size
 from audiolm_cli.checkpoints.folder import (
     CARD,
+    CODEC_TENSORS,
     CONFIG,
     MAX_CONFIG_BYTES,
     Folder,
-    hash_file,
-    put_in_place,
     read_description,
     read_folder,
-    sync_folder,
     verify_folder,
+    write_folder,
 )
 from audiolm_cli.checkpoints.locks import LOCKS, hold
-from audiolm_cli.checkpoints.settings import FetchConfig
 from audiolm_cli.checkpoints.source import Source, Wanted
 from audiolm_cli.checkpoints.transfer import SourceRefusedError
+from audiolm_cli.config.fetching import FetchConfig
 from audiolm_cli.errors import ModelError, NetworkError, OutputError, UsageError
 from audiolm_cli.events import Note, OnEvent
+from audiolm_cli.files import hash_file, put_in_place, sync_folder
 
 STAGING = ".staging"
 """Where in the cache folders are while they arrive."""
@@ -184,7 +185,6 @@ def _weights(
     digest = hash_file(file)
     if not digest.startswith(sha256):
         raise ModelError(f"{file}: its sha256 is {digest}, expected {sha256}")
-    from audiolm_cli.library.loading import take_in_weights
 
     take_in_weights(file, staging / "codec", name, {"source": source.text, "source_sha256": digest})
     if source.kind == "web":
@@ -223,3 +223,35 @@ def _source_hash(folder: Path) -> str:
         return str(json.loads((folder / SOURCE).read_text())["sha256"])
     except (OSError, ValueError, KeyError, TypeError):
         return ""
+
+
+def take_in_weights(file: Path, folder: Path, name: str, training: dict[str, object]) -> Folder:
+    """A codec folder made of a file of EnCodec weights in any dialect, of any shape that is published.
+
+    Raises:
+        ModelError: it is not such a file.
+        OutputError: the folder cannot be written.
+    """
+    from audiolm_cli.codec.encodec import EncodecCodec
+    from audiolm_cli.codec.encodec_shape import PUBLISHED
+
+    problems: list[ModelError] = []
+    for shape in PUBLISHED.values():
+        try:
+            codec = EncodecCodec.load(file, dataclasses.replace(shape, name=name))
+        except ModelError as error:
+            problems.append(error)
+            continue
+        described = {"family": "encodec", "name": name, "config": codec.config.to_dict()}
+        return write_folder(
+            folder,
+            kind="codec",
+            name=name,
+            model=None,
+            codec=described,
+            training=training,
+            tensors={CODEC_TENSORS: codec.state()},
+            texts={},
+            force=True,
+        )
+    raise problems[0]

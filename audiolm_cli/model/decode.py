@@ -9,24 +9,13 @@ import math
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from functools import partial
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from audiolm_cli.config import SamplingConfig
-from audiolm_cli.model.audiolm import AudioLM
+from audiolm_cli.config.generation import SamplingConfig
+from audiolm_cli.model.decoders import Decoders
 from audiolm_cli.model.geometry import Geometry
-from audiolm_cli.model.quantize import (
-    Bf16Linear,
-    HalfLinear,
-    Int8Linear,
-    PackedLinear,
-    StepLinear,
-    multiplies_bf16,
-    replace_linears,
-    works,
-)
 from audiolm_cli.model.sampling import guided, sample_ar, sample_nar, uniforms
 from audiolm_cli.model.stepping import AR
 
@@ -34,42 +23,6 @@ from audiolm_cli.model.stepping import AR
 def end_checks(device: torch.device) -> int:
     """Frames after which a device is asked whether every take has ended; on a GPU, each answer keeps it waiting."""
     return 1 if device.type == "cpu" else 16
-
-
-def use_dtype(model: AudioLM, dtype: str) -> str:
-    """Bring the weights into "fp32", "bf16" or "int8" for generating, in place, and say into which.
-
-    That is another one where a processor or its torch has no kernel for int8: bf16 where there is one for that, else
-    fp32. On a CPU, only the layers' products are narrow, while the sums they add to stay float32, and in bf16 the
-    logits: in bf16 throughout, three times as many of the likeliest codes change. The AR decoder, which reads all its
-    weights for every frame, gets them in the form that is read fastest (for "bf16" half precision, and bf16 for
-    contexts); the NAR decoder multiplies whole targets at once, in bf16 also with int8 weights in the other.
-    """
-    if model.device.type != "cpu":
-        model.to(torch.bfloat16 if dtype == "bf16" else torch.float32)
-        return dtype
-    model.float()
-    fast = multiplies_bf16(model.device)
-    if dtype == "int8" and not works(Int8Linear):
-        dtype = "bf16" if fast else "fp32"
-    if dtype == "bf16":
-        replace_linears(model.ar_decoder, _sixteen_bits(fast))
-        if works(HalfLinear):
-            model.set_submodule("ar_head", HalfLinear(model.ar_head))
-    elif dtype == "int8":
-        replace_linears(model.ar_decoder, Int8Linear)
-        model.set_submodule("ar_head", Int8Linear(model.ar_head))
-    if dtype == "bf16" or (dtype == "int8" and fast):
-        replace_linears(model.nar_decoder, Bf16Linear)
-    return dtype
-
-
-def _sixteen_bits(fast: bool) -> Callable[[nn.Linear], nn.Module]:
-    """The fastest form with such weights for layers that multiply few rows at a time, and sometimes many."""
-    wide = PackedLinear if fast and works(PackedLinear) else Bf16Linear
-    if not works(HalfLinear):
-        return wide
-    return partial(StepLinear, wide=wide) if fast else HalfLinear
 
 
 @dataclass
@@ -86,7 +39,7 @@ class Timing:
 
 @torch.inference_mode()
 def generate(
-    model: AudioLM,
+    model: Decoders,
     context: Tensor,
     geometry: Geometry,
     sampling: SamplingConfig,
@@ -132,7 +85,7 @@ def generate(
 
 @torch.inference_mode()
 def fill_codebooks(
-    model: AudioLM,
+    model: Decoders,
     context: Tensor,
     target: Tensor,
     geometry: Geometry,
@@ -194,7 +147,7 @@ def known_after(done: int, passes: int, frames: int) -> int:
 
 
 def _generate_first(
-    model: AudioLM,
+    model: Decoders,
     context: Tensor,
     geometry: Geometry,
     sampling: SamplingConfig,

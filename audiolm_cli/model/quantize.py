@@ -10,10 +10,13 @@ import warnings
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from functools import partial
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+
+from audiolm_cli.model.decoders import Decoders
 
 
 def multiplies_bf16(device: torch.device) -> bool:
@@ -164,3 +167,39 @@ def replace_linears(module: nn.Module, form: Callable[[nn.Linear], nn.Module]) -
         made = list(pool.map(form, (child for _, _, child in places)))
     for (parent, name, _), layer in zip(places, made, strict=True):
         setattr(parent, name, layer)
+
+
+def use_dtype(model: Decoders, dtype: str) -> str:
+    """Bring the weights into "fp32", "bf16" or "int8" for generating, in place, and say into which.
+
+    That is another one where a processor or its torch has no kernel for int8: bf16 where there is one for that, else
+    fp32. On a CPU, only the layers' products are narrow, while the sums they add to stay float32, and in bf16 the
+    logits: in bf16 throughout, three times as many of the likeliest codes change. The AR decoder, which reads all its
+    weights for every frame, gets them in the form that is read fastest (for "bf16" half precision, and bf16 for
+    contexts); the NAR decoder multiplies whole targets at once, in bf16 also with int8 weights in the other.
+    """
+    if model.device.type != "cpu":
+        model.to(torch.bfloat16 if dtype == "bf16" else torch.float32)
+        return dtype
+    model.float()
+    fast = multiplies_bf16(model.device)
+    if dtype == "int8" and not works(Int8Linear):
+        dtype = "bf16" if fast else "fp32"
+    if dtype == "bf16":
+        replace_linears(model.ar_decoder, _sixteen_bits(fast))
+        if works(HalfLinear):
+            model.set_submodule("ar_head", HalfLinear(model.ar_head))
+    elif dtype == "int8":
+        replace_linears(model.ar_decoder, Int8Linear)
+        model.set_submodule("ar_head", Int8Linear(model.ar_head))
+    if dtype == "bf16" or (dtype == "int8" and fast):
+        replace_linears(model.nar_decoder, Bf16Linear)
+    return dtype
+
+
+def _sixteen_bits(fast: bool) -> Callable[[nn.Linear], nn.Module]:
+    """The fastest form with such weights for layers that multiply few rows at a time, and sometimes many."""
+    wide = PackedLinear if fast and works(PackedLinear) else Bf16Linear
+    if not works(HalfLinear):
+        return wide
+    return partial(StepLinear, wide=wide) if fast else HalfLinear

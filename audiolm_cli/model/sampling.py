@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from audiolm_cli.config import AR_TEMPERATURE, SamplingConfig
+from audiolm_cli.config.generation import AR_TEMPERATURE, SamplingConfig
 
 
 def uniforms(generators: list[torch.Generator], steps: int) -> Tensor:

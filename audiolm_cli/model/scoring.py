@@ -7,7 +7,7 @@ import math
 import torch
 from torch import Tensor
 
-from audiolm_cli.model.audiolm import AudioLM
+from audiolm_cli.model.decoders import Decoders
 from audiolm_cli.model.geometry import Geometry
 
 FOLLOWING_SHARE = 0.25
@@ -15,7 +15,7 @@ FOLLOWING_SHARE = 0.25
 
 
 @torch.inference_mode()
-def continuation_score(model: AudioLM, left: Tensor, made: Tensor) -> Tensor:
+def continuation_score(model: Decoders, left: Tensor, made: Tensor) -> Tensor:
     """Mean log2 likelihood [B] of the first codebook of made [B, M, K] after left [1 or B, L, K], per frame.
 
     Longer stretches are scored in steps of half a window, each after what fits in front of it.
@@ -34,7 +34,7 @@ def continuation_score(model: AudioLM, left: Tensor, made: Tensor) -> Tensor:
 
 
 @torch.inference_mode()
-def following_score(model: AudioLM, left: Tensor, made: Tensor, right: Tensor) -> Tensor:
+def following_score(model: Decoders, left: Tensor, made: Tensor, right: Tensor) -> Tensor:
     """Mean log2 likelihood [B] per frame of the first codebook of what follows a gap, after what was made in it.
 
     Args:

@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from audiolm_cli.model.audiolm import AudioLM
+from audiolm_cli.model.decoders import Decoders
 from audiolm_cli.model.geometry import Geometry
 from audiolm_cli.model.layers import Decoder, Layer
 
@@ -77,7 +77,7 @@ class Cache:
 class AR:
     """One AR generation in progress."""
 
-    def __init__(self, model: AudioLM, context: Tensor, geometry: Geometry, takes: int) -> None:
+    def __init__(self, model: Decoders, context: Tensor, geometry: Geometry, takes: int) -> None:
         """Read context codes [1 or takes, L, K] (memory order); one context serves all takes."""
         device, decoder = context.device, model.ar_decoder
         embedded = model.ar_context(context, geometry)

@@ -10,9 +10,9 @@ import time
 import torch
 from torch import Tensor
 
-from audiolm_cli.config import SamplingConfig
-from audiolm_cli.model.audiolm import AudioLM
+from audiolm_cli.config.generation import SamplingConfig
 from audiolm_cli.model.decode import Timing, fill_codebooks
+from audiolm_cli.model.decoders import Decoders
 from audiolm_cli.model.geometry import Geometry
 from audiolm_cli.model.sampling import guided, sample_ar, uniforms
 from audiolm_cli.model.stepping import AR
@@ -28,7 +28,7 @@ class StreamedWindow:
     @torch.inference_mode()
     def __init__(
         self,
-        model: AudioLM,
+        model: Decoders,
         context: Tensor,
         geometry: Geometry,
         sampling: SamplingConfig,

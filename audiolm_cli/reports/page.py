@@ -15,13 +15,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import soundfile
 
-from audiolm_cli import __version__
 from audiolm_cli.audio import check_target, resample, write_bytes
 from audiolm_cli.editing.picture import PLOT_RATE_HZ, mel_decibels
 from audiolm_cli.errors import UsageError
 from audiolm_cli.evaluation.compared import Versions
 from audiolm_cli.reports.curves import History, figure_of, headline
 from audiolm_cli.reports.tables import LEVELS, markdown
+from audiolm_cli.version import __version__
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

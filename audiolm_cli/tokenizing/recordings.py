@@ -14,10 +14,10 @@ import numpy as np
 import soundfile
 
 from audiolm_cli.audio import DecoderProcess
-from audiolm_cli.checkpoints.folder import hash_file
 from audiolm_cli.data.files import READABLE_SUFFIXES, AudioFile, find_audio, open_audio
 from audiolm_cli.errors import AudioInputError, DataError, OutputError, SomeInputsFailedError
 from audiolm_cli.events import Note, OnEvent, Progress
+from audiolm_cli.files import hash_file
 
 Opener = Callable[[Path], AudioFile]
 """Opens what libsndfile does not; raises an AudioInputError that says what is wrong with the file."""

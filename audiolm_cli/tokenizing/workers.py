@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import functools
 import multiprocessing
-import os
 import signal
 from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
@@ -40,13 +39,6 @@ class Report:
     """What came out."""
     died: int | None = None
     """The exit code of the worker that died over it, minus the signal's number where a signal ended it."""
-
-
-def available_cores() -> int:
-    """Processor cores that this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 def run_workers(

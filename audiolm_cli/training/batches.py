@@ -6,7 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from audiolm_cli.config import ModelConfig, TrainConfig
+from audiolm_cli.config.shapes import ModelConfig
+from audiolm_cli.config.training import TrainConfig
 from audiolm_cli.data.batching import WindowBuckets, Windows
 from audiolm_cli.data.tokens import TokenClip
 from audiolm_cli.model.geometry import Geometry, TaskMix, draw_geometry

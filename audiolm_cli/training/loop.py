@@ -14,13 +14,13 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
-from audiolm_cli.config import TrainConfig
+from audiolm_cli.config.training import TrainConfig
 from audiolm_cli.data.batching import WindowSampler, full_window
 from audiolm_cli.data.tokens import TokenClip
 from audiolm_cli.distributed import Ranks
 from audiolm_cli.errors import OutputError, UsageError
 from audiolm_cli.events import Note, OnEvent, Validation
-from audiolm_cli.model.audiolm import AudioLM
+from audiolm_cli.model.decoders import Decoders
 from audiolm_cli.training.average import swap_average
 from audiolm_cli.training.journal import Journal
 from audiolm_cli.training.running import Running
@@ -63,7 +63,7 @@ class Scores(Protocol):
 
 OnBest = Callable[[dict[str, Tensor], Scores], None]
 """Gets the averaged weights by name whenever they validate better than ever."""
-OnSample = Callable[[int, AudioLM], None]
+OnSample = Callable[[int, Decoders], None]
 """Gets the steps done and the model in eval mode, holding the averaged weights, every `sample_every` steps."""
 
 
@@ -72,12 +72,12 @@ class Trainer:
 
     def __init__(
         self,
-        model: AudioLM,
+        model: Decoders,
         config: TrainConfig,
         train: list[TokenClip],
         dev: list[TokenClip],
         run_folder: Path,
-        score: Callable[[AudioLM, Tensor], Scores],
+        score: Callable[[Decoders, Tensor], Scores],
         on_event: OnEvent,
         ranks: Ranks | None = None,
         score_start: bool = False,

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from audiolm_cli.config import TrainConfig
+from audiolm_cli.config.training import TrainConfig
 from audiolm_cli.training.scaled_adam import ScaledAdam
 
 NEWTON_SCHULZ = (3.4445, -4.7750, 2.0315)

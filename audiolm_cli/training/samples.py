@@ -18,13 +18,13 @@ from torch import Tensor
 from audiolm_cli.audio import Recording, write_audio
 from audiolm_cli.audio.recording import quantize
 from audiolm_cli.codec.base import Codec
-from audiolm_cli.config import SamplingConfig
+from audiolm_cli.config.generation import SamplingConfig
 from audiolm_cli.data.batching import WindowSampler, full_window
 from audiolm_cli.data.manifest import TokenClip
 from audiolm_cli.editing.picture import plot_recording
 from audiolm_cli.errors import OutputError
-from audiolm_cli.model.audiolm import AudioLM
 from audiolm_cli.model.decode import generate
+from audiolm_cli.model.decoders import Decoders
 from audiolm_cli.model.geometry import Geometry
 
 SAMPLES = "samples"
@@ -67,7 +67,7 @@ class Sampler:
         }
 
     @torch.no_grad()
-    def __call__(self, step: int, model: AudioLM) -> list[Sample]:
+    def __call__(self, step: int, model: Decoders) -> list[Sample]:
         """Write the samples of a model, in eval mode, that was trained for `step` steps.
 
         Raises:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from audiolm_cli.config import TrainConfig
+from audiolm_cli.config.training import TrainConfig
 
 EDEN_START = 0.5
 """Factor that Eden's warm-up begins with."""

@@ -16,9 +16,9 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from audiolm_cli.checkpoints.folder import hash_file
 from audiolm_cli.errors import OutputError, UsageError
 from audiolm_cli.events import Note, OnEvent, ignore
+from audiolm_cli.files import hash_file
 
 MANIFEST = "manifest.json"
 TENSORS = "state.safetensors"

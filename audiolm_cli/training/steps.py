@@ -13,11 +13,11 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from audiolm_cli.config import TrainConfig
+from audiolm_cli.config.training import TrainConfig
 from audiolm_cli.data.tokens import TokenClip
 from audiolm_cli.distributed import Ranks
 from audiolm_cli.errors import MemoryLimitError
-from audiolm_cli.model.audiolm import AudioLM, Predictions
+from audiolm_cli.model.decoders import Decoders, Predictions
 from audiolm_cli.model.quantize import multiplies_bf16
 from audiolm_cli.training.average import start_average, update_average
 from audiolm_cli.training.batches import Batch, Batches
@@ -63,7 +63,7 @@ class StepReport:
 class Losses(nn.Module):
     """The training loss of part of a batch, as one module."""
 
-    def __init__(self, model: AudioLM) -> None:
+    def __init__(self, model: Decoders) -> None:
         super().__init__()
         self.model = model
 
@@ -100,7 +100,9 @@ class Losses(nn.Module):
 class Stepper:
     """Weights, their average and optimizers, moved on step by step."""
 
-    def __init__(self, model: AudioLM, config: TrainConfig, clips: list[TokenClip], ranks: Ranks | None = None) -> None:
+    def __init__(
+        self, model: Decoders, config: TrainConfig, clips: list[TokenClip], ranks: Ranks | None = None
+    ) -> None:
         self.model, self.config, self.ranks = model, config, ranks or Ranks()
         self.losses = self.ranks.wrap(Losses(model), model.device)
         self.micro_frames = config.micro_frames

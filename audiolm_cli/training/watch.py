@@ -20,13 +20,14 @@ import torch
 
 from audiolm_cli.audio import write_bytes
 from audiolm_cli.codec.base import Codec
-from audiolm_cli.config import ModelConfig, TrainConfig
+from audiolm_cli.config.shapes import ModelConfig
+from audiolm_cli.config.training import TrainConfig
 from audiolm_cli.data.batching import WindowSampler, full_window
 from audiolm_cli.data.manifest import TokenClip
 from audiolm_cli.evaluation.baselines import BaselineResult, bigram, unigram
 from audiolm_cli.evaluation.model import continuation_geometry, score_windows
 from audiolm_cli.events import Event, Note, OnEvent, TrainStep, Validation
-from audiolm_cli.model.audiolm import AudioLM
+from audiolm_cli.model.decoders import Decoders
 from audiolm_cli.reports.board import Board
 from audiolm_cli.reports.curves import CURVES, draw_curves, headline, read_history
 from audiolm_cli.reports.verdict import Outcome, Verdict, judge
@@ -78,7 +79,7 @@ class Watch:
                 self._draw()
         self.listener(event)
 
-    def on_sample(self, step: int, model: AudioLM) -> None:
+    def on_sample(self, step: int, model: Decoders) -> None:
         """Write samples of the model, which is in eval mode."""
         if self.sampler is None:
             return
@@ -100,7 +101,7 @@ class Watch:
         with self._warned("TensorBoard"):
             self.board.close()
 
-    def verdict(self, model: AudioLM) -> Verdict | None:
+    def verdict(self, model: Decoders) -> Verdict | None:
         """How good the best weights, which `model` holds, are in words; None when nothing was validated."""
         history = read_history(self.run / "metrics.jsonl")
         if history.best is None:

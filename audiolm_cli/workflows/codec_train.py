@@ -32,11 +32,13 @@ from audiolm_cli.codec.base import Codec
 from audiolm_cli.codec.encodec import EncodecCodec
 from audiolm_cli.codec.encodec_shape import EncodecConfig
 from audiolm_cli.codec.spectral import SpectralCodec
-from audiolm_cli.config import CodecTrainConfig, SpectralConfig
+from audiolm_cli.config.shapes import SpectralConfig
+from audiolm_cli.config.training import CodecTrainConfig
 from audiolm_cli.data.files import split_files
+from audiolm_cli.devices import pick_device, prepare_cpu
 from audiolm_cli.errors import DataError, ModelError, OutputError, UsageError
 from audiolm_cli.events import Note, OnEvent, ignore
-from audiolm_cli.library.loading import codec_hash, codec_training, codes_hash, load_codec, pick_device, prepare_cpu
+from audiolm_cli.library.loading import codec_hash, codec_training, codes_hash, load_codec
 from audiolm_cli.tokenizing.recordings import copied_to, open_recordings
 from audiolm_cli.training.codec.encodec import EncodecTrainee
 from audiolm_cli.training.codec.loop import CodecTrainer

@@ -7,12 +7,14 @@ import itertools
 from pathlib import Path
 
 from audiolm_cli.audio import Recording, check_growing
-from audiolm_cli.config import AR_TEMPERATURE, GenerateConfig, SamplingConfig
+from audiolm_cli.config.generation import AR_TEMPERATURE, GenerateConfig, SamplingConfig
 from audiolm_cli.editing.channels import generate_takes
-from audiolm_cli.editing.jobs import Job, load_for, plan_jobs, read_input, run_jobs, write_takes
+from audiolm_cli.editing.jobs import Job, load_for, plan_jobs, read_input, run_jobs
 from audiolm_cli.editing.result import Generation, Output, Stopwatch, used_settings
+from audiolm_cli.editing.splicing import Gap
 from audiolm_cli.editing.streamed import streamed_takes
-from audiolm_cli.editing.takes import Gap, make_takes
+from audiolm_cli.editing.takes import make_takes
+from audiolm_cli.editing.writing import write_takes
 from audiolm_cli.errors import UsageError
 from audiolm_cli.events import OnEvent, ignore
 from audiolm_cli.library.loading import Loaded

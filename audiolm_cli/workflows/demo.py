@@ -10,10 +10,12 @@ from importlib import resources
 from pathlib import Path
 
 from audiolm_cli.audio import read_audio
-from audiolm_cli.config import GenerateConfig, SamplingConfig
-from audiolm_cli.editing.jobs import Job, load_for, plan_jobs, run_jobs, write_take, write_takes
+from audiolm_cli.config.generation import GenerateConfig, SamplingConfig
+from audiolm_cli.editing.jobs import Job, load_for, plan_jobs, run_jobs
 from audiolm_cli.editing.result import Generation, Output, Stopwatch, used_settings
-from audiolm_cli.editing.takes import Gap, Take, make_takes, splice
+from audiolm_cli.editing.splicing import Gap, Take, splice
+from audiolm_cli.editing.takes import make_takes
+from audiolm_cli.editing.writing import write_take, write_takes
 from audiolm_cli.errors import OutputError
 from audiolm_cli.events import OnEvent, ignore
 

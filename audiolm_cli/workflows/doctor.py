@@ -20,7 +20,6 @@ from pathlib import Path
 
 from packaging.specifiers import SpecifierSet
 
-from audiolm_cli import __version__
 from audiolm_cli.checkpoints import catalogue
 from audiolm_cli.checkpoints.folder import read_folder, verify_folder
 from audiolm_cli.checkpoints.locks import list_holders
@@ -35,6 +34,7 @@ from audiolm_cli.packages import (
     read_requirements,
     try_import,
 )
+from audiolm_cli.version import __version__
 
 PYTHON = ((3, 11), (3, 15))
 BUNDLED = "piano"

@@ -16,6 +16,7 @@ from audiolm_cli.audio import DecoderProcess
 from audiolm_cli.checkpoints.catalogue import KNOWN_CODECS, resolve
 from audiolm_cli.codec.base import Codec
 from audiolm_cli.data.manifest import TokenClip, read_store
+from audiolm_cli.devices import pick_device, prepare_cpu
 from audiolm_cli.errors import DataError
 from audiolm_cli.evaluation import excerpts
 from audiolm_cli.evaluation.baselines import measure_baselines
@@ -23,8 +24,8 @@ from audiolm_cli.evaluation.compared import compare, seams
 from audiolm_cli.evaluation.excerpts import draw_windows, perplexities, read_held_out
 from audiolm_cli.evaluation.model import context_use, continuation_geometry, score_windows
 from audiolm_cli.events import Note, OnEvent, ignore
-from audiolm_cli.library.loading import codec_hash, load_codec, load_model, pick_device, prepare_cpu
-from audiolm_cli.model.audiolm import AudioLM
+from audiolm_cli.library.loading import codec_hash, load_codec, load_model
+from audiolm_cli.model.decoders import Decoders
 from audiolm_cli.reports.curves import read_history
 from audiolm_cli.reports.page import check_page, write_page
 from audiolm_cli.tokenizing.recordings import measured_by, open_recordings
@@ -145,7 +146,7 @@ class _Subject:
     name: str
     sha256: str
     codec: Codec
-    model: AudioLM | None
+    model: Decoders | None
     history: Path
     """The metrics of its training, if they are still there."""
 
@@ -168,7 +169,7 @@ def _load(name_or_path: str, device: str, cache: Path | None) -> _Subject:
 
 
 def _score(
-    model: AudioLM, codec: Codec, held_out: list[TokenClip], count: int, train: list[np.ndarray]
+    model: Decoders, codec: Codec, held_out: list[TokenClip], count: int, train: list[np.ndarray]
 ) -> dict[str, Any]:
     """What the model makes of windows of codes, beside predictors without a network."""
     codes, other = draw_windows(held_out, count, model.config.max_frames, codec)

@@ -5,45 +5,23 @@ Knows nothing about commands or terminals.
 
 from __future__ import annotations
 
-import math
-import time
-from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 
-import numpy as np
-import torch
 from torch import Tensor
 
-from audiolm_cli.audio import Recording, balance, mid, resample
-from audiolm_cli.audio.level import recording_gain
-from audiolm_cli.codec.base import Codec
-from audiolm_cli.codec.chunked import decode_chunked, encode_chunked
-from audiolm_cli.config import GenerateConfig, SamplingConfig
-from audiolm_cli.editing.channels import generate_takes
-from audiolm_cli.editing.jobs import (
-    Job,
-    check_context,
-    load_for,
-    plan_jobs,
-    read_input,
-    read_recording,
-    run_jobs,
-    write_takes,
+from audiolm_cli.config.generation import GenerateConfig, SamplingConfig
+from audiolm_cli.editing.jobs import Job, load_for, plan_jobs, read_input, read_recording, run_jobs
+from audiolm_cli.editing.restyling import (
+    check_settings,
+    restyle_takes,
+    style_prompt,
 )
-from audiolm_cli.editing.rendering import LEVEL_RANGE
 from audiolm_cli.editing.result import Generation, Output, Stopwatch, used_settings
-from audiolm_cli.editing.takes import Gap, Piece, Take, prompt_frames, take_seeds
-from audiolm_cli.errors import AudioInputError, UsageError
-from audiolm_cli.events import OnEvent, Progress, ignore
+from audiolm_cli.editing.splicing import Gap
+from audiolm_cli.editing.writing import write_takes
+from audiolm_cli.errors import UsageError
+from audiolm_cli.events import OnEvent, ignore
 from audiolm_cli.library.loading import Loaded
-from audiolm_cli.model.audiolm import AudioLM
-from audiolm_cli.model.decode import fill_codebooks
-from audiolm_cli.model.geometry import Geometry
-from audiolm_cli.model.sampling import uniforms
-
-CARRIED_SHARE = 0.1
-"""Share of the window that repeats what was made last, so that one step runs on from the other."""
 
 
 def restyle_files(
@@ -120,146 +98,3 @@ def restyle_recording(
     whole = [Gap(start=0, stop=recording.num_samples, new_samples=recording.num_samples)]
     settings = {"style": Path(style).name, "strength": strength}
     return write_takes(job, recording, whole, takes, "restyle", settings, loaded, config, sampling, on_event)
-
-
-def restyle_takes(
-    recording: Recording,
-    loaded: Loaded,
-    prompt: Tensor,
-    strength: int,
-    config: GenerateConfig,
-    sampling: SamplingConfig,
-    on_event: OnEvent,
-    watch: Stopwatch,
-) -> list[Take]:
-    """A recording after prompt codes [1, P, K], each take one piece as long as it.
-
-    With `channels="each"`, every channel by itself.
-
-    Raises:
-        UsageError: a setting does not apply.
-    """
-    check_settings(config)
-    whole = [Gap(start=0, stop=recording.num_samples, new_samples=recording.num_samples)]
-    make = partial(_restyled, prompt, strength)
-    return generate_takes(loaded, recording, whole, config, sampling, on_event, watch, make)
-
-
-def check_settings(config: GenerateConfig) -> None:
-    """Refuse what says nothing about a recording that keeps its length and its first codes.
-
-    Raises:
-        UsageError: there is such a setting.
-    """
-    if config.until_end or config.only_new:
-        raise UsageError("a restyled recording is new throughout; only_new and until_end do not apply")
-    if config.best_of is not None:
-        raise UsageError("restyled recordings are not ranked, since their first codes are the same; leave out best_of")
-
-
-def _restyled(
-    prompt: Tensor,
-    strength: int,
-    loaded: Loaded,
-    recording: Recording,
-    gaps: list[Gap],
-    config: GenerateConfig,
-    sampling: SamplingConfig,
-    on_event: OnEvent,
-    watch: Stopwatch,
-) -> list[Take]:
-    """Takes of a recording in the balance of its channels; the one gap is all of it."""
-    with watch.stage("encode"):
-        codes, wav = encode(recording, loaded.codec)
-        gains = balance(recording.wav(), mid(recording.wav()))
-    takes = []
-    for number, seed in enumerate(take_seeds(config, config.takes), start=1):
-        generator = torch.Generator().manual_seed(seed)
-        began = time.perf_counter()
-        made = restyle_codes(
-            loaded.model,
-            prompt,
-            codes,
-            strength,
-            sampling,
-            generator,
-            on_frame=lambda done: on_event(Progress(stage="restyle", done=done, total=codes.shape[1], unit="frames")),
-        )
-        watch.model.nar_s += time.perf_counter() - began
-        watch.model.frames += made.shape[1]
-        with watch.stage("decode"):
-            audio = _render(made, wav, gains, recording, loaded.codec)
-        takes.append(Take(seed=seed, pieces=[Piece(num_samples=audio.shape[1], blocks=[audio])]))
-        on_event(Progress(stage="decode", done=number, total=config.takes, unit="takes"))
-    return takes
-
-
-def style_prompt(reference: Recording, name: str, strength: int, loaded: Loaded, config: GenerateConfig) -> Tensor:
-    """Codes [1, P, K] of the loudest stretch of a reference: at most half a window, or the prompt asked for.
-
-    Raises:
-        AudioInputError: the reference is silent or too short.
-        UsageError: the strength is not 1 to K - 1.
-    """
-    check_context(reference.duration_s, name)
-    if not reference.samples.any():
-        raise AudioInputError(f"{name} is silent, which is no style; give a recording with sound in it")
-    K = loaded.codec.num_codebooks
-    if not 1 <= strength < K:
-        raise UsageError(f"strength must be 1 to {K - 1}, the codebooks kept of the codec's {K}; got {strength}")
-    frames = min(prompt_frames(loaded, config), loaded.model.config.max_frames // 2)
-    return loudest(*encode(reference, loaded.codec), frames, loaded.codec)
-
-
-def restyle_codes(
-    model: AudioLM,
-    prompt: Tensor,
-    codes: Tensor,
-    strength: int,
-    sampling: SamplingConfig,
-    generator: torch.Generator,
-    on_frame: Callable[[int], None],
-) -> Tensor:
-    """Codes [1, T, K] with the codebooks of `codes` from `strength` on made anew, as if they followed `prompt`.
-
-    A recording longer than the window is made in steps; each hears the prompt and the end of the step before.
-    """
-    window, T, K = model.config.max_frames, codes.shape[1], codes.shape[2]
-    carried = math.ceil(CARRIED_SHARE * window)
-    made = codes[:, :0]
-    while made.shape[1] < T:
-        context = torch.cat([prompt, made[:, max(0, made.shape[1] - carried) :]], dim=1)
-        target = codes[:, made.shape[1] : made.shape[1] + window - context.shape[1]]
-        noise = uniforms([generator], target.shape[1] * K).view(1, K, -1).to(codes.device)
-        shape = Geometry(context.shape[1], target.shape[1])
-        new = fill_codebooks(model, context, target, shape, sampling, noise, known_codebooks=strength)
-        made = torch.cat([made, new], dim=1)
-        on_frame(made.shape[1])
-    return made
-
-
-def encode(recording: Recording, codec: Codec) -> tuple[Tensor, Tensor]:
-    """Codes [1, T, K] of a whole recording, and the mono audio [1, 1, n] at training level they stand for."""
-    mono = resample(mid(recording.wav())[None], recording.sample_rate_hz, codec.sample_rate_hz)
-    wav = torch.from_numpy(mono * np.float32(recording_gain(recording, [])))[None].to(codec.device)
-    return encode_chunked(codec, wav), wav
-
-
-def loudest(codes: Tensor, wav: Tensor, frames: int, codec: Codec) -> Tensor:
-    """The `frames` consecutive codes [1, P, K] with the most energy of audio [1, 1, n]; all where there are fewer."""
-    frames = min(frames, codes.shape[1])
-    energy = torch.nn.functional.pad(wav[0, 0].square(), (0, -wav.shape[-1] % codec.hop_samples))
-    sums = energy.view(-1, codec.hop_samples).sum(1).double().cumsum(0)  # [T]
-    sums = torch.cat([sums.new_zeros(1), sums])
-    first = int((sums[frames:] - sums[:-frames]).argmax())
-    return codes[:, first : first + frames]
-
-
-def _render(codes: Tensor, original: Tensor, gains: np.ndarray, recording: Recording, codec: Codec) -> np.ndarray:
-    """Audio float32 [C, N] of codes [1, T, K], as loud as the original and in its balance."""
-    wav = decode_chunked(codec, codes)[0]  # [1, n]
-    power, made_power = original.square().mean().item(), wav.square().mean().item()
-    level = float(np.clip(math.sqrt(power / made_power), *LEVEL_RANGE)) if power and made_power else 1.0
-    mono = resample(wav.cpu().numpy(), codec.sample_rate_hz, recording.sample_rate_hz)[0]
-    mono = np.pad(mono, (0, max(0, recording.num_samples - len(mono))))[: recording.num_samples]
-    return np.outer(gains, mono * (level / recording_gain(recording, []))).astype(np.float32)

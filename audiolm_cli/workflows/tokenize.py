@@ -20,10 +20,10 @@ from typing import Any
 import torch
 
 from audiolm_cli.audio import DecoderProcess
-from audiolm_cli.checkpoints.folder import hash_file
 from audiolm_cli.data.files import READABLE_SUFFIXES, find_audio
 from audiolm_cli.data.manifest import is_store
 from audiolm_cli.data.parts import VERSION, Input, Parts, load_inputs
+from audiolm_cli.devices import available_cores, give_back_freed_memory, pick_device
 from audiolm_cli.distributed import ALONE, Ranks
 from audiolm_cli.errors import (
     AudioInputError,
@@ -33,11 +33,11 @@ from audiolm_cli.errors import (
     UsageError,
 )
 from audiolm_cli.events import Note, OnEvent, Progress, ignore
-from audiolm_cli.library.loading import codec_facts, codes_hash, load_codec, pick_device
+from audiolm_cli.files import hash_file
+from audiolm_cli.library.loading import codec_facts, codes_hash, load_codec
 from audiolm_cli.tokenizing.assembly import Tokenized, assemble, discard, revive, summarise, tidy
 from audiolm_cli.tokenizing.encoding import encode_recording
-from audiolm_cli.tokenizing.workers import Do, available_cores, run_workers
-from audiolm_cli.workflows.allocator import give_back_freed_memory
+from audiolm_cli.tokenizing.workers import Do, run_workers
 
 BYTES_PER_WORKER = 8_000_000
 """Starting a worker takes some seconds, so that less work than this is not given to another one."""

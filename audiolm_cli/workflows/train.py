@@ -18,13 +18,14 @@ from audiolm_cli.audio import write_bytes
 from audiolm_cli.checkpoints.catalogue import BEST, resolve
 from audiolm_cli.checkpoints.folder import CODEC_TENSORS, MODEL_TENSORS, Folder, load_tensors, write_folder
 from audiolm_cli.checkpoints.locks import LOCKS, hold, read_holder
-from audiolm_cli.config import ModelConfig
+from audiolm_cli.config.shapes import ModelConfig
 from audiolm_cli.data.manifest import is_store
+from audiolm_cli.devices import prepare_cpu
 from audiolm_cli.distributed import joined
 from audiolm_cli.errors import DataError, ModelError, OutputError, UsageError
 from audiolm_cli.evaluation.model import score_windows
 from audiolm_cli.events import Note, OnEvent, ignore
-from audiolm_cli.library.loading import codec_training, prepare_cpu
+from audiolm_cli.library.loading import codec_training
 from audiolm_cli.library.store_codec import StoreCodec
 from audiolm_cli.reports.verdict import Verdict
 from audiolm_cli.training.loop import Scores, Trainer

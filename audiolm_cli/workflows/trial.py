@@ -14,8 +14,8 @@ from typing import Unpack
 
 from audiolm_cli.data.files import READABLE_SUFFIXES, find_audio
 from audiolm_cli.data.manifest import is_store
+from audiolm_cli.devices import prepare_cpu
 from audiolm_cli.events import Note
-from audiolm_cli.library.loading import prepare_cpu
 from audiolm_cli.training.preflight.checks import Check, Checklist
 from audiolm_cli.training.preflight.outlook import announce, expected_seconds, raise_failure
 from audiolm_cli.training.preflight.preparing import (

@@ -24,11 +24,13 @@ from audiolm_cli.checkpoints.folder import CONFIG, read_folder
 from audiolm_cli.codec.encodec import EncodecCodec
 from audiolm_cli.codec.encodec_shape import EncodecConfig
 from audiolm_cli.codec.spectral import SpectralCodec
-from audiolm_cli.config import CodecTrainConfig, SpectralConfig
+from audiolm_cli.config.shapes import SpectralConfig
+from audiolm_cli.config.training import CodecTrainConfig
 from audiolm_cli.data.files import find_audio, open_audio, read_clip
+from audiolm_cli.devices import prepare_cpu
 from audiolm_cli.evaluation.metrics import chroma_correlation, mel_distance, spectral_distance
 from audiolm_cli.events import Event, Note, Progress
-from audiolm_cli.library.loading import load_codec, prepare_cpu
+from audiolm_cli.library.loading import load_codec
 from audiolm_cli.reports.tables import table
 from audiolm_cli.training.codec.encodec import EncodecTrainee
 from audiolm_cli.training.codec.loop import CodecTrainer

@@ -23,11 +23,12 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "support"))
 from measuring import clock, read_rate, spread
 from parent_algorithm import greedy_first
 
-from audiolm_cli.config import PRESETS
-from audiolm_cli.library.loading import load_model, prepare_cpu
-from audiolm_cli.model.audiolm import AudioLM, build
-from audiolm_cli.model.decode import use_dtype
+from audiolm_cli.config.shapes import PRESETS
+from audiolm_cli.devices import prepare_cpu
+from audiolm_cli.library.loading import load_model
+from audiolm_cli.model.decoders import Decoders, build
 from audiolm_cli.model.geometry import Geometry
+from audiolm_cli.model.quantize import use_dtype
 from audiolm_cli.model.stepping import AR
 
 BYTES = {"fp32": 4, "bf16": 2, "int8": 1}
@@ -35,7 +36,7 @@ ROOM = 64
 """Target frames there is room for beside the context."""
 
 
-def fresh(name: str | None) -> AudioLM:
+def fresh(name: str | None) -> Decoders:
     """The model in float32; without a name, random weights of the base preset."""
     if name is not None:
         return load_model(name, torch.device("cpu"), "fp32").model
@@ -43,13 +44,13 @@ def fresh(name: str | None) -> AudioLM:
     return build(PRESETS["base"]).eval().requires_grad_(False)
 
 
-def codes(model: AudioLM, frames: int) -> torch.Tensor:
+def codes(model: Decoders, frames: int) -> torch.Tensor:
     """Random ones [1, frames, K]."""
     return torch.randint(model.config.codebook_size, (1, frames, model.config.num_quantizers))
 
 
 @torch.inference_mode()
-def step_ms(model: AudioLM, context: int, takes: int, repeats: int) -> tuple[float, float]:
+def step_ms(model: Decoders, context: int, takes: int, repeats: int) -> tuple[float, float]:
     """Of one step behind a context that the takes share."""
     geometry = Geometry(context, ROOM)
     ar = AR(model, codes(model, context), geometry, takes)
@@ -63,7 +64,7 @@ def step_ms(model: AudioLM, context: int, takes: int, repeats: int) -> tuple[flo
 
 
 @torch.inference_mode()
-def ours(model: AudioLM, context: torch.Tensor, geometry: Geometry) -> torch.Tensor:
+def ours(model: Decoders, context: torch.Tensor, geometry: Geometry) -> torch.Tensor:
     """The likeliest first codes [1, M]."""
     ar, made = AR(model, context, geometry, 1), []
     for _ in range(geometry.gap):
@@ -71,7 +72,7 @@ def ours(model: AudioLM, context: torch.Tensor, geometry: Geometry) -> torch.Ten
     return torch.cat(made, dim=1)
 
 
-def compare(model: AudioLM, frames: int) -> None:
+def compare(model: Decoders, frames: int) -> None:
     """Print how long the parent's algorithm takes for the same codes."""
     geometry = Geometry(150, frames)
     context = codes(model, 150)

@@ -24,8 +24,8 @@ from download_scenarios import QUICK, Result, run_scenario
 from hostile_server import Fault, HostileServer
 
 from audiolm_cli.checkpoints.download import fetch
-from audiolm_cli.checkpoints.settings import FetchConfig
 from audiolm_cli.checkpoints.source import Wanted
+from audiolm_cli.config.fetching import FetchConfig
 
 FORK = multiprocessing.get_context("fork")
 PATIENT = FetchConfig(spare_bytes=0, backoff_s=0.001)

@@ -16,13 +16,15 @@ import torch
 from torch import Tensor
 
 from audiolm_cli.audio import Recording
-from audiolm_cli.config import GenerateConfig, SamplingConfig
+from audiolm_cli.config.generation import GenerateConfig, SamplingConfig
 from audiolm_cli.data.files import find_audio, open_audio, read_clip
+from audiolm_cli.devices import pick_device
 from audiolm_cli.editing.rendering import render_span
 from audiolm_cli.editing.result import Stopwatch
 from audiolm_cli.editing.spans import open_span
+from audiolm_cli.editing.splicing import Gap, Take, splice
 from audiolm_cli.editing.streamed import streamed_takes
-from audiolm_cli.editing.takes import Gap, Take, make_takes, splice
+from audiolm_cli.editing.takes import make_takes
 from audiolm_cli.editing.windows import fill_gap
 from audiolm_cli.evaluation.metrics import (
     bootstrap_interval,
@@ -32,7 +34,7 @@ from audiolm_cli.evaluation.metrics import (
     spectral_flux_z,
 )
 from audiolm_cli.events import OnEvent, ignore
-from audiolm_cli.library.loading import Loaded, load_model, pick_device
+from audiolm_cli.library.loading import Loaded, load_model
 from audiolm_cli.model.geometry import Geometry
 from audiolm_cli.model.scoring import following_score
 from audiolm_cli.reports.tables import table

@@ -23,8 +23,9 @@ from measuring import with_error
 
 from audiolm_cli.data.batching import WindowSampler
 from audiolm_cli.data.manifest import read_store
+from audiolm_cli.devices import prepare_cpu
 from audiolm_cli.evaluation.model import ModelScores, score_windows
-from audiolm_cli.library.loading import load_model, prepare_cpu
+from audiolm_cli.library.loading import load_model
 
 FRAMES = 500
 """Of a held-out window."""

@@ -28,7 +28,8 @@ import numpy as np
 import torch
 
 from audiolm_cli.cli import app
-from audiolm_cli.config import ModelConfig, TrainConfig
+from audiolm_cli.config.shapes import ModelConfig
+from audiolm_cli.config.training import TrainConfig
 from audiolm_cli.data.manifest import write_store
 from audiolm_cli.data.tokens import CodecFacts, TokenClip
 from audiolm_cli.training.state import load_state

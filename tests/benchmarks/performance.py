@@ -36,10 +36,12 @@ from parent_algorithm import greedy_first
 from tokenizing import FILE_S, run, write
 from training_speed import drawn, operations
 
-from audiolm_cli.config import SamplingConfig
-from audiolm_cli.library.loading import load_codec, prepare_cpu
-from audiolm_cli.model.decode import Timing, fill_codebooks, generate, use_dtype
+from audiolm_cli.config.generation import SamplingConfig
+from audiolm_cli.devices import prepare_cpu
+from audiolm_cli.library.loading import load_codec
+from audiolm_cli.model.decode import Timing, fill_codebooks, generate
 from audiolm_cli.model.geometry import Geometry
+from audiolm_cli.model.quantize import use_dtype
 from audiolm_cli.model.stepping import AR
 from audiolm_cli.reports.tables import table
 from audiolm_cli.training.preflight.preparing import NAR_PASSES

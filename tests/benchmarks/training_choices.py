@@ -30,13 +30,15 @@ from measuring import with_error
 from torch import Tensor
 
 from audiolm_cli.codec.spectral import SpectralCodec
-from audiolm_cli.config import ModelConfig, TrainConfig
+from audiolm_cli.config.shapes import ModelConfig
+from audiolm_cli.config.training import TrainConfig
 from audiolm_cli.data.batching import WindowSampler
 from audiolm_cli.data.manifest import read_facts, read_store
 from audiolm_cli.data.tokens import TokenClip
+from audiolm_cli.devices import prepare_cpu
 from audiolm_cli.evaluation.model import continuation_geometry, score_windows
-from audiolm_cli.library.loading import load_codec, prepare_cpu
-from audiolm_cli.model.audiolm import build
+from audiolm_cli.library.loading import load_codec
+from audiolm_cli.model.decoders import build
 from audiolm_cli.model.geometry import Geometry
 from audiolm_cli.training.average import swap_average
 from audiolm_cli.training.batches import Batches

@@ -17,10 +17,11 @@ import numpy as np
 import torch
 from torch import nn
 
-from audiolm_cli.config import PRESETS, TrainConfig
+from audiolm_cli.config.shapes import PRESETS
+from audiolm_cli.config.training import TrainConfig
 from audiolm_cli.data.tokens import TokenClip
-from audiolm_cli.library.loading import prepare_cpu
-from audiolm_cli.model.audiolm import build
+from audiolm_cli.devices import prepare_cpu
+from audiolm_cli.model.decoders import build
 from audiolm_cli.model.quantize import multiplies_bf16
 from audiolm_cli.training.batches import Batch
 from audiolm_cli.training.steps import Stepper

@@ -20,10 +20,11 @@ from audiolm_cli.checkpoints.catalogue import (
     list_models,
     resolve,
 )
-from audiolm_cli.checkpoints.folder import hash_file, write_folder
+from audiolm_cli.checkpoints.folder import write_folder
 from audiolm_cli.codec.encodec_shape import PUBLISHED
-from audiolm_cli.config import SpectralConfig
+from audiolm_cli.config.shapes import SpectralConfig
 from audiolm_cli.errors import ModelError
+from audiolm_cli.files import hash_file
 
 DATA = b"weights of a codec"
 

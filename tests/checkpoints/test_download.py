@@ -22,8 +22,8 @@ from hostile_server import Fault, HostileServer
 from audiolm_cli.checkpoints import download
 from audiolm_cli.checkpoints.download import Fetched, discard_part, fetch, probe_size
 from audiolm_cli.checkpoints.locks import hold, list_holders, read_holder
-from audiolm_cli.checkpoints.settings import FetchConfig
 from audiolm_cli.checkpoints.source import Wanted
+from audiolm_cli.config.fetching import FetchConfig
 from audiolm_cli.errors import ModelError, NetworkError, OutputError
 from audiolm_cli.events import Event, Note, Progress
 

@@ -16,7 +16,7 @@ from safetensors.torch import save_file
 from audiolm_cli.checkpoints import folder as folders
 from audiolm_cli.checkpoints import header
 from audiolm_cli.checkpoints.folder import Folder, load_tensors, read_folder, verify_folder, write_folder
-from audiolm_cli.config import ModelConfig, SpectralConfig
+from audiolm_cli.config.shapes import ModelConfig, SpectralConfig
 from audiolm_cli.errors import ModelError, OutputError
 
 MODEL = ModelConfig(d_model=32, nhead=2, num_layers=1).to_dict()

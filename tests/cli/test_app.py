@@ -16,13 +16,13 @@ from typing import Any
 import pytest
 import typer
 
-from audiolm_cli import __version__
 from audiolm_cli.cli import options
 from audiolm_cli.cli.app import COMMANDS, app
 from audiolm_cli.cli.options import parse_time
 from audiolm_cli.cli.render import LINE_EVERY_S, Renderer
 from audiolm_cli.errors import AudioInputError, AudioLMError, ModelError, NetworkError, OutputError, UsageError
 from audiolm_cli.events import Note, Progress
+from audiolm_cli.version import __version__
 
 
 @pytest.fixture

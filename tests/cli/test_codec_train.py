@@ -22,7 +22,8 @@ from audiolm_cli.codec import encodec_shape
 from audiolm_cli.codec.encodec import EncodecCodec
 from audiolm_cli.codec.encodec_shape import EncodecConfig
 from audiolm_cli.codec.spectral import SpectralCodec
-from audiolm_cli.config import CodecTrainConfig, SpectralConfig
+from audiolm_cli.config.shapes import SpectralConfig
+from audiolm_cli.config.training import CodecTrainConfig
 from audiolm_cli.data.files import open_audio, split_files
 from audiolm_cli.data.manifest import read_facts
 from audiolm_cli.errors import DataError, ModelError, UsageError

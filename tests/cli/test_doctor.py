@@ -20,7 +20,7 @@ from audiolm_cli import packages
 from audiolm_cli.checkpoints import catalogue
 from audiolm_cli.checkpoints.folder import write_folder
 from audiolm_cli.checkpoints.locks import hold
-from audiolm_cli.config import SpectralConfig
+from audiolm_cli.config.shapes import SpectralConfig
 from audiolm_cli.packages import installed_version
 from audiolm_cli.workflows import doctor as workflow
 

@@ -15,8 +15,8 @@ import pytest
 import soundfile
 
 from audiolm_cli.cli.app import COMMANDS
-from audiolm_cli.config import PRESETS, ModelConfig, SpectralConfig
-from audiolm_cli.workflows.guide import OVERVIEW, TOPICS, guide
+from audiolm_cli.cli.guide import OVERVIEW, TOPICS, guide
+from audiolm_cli.config.shapes import PRESETS, ModelConfig, SpectralConfig
 
 Piano = Callable[..., np.ndarray]
 PAGES = (OVERVIEW, *TOPICS)

@@ -15,7 +15,7 @@ import pytest
 import soundfile
 
 from audiolm_cli.audio import DecoderProcess
-from audiolm_cli.config import PRESETS, ModelConfig, SpectralConfig
+from audiolm_cli.config.shapes import PRESETS, ModelConfig, SpectralConfig
 from audiolm_cli.errors import InstallationError
 from audiolm_cli.evaluation import excerpts
 from audiolm_cli.packages import read_requirements

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from audiolm_cli.checkpoints.folder import write_folder
-from audiolm_cli.config import ModelConfig, SpectralConfig
+from audiolm_cli.config.shapes import ModelConfig, SpectralConfig
 
 
 @pytest.fixture

@@ -18,7 +18,7 @@ from audiolm_cli.checkpoints.folder import verify_folder
 from audiolm_cli.evaluation.metrics import chroma_correlation, mel_distance, spectral_distance
 from audiolm_cli.evaluation.model import context_use, score_windows
 from audiolm_cli.library.loading import Loaded, load_model
-from audiolm_cli.model.audiolm import AudioLM
+from audiolm_cli.model.decoders import Decoders
 from audiolm_cli.model.geometry import Geometry
 
 PRELUDE = Path(str(resources.files("audiolm_cli"))) / "assets" / "demo" / "prelude.flac"
@@ -80,7 +80,7 @@ def test_continue_writes_what_it_promises(audiolm: Callable[..., object], tmp_pa
     assert 0.1 < np.sqrt((new**2).mean()) / np.sqrt((before[-rate:].astype(float) ** 2).mean()) < 3
 
 
-def likeliest(model: AudioLM, codes: torch.Tensor) -> tuple[torch.Tensor, float]:
+def likeliest(model: Decoders, codes: torch.Tensor) -> tuple[torch.Tensor, float]:
     """The likeliest codes [4, M] of the second half of codes [1, T, 4], and their total cross-entropy."""
     half = codes.shape[1] // 2
     geometry = Geometry(half, codes.shape[1] - half)

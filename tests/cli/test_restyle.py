@@ -14,9 +14,9 @@ import soundfile
 import torch
 
 from audiolm_cli.audio import read_audio
-from audiolm_cli.config import SamplingConfig
+from audiolm_cli.config.generation import SamplingConfig
+from audiolm_cli.editing.restyling import encode, loudest, restyle_codes
 from audiolm_cli.library.loading import load_codec, load_model
-from audiolm_cli.workflows.restyle import encode, loudest, restyle_codes
 
 Piano = Callable[..., np.ndarray]
 FINE = ("--nar-temperature", 1)

@@ -18,7 +18,7 @@ import soundfile
 import torch
 
 from audiolm_cli.audio import read_audio
-from audiolm_cli.config import AR_TEMPERATURE, GenerateConfig, SamplingConfig
+from audiolm_cli.config.generation import AR_TEMPERATURE, GenerateConfig, SamplingConfig
 from audiolm_cli.editing import rendering, streamed
 from audiolm_cli.editing.guards import Fault, Guard
 from audiolm_cli.editing.rendering import Portion

@@ -215,7 +215,7 @@ def test_the_hash_of_a_codec_that_a_model_only_names(tmp_path: Path) -> None:
     import torch
 
     from audiolm_cli.checkpoints.folder import write_folder
-    from audiolm_cli.config import ModelConfig
+    from audiolm_cli.config.shapes import ModelConfig
 
     write_folder(
         tmp_path / "m",

@@ -18,7 +18,8 @@ from audiolm_cli.checkpoints.catalogue import resolve
 from audiolm_cli.checkpoints.folder import MODEL_TENSORS, load_tensors
 from audiolm_cli.cli.render import Renderer
 from audiolm_cli.cli.trained import show_training
-from audiolm_cli.config import PRESETS, ModelConfig, TrainConfig
+from audiolm_cli.config.shapes import PRESETS, ModelConfig
+from audiolm_cli.config.training import TrainConfig
 from audiolm_cli.data.manifest import is_store
 from audiolm_cli.errors import DataError, ModelError, OutputError, UsageError
 from audiolm_cli.events import Event, Note, Progress, TrainStep

@@ -13,10 +13,11 @@ from lhotse import CutSet, Features, MonoCut
 from lhotse.features.io import NumpyHdf5Writer
 
 from audiolm_cli.checkpoints.catalogue import KNOWN_CODECS, resolve
-from audiolm_cli.checkpoints.folder import hash_file
-from audiolm_cli.config import ModelConfig, TrainConfig
+from audiolm_cli.config.shapes import ModelConfig
+from audiolm_cli.config.training import TrainConfig
 from audiolm_cli.errors import ModelError, UsageError
 from audiolm_cli.events import Event, Note
+from audiolm_cli.files import hash_file
 from audiolm_cli.workflows.train import train
 
 SHAPE = ModelConfig(d_model=32, nhead=2, num_layers=2, max_frames=60)

@@ -12,7 +12,7 @@ import pytest
 import soundfile
 
 from audiolm_cli.checkpoints.catalogue import resolve
-from audiolm_cli.config import ModelConfig
+from audiolm_cli.config.shapes import ModelConfig
 from audiolm_cli.errors import DataError
 
 Piano = Callable[..., np.ndarray]

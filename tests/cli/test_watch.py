@@ -16,7 +16,8 @@ import numpy as np
 import pytest
 import soundfile
 
-from audiolm_cli.config import PRESETS, ModelConfig, TrainConfig
+from audiolm_cli.config.shapes import PRESETS, ModelConfig
+from audiolm_cli.config.training import TrainConfig
 from audiolm_cli.events import Event, Note, TrainStep, Validation
 from audiolm_cli.reports.board import BOARD
 from audiolm_cli.reports.curves import CURVES

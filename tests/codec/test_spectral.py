@@ -11,7 +11,7 @@ from torch import Tensor
 from audiolm_cli.codec.base import Codec, KnownSamples
 from audiolm_cli.codec.chunked import decode_chunked, encode_chunked
 from audiolm_cli.codec.spectral import SpectralCodec
-from audiolm_cli.config import SpectralConfig
+from audiolm_cli.config.shapes import SpectralConfig
 
 SHAPE = SpectralConfig(
     sample_rate_hz=8000,

@@ -12,12 +12,12 @@ import torch
 
 from audiolm_cli.codec.base import Codec
 from audiolm_cli.codec.loudness import frame_rms
-from audiolm_cli.config import SamplingConfig
+from audiolm_cli.config.generation import SamplingConfig
 from audiolm_cli.editing.guards import Fault, Guard, derived_seed
 from audiolm_cli.editing.windows import RETRIES, fill_gap
 from audiolm_cli.library.loading import load_model
-from audiolm_cli.model.audiolm import AudioLM
 from audiolm_cli.model.decode import generate
+from audiolm_cli.model.decoders import Decoders
 from audiolm_cli.model.geometry import Geometry
 from audiolm_cli.model.sampling import guided
 from audiolm_cli.model.scoring import continuation_score, following_score
@@ -26,14 +26,14 @@ Piano = Callable[..., np.ndarray]
 
 
 @pytest.fixture(scope="module")
-def parts(tiny_model: Path) -> tuple[AudioLM, Codec]:
+def parts(tiny_model: Path) -> tuple[Decoders, Codec]:
     """The tiny model and its codec."""
     loaded = load_model(str(tiny_model), torch.device("cpu"))
     return loaded.model, loaded.codec
 
 
 @pytest.fixture(scope="module")
-def codec(parts: tuple[AudioLM, Codec]) -> Codec:
+def codec(parts: tuple[Decoders, Codec]) -> Codec:
     """The tiny codec."""
     return parts[1]
 
@@ -109,7 +109,7 @@ def test_swelling(codec: Codec, music: torch.Tensor, monkeypatch: pytest.MonkeyP
 
 
 def fill(
-    model: AudioLM, judge: Callable[[torch.Tensor], Fault | None] | None, seeds: list[int], **more: object
+    model: Decoders, judge: Callable[[torch.Tensor], Fault | None] | None, seeds: list[int], **more: object
 ) -> torch.Tensor:
     """A gap of 100 frames (in steps: the window has 60) after 30."""
     left = torch.randint(32, (1, 30, 4), generator=torch.Generator().manual_seed(0))
@@ -117,7 +117,7 @@ def fill(
     return fill_gap(model, left, left[:, :0], 100, SamplingConfig(), generators, judge=judge, **more)  # type: ignore[arg-type]
 
 
-def test_a_step_that_went_wrong_is_sampled_again(parts: tuple[AudioLM, Codec]) -> None:
+def test_a_step_that_went_wrong_is_sampled_again(parts: tuple[Decoders, Codec]) -> None:
     """The same way each time, and for each take by itself; what was fine stays as it is."""
     model = parts[0]
     plain = fill(model, None, [1, 2])
@@ -135,7 +135,7 @@ def test_a_step_that_went_wrong_is_sampled_again(parts: tuple[AudioLM, Codec]) -
     assert torch.equal(fill(model, lambda codes: None, [1, 2]), plain)
 
 
-def test_the_least_bad_one_stays(parts: tuple[AudioLM, Codec]) -> None:
+def test_the_least_bad_one_stays(parts: tuple[Decoders, Codec]) -> None:
     """When every attempt is faulty."""
     shares: list[float] = []
 
@@ -156,7 +156,7 @@ def test_derived_seeds_differ() -> None:
     assert len(seeds) == 3 * 3 * RETRIES and all(0 <= seed < 2**63 for seed in seeds)
 
 
-def test_scores_are_mean_log_likelihoods(parts: tuple[AudioLM, Codec]) -> None:
+def test_scores_are_mean_log_likelihoods(parts: tuple[Decoders, Codec]) -> None:
     """Of the first codebook, stepped or not; likelier codes score higher; of what follows, not of what was made."""
     model = parts[0]
     left = torch.randint(32, (1, 20, 4), generator=torch.Generator().manual_seed(0))
@@ -183,7 +183,7 @@ def test_guidance_moves_away_from_the_null() -> None:
     assert torch.allclose(guided(logits, null, 2.0).softmax(-1), (2 * logits).softmax(-1))
 
 
-def test_guidance_in_generation(parts: tuple[AudioLM, Codec]) -> None:
+def test_guidance_in_generation(parts: tuple[Decoders, Codec]) -> None:
     """It changes what is made after a context, and nothing where there is none; resampling is as reproducible."""
     model = parts[0]
     left = torch.randint(32, (1, 20, 4), generator=torch.Generator().manual_seed(0))

@@ -7,15 +7,15 @@ import math
 import pytest
 import torch
 
-from audiolm_cli.config import ModelConfig
+from audiolm_cli.config.shapes import ModelConfig
 from audiolm_cli.evaluation.model import continuation_geometry, score_windows
-from audiolm_cli.model.audiolm import AudioLM, build
 from audiolm_cli.model.decode import known_after
+from audiolm_cli.model.decoders import Decoders, build
 
 V, K = 16, 3
 
 
-def tiny(passes: int = 1) -> AudioLM:
+def tiny(passes: int = 1) -> Decoders:
     torch.manual_seed(0)
     sizes = {"d_model": 32, "nhead": 2, "num_layers": 1, "num_quantizers": K, "codebook_size": V}
     shape = ModelConfig(**sizes, max_frames=32, nar_passes=passes)

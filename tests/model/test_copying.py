@@ -7,9 +7,9 @@ import torch
 from parent_algorithm import Known, copied
 from torch import Tensor
 
-from audiolm_cli.config import ModelConfig
-from audiolm_cli.model.audiolm import AudioLM, build
+from audiolm_cli.config.shapes import ModelConfig
 from audiolm_cli.model.copying import REACH
+from audiolm_cli.model.decoders import Decoders, build
 
 V, K, D, M = 5, 3, 16, 3 * REACH
 """Few codes, so that the codebooks before often agree and both sides are often the same."""
@@ -18,7 +18,7 @@ EVERY = torch.arange(M)[None]
 
 
 @pytest.fixture
-def model() -> AudioLM:
+def model() -> Decoders:
     torch.manual_seed(0)
     shape = ModelConfig(d_model=D, nhead=2, num_layers=1, num_quantizers=K, codebook_size=V, max_frames=M)
     model = build(shape)
@@ -40,7 +40,7 @@ def nearest(row: dict[int, Tensor], t: int) -> tuple[Known, Known]:
 @pytest.mark.parametrize("edges", [(False, False), (True, False), (False, True), (True, True)])
 @pytest.mark.parametrize("k", range(1, K))
 @torch.no_grad()
-def test_the_nearest_known_codes_are_added(model: AudioLM, share: float, edges: tuple[bool, bool], k: int) -> None:
+def test_the_nearest_known_codes_are_added(model: Decoders, share: float, edges: tuple[bool, bool], k: int) -> None:
     generator = torch.Generator().manual_seed(1)
     codes = torch.randint(V, (2, M, K), generator=generator)
     beside = torch.where(torch.tensor(edges)[:, None], torch.randint(V, (2, K), generator=generator), -1)
@@ -59,7 +59,7 @@ def test_the_nearest_known_codes_are_added(model: AudioLM, share: float, edges: 
         assert torch.equal(found, logits)
 
 
-def test_each_item_has_its_own_edges(model: AudioLM) -> None:
+def test_each_item_has_its_own_edges(model: Decoders) -> None:
     codes, known = torch.zeros(2, 5, 2, dtype=torch.long), torch.zeros(2, 5, dtype=torch.bool)
     states, logits = torch.randn(2, 5, D), torch.zeros(2, 5, V)
     edges = torch.tensor([[[1, 2], [-1, -1]], [[0, 3], [0, 4]]])
@@ -70,7 +70,7 @@ def test_each_item_has_its_own_edges(model: AudioLM) -> None:
         torch.testing.assert_close(found[b : b + 1], alone)
 
 
-def test_what_is_copied_is_learned(model: AudioLM) -> None:
+def test_what_is_copied_is_learned(model: Decoders) -> None:
     """Gradients reach the scores of the distances there are, and the gates."""
     codes, known = torch.zeros(1, 4, 2, dtype=torch.long), torch.zeros(1, 4, dtype=torch.bool)
     found = model.nar_copying(

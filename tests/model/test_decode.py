@@ -8,18 +8,19 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from audiolm_cli.config import ModelConfig, SamplingConfig
+from audiolm_cli.config.generation import SamplingConfig
+from audiolm_cli.config.shapes import ModelConfig
 from audiolm_cli.editing import windows
 from audiolm_cli.editing.windows import fill_gap, plan_step
-from audiolm_cli.model.audiolm import AudioLM, build
 from audiolm_cli.model.decode import Timing, fill_codebooks, generate, portions
+from audiolm_cli.model.decoders import Decoders, build
 from audiolm_cli.model.geometry import Geometry
 
 V, K, WINDOW = 16, 3, 12
 
 
 @pytest.fixture(scope="module")
-def model() -> AudioLM:
+def model() -> Decoders:
     torch.manual_seed(0)
     shape = ModelConfig(d_model=32, nhead=2, num_layers=2, num_quantizers=K, codebook_size=V, max_frames=WINDOW)
     tiny = build(shape)
@@ -30,7 +31,7 @@ def model() -> AudioLM:
 
 
 @pytest.fixture
-def ending(model: AudioLM) -> AudioLM:
+def ending(model: Decoders) -> Decoders:
     """The same model, which ends a piece every few frames."""
     other = build(model.config).eval()
     other.load_state_dict(model.state_dict())
@@ -53,7 +54,7 @@ GEOMETRIES = [Geometry(4, 7), Geometry(0, 7, 4), Geometry(3, 5, 3), Geometry(0, 
 
 
 @pytest.mark.parametrize("geometry", GEOMETRIES, ids=str)
-def test_a_seed_fixes_the_codes_and_the_gap_their_number(model: AudioLM, geometry: Geometry) -> None:
+def test_a_seed_fixes_the_codes_and_the_gap_their_number(model: Decoders, geometry: Geometry) -> None:
     context = codes(geometry.context)
     runs = [generate(model, context, geometry, SamplingConfig(), seeded(*seeds)) for seeds in ((1, 2), (1, 2), (3, 4))]
     assert runs[0].shape == (2, geometry.gap, K) and runs[0].dtype == torch.int64
@@ -63,14 +64,14 @@ def test_a_seed_fixes_the_codes_and_the_gap_their_number(model: AudioLM, geometr
     assert not torch.equal(runs[0][0], runs[0][1]), "takes differ"
 
 
-def test_a_take_is_the_same_alone_and_among_others(model: AudioLM) -> None:
+def test_a_take_is_the_same_alone_and_among_others(model: Decoders) -> None:
     geometry, sampling = Geometry(4, 8), SamplingConfig(nar_temperature=0.7)
     together = generate(model, codes(4), geometry, sampling, seeded(1, 2, 3))
     for i, seed in enumerate((1, 2, 3)):
         assert torch.equal(generate(model, codes(4), geometry, sampling, seeded(seed))[0], together[i])
 
 
-def test_takes_may_have_contexts_of_their_own(model: AudioLM) -> None:
+def test_takes_may_have_contexts_of_their_own(model: Decoders) -> None:
     geometry, contexts = Geometry(4, 6), codes(4, batch=2)
     together = generate(model, contexts, geometry, SamplingConfig(), seeded(1, 2))
     for i, seed in enumerate((1, 2)):
@@ -78,7 +79,7 @@ def test_takes_may_have_contexts_of_their_own(model: AudioLM) -> None:
         assert torch.equal(alone[0], together[i])
 
 
-def test_greedy_codes_are_the_most_likely_ones(model: AudioLM) -> None:
+def test_greedy_codes_are_the_most_likely_ones(model: Decoders) -> None:
     """Checked against the full passes that training uses: every generated code is the argmax given those before it."""
     geometry, context = Geometry(4, 6, 2), codes(6)
     made = generate(model, context, geometry, SamplingConfig(temperature=0, nar_temperature=0), seeded(0))
@@ -89,7 +90,7 @@ def test_greedy_codes_are_the_most_likely_ones(model: AudioLM) -> None:
         assert torch.equal(logits.argmax(-1), made[..., k])
 
 
-def test_progress_and_timing_count_frames(model: AudioLM) -> None:
+def test_progress_and_timing_count_frames(model: Decoders) -> None:
     seen: list[int] = []
     timing = Timing()
     for _ in range(2):
@@ -107,7 +108,7 @@ def lengths(made: Tensor) -> list[int]:
     return own.tolist()
 
 
-def test_until_end_stops_each_take_at_its_own_end(ending: AudioLM) -> None:
+def test_until_end_stops_each_take_at_its_own_end(ending: Decoders) -> None:
     made = generate(ending, codes(4), Geometry(4, 8), SamplingConfig(), seeded(*range(12)), until_end=True)
     own = lengths(made)
     assert len(set(own)) > 2 and max(own) == made.shape[1] <= 8
@@ -115,7 +116,7 @@ def test_until_end_stops_each_take_at_its_own_end(ending: AudioLM) -> None:
     assert lengths(exact) == [8] * 12, "without until_end, no take ends"
 
 
-def test_a_piece_may_end_at_once(ending: AudioLM) -> None:
+def test_a_piece_may_end_at_once(ending: Decoders) -> None:
     with torch.no_grad():
         ending.ar_head.weight[ending.eos] = 10.0
     assert generate(ending, codes(4), Geometry(4, 8), SamplingConfig(), seeded(0), until_end=True).shape == (1, 0, K)
@@ -156,13 +157,13 @@ def test_the_last_step_hears_the_right_context_from_half_a_window_away(
 @pytest.mark.parametrize(("left", "right"), [(20, 0), (0, 20), (20, 20), (0, 0), (1, 0), (0, 1), (1, 20), (20, 1)])
 @pytest.mark.parametrize("frames", [1, 5, 6, 7, 11, 12, 13, 40])
 def test_a_gap_of_any_length_is_filled(
-    model: AudioLM, monkeypatch: pytest.MonkeyPatch, left: int, right: int, frames: int
+    model: Decoders, monkeypatch: pytest.MonkeyPatch, left: int, right: int, frames: int
 ) -> None:
     """Every window fits the model, hears the frames around its own gap, and the frames are counted up to the last."""
     before, after = codes(left, 1), codes(right, 2)
     steps: list[tuple[Tensor, Geometry, Tensor]] = []
 
-    def recorded(model: AudioLM, context: Tensor, geometry: Geometry, *args: object, **kwargs: object) -> Tensor:
+    def recorded(model: Decoders, context: Tensor, geometry: Geometry, *args: object, **kwargs: object) -> Tensor:
         new = generate(model, context, geometry, *args, **kwargs)  # type: ignore[arg-type]
         steps.append((context, geometry, new))
         return new
@@ -184,7 +185,7 @@ def test_a_gap_of_any_length_is_filled(
         at += 0 if backwards else geometry.gap
 
 
-def test_filling_a_gap_repeats_with_its_seed(model: AudioLM) -> None:
+def test_filling_a_gap_repeats_with_its_seed(model: Decoders) -> None:
     runs = [
         fill_gap(model, codes(5), codes(5), 30, SamplingConfig(), seeded(*seeds)) for seeds in ((1, 2), (1, 2), (2, 1))
     ]
@@ -193,7 +194,7 @@ def test_filling_a_gap_repeats_with_its_seed(model: AudioLM) -> None:
     assert not torch.equal(runs[0][0], runs[0][1])
 
 
-def test_a_take_that_ends_does_not_end_the_others(ending: AudioLM) -> None:
+def test_a_take_that_ends_does_not_end_the_others(ending: Decoders) -> None:
     """Over several windows, each take comes out as long as it does alone."""
     seeds = range(10)
     made = fill_gap(ending, codes(5), codes(0), 60, SamplingConfig(), seeded(*seeds), until_end=True)
@@ -205,7 +206,7 @@ def test_a_take_that_ends_does_not_end_the_others(ending: AudioLM) -> None:
 
 
 @pytest.mark.parametrize("geometry", GEOMETRIES, ids=str)
-def test_several_nar_passes_keep_the_given_codebooks(model: AudioLM, geometry: Geometry) -> None:
+def test_several_nar_passes_keep_the_given_codebooks(model: Decoders, geometry: Geometry) -> None:
     context, target = codes(geometry.context), codes(geometry.gap, seed=1)
     noise = torch.rand(1, K, geometry.gap, generator=torch.Generator().manual_seed(2))
     one, many = (
@@ -220,7 +221,7 @@ def test_several_nar_passes_keep_the_given_codebooks(model: AudioLM, geometry: G
     assert torch.equal(one[..., 2], model.nar_predict(context, target, geometry, 2).logits.argmax(-1))
 
 
-def test_later_passes_hear_the_frames_of_earlier_ones(model: AudioLM) -> None:
+def test_later_passes_hear_the_frames_of_earlier_ones(model: Decoders) -> None:
     geometry, sampling = Geometry(4, 8), SamplingConfig(nar_temperature=1.0)
     context, target = codes(4), codes(8, seed=1)
     noise = torch.rand(1, K, 8, generator=torch.Generator().manual_seed(2))

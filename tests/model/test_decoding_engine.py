@@ -13,17 +13,18 @@ import torch
 from parent_algorithm import greedy_codes
 from torch import Tensor
 
-from audiolm_cli.config import PRESETS, GenerateConfig, ModelConfig, SamplingConfig
+from audiolm_cli.config.generation import GenerateConfig, SamplingConfig
+from audiolm_cli.config.shapes import PRESETS, ModelConfig
 from audiolm_cli.editing.jobs import load_for
 from audiolm_cli.editing.result import Stopwatch
 from audiolm_cli.events import Event, Note
 from audiolm_cli.library import loading
-from audiolm_cli.model import decode, quantize, stepping
-from audiolm_cli.model.audiolm import AudioLM, build
-from audiolm_cli.model.decode import generate, use_dtype
+from audiolm_cli.model import quantize, stepping
+from audiolm_cli.model.decode import generate
+from audiolm_cli.model.decoders import Decoders, build
 from audiolm_cli.model.geometry import Geometry
 from audiolm_cli.model.layers import attended
-from audiolm_cli.model.quantize import Bf16Linear, HalfLinear, Int8Linear, StepLinear, quantized_rows
+from audiolm_cli.model.quantize import Bf16Linear, HalfLinear, Int8Linear, StepLinear, quantized_rows, use_dtype
 from audiolm_cli.model.stepping import AR
 
 V, K = 40, 3
@@ -32,7 +33,7 @@ TOLERANCE = {"fp32": 1e-4, "bf16": 0.05, "int8": 0.05}
 """Of the logits' deviation."""
 
 
-def tiny(positions: str = "rotary") -> AudioLM:
+def tiny(positions: str = "rotary") -> Decoders:
     torch.manual_seed(4)
     shape = ModelConfig(
         d_model=64, nhead=2, num_layers=2, num_quantizers=K, codebook_size=V, max_frames=64, positions=positions
@@ -210,7 +211,7 @@ def test_attention_and_its_gradients_are_the_definition(
 @pytest.mark.parametrize("fast", [True, False])
 def test_without_kernels_of_its_own_torch_still_generates(fast: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     """As in a torch that has others: int8 is bf16 or float32 then, and bf16 is plain; it is said in one line."""
-    monkeypatch.setattr(decode, "multiplies_bf16", lambda device: fast)
+    monkeypatch.setattr(quantize, "multiplies_bf16", lambda device: fast)
     monkeypatch.setattr(torch.ops.quantized, "linear_prepack", missing)
     monkeypatch.setattr(torch.ops.mkldnn, "_reorder_linear_weight", missing)
     monkeypatch.setattr(torch.ops.quantized, "linear_prepack_fp16", missing)
@@ -262,8 +263,8 @@ def test_the_private_operations_are_all_that_are_used() -> None:
 
 
 def test_another_dtype_than_the_one_asked_for_is_said(tiny_model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(decode, "works", lambda form: False)
-    monkeypatch.setattr(decode, "multiplies_bf16", lambda device: False)
+    monkeypatch.setattr(quantize, "works", lambda form: False)
+    monkeypatch.setattr(quantize, "multiplies_bf16", lambda device: False)
     said: list[Event] = []
     loaded = load_for(GenerateConfig(model=str(tiny_model), dtype="int8"), Stopwatch(), said.append)
     assert loaded.dtype == "fp32" and len(said) == 1

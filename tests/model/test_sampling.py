@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from audiolm_cli.config import SamplingConfig
+from audiolm_cli.config.generation import SamplingConfig
 from audiolm_cli.model import sampling
 from audiolm_cli.model.sampling import draw, filtered_probabilities, sample_ar, sample_nar, uniforms
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from bundle import commands, history
 
-from audiolm_cli.config import CodecTrainConfig, TrainConfig
+from audiolm_cli.config.training import CodecTrainConfig, TrainConfig
 
 
 def codec(steps: int, **given: Any) -> dict[str, Any]:

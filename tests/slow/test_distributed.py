@@ -24,7 +24,7 @@ SCRIPT = """
 import dataclasses, sys
 from pathlib import Path
 from audiolm_cli.cli.torchrun import torchrun_ranks
-from audiolm_cli.config import ModelConfig, TrainConfig
+from audiolm_cli.config.base import ModelConfig, TrainConfig
 from audiolm_cli.workflows.train import train
 config = TrainConfig(steps=int(sys.argv[3]), batch_frames=280, shortest_window=20, warmup_steps=5, validate_every=25,
                      validation_windows=2, log_every=1, dtype="fp32", device="cpu", threads=1, seed=11,

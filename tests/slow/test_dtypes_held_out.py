@@ -10,7 +10,7 @@ import torch
 
 from audiolm_cli.data.manifest import iter_store
 from audiolm_cli.library.loading import load_model
-from audiolm_cli.model.audiolm import AudioLM
+from audiolm_cli.model.decoders import Decoders
 from audiolm_cli.model.geometry import Geometry
 
 TOKENS = os.environ.get("PIANO_TOKENS")
@@ -20,7 +20,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.skipif(TOKENS is None, reason="needs
 
 
 @torch.inference_mode()
-def predicted(model: AudioLM) -> tuple[torch.Tensor, torch.Tensor]:
+def predicted(model: Decoders) -> tuple[torch.Tensor, torch.Tensor]:
     """The likeliest codes [clips, K, M] of held-out clips, and their mean cross-entropies [K]."""
     likely, losses = [], []
     long = (clip for clip in iter_store(Path(TOKENS or ""), "test") if len(clip.codes) >= LEFT + GAP)

@@ -11,10 +11,12 @@ import torch
 
 from audiolm_cli.audio import mid, read_audio, resample
 from audiolm_cli.codec.chunked import encode_chunked
-from audiolm_cli.config import PRESETS, TrainConfig
+from audiolm_cli.config.shapes import PRESETS
+from audiolm_cli.config.training import TrainConfig
 from audiolm_cli.data.tokens import TokenClip
-from audiolm_cli.library.loading import load_codec, prepare_cpu
-from audiolm_cli.model.audiolm import build
+from audiolm_cli.devices import prepare_cpu
+from audiolm_cli.library.loading import load_codec
+from audiolm_cli.model.decoders import build
 from audiolm_cli.training.steps import Stepper
 
 PRELUDE = Path(__file__).parents[2] / "audiolm_cli" / "assets" / "demo" / "prelude.flac"

@@ -9,8 +9,8 @@ from pathlib import Path
 from hostile_server import Fault, HostileServer, draw_fault
 
 from audiolm_cli.checkpoints.download import fetch
-from audiolm_cli.checkpoints.settings import FetchConfig
 from audiolm_cli.checkpoints.source import Wanted
+from audiolm_cli.config.fetching import FetchConfig
 from audiolm_cli.errors import NetworkError
 
 QUICK = FetchConfig(read_timeout_s=0.1, connect_timeout_s=2.0, backoff_s=0.001, spare_bytes=0)

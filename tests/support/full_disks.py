@@ -17,7 +17,7 @@ from pathlib import Path
 import soundfile
 
 from audiolm_cli.checkpoints.folder import read_folder, verify_folder
-from audiolm_cli.config import SpectralConfig
+from audiolm_cli.config.shapes import SpectralConfig
 from audiolm_cli.data.manifest import is_store, read_store
 from audiolm_cli.errors import ModelError
 from audiolm_cli.training.state import load_state

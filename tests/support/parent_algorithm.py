@@ -9,14 +9,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from audiolm_cli.model.audiolm import AudioLM
 from audiolm_cli.model.copying import REACH, SCALE
+from audiolm_cli.model.decoders import Decoders
 from audiolm_cli.model.geometry import TARGET, Geometry
 from audiolm_cli.model.layers import Decoder, Rotation
 
 
 @torch.inference_mode()
-def greedy_codes(model: AudioLM, context: Tensor, geometry: Geometry) -> Tensor:
+def greedy_codes(model: Decoders, context: Tensor, geometry: Geometry) -> Tensor:
     """The likeliest codes [1, M, K] for the gap after context codes [1, L, K], with no end of the piece."""
     first = greedy_first(model, context, geometry, geometry.gap)
     target = first.new_zeros(1, geometry.gap, model.config.num_quantizers)
@@ -38,7 +38,7 @@ def greedy_codes(model: AudioLM, context: Tensor, geometry: Geometry) -> Tensor:
 
 
 @torch.inference_mode()
-def greedy_first(model: AudioLM, context: Tensor, geometry: Geometry, frames: int) -> Tensor:
+def greedy_first(model: Decoders, context: Tensor, geometry: Geometry, frames: int) -> Tensor:
     """The likeliest first codes [1, frames] of the gap."""
     L = geometry.context
     made = context.new_zeros(1, 0)
@@ -61,7 +61,7 @@ Known = tuple[int, Tensor] | None
 """The frame nearest to one on one side, if any is near: how far it is, and its codes [K]."""
 
 
-def copied(model: AudioLM, k: int, state: Tensor, before: Tensor, sides: tuple[Known, Known]) -> Tensor:
+def copied(model: Decoders, k: int, state: Tensor, before: Tensor, sides: tuple[Known, Known]) -> Tensor:
     """What is added to the logits [V] of codebook k at a frame with codes [k] of the codebooks before."""
     added = torch.zeros(model.config.codebook_size)
     codes = [None if side is None else int(side[1][k]) for side in sides]

@@ -15,12 +15,13 @@ import pytest
 import torch
 from torch import Tensor
 
-from audiolm_cli.config import ModelConfig, TrainConfig
+from audiolm_cli.config.shapes import ModelConfig
+from audiolm_cli.config.training import TrainConfig
 from audiolm_cli.data.tokens import TokenClip
 from audiolm_cli.errors import UsageError
 from audiolm_cli.evaluation.model import score_windows
 from audiolm_cli.events import Event, Note, TrainStep, Validation
-from audiolm_cli.model.audiolm import AudioLM, build
+from audiolm_cli.model.decoders import Decoders, build
 from audiolm_cli.reports.curves import read_history
 from audiolm_cli.training.journal import Journal
 from audiolm_cli.training.loop import Scores, Trainer
@@ -44,7 +45,7 @@ def trainer(folder: Path, events: list[Event], bad: range, config: TrainConfig =
     clips = [TokenClip(id=str(i), codes=rng.integers(16, size=(60, 2)).astype(np.int16)) for i in range(3)]
     made: list[int] = []
 
-    def score(model: AudioLM, codes: Tensor) -> Scores:
+    def score(model: Decoders, codes: Tensor) -> Scores:
         found = score_windows(model, codes)
         made.append(len(made))
         return dataclasses.replace(found, bits=[math.nan] * 2) if made[-1] in bad else found

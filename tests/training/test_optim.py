@@ -8,8 +8,9 @@ import pytest
 import torch
 from torch import nn
 
-from audiolm_cli.config import ModelConfig, TrainConfig
-from audiolm_cli.model.audiolm import build
+from audiolm_cli.config.shapes import ModelConfig
+from audiolm_cli.config.training import TrainConfig
+from audiolm_cli.model.decoders import build
 from audiolm_cli.training.optim import Muon, build_optimizers, orthogonalise, split_parameters
 from audiolm_cli.training.schedules import cosine, warmup_stable_decay
 

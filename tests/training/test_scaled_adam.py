@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from audiolm_cli.config import TrainConfig
+from audiolm_cli.config.training import TrainConfig
 from audiolm_cli.training.scaled_adam import LARGEST_RMS, LARGEST_SCALAR, SMALLEST_RMS, ScaledAdam
 from audiolm_cli.training.schedules import eden, rate_factor
 from audiolm_cli.training.state import optimizer_tensors, restore_optimizer

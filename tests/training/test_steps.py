@@ -10,11 +10,12 @@ import pytest
 import torch
 from torch import Tensor
 
-from audiolm_cli.config import ModelConfig, TrainConfig
+from audiolm_cli.config.shapes import ModelConfig
+from audiolm_cli.config.training import TrainConfig
 from audiolm_cli.data.tokens import TokenClip
 from audiolm_cli.distributed import Ranks
 from audiolm_cli.errors import MemoryLimitError
-from audiolm_cli.model.audiolm import AudioLM, build
+from audiolm_cli.model.decoders import Decoders, build
 from audiolm_cli.training.batches import Batches, task_mix
 from audiolm_cli.training.spikes import COUNTED_FROM, SpikeGuard
 from audiolm_cli.training.steps import Losses, Stepper
@@ -26,7 +27,7 @@ CONFIG = TrainConfig(
 """Eight windows of 24 frames."""
 
 
-def model() -> AudioLM:
+def model() -> Decoders:
     torch.manual_seed(0)
     return build(SHAPE)
 

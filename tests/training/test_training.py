@@ -18,13 +18,14 @@ import torch
 from torch import Tensor
 
 from audiolm_cli.codec.spectral import SpectralCodec
-from audiolm_cli.config import CodecTrainConfig, ModelConfig, SpectralConfig, TrainConfig
+from audiolm_cli.config.shapes import ModelConfig, SpectralConfig
+from audiolm_cli.config.training import CodecTrainConfig, TrainConfig
 from audiolm_cli.data.files import AudioFile, open_audio
 from audiolm_cli.data.manifest import TokenClip
 from audiolm_cli.errors import DataError, OutputError, UsageError
 from audiolm_cli.evaluation.model import score_windows
 from audiolm_cli.events import Event, Note, OnEvent, Progress, TrainStep, Validation, ignore
-from audiolm_cli.model.audiolm import AudioLM, build
+from audiolm_cli.model.decoders import Decoders, build
 from audiolm_cli.training.batches import draw_known
 from audiolm_cli.training.codec.loop import CodecTrainer
 from audiolm_cli.training.codec.spectral import SpectralTrainee, bin_weights
@@ -47,7 +48,7 @@ def corpus(clips: int, frames: int, seed: int = 0) -> list[TokenClip]:
     return [TokenClip(id=str(i), codes=own) for i, own in enumerate(codes)]
 
 
-def tiny(**fields: int | float) -> AudioLM:
+def tiny(**fields: int | float) -> Decoders:
     torch.manual_seed(0)
     shape: dict[str, Any] = {"d_model": 32, "nhead": 2, "num_layers": 1, "max_frames": 32}
     return build(ModelConfig(**{**shape, "num_quantizers": K, "codebook_size": V, **fields}))
@@ -86,7 +87,7 @@ class Run:
         folder.mkdir(exist_ok=True)
 
     def start(
-        self, on_event: OnEvent = ignore, model: AudioLM | None = None, on_sample: OnSample | None = None
+        self, on_event: OnEvent = ignore, model: Decoders | None = None, on_sample: OnSample | None = None
     ) -> Trainer:
         model = model or tiny(**self.shape)
         clips = corpus(6, 60), corpus(2, 40, seed=1)
@@ -231,7 +232,7 @@ def test_a_stage_trains_its_decoder_and_no_other(tmp_path: Path, stage: int, tra
     assert [entry[missing] for entry in run.metrics() if "loss" in entry] == [None, None]
 
 
-def break_gradients(model: AudioLM, steps: range, seen: list[int]) -> None:
+def break_gradients(model: Decoders, steps: range, seen: list[int]) -> None:
     """Let the gradients of the steps with these numbers, counted as they are made, be no numbers."""
 
     def hook(gradient: Tensor) -> Tensor:
@@ -473,7 +474,7 @@ def test_samples_are_made_of_the_averaged_weights_and_change_nothing(tmp_path: P
     config = dataclasses.replace(CONFIG, sample_every=10)
     taken: list[tuple[int, bool, dict[str, Tensor]]] = []
 
-    def on_sample(step: int, model: AudioLM) -> None:
+    def on_sample(step: int, model: Decoders) -> None:
         torch.rand(7)
         taken.append((step, model.training, {n: t.detach().clone() for n, t in model.named_parameters()}))
 

@@ -5,11 +5,13 @@ Knows nothing about codecs.
 
 from __future__ import annotations
 
+import warnings
+
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 
-from audiolm_cli.codec.discriminator import stft_discriminator
+from audiolm_cli.packages import explained_imports
 from audiolm_cli.training.state import optimizer_tensors, restore_optimizer, with_prefix, without_prefix
 
 LEARNING_RATE = 3e-4
@@ -60,3 +62,22 @@ class Adversary:
         """Put back what `state` returned."""
         self.network.load_state_dict(without_prefix("network", tensors))
         restore_optimizer(self.optimizer, without_prefix("optimizer", tensors))
+
+
+def stft_discriminator(filters: int, seed: int) -> nn.Module:
+    """`encodec`'s own discriminator of mono waveforms [B, 1, N], with random weights.
+
+    Returns logits and feature maps, one list per window length: Defossez et al., "High fidelity neural audio
+    compression" (2022), section 3.4. The global random state is left alone.
+
+    Raises:
+        InstallationError: encodec, or the torchaudio that it loads, cannot be imported.
+    """
+    with explained_imports():
+        from encodec.msstftd import MultiScaleSTFTDiscriminator
+
+    with torch.random.fork_rng(devices=[]), warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)  # encodec uses the older of torch's two weight norms
+        torch.manual_seed(seed)
+        network: nn.Module = MultiScaleSTFTDiscriminator(filters=filters)
+    return network

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from audiolm_cli.codec.encodec import EncodecCodec
 from audiolm_cli.codec.quantizer import ResidualVectorQuantizer
-from audiolm_cli.config import CodecTrainConfig
+from audiolm_cli.config.training import CodecTrainConfig
 from audiolm_cli.training.codec.adversary import Adversary
 from audiolm_cli.training.codec.trainee import Losses
 from audiolm_cli.training.codec.waveforms import mel_loss, stft_loss

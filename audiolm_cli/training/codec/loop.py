@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from audiolm_cli.config import CodecTrainConfig
+from audiolm_cli.config.training import CodecTrainConfig
 from audiolm_cli.data.files import AudioFile, draw_clips, read_clip
 from audiolm_cli.errors import DataError
 from audiolm_cli.events import Note, OnEvent, Progress

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from audiolm_cli.audio import mel_filters
 from audiolm_cli.codec.spectral import SpectralCodec
-from audiolm_cli.config import CodecTrainConfig
+from audiolm_cli.config.training import CodecTrainConfig
 from audiolm_cli.model.quantize import multiplies_bf16
 from audiolm_cli.training.codec.trainee import Losses
 from audiolm_cli.training.codec.waveforms import log_difference

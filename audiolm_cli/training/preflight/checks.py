@@ -9,7 +9,6 @@ from __future__ import annotations
 import copy
 import dataclasses
 import math
-import os
 import shutil
 import tempfile
 import time
@@ -23,11 +22,13 @@ import torch
 from torch import Tensor
 
 from audiolm_cli.codec.base import Codec
-from audiolm_cli.config import SamplingConfig, TrainConfig
+from audiolm_cli.config.generation import SamplingConfig
+from audiolm_cli.config.training import TrainConfig
 from audiolm_cli.data.manifest import CodecFacts, TokenClip
+from audiolm_cli.devices import total_memory
 from audiolm_cli.errors import AudioLMError, DataError, MemoryLimitError, ModelError, OutputError
-from audiolm_cli.model.audiolm import AudioLM, Predictions, build, load_weights
 from audiolm_cli.model.decode import generate
+from audiolm_cli.model.decoders import Decoders, Predictions, build, load_weights
 from audiolm_cli.model.geometry import Geometry
 from audiolm_cli.training.running import memory_bytes
 from audiolm_cli.training.state import optimizer_tensors
@@ -87,7 +88,7 @@ class Checklist:
 
     def __init__(
         self,
-        model: AudioLM,
+        model: Decoders,
         config: TrainConfig,
         facts: CodecFacts,
         train: list[TokenClip],
@@ -330,7 +331,7 @@ class Checklist:
         left = max(1, round(0.4 * frames))
         return codes, Geometry(left, frames - left)
 
-    def _predict(self, codes: Tensor, geometry: Geometry, model: AudioLM | None = None) -> list[Predictions]:
+    def _predict(self, codes: Tensor, geometry: Geometry, model: Decoders | None = None) -> list[Predictions]:
         """Predictions of every trained codebook; the AR's with the step that may end the piece."""
         model = model or self.model
         context, target = geometry.split(codes)
@@ -357,13 +358,3 @@ def state_bytes(stepper: Stepper) -> int:
     for optimizer in stepper.optimizers:
         tensors += optimizer_tensors(optimizer).values()
     return sum(tensor.numel() * tensor.element_size() for tensor in tensors)
-
-
-def total_memory(device: torch.device) -> int:
-    """All memory of the device, or of this machine, in bytes; 0 where unknown."""
-    if device.type == "cuda":
-        return torch.cuda.get_device_properties(device).total_memory
-    try:
-        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    except (AttributeError, ValueError, OSError):  # Windows has no sysconf
-        return 0

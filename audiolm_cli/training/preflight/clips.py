@@ -6,7 +6,7 @@ import dataclasses
 import math
 from itertools import pairwise
 
-from audiolm_cli.config import TrainConfig
+from audiolm_cli.config.training import TrainConfig
 from audiolm_cli.data.tokens import TokenClip
 from audiolm_cli.errors import DataError
 from audiolm_cli.events import Note, OnEvent

@@ -5,10 +5,11 @@ Knows nothing about terminals; `checks.py` does the trying.
 
 from __future__ import annotations
 
-from audiolm_cli.config import PRESETS, ModelConfig, TrainConfig
+from audiolm_cli.config.shapes import PRESETS, ModelConfig
+from audiolm_cli.config.training import TrainConfig
 from audiolm_cli.data.manifest import CodecFacts, TokenClip
 from audiolm_cli.events import Note, OnEvent
-from audiolm_cli.model.audiolm import AudioLM
+from audiolm_cli.model.decoders import Decoders
 from audiolm_cli.training.preflight.checks import Check, Checklist, Expected
 
 FRAMES_PER_PARAMETER = 0.2
@@ -20,7 +21,7 @@ VALIDATION_COST = 1 / 3
 
 
 def announce(
-    model: AudioLM, config: TrainConfig, clips: list[TokenClip], facts: CodecFacts, fine_tuned: bool, on_event: OnEvent
+    model: Decoders, config: TrainConfig, clips: list[TokenClip], facts: CodecFacts, fine_tuned: bool, on_event: OnEvent
 ) -> float:
     """Say how much there is to train on, and whether it is little for this model; the hours of audio come back."""
     frames = sum(len(clip.codes) for clip in clips)

@@ -14,20 +14,24 @@ from typing import TypedDict
 import torch
 from torch import Tensor
 
-from audiolm_cli.checkpoints.catalogue import resolve
+from audiolm_cli.checkpoints.catalogue import (
+    resolve,
+)
 from audiolm_cli.checkpoints.folder import MODEL_TENSORS, Folder, load_tensors
 from audiolm_cli.codec.base import Codec
 from audiolm_cli.codec.spectral import SpectralCodec
-from audiolm_cli.config import ModelConfig, TrainConfig
+from audiolm_cli.config.shapes import ModelConfig
+from audiolm_cli.config.training import TrainConfig
 from audiolm_cli.data.files import READABLE_SUFFIXES, find_audio
-from audiolm_cli.data.manifest import CodecFacts, read_store
+from audiolm_cli.data.manifest import CodecFacts, is_store, read_store
 from audiolm_cli.data.tokens import TokenClip
+from audiolm_cli.devices import pick_device
 from audiolm_cli.distributed import ALONE, Ranks
 from audiolm_cli.errors import DataError, ModelError, UsageError
 from audiolm_cli.events import Note, OnEvent, ignore
-from audiolm_cli.library.loading import codes_hash, load_codec, pick_device
+from audiolm_cli.library.loading import codes_hash, load_codec
 from audiolm_cli.library.store_codec import StoreCodec, check_frame_rate, codec_of_store
-from audiolm_cli.model.audiolm import AudioLM, build, load_weights
+from audiolm_cli.model.decoders import Decoders, build, load_weights
 from audiolm_cli.training.preflight.clips import keep_clips, sized
 
 NAR_PASSES = 4
@@ -165,7 +169,7 @@ def codec_for(given: Given) -> str:
     return wanted
 
 
-def starting_model(given: Given, prepared: Prepared) -> AudioLM:
+def starting_model(given: Given, prepared: Prepared) -> Decoders:
     """The model as training begins with it, on its device: the same for the same seed."""
     torch.manual_seed(prepared.config.seed)
     model = build(prepared.shape).to(given.device)
@@ -178,7 +182,7 @@ def starting_model(given: Given, prepared: Prepared) -> AudioLM:
     return model
 
 
-def fill(model: AudioLM, folder: Folder) -> None:
+def fill(model: Decoders, folder: Folder) -> None:
     """Put the weights of a model folder into a model of its shape."""
     weights = load_tensors(folder, MODEL_TENSORS)
     load_weights(model, {name: tensor.to(model.device).float() for name, tensor in weights.items()})
@@ -256,3 +260,14 @@ def _codebooks(owner: StoreCodec, cache: Path | None) -> Tensor | None:
         return None
     codec = load_codec(owner.name, None, cache)
     return codec.network.quantizer.codebooks if isinstance(codec, SpectralCodec) else None
+
+
+DEFAULT_CODEC = "encodec-32khz"
+"""The codec of recordings when no other is named."""
+
+
+def needed_for_training(source: Path, codec: str | None, init: str | None) -> list[str | None]:
+    """What `audiolm train` will look up by name: a store of tokens needs no codec, a folder of recordings does."""
+    if not source.exists():
+        return []  # which is said before anything is downloaded
+    return [codec, init] if codec or init or is_store(source) else [DEFAULT_CODEC]

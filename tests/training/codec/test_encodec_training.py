@@ -14,7 +14,7 @@ from torch import Tensor
 
 from audiolm_cli.codec.encodec import EncodecCodec
 from audiolm_cli.codec.encodec_shape import EncodecConfig
-from audiolm_cli.config import CodecTrainConfig
+from audiolm_cli.config.training import CodecTrainConfig
 from audiolm_cli.data.files import AudioFile, open_audio
 from audiolm_cli.events import Event, OnEvent, Progress, ignore
 from audiolm_cli.training.codec import encodec as encodec_training

@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 
 from audiolm_cli.codec.spectral import SpectralCodec
-from audiolm_cli.config import CodecTrainConfig
+from audiolm_cli.config.training import CodecTrainConfig
 from audiolm_cli.library.loading import load_codec
 from audiolm_cli.training.codec.spectral import SpectralTrainee
 

@@ -13,12 +13,13 @@ import torch
 from torch import Tensor
 
 from audiolm_cli.codec.base import Codec
-from audiolm_cli.config import ModelConfig, TrainConfig
+from audiolm_cli.config.shapes import ModelConfig
+from audiolm_cli.config.training import TrainConfig
 from audiolm_cli.data.manifest import CodecFacts, TokenClip
 from audiolm_cli.errors import DataError, MemoryLimitError, ModelError, OutputError
 from audiolm_cli.events import Event, Note
 from audiolm_cli.library.loading import load_codec
-from audiolm_cli.model.audiolm import AudioLM, build
+from audiolm_cli.model.decoders import Decoders, build
 from audiolm_cli.training.preflight import checks
 from audiolm_cli.training.preflight.checks import Check, Checklist
 from audiolm_cli.training.preflight.outlook import expected_seconds, go_through, too_little
@@ -54,14 +55,14 @@ def codec(tiny_codec: Path) -> Codec:
 
 
 @pytest.fixture
-def model() -> AudioLM:
+def model() -> Decoders:
     """An untrained model."""
     torch.manual_seed(0)
     return build(SHAPE)
 
 
 @pytest.fixture
-def listed(model: AudioLM, codec: Codec, tmp_path: Path) -> Callable[..., list[Check]]:
+def listed(model: Decoders, codec: Codec, tmp_path: Path) -> Callable[..., list[Check]]:
     """Run the list with something changed; the checks that were done."""
 
     def run(config: TrainConfig = CONFIG, **changed: Any) -> list[Check]:
@@ -73,7 +74,7 @@ def listed(model: AudioLM, codec: Codec, tmp_path: Path) -> Callable[..., list[C
     return run
 
 
-def test_a_sound_training(listed: Callable[..., list[Check]], model: AudioLM, tmp_path: Path) -> None:
+def test_a_sound_training(listed: Callable[..., list[Check]], model: Decoders, tmp_path: Path) -> None:
     """Every check passes, with its numbers; model, random state and disk are as before."""
     before, state = {n: t.clone() for n, t in model.state_dict().items()}, torch.get_rng_state()
     done = listed()
@@ -87,7 +88,7 @@ def test_a_sound_training(listed: Callable[..., list[Check]], model: AudioLM, tm
     assert all(parameter.grad is None for parameter in model.parameters())
 
 
-def test_a_model_that_starts_from_codebooks_may_guess_well(listed: Callable[..., list[Check]], model: AudioLM) -> None:
+def test_a_model_that_starts_from_codebooks_may_guess_well(listed: Callable[..., list[Check]], model: Decoders) -> None:
     """It says the last code again, which is right where codes stay; that is no sign of a fault."""
     held = [
         TokenClip(
@@ -119,7 +120,7 @@ class Halved:
         return wav[..., : wav.shape[-1] // 2]
 
 
-def damaged(value: float) -> AudioLM:
+def damaged(value: float) -> Decoders:
     """A model with one weight of this value."""
     torch.manual_seed(0)
     model = build(SHAPE)
@@ -128,7 +129,7 @@ def damaged(value: float) -> AudioLM:
     return model
 
 
-def certain() -> AudioLM:
+def certain() -> Decoders:
     """A model that is sure of the wrong thing."""
     torch.manual_seed(0)
     model = build(SHAPE)
@@ -199,7 +200,7 @@ def test_memory_and_disk(listed: Callable[..., list[Check]], monkeypatch: pytest
     assert (step.name, step.status, step.error) == ("a real step", "failed", MemoryLimitError)
 
 
-def test_a_failure_stops_the_training(model: AudioLM, codec: Codec, tmp_path: Path) -> None:
+def test_a_failure_stops_the_training(model: Decoders, codec: Codec, tmp_path: Path) -> None:
     """Checks are reported as they are done, and the first failure is raised as the error that fits."""
     events: list[Event] = []
     checklist = Checklist(model, CONFIG, FACTS, clips(high=40), clips(1), codec, tmp_path / "run")

@@ -7,7 +7,7 @@ import doctest
 import numpy as np
 import pytest
 
-from audiolm_cli.config import TrainConfig
+from audiolm_cli.config.training import TrainConfig
 from audiolm_cli.data.tokens import TokenClip
 from audiolm_cli.errors import DataError, UsageError
 from audiolm_cli.events import Event, Note

@@ -8,21 +8,21 @@ import pytest
 import torch
 from torch import Tensor
 
-from audiolm_cli.config import ModelConfig, SamplingConfig
+from audiolm_cli.config.generation import SamplingConfig
+from audiolm_cli.config.shapes import ModelConfig
 from audiolm_cli.errors import ModelError, UsageError
-from audiolm_cli.model.audiolm import (
+from audiolm_cli.model.decode import generate
+from audiolm_cli.model.decoders import (
     AR_EMBEDDING_STD,
     IGNORE,
     WEIGHT_STD,
-    AudioLM,
     Predictions,
     build,
-    get_model,
     load_weights,
 )
-from audiolm_cli.model.decode import generate
 from audiolm_cli.model.geometry import Geometry
 from audiolm_cli.model.layers import Rotation
+from audiolm_cli.model.recipe import AudioLM, get_model
 from audiolm_cli.model.stepping import AR
 
 V, K = 16, 3
@@ -41,7 +41,7 @@ def tiny(positions: str = "rotary", **fields: int | float) -> AudioLM:
     """A small model whose weights are large enough that everything matters to the logits."""
     torch.manual_seed(1)
     shape = {"d_model": 32, "nhead": 2, "num_layers": 2, "num_quantizers": K, "codebook_size": V, "max_frames": 64}
-    model = build(ModelConfig(**{**shape, **fields, "positions": positions}))  # type: ignore[arg-type]
+    model = get_model("audiolm", **{**shape, **fields, "positions": positions})
     with torch.no_grad():
         for parameter in model.parameters():
             parameter.add_(torch.randn_like(parameter) * 0.2)

@@ -5,11 +5,11 @@ from __future__ import annotations
 import dataclasses
 from dataclasses import dataclass
 
-from audiolm_cli.config import _Config, _require
+from audiolm_cli.config.base import Settings, require
 
 
 @dataclass(frozen=True, kw_only=True)
-class FetchConfig(_Config):
+class FetchConfig(Settings):
     """How checkpoints that are missing are fetched."""
 
     offline: bool = False
@@ -36,4 +36,4 @@ class FetchConfig(_Config):
     """Disk space that must stay free beside the file."""
 
     def __post_init__(self) -> None:
-        _require(self.attempts >= 1, f"attempts must be 1 or more, got {self.attempts}")
+        require(self.attempts >= 1, f"attempts must be 1 or more, got {self.attempts}")

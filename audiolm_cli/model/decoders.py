@@ -1,4 +1,4 @@
-"""AudioLM: an AR decoder for the first codebook and a NAR decoder for the others, conditioned on audio codes.
+"""The network of AudioLM: an AR decoder for the first codebook and a NAR decoder for the others, over audio codes.
 
 VALL-E (Wang et al. 2023, section 4.2) with prompt audio in place of text. Knows nothing about audio files, codecs or
 training; `decode.py` generates.
@@ -6,7 +6,6 @@ training; `decode.py` generates.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -14,8 +13,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from audiolm_cli.config import ModelConfig
-from audiolm_cli.errors import ModelError, UsageError
+from audiolm_cli.config.shapes import ModelConfig
+from audiolm_cli.errors import ModelError
 from audiolm_cli.model.copying import Copying, taken
 from audiolm_cli.model.geometry import TARGET, Geometry
 from audiolm_cli.model.layers import Decoder
@@ -72,8 +71,8 @@ class NarMemory(NamedTuple):
     """int64 [B, 2, k + 1], the codes just before and just after the target up to the codebook; -1 is none."""
 
 
-class AudioLM(nn.Module):
-    """The two decoders. `x` and `y` of the two-argument interface are prompt and target codes [B, T, K]."""
+class Decoders(nn.Module):
+    """The two decoders and their losses; each has weights of its own."""
 
     def __init__(
         self,
@@ -286,71 +285,6 @@ class AudioLM(nn.Module):
         logits = self.nar_heads[codebook - 1](states)
         return self.nar_copying(logits, states, target[..., : codebook + 1], known, edges, places)
 
-    def forward(
-        self, x: Tensor, x_lens: Tensor, y: Tensor, y_lens: Tensor, codebook: int | None = None
-    ) -> tuple[Tensor, dict[str, float]]:
-        """Loss of target codes y given prompt codes x, and what it is made of.
-
-        Args:
-            x: prompt codes [B, Tx, K], padded at the end.
-            x_lens: int [B], frames of each prompt.
-            y: target codes [B, Ty, K], padded at the end.
-            y_lens: int [B], frames of each target.
-            codebook: which codebook the NAR decoder predicts (1..K-1); None takes their mean.
-
-        Returns:
-            `(ar + nar) / 2` in nats, each a mean over real frames, and `{"ar": ..., "nar": ...}` in bits per frame.
-        """
-        K = self.config.num_quantizers
-        stages = [codebook] if codebook is not None else list(range(1, K))
-        frames = y_lens.sum()
-        ar, nar = y.new_zeros((), dtype=torch.float32), y.new_zeros((), dtype=torch.float32)
-        for items, geometry in _equal_lengths(x_lens, y_lens):
-            context, target = x[items, : geometry.left], y[items, : geometry.gap]
-            ar = ar + self.ar_predict(context, target, geometry).losses().sum() / frames
-            for stage in stages:
-                predictions = self.nar_predict(context, target, geometry, stage)
-                nar = nar + predictions.losses().sum() / (frames * len(stages))
-        bits = torch.log(torch.tensor(2.0)).item()
-        loss = (ar + nar) / 2 if stages else ar
-        return loss, {"ar": ar.item() / bits, "nar": nar.item() / bits}
-
-    def inference(
-        self,
-        x: Tensor,
-        x_lens: Tensor,
-        max_new_tokens: int = 500,
-        temperature: float = 1.0,
-        generator: torch.Generator | None = None,
-    ) -> Tensor:
-        """Codes [B, max_new_tokens, K] that continue the prompts x [B, T, K] of x_lens [B] frames.
-
-        Both decoders draw at `temperature`; 0 takes the likeliest codes.
-        """
-        from audiolm_cli.config import SamplingConfig
-        from audiolm_cli.model.decode import generate
-
-        sampling = SamplingConfig(temperature=temperature, nar_temperature=temperature)
-        generator = generator or torch.Generator().manual_seed(torch.initial_seed())
-        out = x.new_zeros(len(x), max_new_tokens, self.config.num_quantizers)
-        for i, length in enumerate(x_lens.tolist()):
-            geometry = Geometry(length, max_new_tokens)
-            out[i] = generate(self, x[i : i + 1, :length], geometry, sampling, [generator])[0]
-        return out
-
-
-def get_model(name: str, **fields: int | float | str) -> AudioLM:
-    """An untrained model by its name, "audiolm" or "audio-lm".
-
-    Raises:
-        UsageError: there is no such model.
-        ModelError: a field is unknown.
-    """
-    if name.lower() not in ("audiolm", "audio-lm"):
-        raise UsageError(f'no model is called {name!r}; expected "audiolm" or "audio-lm"')
-    config = ModelConfig.from_dict(dict(fields))
-    return build(config)
-
 
 def least_weights(config: ModelConfig) -> tuple[int, int]:
     """(tensors, numbers) that no model of this shape has fewer of; to judge a file before anything is built."""
@@ -358,12 +292,12 @@ def least_weights(config: ModelConfig) -> tuple[int, int]:
     return 2 * 8 * config.num_layers + 2 * K, 2 * 4 * config.num_layers * D**2 + 2 * K * V * D
 
 
-def build(config: ModelConfig) -> AudioLM:
+def build(config: ModelConfig) -> Decoders:
     """An untrained model of this shape."""
-    return AudioLM(**config.to_dict())
+    return Decoders(**config.to_dict())
 
 
-def load_weights(model: AudioLM, state: dict[str, Tensor]) -> None:
+def load_weights(model: Decoders, state: dict[str, Tensor]) -> None:
     """Put a state dict into the model, every tensor of it.
 
     Raises:
@@ -381,11 +315,3 @@ def _sum_embeddings(embeddings: nn.ModuleList, codes: Tensor) -> Tensor:
     for k in range(1, codes.shape[-1]):
         total = total + embeddings[k](codes[..., k])
     return total
-
-
-def _equal_lengths(x_lens: Tensor, y_lens: Tensor) -> Iterator[tuple[Tensor, Geometry]]:
-    """Items of a batch by their lengths, so that padding never enters a computation."""
-    lengths = torch.stack([x_lens, y_lens], dim=1).cpu()
-    for pair in torch.unique(lengths, dim=0):
-        items = (lengths == pair).all(dim=1).nonzero()[:, 0]
-        yield items.to(x_lens.device), Geometry(int(pair[0]), int(pair[1]))

@@ -1,0 +1,106 @@
+"""Where new audio lies in a recording, and the recording with it in place. Knows nothing about how it is made."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from audiolm_cli.audio import Recording, to_native
+from audiolm_cli.events import Note, OnEvent, ignore
+
+
+@dataclass(frozen=True, kw_only=True)
+class Gap:
+    """Where new audio goes, in samples of the recording."""
+
+    start: int
+    """First sample to be replaced."""
+    stop: int
+    """First sample kept after it; equal to `start` where nothing is replaced."""
+    new_samples: int
+    """How many take its place."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Piece:
+    """Audio for one gap, at the recording's rate."""
+
+    num_samples: int
+    """Its length."""
+    blocks: Iterable[np.ndarray]
+    """float32 [C, n] each; a long piece is decoded while they are read, each time anew."""
+
+    @property
+    def wav(self) -> np.ndarray:
+        """All of it, float32 [C, num_samples]."""
+        return np.concatenate(list(self.blocks), axis=1)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Take:
+    """One alternative."""
+
+    seed: int
+    """What its random numbers came from."""
+    pieces: list[Piece]
+    """One for each gap."""
+    score: float | None = None
+    """Mean log2 likelihood per frame that it was ranked by; None where nothing was ranked."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Spliced:
+    """Samples that come block after block, so that they need not be in memory together."""
+
+    shape: tuple[int, int]
+    """Samples and channels, of all blocks together."""
+    blocks: Iterable[np.ndarray]
+    """[n, C] each, as in `Recording.samples`."""
+
+
+def splice(
+    recording: Recording, gaps: list[Gap], take: Take, on_event: OnEvent = ignore, *, only_new: bool = False
+) -> Spliced:
+    """The recording's samples with a take in its gaps, every other one what it was; or the new pieces alone."""
+
+    def blocks() -> Iterator[np.ndarray]:
+        at = clipped = 0
+        for gap, piece in zip(gaps, take.pieces, strict=True):
+            if not only_new:
+                yield recording.samples[at : gap.start]
+            for block in piece.blocks:
+                native, over = to_native(block, recording)
+                clipped += over
+                yield native
+            at = gap.stop
+        if not only_new:
+            yield recording.samples[at:]
+        if clipped:
+            on_event(Note(message=f"{clipped} generated samples were over full scale and are clipped", warning=True))
+
+    new = sum(piece.num_samples for piece in take.pieces)
+    kept = 0 if only_new else recording.num_samples - sum(gap.stop - gap.start for gap in gaps)
+    return Spliced(shape=(new + kept, recording.channels), blocks=Repeated(blocks))
+
+
+@dataclass(frozen=True)
+class Repeated:
+    """An iterable that begins anew each time."""
+
+    begin: Callable[[], Iterator[np.ndarray]]
+
+    def __iter__(self) -> Iterator[np.ndarray]:
+        return self.begin()
+
+
+def generated_spans(gaps: list[Gap], take: Take, rate_hz: int, *, only_new: bool = False) -> list[tuple[float, float]]:
+    """Where the pieces of a take are in what `splice` returns, in seconds."""
+    spans, at, shift = [], 0, 0
+    for gap, piece in zip(gaps, take.pieces, strict=True):
+        length = piece.num_samples
+        start = at if only_new else gap.start + shift
+        spans.append((start / rate_hz, (start + length) / rate_hz))
+        at, shift = at + length, shift + length - (gap.stop - gap.start)
+    return spans
