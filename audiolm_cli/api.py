@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,16 +18,17 @@ from audiolm_cli.audio import Recording, read_audio
 from audiolm_cli.config.generation import GenerateConfig, SamplingConfig
 from audiolm_cli.editing.channels import generate_takes
 from audiolm_cli.editing.jobs import LONGEST_INPUT_S, check_context
-from audiolm_cli.editing.restyling import restyle_takes, style_prompt
-from audiolm_cli.editing.result import Stopwatch
+from audiolm_cli.editing.restyling import check_settings, restyle_takes, style_prompt, whole_recording
+from audiolm_cli.editing.session import Session, open_session
 from audiolm_cli.editing.splicing import Gap, Take, generated_spans, splice
+from audiolm_cli.editing.takes import MakeTakes, make_takes
 from audiolm_cli.errors import AudioInputError, UsageError
 from audiolm_cli.events import OnEvent, ignore
 from audiolm_cli.library import loading
 from audiolm_cli.library.loading import Loaded
 from audiolm_cli.workflows.continue_audio import continuation_gap
-from audiolm_cli.workflows.infill import check_gaps, check_left_over, place_gap
-from audiolm_cli.workflows.loop import bridge_takes
+from audiolm_cli.workflows.infill import check_gaps, place_gaps
+from audiolm_cli.workflows.loop import bridge_gap, check_bridge, make_bridges
 
 MOST_CHANNELS = 64
 SUBTYPES = {"int16": ("PCM_16", 16), "int32": ("PCM_32", 0), "float32": ("FLOAT", 0), "float64": ("DOUBLE", 0)}
@@ -85,11 +87,10 @@ def continue_audio(
         AudioInputError: the audio cannot be used.
         UsageError: an option is unknown or out of range.
     """
-    recording, loaded, config, sampling = _prepare(audio, sample_rate_hz, model, options)
+    session, recording = _prepare(audio, sample_rate_hz, model, options, on_event)
     check_context(recording.duration_s, NAME)
-    gaps = [continuation_gap(recording, duration_s, before, config)]
-    takes = generate_takes(loaded, recording, gaps, config, sampling, on_event, Stopwatch())
-    return [_edited(recording, gaps, take, audio, config) for take in takes]
+    gaps = [continuation_gap(recording, duration_s, before, session.config)]
+    return _edit(session, recording, gaps, audio)
 
 
 def infill_audio(
@@ -117,12 +118,9 @@ def infill_audio(
         AudioInputError: the audio cannot be used.
         UsageError: a gap does not fit, or an option is unknown or out of range.
     """
-    recording, loaded, config, sampling = _prepare(audio, sample_rate_hz, model, options)
+    session, recording = _prepare(audio, sample_rate_hz, model, options, on_event)
     several = [gaps] if isinstance(gaps, tuple) and gaps and not isinstance(gaps[0], tuple) else list(gaps)
-    placed = [place_gap(gap, length_s, recording, NAME) for gap in check_gaps(several, length_s)]
-    check_left_over(recording, placed, NAME)
-    takes = generate_takes(loaded, recording, placed, config, sampling, on_event, Stopwatch())
-    return [_edited(recording, placed, take, audio, config) for take in takes]
+    return _edit(session, recording, place_gaps(check_gaps(several, length_s), length_s, recording, NAME), audio)
 
 
 def loop_audio(
@@ -135,12 +133,10 @@ def loop_audio(
     **options: Any,
 ) -> list[Edited]:
     """The audio with a bridge of `bridge_s` seconds back to its start behind it; else as `continue_audio`."""
-    recording, loaded, config, sampling = _prepare(audio, sample_rate_hz, model, options)
+    session, recording = _prepare(audio, sample_rate_hz, model, options, on_event)
     check_context(recording.duration_s, NAME)
-    end = recording.num_samples
-    takes = bridge_takes(recording, loaded, bridge_s, config, sampling, on_event, Stopwatch())
-    gaps = [Gap(start=end, stop=end, new_samples=take.pieces[0].num_samples) for take in takes]
-    return [_edited(recording, [gap], take, audio, config) for gap, take in zip(gaps, takes, strict=True)]
+    check_bridge(bridge_s, 1, session.config)
+    return _edit(session, recording, [bridge_gap(recording, NAME, bridge_s)], audio, make_bridges)
 
 
 def restyle_audio(
@@ -158,19 +154,34 @@ def restyle_audio(
 
     `style_rate_hz` is the rate of a style that is an array; None is that of the audio.
     """
-    recording, loaded, config, sampling = _prepare(audio, sample_rate_hz, model, options)
+    session, recording = _prepare(audio, sample_rate_hz, model, options, on_event)
     check_context(recording.duration_s, NAME)
+    check_settings(session.config)
     reference = _recording(style, style_rate_hz or recording.sample_rate_hz)
-    prompt = style_prompt(reference, "the style", strength, loaded, config)
-    takes = restyle_takes(recording, loaded, prompt, strength, config, sampling, on_event, Stopwatch())
-    whole = [Gap(start=0, stop=recording.num_samples, new_samples=recording.num_samples)]
-    return [_edited(recording, whole, take, audio, config) for take in takes]
+    prompt = style_prompt(session, reference, "the style", strength)
+    return _edit(session, recording, whole_recording(recording), audio, partial(restyle_takes, prompt, strength))
+
+
+def _edit(
+    session: Session,
+    recording: Recording,
+    gaps: list[Gap],
+    given: np.ndarray | str | Path,
+    make: MakeTakes = make_takes,
+) -> list[Edited]:
+    """Fill the gaps of a recording; every take in the form of what was given."""
+    takes = generate_takes(session, recording, gaps, make)
+    return [_edited(recording, gaps, take, given, session.config) for take in takes]
 
 
 def _prepare(
-    audio: np.ndarray | str | Path, sample_rate_hz: int | None, model: str | Loaded, options: dict[str, Any]
-) -> tuple[Recording, Loaded, GenerateConfig, SamplingConfig]:
-    """Audio, model and options in the form that the workflows take."""
+    audio: np.ndarray | str | Path,
+    sample_rate_hz: int | None,
+    model: str | Loaded,
+    options: dict[str, Any],
+    on_event: OnEvent,
+) -> tuple[Session, Recording]:
+    """Audio, model and options in the form that the editing commands take."""
     own = {field.name for field in dataclasses.fields(GenerateConfig)} - {"model", "force", "offline"}
     drawn = {field.name for field in dataclasses.fields(SamplingConfig)}
     unknown = sorted(set(options) - own - drawn)
@@ -178,12 +189,12 @@ def _prepare(
         raise UsageError(f"no option is called {', '.join(unknown)}; known: {', '.join(sorted(own | drawn))}")
     config = GenerateConfig(**{name: value for name, value in options.items() if name in own})
     sampling = SamplingConfig(**{name: value for name, value in options.items() if name in drawn})
+
     recording = _recording(audio, sample_rate_hz)
     if isinstance(model, str):
-        devices.prepare_cpu(config.threads)
-        cache = None if config.cache_dir is None else Path(config.cache_dir)
-        model = loading.load_model(model, devices.pick_device(config.device), config.dtype, cache)
-    return recording, model, config, sampling
+        named = dataclasses.replace(config, model=model)
+        return open_session(named, sampling, on_event), recording
+    return Session(loaded=model, config=config, sampling=sampling, on_event=on_event), recording
 
 
 def _recording(audio: np.ndarray | str | Path, sample_rate_hz: int | None) -> Recording:

@@ -4,7 +4,7 @@ Knows nothing about codecs, models or torch.
 """
 
 from audiolm_cli.audio.deferring import DeferringFile
-from audiolm_cli.audio.growing import check_growing, write_growing
+from audiolm_cli.audio.growing import check_growing, grown_seconds, write_growing
 from audiolm_cli.audio.mel import mel_filters
 from audiolm_cli.audio.process import DecoderProcess
 from audiolm_cli.audio.reading import read_audio
@@ -31,6 +31,7 @@ __all__ = [
     "balance",
     "check_growing",
     "check_target",
+    "grown_seconds",
     "mel_filters",
     "mid",
     "named_format",

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 import numpy as np
+import soundfile
 
 from audiolm_cli.audio.deferring import scratch_file
 from audiolm_cli.audio.headers import chunk_offset
@@ -81,6 +82,14 @@ def write_growing(
                 _append(stdout, data, head, start=stdout.tell())
             else:
                 _send(stdout, data, head, shape[0])
+
+
+def grown_seconds(path: str | Path) -> float:
+    """How much a file that `write_growing` was stopped in holds; 0 where there is none yet."""
+    try:
+        return float(soundfile.info(path).duration)
+    except (OSError, soundfile.LibsndfileError):
+        return 0.0
 
 
 class Header:

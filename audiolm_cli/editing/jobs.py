@@ -1,18 +1,11 @@
-"""Several inputs and several takes: which file goes where, and what happens when one input fails.
-
-Shared by every generating workflow. Knows nothing about what is generated.
-"""
+"""Several inputs and several takes: which file goes where, and what is read. Knows nothing about what is generated."""
 
 from __future__ import annotations
 
 import itertools
 import os
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
-
-import torch
 
 from audiolm_cli.audio import (
     DecoderProcess,
@@ -23,15 +16,12 @@ from audiolm_cli.audio import (
     read_audio,
 )
 from audiolm_cli.config.generation import GenerateConfig
-from audiolm_cli.devices import pick_device, prepare_cpu
-from audiolm_cli.editing.naming import STREAM, make_folder, numbered, output_paths
 from audiolm_cli.editing.picture import check_picture
-from audiolm_cli.editing.result import Failure, Generation, Output, Stopwatch
-from audiolm_cli.errors import AudioInputError, AudioLMError, UsageError
+from audiolm_cli.errors import AudioInputError, OutputError, UsageError
 from audiolm_cli.events import Note, OnEvent
-from audiolm_cli.library.loading import Loaded, load_model
-from audiolm_cli.version import __version__
 
+STREAM = "-"
+"""Standard input or output, in place of a path."""
 SHORTEST_CONTEXT_S = 0.1
 """Less context than this is refused: it says nothing."""
 LONGEST_INPUT_S = 3600.0
@@ -84,63 +74,62 @@ def plan_jobs(inputs: list[str], verb: str, output: str | None, plot: Path | Non
     return jobs
 
 
-def load_for(config: GenerateConfig, watch: Stopwatch, on_event: OnEvent) -> Loaded:
-    """The model of a generating command; everything up to here counts as loading."""
-    prepare_cpu(config.threads)
-    cache = None if config.cache_dir is None else Path(config.cache_dir)
-    loaded = load_model(config.model, pick_device(config.device), config.dtype, cache)
-    if config.dtype not in ("auto", loaded.dtype):
-        told = f"torch {torch.__version__} has no {config.dtype} products for this processor; {loaded.dtype} is used"
-        on_event(Note(message=told, warning=True))
-    watch.loaded()
-    return loaded
+def output_paths(output: str | None, stem: str, verb: str, takes: int, inputs: int) -> list[str]:
+    """One path per take of one input.
 
+    Args:
+        output: what the user asked for: a file, a folder (existing, or ending in a separator), "-" or nothing.
+        stem: the input's name without suffix.
+        verb: what was done, for the default name `<stem>.<verb>.wav` in the current folder.
+        takes: how many files; more than one are numbered before the suffix.
+        inputs: how many inputs the command has; more than one need a folder.
 
-def run_jobs(
-    jobs: list[Job],
-    run: Callable[[Job], list[Output]],
-    loaded: Loaded,
-    settings: dict[str, Any],
-    on_event: OnEvent,
-    watch: Stopwatch,
-    *,
-    together: bool = False,
-) -> Generation:
-    """The outputs of every job. One that fails is reported and the others go on; a single one raises its error.
-
-    With `together` the jobs are parts of one piece of work, and the first error ends it.
+    Raises:
+        UsageError: the output cannot hold that many files.
     """
-    outputs: list[Output] = []
-    failed: list[Failure] = []
-    for job in jobs:
-        try:
-            outputs += run(job)
-        except AudioLMError as error:
-            if together or len(jobs) == 1:
-                raise
-            on_event(Note(message=str(error), warning=True))
-            failed.append(Failure(input=job.source, error=str(error)))
-    return Generation(
-        outputs=outputs,
-        model={"name": loaded.folder.name, "sha256": loaded.folder.sha256},
-        device=str(loaded.model.device),
-        dtype=loaded.dtype,
-        version=__version__,
-        settings=settings,
-        timing=watch.report(sum(end - begin for output in outputs for begin, end in output.generated)),
-        failed=failed,
-    )
+    if output == STREAM:
+        if takes > 1 or inputs > 1:
+            raise UsageError(
+                f"-o -: standard output holds one file, but {takes * inputs} were asked for; give a folder"
+            )
+        return [STREAM]
+    path = Path(f"{stem}.{verb}.wav") if output is None else Path(output)
+    if output is not None and (os.path.isdir(path) or output.endswith("/")):
+        path = path / f"{stem}.{verb}.wav"
+    elif output is not None and inputs > 1:
+        raise UsageError(f"-o {output}: {inputs} inputs need a folder; create it, or end its name with /")
+    return numbered(path, takes)
 
 
-def read_input(job: Job, watch: Stopwatch, on_event: OnEvent) -> Recording:
+def make_folder(output: str | None) -> None:
+    """Make the folder that `output` names by ending in a separator, where there is none.
+
+    Raises:
+        OutputError: it cannot be made.
+    """
+    if output is None or not output.endswith("/"):
+        return
+    try:
+        Path(output).mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OutputError(f"{output}: the folder cannot be made ({error.strerror}); choose another with -o") from error
+
+
+def numbered(path: Path, count: int) -> list[str]:
+    """The path itself, or `name.1.suffix`, `name.2.suffix`, ... when there are several."""
+    if count == 1:
+        return [str(path)]
+    return [str(path.with_name(f"{path.stem}.{i + 1}{path.suffix}")) for i in range(count)]
+
+
+def read_input(job: Job, on_event: OnEvent) -> Recording:
     """The recording of a job, after everything about it that would only fail when it is written.
 
     Raises:
         AudioInputError: it cannot be used, or is too short or too long.
         UsageError: an output's format cannot hold it.
     """
-    with watch.stage("encode"):
-        recording = read_recording(job.source)
+    recording = read_recording(job.source)
     check_context(recording.duration_s, job.source)
     if not recording.samples.any():
         on_event(Note(message=f"{job.source} is silent; it goes on as the model thinks fit", warning=True))

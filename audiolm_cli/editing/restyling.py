@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 import time
 from collections.abc import Callable
-from functools import partial
 
 import numpy as np
 import torch
@@ -16,15 +16,12 @@ from audiolm_cli.audio.level import recording_gain
 from audiolm_cli.codec.base import Codec
 from audiolm_cli.codec.chunked import decode_chunked, encode_chunked
 from audiolm_cli.config.generation import GenerateConfig, SamplingConfig
-from audiolm_cli.editing.channels import generate_takes
 from audiolm_cli.editing.jobs import check_context
 from audiolm_cli.editing.rendering import LEVEL_RANGE
-from audiolm_cli.editing.result import Stopwatch
+from audiolm_cli.editing.session import Session
 from audiolm_cli.editing.splicing import Gap, Piece, Take
-from audiolm_cli.editing.takes import prompt_frames, take_seeds
 from audiolm_cli.errors import AudioInputError, UsageError
-from audiolm_cli.events import OnEvent, Progress
-from audiolm_cli.library.loading import Loaded
+from audiolm_cli.events import Progress
 from audiolm_cli.model.decode import fill_codebooks
 from audiolm_cli.model.decoders import Decoders
 from audiolm_cli.model.geometry import Geometry
@@ -34,27 +31,36 @@ CARRIED_SHARE = 0.1
 """Share of the window that repeats what was made last, so that one step runs on from the other."""
 
 
-def restyle_takes(
-    recording: Recording,
-    loaded: Loaded,
-    prompt: Tensor,
-    strength: int,
-    config: GenerateConfig,
-    sampling: SamplingConfig,
-    on_event: OnEvent,
-    watch: Stopwatch,
-) -> list[Take]:
-    """A recording after prompt codes [1, P, K], each take one piece as long as it.
+def restyle_takes(prompt: Tensor, strength: int, session: Session, recording: Recording, gaps: list[Gap]) -> list[Take]:
+    """Takes of a recording after prompt codes [1, P, K], in the balance of its channels; the one gap is all of it."""
+    with session.watch.stage("encode"):
+        codes, wav = encode(recording, session.codec)
+        gains = balance(recording.wav(), mid(recording.wav()))
+    # The first codebook is the recording's own, so no AR temperature was drawn with.
+    sampling = dataclasses.replace(session.sampling_for(recording.duration_s, between=False), temperature=None)
 
-    With `channels="each"`, every channel by itself.
+    def count(done: int) -> None:
+        session.on_event(Progress(stage="restyle", done=done, total=codes.shape[1], unit="frames"))
 
-    Raises:
-        UsageError: a setting does not apply.
-    """
-    check_settings(config)
-    whole = [Gap(start=0, stop=recording.num_samples, new_samples=recording.num_samples)]
-    make = partial(_restyled, prompt, strength)
-    return generate_takes(loaded, recording, whole, config, sampling, on_event, watch, make)
+    takes = []
+    for number, seed in enumerate(session.draw_seeds(session.config.takes), start=1):
+        generator = torch.Generator().manual_seed(seed)
+        began = time.perf_counter()
+        made = restyle_codes(session.model, prompt, codes, strength, sampling, generator, on_frame=count)
+        session.watch.model.nar_s += time.perf_counter() - began
+        session.watch.model.frames += made.shape[1]
+
+        with session.watch.stage("decode"):
+            audio = _render(made, wav, gains, recording, session.codec)
+        piece = Piece(num_samples=audio.shape[1], blocks=[audio])
+        takes.append(Take(seed=seed, pieces=[piece], drawn=[sampling]))
+        session.on_event(Progress(stage="decode", done=number, total=session.config.takes, unit="takes"))
+    return takes
+
+
+def whole_recording(recording: Recording) -> list[Gap]:
+    """The gap that is all of a recording."""
+    return [Gap(start=0, stop=recording.num_samples, new_samples=recording.num_samples)]
 
 
 def check_settings(config: GenerateConfig) -> None:
@@ -69,44 +75,7 @@ def check_settings(config: GenerateConfig) -> None:
         raise UsageError("restyled recordings are not ranked, since their first codes are the same; leave out best_of")
 
 
-def _restyled(
-    prompt: Tensor,
-    strength: int,
-    loaded: Loaded,
-    recording: Recording,
-    gaps: list[Gap],
-    config: GenerateConfig,
-    sampling: SamplingConfig,
-    on_event: OnEvent,
-    watch: Stopwatch,
-) -> list[Take]:
-    """Takes of a recording in the balance of its channels; the one gap is all of it."""
-    with watch.stage("encode"):
-        codes, wav = encode(recording, loaded.codec)
-        gains = balance(recording.wav(), mid(recording.wav()))
-    takes = []
-    for number, seed in enumerate(take_seeds(config, config.takes), start=1):
-        generator = torch.Generator().manual_seed(seed)
-        began = time.perf_counter()
-        made = restyle_codes(
-            loaded.model,
-            prompt,
-            codes,
-            strength,
-            sampling,
-            generator,
-            on_frame=lambda done: on_event(Progress(stage="restyle", done=done, total=codes.shape[1], unit="frames")),
-        )
-        watch.model.nar_s += time.perf_counter() - began
-        watch.model.frames += made.shape[1]
-        with watch.stage("decode"):
-            audio = _render(made, wav, gains, recording, loaded.codec)
-        takes.append(Take(seed=seed, pieces=[Piece(num_samples=audio.shape[1], blocks=[audio])]))
-        on_event(Progress(stage="decode", done=number, total=config.takes, unit="takes"))
-    return takes
-
-
-def style_prompt(reference: Recording, name: str, strength: int, loaded: Loaded, config: GenerateConfig) -> Tensor:
+def style_prompt(session: Session, reference: Recording, name: str, strength: int) -> Tensor:
     """Codes [1, P, K] of the loudest stretch of a reference: at most half a window, or the prompt asked for.
 
     Raises:
@@ -116,11 +85,12 @@ def style_prompt(reference: Recording, name: str, strength: int, loaded: Loaded,
     check_context(reference.duration_s, name)
     if not reference.samples.any():
         raise AudioInputError(f"{name} is silent, which is no style; give a recording with sound in it")
-    K = loaded.codec.num_codebooks
+    K = session.codec.num_codebooks
     if not 1 <= strength < K:
         raise UsageError(f"strength must be 1 to {K - 1}, the codebooks kept of the codec's {K}; got {strength}")
-    frames = min(prompt_frames(loaded, config), loaded.model.config.max_frames // 2)
-    return loudest(*encode(reference, loaded.codec), frames, loaded.codec)
+
+    frames = min(session.prompt_frames, session.model.config.max_frames // 2)
+    return loudest(*encode(reference, session.codec), frames, session.codec)
 
 
 def restyle_codes(

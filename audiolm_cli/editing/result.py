@@ -1,22 +1,18 @@
-"""What a generating workflow reports: what was written, from what, and how long it took.
+"""What a generating command reports: what was written, from what, and how long it took.
 
-Knows nothing about commands or terminals, nor how anything is generated.
+Knows nothing about how anything is generated.
 """
 
 from __future__ import annotations
 
 import dataclasses
-import json
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
-from audiolm_cli.config.generation import GenerateConfig, SamplingConfig
-from audiolm_cli.library.loading import Loaded
 from audiolm_cli.model.decode import Timing
-from audiolm_cli.version import __version__
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,6 +33,8 @@ class Output:
     """Of the whole file."""
     generated: list[tuple[float, float]]
     """Generated stretches of the file, in seconds."""
+    sampling: dict[str, Any]
+    """How its codes were drawn: `SamplingConfig` as it was used; where gaps differ, a list with a value for each."""
     score: float | None = None
     """With `best_of`, the mean log2 likelihood per frame that the take was ranked by."""
 
@@ -53,7 +51,7 @@ class Failure:
 
 @dataclass(frozen=True, kw_only=True)
 class Generation:
-    """The result of a generating workflow on one input."""
+    """The result of a generating command."""
 
     outputs: list[Output]
     """One per take."""
@@ -94,6 +92,11 @@ class Stopwatch:
     first_sound_s: float | None = None
     """From the start to the first generated sound that was written while others were being made."""
 
+    @classmethod
+    def since(cls, started: float | None) -> Stopwatch:
+        """One that began then, by `time.perf_counter`; None is now."""
+        return cls() if started is None else cls(started=started)
+
     def loaded(self) -> None:
         """Count everything since the start as loading."""
         self.load_s = time.perf_counter() - self.started
@@ -128,28 +131,3 @@ class Stopwatch:
             "frames": self.model.frames,
             "rtf": round(rtf, 4),
         }
-
-
-def used_settings(config: GenerateConfig, sampling: SamplingConfig, loaded: Loaded) -> dict[str, Any]:
-    """What decides the codes, beside model, seed and length."""
-    names = ("prompt_s", "until_end", "best_of", "channels")
-    passes = sampling.nar_passes or loaded.model.config.nar_passes
-    return {**{name: getattr(config, name) for name in names}, **sampling.to_dict(), "nar_passes": passes}
-
-
-def comment(
-    command: str, loaded: Loaded, config: GenerateConfig, sampling: SamplingConfig, seed: int, **settings: Any
-) -> str:
-    """What a file's comment tag says about how it was made, as JSON."""
-    facts = {
-        "audiolm": __version__,
-        "command": command,
-        "seed": seed,
-        "model": loaded.folder.name,
-        "model_sha256": loaded.folder.sha256,
-        "device": loaded.model.device.type,
-        "dtype": loaded.dtype,
-        **settings,
-        **used_settings(config, sampling, loaded),
-    }
-    return json.dumps({name: value for name, value in facts.items() if value is not None})

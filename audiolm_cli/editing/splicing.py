@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
 
 from audiolm_cli.audio import Recording, to_native
+from audiolm_cli.config.generation import SamplingConfig
 from audiolm_cli.events import Note, OnEvent, ignore
+
+LONGEST_S = 36000.0
+"""Longest stretch of new audio in one gap."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,6 +51,8 @@ class Take:
     """What its random numbers came from."""
     pieces: list[Piece]
     """One for each gap."""
+    drawn: list[SamplingConfig]
+    """How the codes of each gap were drawn: what was asked for, and what was decided where nothing was."""
     score: float | None = None
     """Mean log2 likelihood per frame that it was ranked by; None where nothing was ranked."""
 
@@ -58,6 +65,22 @@ class Spliced:
     """Samples and channels, of all blocks together."""
     blocks: Iterable[np.ndarray]
     """[n, C] each, as in `Recording.samples`."""
+
+
+def repeat_result(
+    recording: Recording, gaps: list[Gap], takes: list[Take], times: int
+) -> tuple[Recording, list[Gap], list[Take]]:
+    """The recording, its gaps and its takes, as if they came that often one after the other."""
+    if times == 1:
+        return recording, gaps, takes
+    length = recording.num_samples
+    longer = dataclasses.replace(recording, samples=np.concatenate([recording.samples] * times))
+    shifted = [
+        dataclasses.replace(gap, start=gap.start + length * number, stop=gap.stop + length * number)
+        for number in range(times)
+        for gap in gaps
+    ]
+    return longer, shifted, [dataclasses.replace(take, pieces=take.pieces * times) for take in takes]
 
 
 def splice(

@@ -18,16 +18,16 @@ from torch import Tensor
 from audiolm_cli.audio.level import recording_gain
 from audiolm_cli.audio.recording import FLOATS, Recording
 from audiolm_cli.codec.base import Codec
-from audiolm_cli.config.generation import GenerateConfig, SamplingConfig
+from audiolm_cli.config.generation import SamplingConfig
 from audiolm_cli.editing.guards import STRETCH_S, Fault, Guard, again
 from audiolm_cli.editing.rendering import AHEAD_FRAMES, Portion, render_stream
 from audiolm_cli.editing.result import Stopwatch
+from audiolm_cli.editing.session import Session
 from audiolm_cli.editing.spans import context_samples, open_span
 from audiolm_cli.editing.splicing import Gap, Piece, Repeated, Take
-from audiolm_cli.editing.takes import FULL_SCALE, prompt_frames, take_seeds
+from audiolm_cli.editing.takes import FULL_SCALE
 from audiolm_cli.editing.windows import RETRIES, plan_step
-from audiolm_cli.events import Note, OnEvent, Progress
-from audiolm_cli.library.loading import Loaded
+from audiolm_cli.events import Note, Progress
 from audiolm_cli.model.decode import Timing
 from audiolm_cli.model.decoders import Decoders
 from audiolm_cli.model.stream import StreamedWindow
@@ -38,26 +38,17 @@ PORTION_S = 1.0
 """Length of the others."""
 
 
-def streamed_takes(
-    loaded: Loaded,
-    recording: Recording,
-    gaps: list[Gap],
-    config: GenerateConfig,
-    sampling: SamplingConfig,
-    on_event: OnEvent,
-    watch: Stopwatch,
-) -> list[Take]:
+def streamed_takes(session: Session, recording: Recording, gaps: list[Gap]) -> list[Take]:
     """One take for the gap at the end of a recording, in a list; its audio is made while the blocks are read.
 
     Raises:
         UsageError: the prompt is shorter than one frame.
     """
     (gap,) = gaps
-    frames = prompt_frames(loaded, config)
-    (seed,) = take_seeds(config, 1)
-    rate_hz = recording.sample_rate_hz
-    with watch.stage("encode"):
-        reach = context_samples(frames, rate_hz, loaded.codec)
+    (seed,) = session.draw_seeds(1)
+    frames, codec, rate_hz = session.prompt_frames, session.codec, recording.sample_rate_hz
+    with session.watch.stage("encode"):
+        reach = context_samples(frames, rate_hz, codec)
         span = open_span(
             recording.wav(max(0, gap.start - reach), gap.start),
             recording.wav(gap.stop),
@@ -65,30 +56,35 @@ def streamed_takes(
             gap.new_samples,
             gain=recording_gain(recording, [(gap.start, gap.stop)]),
             frames=frames,
-            codec=loaded.codec,
+            codec=codec,
             ceiling=math.inf if recording.subtype in FLOATS else FULL_SCALE,
         )
+    sampling = session.sampling_for(gap.new_samples / rate_hz, between=False)
 
     def tell(fault: Fault, mended: bool) -> None:
-        on_event(Note(message=f"seed {seed}: {fault.kind}, sampled again"))
+        session.on_event(Note(message=f"seed {seed}: {fault.kind}, sampled again"))
         if not mended:
-            on_event(Note(message=f"seed {seed}: {fault.kind} again; try another --seed", warning=True))
+            session.on_event(Note(message=f"seed {seed}: {fault.kind} again; try another --seed", warning=True))
+
+    def count(done: int) -> None:
+        session.on_event(Progress(stage="generate", done=done, total=span.gap_frames, unit="frames"))
 
     def blocks() -> Iterator[np.ndarray]:
         portions = stream_codes(
-            loaded.model,
+            session.model,
             span.left.codes,
             span.gap_frames,
             sampling,
             torch.Generator().manual_seed(seed),
-            loaded.codec,
+            codec,
             on_fault=tell,
-            on_frame=lambda done: on_event(Progress(stage="generate", done=done, total=span.gap_frames, unit="frames")),
-            timing=watch.model,
+            on_frame=count,
+            timing=session.watch.model,
         )
-        yield from _timed(render_stream(span, portions, loaded.codec), watch)
+        yield from _timed(render_stream(span, portions, codec), session.watch)
 
-    return [Take(seed=seed, pieces=[Piece(num_samples=gap.new_samples, blocks=Repeated(blocks))])]
+    piece = Piece(num_samples=gap.new_samples, blocks=Repeated(blocks))
+    return [Take(seed=seed, pieces=[piece], drawn=[sampling])]
 
 
 def stream_codes(

@@ -3,90 +3,97 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from audiolm_cli.audio import (
-    Recording,
-    output_format,
-    write_blocks,
-    write_growing,
-)
+from audiolm_cli.audio import Recording, grown_seconds, output_format, write_blocks, write_growing
 from audiolm_cli.config.generation import GenerateConfig, SamplingConfig
-from audiolm_cli.editing.jobs import (
-    Job,
-)
-from audiolm_cli.editing.naming import STREAM
+from audiolm_cli.editing.jobs import STREAM, Job
 from audiolm_cli.editing.picture import plot_recording
-from audiolm_cli.editing.result import Output, comment
+from audiolm_cli.editing.result import Output
+from audiolm_cli.editing.session import Session
 from audiolm_cli.editing.splicing import Gap, Spliced, Take, generated_spans, splice
-from audiolm_cli.events import Note, OnEvent, ignore
-from audiolm_cli.library.loading import Loaded
+from audiolm_cli.events import Note
+from audiolm_cli.version import __version__
 
 LONGEST_COMMENT = 150
 """Characters of the input's own comment that go into the new one."""
-
-
-def write_takes(
-    job: Job,
-    recording: Recording,
-    gaps: list[Gap],
-    takes: list[Take],
-    command: str,
-    settings: dict[str, Any],
-    loaded: Loaded,
-    config: GenerateConfig,
-    sampling: SamplingConfig,
-    on_event: OnEvent,
-    *,
-    stream: bool = False,
-) -> list[Output]:
-    """Write a recording once for each take in its gaps, with the settings in the comment tag; see `write_take`."""
-    outputs = []
-    said = recording.tags.get("comment", "")[:LONGEST_COMMENT] or None
-    for number, take in enumerate(takes, start=1):
-        note = comment(command, loaded, config, sampling, take.seed, **settings, input_comment=said)
-        result = splice(recording, gaps, take, on_event, only_new=config.only_new)
-        tagged = dataclasses.replace(recording, tags=recording.tags | {"comment": note})
-        spans = generated_spans(gaps, take, recording.sample_rate_hz, only_new=config.only_new)
-        outputs.append(
-            write_take(job, number, take, tagged, result, spans, force=config.force, stream=stream, on_event=on_event)
-        )
-    return outputs
+TOLD = ("prompt_s", "until_end", "best_of", "channels")
+"""Fields of `GenerateConfig` that decide the codes, beside the model, the seed and the length."""
 
 
 def write_take(
+    session: Session,
     job: Job,
     number: int,
+    recording: Recording,
+    gaps: list[Gap],
     take: Take,
+    *,
+    command: str,
+    settings: dict[str, Any],
+    stream: bool = False,
+) -> Output:
+    """Write a recording with take `number` (from 1) in its gaps, in its own format, and its picture if one is wanted.
+
+    The comment tag says how it was made. With `stream`, each block is written as soon as it is made, and what was
+    written before an error stays.
+
+    Raises:
+        OutputError: it cannot be written.
+    """
+    sampling = describe_sampling(take.drawn)
+    comment = write_comment(session, recording, command, take.seed, settings, sampling)
+    tagged = dataclasses.replace(recording, tags=recording.tags | {"comment": comment})
+    result = splice(recording, gaps, take, session.on_event, only_new=session.config.only_new)
+    generated = generated_spans(gaps, take, recording.sample_rate_hz, only_new=session.config.only_new)
+
+    write_samples(session, job, number, tagged, result, generated, stream=stream)
+    return Output(
+        path=job.paths[number - 1],
+        seed=take.seed,
+        take=number,
+        sample_rate_hz=recording.sample_rate_hz,
+        channels=recording.channels,
+        duration_s=result.shape[0] / recording.sample_rate_hz,
+        generated=generated,
+        sampling=sampling,
+        score=take.score,
+    )
+
+
+def write_samples(
+    session: Session,
+    job: Job,
+    number: int,
     like: Recording,
     samples: Spliced,
     generated: list[tuple[float, float]],
     *,
-    force: bool,
     stream: bool = False,
-    on_event: OnEvent = ignore,
-) -> Output:
-    """Write one take in the format and with the tags of a recording, and its picture if one is wanted.
+) -> None:
+    """Write samples in the format and with the tags of a recording, and draw them if a picture is wanted.
 
-    With `stream`, each block is written as soon as it is made, and what was written before an error stays.
+    Raises:
+        OutputError: one of the files cannot be written.
     """
-    path = job.paths[number - 1]
-    kind, subtype = output_format(path, like)
-    whole: list[np.ndarray] = []
-    written = 0
+    path, force = job.paths[number - 1], session.config.force
+    kept: list[np.ndarray] = []
+    begun = False
 
     def blocks() -> Iterator[np.ndarray]:
-        nonlocal written
+        nonlocal begun
         for block in samples.blocks:
-            if job.plots:  # which needs all of it
-                whole.append(block)
+            if job.plots:  # a picture needs all of them
+                kept.append(block)
             yield block
-            written += len(block)
+            begun = True
 
+    kind, subtype = output_format(path, like)
     try:
         (write_growing if stream else write_blocks)(
             path,
@@ -99,19 +106,50 @@ def write_take(
             force=force,
         )
     except BaseException:
-        if stream and written and path != STREAM:
-            on_event(Note(message=f"{path} holds the {written / like.sample_rate_hz:.1f} s made so far"))
+        if stream and begun and path != STREAM:
+            session.on_event(Note(message=f"{path} holds the {grown_seconds(path):.1f} s made so far"))
         raise
+
     if job.plots:
-        drawn = dataclasses.replace(like, samples=np.concatenate(whole))
-        plot_recording(Path(job.plots[number - 1]), drawn, generated, title=Path(path).name, force=force)
-    return Output(
-        path=path,
-        seed=take.seed,
-        take=number,
-        sample_rate_hz=like.sample_rate_hz,
-        channels=like.channels,
-        duration_s=samples.shape[0] / like.sample_rate_hz,
-        generated=generated,
-        score=take.score,
-    )
+        whole = dataclasses.replace(like, samples=np.concatenate(kept))
+        plot_recording(Path(job.plots[number - 1]), whole, generated, title=Path(path).name, force=force)
+
+
+def write_comment(
+    session: Session, recording: Recording, command: str, seed: int, settings: dict[str, Any], sampling: dict[str, Any]
+) -> str:
+    """What a file's comment tag says about how it was made, as JSON; the input's own comment is in it, cut short."""
+    facts = {
+        "audiolm": __version__,
+        "command": command,
+        "seed": seed,
+        "model": session.loaded.folder.name,
+        "model_sha256": session.loaded.folder.sha256,
+        "device": session.model.device.type,
+        "dtype": session.loaded.dtype,
+        **settings,
+        "input_comment": recording.tags.get("comment", "")[:LONGEST_COMMENT] or None,
+        **told_settings(session.config),
+        **sampling,
+    }
+    return json.dumps({name: value for name, value in facts.items() if value is not None})
+
+
+def told_settings(config: GenerateConfig) -> dict[str, Any]:
+    """The settings of a command that decide the codes and that every generating command has."""
+    return {name: getattr(config, name) for name in TOLD}
+
+
+def describe_sampling(drawn: list[SamplingConfig]) -> dict[str, Any]:
+    """How the gaps of a take were drawn, as JSON-ready values: one where all gaps have the same, else a list of each.
+
+    >>> drawn = [SamplingConfig(temperature=0.5), SamplingConfig(temperature=1.05)]
+    >>> describe_sampling(drawn)["temperature"], describe_sampling(drawn)["top_k"]
+    ([0.5, 1.05], 0)
+    """
+    each = [sampling.to_dict() for sampling in drawn]
+    together = {}
+    for name in each[0]:
+        values = [own[name] for own in each]
+        together[name] = values[0] if all(value == values[0] for value in values) else values
+    return together

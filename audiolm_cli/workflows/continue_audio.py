@@ -2,25 +2,20 @@
 
 from __future__ import annotations
 
-import dataclasses
 import itertools
 from pathlib import Path
 
 from audiolm_cli.audio import Recording, check_growing
-from audiolm_cli.config.generation import AR_TEMPERATURE, GenerateConfig, SamplingConfig
-from audiolm_cli.editing.channels import generate_takes
-from audiolm_cli.editing.jobs import Job, load_for, plan_jobs, read_input, run_jobs
-from audiolm_cli.editing.result import Generation, Output, Stopwatch, used_settings
-from audiolm_cli.editing.splicing import Gap
+from audiolm_cli.config.generation import GenerateConfig, SamplingConfig
+from audiolm_cli.editing.edit import Edit, run_edit
+from audiolm_cli.editing.jobs import plan_jobs
+from audiolm_cli.editing.result import Generation, Stopwatch
+from audiolm_cli.editing.session import open_session
+from audiolm_cli.editing.splicing import LONGEST_S, Gap
 from audiolm_cli.editing.streamed import streamed_takes
 from audiolm_cli.editing.takes import make_takes
-from audiolm_cli.editing.writing import write_takes
 from audiolm_cli.errors import UsageError
 from audiolm_cli.events import OnEvent, ignore
-from audiolm_cli.library.loading import Loaded
-
-LONGEST_S = 36000.0
-"""Longest continuation in one call."""
 
 
 def continue_files(
@@ -60,49 +55,23 @@ def continue_files(
         OutputError: an output exists already or cannot be written.
     """
     config, sampling = config or GenerateConfig(), sampling or SamplingConfig()
-    if sampling.temperature is None:  # the comment says what was drawn with
-        sampling = dataclasses.replace(sampling, temperature=AR_TEMPERATURE)
-    watch = Stopwatch() if started is None else Stopwatch(started=started)
+    watch = Stopwatch.since(started)
     check_duration(duration_s, before, config)
     if stream:
         check_stream(before, config)
+
     jobs = plan_jobs(inputs, "continued", output, plot, config)
     for path in itertools.chain.from_iterable(job.paths for job in jobs if stream):
         check_growing(path)
-    loaded = load_for(config, watch, on_event)
-    return run_jobs(
-        jobs,
-        lambda job: continue_recording(
-            job, loaded, duration_s, before, stream, config=config, sampling=sampling, on_event=on_event, watch=watch
-        ),
-        loaded,
-        {"duration_s": duration_s, "before": before, "stream": stream, **used_settings(config, sampling, loaded)},
-        on_event,
-        watch,
-    )
 
-
-def continue_recording(
-    job: Job,
-    loaded: Loaded,
-    duration_s: float,
-    before: bool,
-    stream: bool = False,
-    *,
-    config: GenerateConfig,
-    sampling: SamplingConfig,
-    on_event: OnEvent,
-    watch: Stopwatch,
-) -> list[Output]:
-    """Continue one recording; see `continue_files`."""
-    recording = read_input(job, watch, on_event)
-    gaps = [continuation_gap(recording, duration_s, before, config)]
-    make = streamed_takes if stream else make_takes
-    takes = generate_takes(loaded, recording, gaps, config, sampling, on_event, watch, make)
-    settings = {"duration_s": duration_s, "before": before, "stream": stream}
-    return write_takes(
-        job, recording, gaps, takes, "continue", settings, loaded, config, sampling, on_event, stream=stream
+    edit = Edit(
+        command="continue",
+        settings={"duration_s": duration_s, "before": before, "stream": stream},
+        find_gaps=lambda recording, source: [continuation_gap(recording, duration_s, before, config)],
+        make=streamed_takes if stream else make_takes,
+        stream=stream,
     )
+    return run_edit(open_session(config, sampling, on_event, watch), jobs, edit)
 
 
 def check_stream(before: bool, config: GenerateConfig) -> None:

@@ -21,7 +21,7 @@ from audiolm_cli.data.cuts import Cut, read_clip
 from audiolm_cli.data.manifest import SHIFT_TOLERANCE_S, SUFFIXES, CodecFacts, is_store, list_cuts, read_facts
 from audiolm_cli.data.storage import ArrayReader
 from audiolm_cli.devices import pick_device, prepare_cpu
-from audiolm_cli.editing.naming import STREAM, make_folder
+from audiolm_cli.editing.jobs import STREAM, make_folder
 from audiolm_cli.editing.result import Failure
 from audiolm_cli.errors import DataError, ModelError, SomeInputsFailedError, UsageError
 from audiolm_cli.events import Note, OnEvent, Progress, ignore

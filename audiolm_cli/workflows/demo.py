@@ -9,13 +9,15 @@ import dataclasses
 from importlib import resources
 from pathlib import Path
 
-from audiolm_cli.audio import read_audio
+from audiolm_cli.audio import Recording, read_audio
 from audiolm_cli.config.generation import GenerateConfig, SamplingConfig
-from audiolm_cli.editing.jobs import Job, load_for, plan_jobs, run_jobs
-from audiolm_cli.editing.result import Generation, Output, Stopwatch, used_settings
+from audiolm_cli.editing.edit import report
+from audiolm_cli.editing.jobs import Job, plan_jobs
+from audiolm_cli.editing.result import Generation, Output, Stopwatch
+from audiolm_cli.editing.session import Session, open_session
 from audiolm_cli.editing.splicing import Gap, Take, splice
 from audiolm_cli.editing.takes import make_takes
-from audiolm_cli.editing.writing import write_take, write_takes
+from audiolm_cli.editing.writing import write_samples, write_take
 from audiolm_cli.errors import OutputError
 from audiolm_cli.events import OnEvent, ignore
 
@@ -32,34 +34,43 @@ def demo(
     Raises:
         OutputError: the folder cannot be made, a file is there already, or the disk is full.
     """
-    watch = Stopwatch() if started is None else Stopwatch(started=started)
-    sampling = SamplingConfig()
     config = dataclasses.replace(config, takes=1, seed=4 if config.seed is None else config.seed)
-    loaded = load_for(config, watch, on_event)
+    session = open_session(config, SamplingConfig(), on_event, Stopwatch.since(started))
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise OutputError(f"{folder}: cannot be created ({error.strerror}); name another folder") from error
-    jobs = [
+    prompt, *edited = [
         plan_jobs([name], name, str(folder / f"{name}.wav"), folder / f"{name}.png", config)[0]
         for name in ("prompt", "continued", "infilled")
     ]
+
     recording = read_audio(str(resources.files("audiolm_cli") / "assets" / "demo" / PROMPT))
-    rate, end = recording.sample_rate_hz, recording.num_samples
-    start, stop = (round(edge_s * rate) for edge_s in GAP_S)
-    gaps = {
-        "continued": Gap(start=end, stop=end, new_samples=round(CONTINUED_S * rate)),
-        "infilled": Gap(start=start, stop=stop, new_samples=stop - start),
-    }
+    rate_hz, end = recording.sample_rate_hz, recording.num_samples
+    start, stop = (round(edge_s * rate_hz) for edge_s in GAP_S)
+    gaps = (
+        Gap(start=end, stop=end, new_samples=round(CONTINUED_S * rate_hz)),
+        Gap(start=start, stop=stop, new_samples=stop - start),
+    )
 
-    def run(job: Job) -> list[Output]:
-        if job.source not in gaps:
-            nothing = Take(seed=0, pieces=[])
-            samples = splice(recording, [], nothing)
-            return [write_take(job, 1, nothing, recording, samples, [], force=config.force)]
-        gap = [gaps[job.source]]
-        takes = make_takes(loaded, recording, gap, config, sampling, on_event, watch)
-        command = f"demo {job.source}"
-        return write_takes(job, recording, gap, takes, command, {}, loaded, config, sampling, on_event)
+    outputs = [_write_prompt(session, prompt, recording)]
+    for job, gap in zip(edited, gaps, strict=True):
+        (take,) = make_takes(session, recording, [gap])
+        outputs.append(write_take(session, job, 1, recording, [gap], take, command=f"demo {job.source}", settings={}))
+    return report(session, outputs, settings={})
 
-    return run_jobs(jobs, run, loaded, used_settings(config, sampling, loaded), on_event, watch, together=True)
+
+def _write_prompt(session: Session, job: Job, recording: Recording) -> Output:
+    """The prompt as it is, with its picture."""
+    nothing = Take(seed=0, pieces=[], drawn=[])
+    write_samples(session, job, 1, recording, splice(recording, [], nothing), [])
+    return Output(
+        path=job.paths[0],
+        seed=nothing.seed,
+        take=1,
+        sample_rate_hz=recording.sample_rate_hz,
+        channels=recording.channels,
+        duration_s=recording.duration_s,
+        generated=[],
+        sampling={},
+    )

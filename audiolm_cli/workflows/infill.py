@@ -10,15 +10,13 @@ from pathlib import Path
 
 from audiolm_cli.audio import Recording
 from audiolm_cli.config.generation import GenerateConfig, SamplingConfig
-from audiolm_cli.editing.channels import generate_takes
-from audiolm_cli.editing.jobs import Job, check_context, load_for, plan_jobs, read_input, run_jobs
-from audiolm_cli.editing.result import Generation, Output, Stopwatch, used_settings
-from audiolm_cli.editing.splicing import Gap
-from audiolm_cli.editing.writing import write_takes
+from audiolm_cli.editing.edit import Edit, run_edit
+from audiolm_cli.editing.jobs import check_context, plan_jobs
+from audiolm_cli.editing.result import Generation, Stopwatch
+from audiolm_cli.editing.session import open_session
+from audiolm_cli.editing.splicing import LONGEST_S, Gap
 from audiolm_cli.errors import UsageError
 from audiolm_cli.events import OnEvent, ignore
-from audiolm_cli.library.loading import Loaded
-from audiolm_cli.workflows.continue_audio import LONGEST_S
 
 ROUNDING_S = 0.001
 """An end this little beyond the file is its end: people copy it from displays of milliseconds."""
@@ -60,42 +58,18 @@ def infill_files(
         OutputError: an output exists already or cannot be written.
     """
     config, sampling = config or GenerateConfig(), sampling or SamplingConfig()
-    watch = Stopwatch() if started is None else Stopwatch(started=started)
+    watch = Stopwatch.since(started)
     if config.until_end:
         raise UsageError("an infill ends where the recording goes on; until_end is for continuations")
     gaps = check_gaps(gaps, length_s)
+
     jobs = plan_jobs(inputs, "infilled", output, plot, config)
-    loaded = load_for(config, watch, on_event)
-    return run_jobs(
-        jobs,
-        lambda job: infill_recording(
-            job, loaded, gaps, length_s, config=config, sampling=sampling, on_event=on_event, watch=watch
-        ),
-        loaded,
-        {"gaps_s": gaps, "length_s": length_s, **used_settings(config, sampling, loaded)},
-        on_event,
-        watch,
+    edit = Edit(
+        command="infill",
+        settings={"gaps_s": gaps, "length_s": length_s},
+        find_gaps=lambda recording, source: place_gaps(gaps, length_s, recording, source),
     )
-
-
-def infill_recording(
-    job: Job,
-    loaded: Loaded,
-    gaps: list[tuple[float, float | None]],
-    length_s: float | None,
-    *,
-    config: GenerateConfig,
-    sampling: SamplingConfig,
-    on_event: OnEvent,
-    watch: Stopwatch,
-) -> list[Output]:
-    """Infill one recording; see `infill_files`."""
-    recording = read_input(job, watch, on_event)
-    placed = [place_gap(gap, length_s, recording, job.source) for gap in gaps]
-    check_left_over(recording, placed, job.source)
-    takes = generate_takes(loaded, recording, placed, config, sampling, on_event, watch)
-    settings = {"gaps_s": gaps, "length_s": length_s}
-    return write_takes(job, recording, placed, takes, "infill", settings, loaded, config, sampling, on_event)
+    return run_edit(open_session(config, sampling, on_event, watch), jobs, edit)
 
 
 def check_gaps(gaps: list[tuple[float, float | None]], length_s: float | None) -> list[tuple[float, float | None]]:
@@ -122,6 +96,21 @@ def check_gaps(gaps: list[tuple[float, float | None]], length_s: float | None) -
     return ordered
 
 
+def place_gaps(
+    gaps: list[tuple[float, float | None]], length_s: float | None, recording: Recording, source: str
+) -> list[Gap]:
+    """Gaps, as `check_gaps` returns them, in the samples of a recording.
+
+    Raises:
+        AudioInputError: they leave too little of the recording to go by.
+        UsageError: one of them does not fit the recording.
+    """
+    placed = [place_gap(gap, length_s, recording, source) for gap in gaps]
+    replaced = sum(gap.stop - gap.start for gap in placed)
+    check_context((recording.num_samples - replaced) / recording.sample_rate_hz, source)
+    return placed
+
+
 def place_gap(gap: tuple[float, float | None], length_s: float | None, recording: Recording, source: str) -> Gap:
     """A gap in the samples of a recording.
 
@@ -145,12 +134,6 @@ def place_gap(gap: tuple[float, float | None], length_s: float | None, recording
     if new > LONGEST_S * rate_hz:
         raise UsageError(f"gap {_said(*gap)} is longer than {LONGEST_S:.0f} s, the longest allowed")
     return Gap(start=start, stop=stop, new_samples=new)
-
-
-def check_left_over(recording: Recording, gaps: list[Gap], source: str) -> None:
-    """Refuse gaps that leave too little of a recording to go by."""
-    replaced = sum(gap.stop - gap.start for gap in gaps)
-    check_context((recording.num_samples - replaced) / recording.sample_rate_hz, source)
 
 
 def _said(start: float, end: float | None) -> str:

@@ -9,15 +9,14 @@ import numpy as np
 
 from audiolm_cli.audio import Recording
 from audiolm_cli.config.generation import GenerateConfig, SamplingConfig
-from audiolm_cli.editing.channels import generate_takes
-from audiolm_cli.editing.jobs import LONGEST_INPUT_S, Job, load_for, plan_jobs, read_input, run_jobs
-from audiolm_cli.editing.result import Generation, Output, Stopwatch, used_settings
-from audiolm_cli.editing.splicing import Gap, Take
-from audiolm_cli.editing.writing import write_takes
+from audiolm_cli.editing.edit import Edit, run_edit
+from audiolm_cli.editing.jobs import LONGEST_INPUT_S, plan_jobs
+from audiolm_cli.editing.result import Generation, Stopwatch
+from audiolm_cli.editing.session import Session, open_session
+from audiolm_cli.editing.splicing import LONGEST_S, Gap, Take
+from audiolm_cli.editing.takes import make_takes
 from audiolm_cli.errors import UsageError
 from audiolm_cli.events import OnEvent, ignore
-from audiolm_cli.library.loading import Loaded
-from audiolm_cli.workflows.continue_audio import LONGEST_S
 
 
 def loop_files(
@@ -54,7 +53,26 @@ def loop_files(
         OutputError: an output exists already or cannot be written.
     """
     config, sampling = config or GenerateConfig(), sampling or SamplingConfig()
-    watch = Stopwatch() if started is None else Stopwatch(started=started)
+    watch = Stopwatch.since(started)
+    check_bridge(bridge_s, repeat, config)
+
+    jobs = plan_jobs(inputs, "looped", output, plot, config)
+    edit = Edit(
+        command="loop",
+        settings={"bridge_s": bridge_s, "repeat": repeat},
+        find_gaps=lambda recording, source: [bridge_gap(recording, source, bridge_s, repeat)],
+        make=make_bridges,
+        repeat=repeat,
+    )
+    return run_edit(open_session(config, sampling, on_event, watch), jobs, edit)
+
+
+def check_bridge(bridge_s: float, repeat: int, config: GenerateConfig) -> None:
+    """Refuse what no recording can be looped with.
+
+    Raises:
+        UsageError: a number is out of range, or options contradict each other.
+    """
     if not 0 < bridge_s <= LONGEST_S:
         raise UsageError(f"bridge must be over 0 and at most {LONGEST_S:.0f} seconds, got {bridge_s:g}")
     if repeat < 1:
@@ -63,61 +81,23 @@ def loop_files(
         raise UsageError("--only-new writes the bridge alone; leave out --repeat")
     if config.until_end:
         raise UsageError("a bridge ends where the recording begins; until_end is for continuations")
-    jobs = plan_jobs(inputs, "looped", output, plot, config)
-    loaded = load_for(config, watch, on_event)
-    return run_jobs(
-        jobs,
-        lambda job: loop_recording(
-            job, loaded, bridge_s, repeat, config=config, sampling=sampling, on_event=on_event, watch=watch
-        ),
-        loaded,
-        {"bridge_s": bridge_s, "repeat": repeat, **used_settings(config, sampling, loaded)},
-        on_event,
-        watch,
-    )
 
 
-def loop_recording(
-    job: Job,
-    loaded: Loaded,
-    bridge_s: float,
-    repeat: int,
-    *,
-    config: GenerateConfig,
-    sampling: SamplingConfig,
-    on_event: OnEvent,
-    watch: Stopwatch,
-) -> list[Output]:
-    """Make one recording a loop; see `loop_files`."""
-    recording = read_input(job, watch, on_event)
-    if (recording.duration_s + bridge_s) * repeat > LONGEST_INPUT_S:
-        raise UsageError(f"{job.source}: {repeat} times are over {LONGEST_INPUT_S:.0f} s, the longest; lower --repeat")
-    takes = bridge_takes(recording, loaded, bridge_s, config, sampling, on_event, watch)
-    end, bridge = recording.num_samples, round(bridge_s * recording.sample_rate_hz)
-    takes = [dataclasses.replace(take, pieces=take.pieces * repeat) for take in takes]
-    result = dataclasses.replace(recording, samples=np.concatenate([recording.samples] * repeat))
-    gaps = [Gap(start=end * (i + 1), stop=end * (i + 1), new_samples=bridge) for i in range(repeat)]
-    settings = {"bridge_s": bridge_s, "repeat": repeat}
-    return write_takes(job, result, gaps, takes, "loop", settings, loaded, config, sampling, on_event)
-
-
-def bridge_takes(
-    recording: Recording,
-    loaded: Loaded,
-    bridge_s: float,
-    config: GenerateConfig,
-    sampling: SamplingConfig,
-    on_event: OnEvent,
-    watch: Stopwatch,
-) -> list[Take]:
-    """Bridges from the end of a recording to its start.
+def bridge_gap(recording: Recording, source: str, bridge_s: float, repeat: int = 1) -> Gap:
+    """Where the bridge goes: behind the recording.
 
     Raises:
-        UsageError: the bridge has no sample.
+        UsageError: the bridge has no sample, or the result would be too long.
     """
     end, bridge = recording.num_samples, round(bridge_s * recording.sample_rate_hz)
+    if (recording.duration_s + bridge_s) * repeat > LONGEST_INPUT_S and repeat > 1:
+        raise UsageError(f"{source}: {repeat} times are over {LONGEST_INPUT_S:.0f} s, the longest; lower --repeat")
     if bridge < 1:
         raise UsageError(f"bridge must be at least one sample, got {bridge_s:g} s at {recording.sample_rate_hz} Hz")
+    return Gap(start=end, stop=end, new_samples=bridge)
+
+
+def make_bridges(session: Session, recording: Recording, gaps: list[Gap]) -> list[Take]:
+    """Takes for the gap at the end of a recording that lead from there to its start: infills between two copies."""
     twice = dataclasses.replace(recording, samples=np.concatenate([recording.samples, recording.samples]))
-    gap = Gap(start=end, stop=end, new_samples=bridge)
-    return generate_takes(loaded, twice, [gap], config, sampling, on_event, watch)
+    return make_takes(session, twice, gaps)

@@ -5,23 +5,18 @@ Knows nothing about commands or terminals.
 
 from __future__ import annotations
 
+import dataclasses
+from functools import partial
 from pathlib import Path
 
-from torch import Tensor
-
 from audiolm_cli.config.generation import GenerateConfig, SamplingConfig
-from audiolm_cli.editing.jobs import Job, load_for, plan_jobs, read_input, read_recording, run_jobs
-from audiolm_cli.editing.restyling import (
-    check_settings,
-    restyle_takes,
-    style_prompt,
-)
-from audiolm_cli.editing.result import Generation, Output, Stopwatch, used_settings
-from audiolm_cli.editing.splicing import Gap
-from audiolm_cli.editing.writing import write_takes
+from audiolm_cli.editing.edit import Edit, run_edit
+from audiolm_cli.editing.jobs import plan_jobs, read_recording
+from audiolm_cli.editing.restyling import check_settings, restyle_takes, style_prompt, whole_recording
+from audiolm_cli.editing.result import Generation, Stopwatch
+from audiolm_cli.editing.session import open_session
 from audiolm_cli.errors import UsageError
 from audiolm_cli.events import OnEvent, ignore
-from audiolm_cli.library.loading import Loaded
 
 
 def restyle_files(
@@ -58,43 +53,23 @@ def restyle_files(
         OutputError: an output exists already or cannot be written.
     """
     config, sampling = config or GenerateConfig(), sampling or SamplingConfig()
-    watch = Stopwatch() if started is None else Stopwatch(started=started)
+    watch = Stopwatch.since(started)
     if config.takes > 1 and sampling.nar_temperature == 0:
         raise UsageError("all takes are the same at NAR temperature 0; add --nar-temperature 0.7, or leave out --takes")
     check_settings(config)
+
     jobs = plan_jobs(inputs, "restyled", output, plot, config)
     with watch.stage("encode"):
         reference = read_recording(style)
-    loaded = load_for(config, watch, on_event)
+    session = open_session(config, sampling, on_event, watch)
     with watch.stage("encode"):
-        prompt = style_prompt(reference, style, strength, loaded, config)
-    return run_jobs(
-        jobs,
-        lambda job: restyle_recording(
-            job, loaded, prompt, style, strength, config=config, sampling=sampling, on_event=on_event, watch=watch
-        ),
-        loaded,
-        {"style": style, "strength": strength, **used_settings(config, sampling, loaded)},
-        on_event,
-        watch,
+        prompt = style_prompt(session, reference, style, strength)
+
+    edit = Edit(
+        command="restyle",
+        settings={"style": Path(style).name, "strength": strength},
+        find_gaps=lambda recording, source: whole_recording(recording),
+        make=partial(restyle_takes, prompt, strength),
     )
-
-
-def restyle_recording(
-    job: Job,
-    loaded: Loaded,
-    prompt: Tensor,
-    style: str,
-    strength: int,
-    *,
-    config: GenerateConfig,
-    sampling: SamplingConfig,
-    on_event: OnEvent,
-    watch: Stopwatch,
-) -> list[Output]:
-    """Restyle one recording after prompt codes [1, P, K]; see `restyle_files`."""
-    recording = read_input(job, watch, on_event)
-    takes = restyle_takes(recording, loaded, prompt, strength, config, sampling, on_event, watch)
-    whole = [Gap(start=0, stop=recording.num_samples, new_samples=recording.num_samples)]
-    settings = {"style": Path(style).name, "strength": strength}
-    return write_takes(job, recording, whole, takes, "restyle", settings, loaded, config, sampling, on_event)
+    result = run_edit(session, jobs, edit)
+    return dataclasses.replace(result, settings=result.settings | {"style": style})

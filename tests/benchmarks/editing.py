@@ -20,7 +20,7 @@ from audiolm_cli.config.generation import GenerateConfig, SamplingConfig
 from audiolm_cli.data.files import find_audio, open_audio, read_clip
 from audiolm_cli.devices import pick_device
 from audiolm_cli.editing.rendering import render_span
-from audiolm_cli.editing.result import Stopwatch
+from audiolm_cli.editing.session import Session
 from audiolm_cli.editing.spans import open_span
 from audiolm_cli.editing.splicing import Gap, Take, splice
 from audiolm_cli.editing.streamed import streamed_takes
@@ -33,7 +33,6 @@ from audiolm_cli.evaluation.metrics import (
     seam_jump,
     spectral_flux_z,
 )
-from audiolm_cli.events import OnEvent, ignore
 from audiolm_cli.library.loading import Loaded, load_model
 from audiolm_cli.model.geometry import Geometry
 from audiolm_cli.model.scoring import following_score
@@ -75,12 +74,7 @@ def takes_of(
 ) -> list[Take]:
     """Takes for one gap of a clip."""
     config = GenerateConfig(seed=seed, takes=takes, best_of=best_of)
-    return make_takes(loaded, recording(clip), [gap], config, SamplingConfig(), *silently())
-
-
-def silently() -> tuple[OnEvent, Stopwatch]:
-    """What workflows report to when nobody listens."""
-    return ignore, Stopwatch()
+    return make_takes(Session(loaded=loaded, config=config), recording(clip), [gap])
 
 
 def mean_and_interval(values: list[float]) -> str:
@@ -117,9 +111,7 @@ def seams(loaded: Loaded, clips: list[np.ndarray]) -> str:
         add("pasted bare, left seam", pasted, at)
         add("pasted bare, right seam", pasted, at + length)
         gap = Gap(start=at, stop=end, new_samples=round(STREAMED_S * RATE_HZ))
-        take = streamed_takes(loaded, recording(clip), [gap], GenerateConfig(seed=seed), SamplingConfig(), *silently())[
-            0
-        ]
+        (take,) = streamed_takes(Session(loaded=loaded, config=GenerateConfig(seed=seed)), recording(clip), [gap])
         blocks = list(take.pieces[0].blocks)
         made = np.concatenate([clip[None, :at], *blocks], axis=1)[0]
         add("streamed continuation, left seam", made, at)

@@ -401,6 +401,15 @@ def test_json(go: Any, take: Path, tiny_model: Path) -> None:
     shown = go(take, "-d", 0.5, "--seed", 4, "--dtype", "fp32", "--json")
     result = json.loads(shown.stdout)
     assert set(result) == {"outputs", "model", "device", "dtype", "version", "settings", "timing", "failed"}
+    sampling = {
+        "temperature": 1.05,
+        "top_k": 0,
+        "top_p": 1.0,
+        "min_p": 0.0,
+        "nar_temperature": 0.95,
+        "guidance": 1.0,
+        "nar_passes": 1,
+    }
     assert result["outputs"] == [
         {
             "path": "take.continued.wav",
@@ -410,6 +419,7 @@ def test_json(go: Any, take: Path, tiny_model: Path) -> None:
             "channels": 2,
             "duration_s": 1.5,
             "generated": [[1.0, 1.5]],
+            "sampling": sampling,
             "score": None,
         }
     ]
@@ -423,14 +433,7 @@ def test_json(go: Any, take: Path, tiny_model: Path) -> None:
         "until_end": False,
         "best_of": None,
         "channels": "mid",
-    } | {
-        "temperature": 1.05,
-        "top_k": 0,
-        "top_p": 1.0,
-        "min_p": 0.0,
-        "nar_temperature": 0.95,
-        "guidance": 1.0,
-        "nar_passes": 1,
+        **sampling,
     }
     timing = result["timing"]
     stages = [timing[f"{stage}_s"] for stage in ("load", "encode", "ar", "nar", "decode")]

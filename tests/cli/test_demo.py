@@ -46,7 +46,7 @@ def test_it_is_the_same_every_time(
     audiolm: Any, tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Unless another seed is asked for; what was not generated is said to be as it was."""
-    monkeypatch.setattr("audiolm_cli.editing.jobs.plot_recording", lambda *_, **__: None)  # slow, and tested above
+    monkeypatch.setattr("audiolm_cli.editing.writing.plot_recording", lambda *_, **__: None)  # slow, and tested above
     monkeypatch.chdir(tmp_path)
     shown = audiolm("demo", "-m", tiny_model)
     assert shown.exit_code == 0

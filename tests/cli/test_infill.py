@@ -203,13 +203,31 @@ def test_options_work_as_with_continue(go: Any, take: Path) -> None:
     result = json.loads(shown.stdout)
     assert [output["path"] for output in result["outputs"]] == ["take.infilled.1.wav", "take.infilled.2.wav"]
     assert [output["seed"] for output in result["outputs"]] == [3, 4]
-    assert result["settings"] | {"gaps_s": [[0.5, 0.75]], "length_s": None, "temperature": None} == result["settings"]
+    assert result["settings"] | {"gaps_s": [[0.5, 0.75]], "length_s": None, "temperature": 0.5} == result["settings"]
     assert {"p.1.png", "p.2.png"} < set(os.listdir())
     comment = json.loads(read_audio("take.infilled.2.wav").tags["comment"])
     assert comment | {"command": "infill", "seed": 4, "gaps_s": [[0.5, 0.75]]} == comment
     shown = go(take, "--gap", "0.5:0.75", "--gap", "1:1.5", "--seed", 3, "--only-new", "-o", "new.flac", "--json")
     assert soundfile.info("new.flac").frames == 12000
     assert json.loads(shown.stdout)["outputs"][0]["generated"] == [[0.0, 0.25], [0.25, 0.75]]
+
+
+def test_what_was_drawn_with_is_told(go: Any, take: Path) -> None:
+    """The temperature that was used is in the comment and in --json, for each gap where gaps differ."""
+    for gaps, told in (
+        (["0.5:0.75"], 0.5),
+        (["0.2:1.4"], 1.05),
+        (["0.5:0.75", "1:1.2"], 0.5),
+        (["0.1:0.2", "0.3:1.4"], [0.5, 1.05]),
+        (["1:"], 1.05),
+    ):
+        shown = go(take, *(word for gap in gaps for word in ("--gap", gap)), "--seed", 1, "-f", "-o", "x.wav", "--json")
+        comment = json.loads(read_audio("x.wav").tags["comment"])
+        (output,) = json.loads(shown.stdout)["outputs"]
+        assert comment["temperature"] == output["sampling"]["temperature"] == told, gaps
+        assert comment["nar_passes"] == output["sampling"]["nar_passes"] == 1
+    go(take, "--gap", "0.5:0.75", "--temperature", 0.9, "-f", "-o", "x.wav")
+    assert json.loads(read_audio("x.wav").tags["comment"])["temperature"] == 0.9
 
 
 def test_the_likeliest_of_several(go: Any, take: Path) -> None:

@@ -18,8 +18,7 @@ from audiolm_cli.audio.level import LARGEST_GAIN, TRAINING_PEAK, training_gain
 from audiolm_cli.audio.prediction import extrapolate
 from audiolm_cli.codec.base import Codec
 from audiolm_cli.config.generation import GenerateConfig
-from audiolm_cli.editing.jobs import plan_jobs
-from audiolm_cli.editing.naming import numbered, output_paths
+from audiolm_cli.editing.jobs import numbered, output_paths, plan_jobs
 from audiolm_cli.editing.rendering import FADE_S, LEVEL_RANGE, _level, limit, render_span
 from audiolm_cli.editing.rendering import _place as place_blocks
 from audiolm_cli.editing.spans import SEAM_FRAMES, Span, open_span

@@ -15,8 +15,7 @@ from torch import Tensor
 
 from audiolm_cli.config.generation import GenerateConfig, SamplingConfig
 from audiolm_cli.config.shapes import PRESETS, ModelConfig
-from audiolm_cli.editing.jobs import load_for
-from audiolm_cli.editing.result import Stopwatch
+from audiolm_cli.editing.session import open_session
 from audiolm_cli.events import Event, Note
 from audiolm_cli.library import loading
 from audiolm_cli.model import quantize, stepping
@@ -266,8 +265,8 @@ def test_another_dtype_than_the_one_asked_for_is_said(tiny_model: Path, monkeypa
     monkeypatch.setattr(quantize, "works", lambda form: False)
     monkeypatch.setattr(quantize, "multiplies_bf16", lambda device: False)
     said: list[Event] = []
-    loaded = load_for(GenerateConfig(model=str(tiny_model), dtype="int8"), Stopwatch(), said.append)
-    assert loaded.dtype == "fp32" and len(said) == 1
+    session = open_session(GenerateConfig(model=str(tiny_model), dtype="int8"), SamplingConfig(), said.append)
+    assert session.loaded.dtype == "fp32" and len(said) == 1
     assert (
         isinstance(said[0], Note)
         and said[0].warning
@@ -325,7 +324,7 @@ def test_ends_that_are_seen_late_change_nothing(wait: int, monkeypatch: pytest.M
         model.ar_head.weight[model.eos] = 2 / 64
     context, geometry, found = codes(6), Geometry(6, 60), []
     for every in (1, wait):
-        monkeypatch.setattr(decode, "end_checks", lambda device, n=every: n)
+        monkeypatch.setattr("audiolm_cli.model.decode.end_checks", lambda device, n=every: n)
         seeds = [torch.Generator().manual_seed(seed) for seed in (1, 2)]
         found.append(generate(model, context, geometry, SamplingConfig(), seeds, until_end=True))
     assert 0 < found[0].shape[1] < 60, "takes that do not end would prove nothing"

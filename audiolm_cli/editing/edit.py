@@ -1,0 +1,85 @@
+"""The one way of every generating command: read a recording, find its gaps, fill them, write the result.
+
+Knows nothing about options or terminals.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from audiolm_cli.audio import Recording
+from audiolm_cli.editing.channels import generate_takes
+from audiolm_cli.editing.jobs import Job, read_input
+from audiolm_cli.editing.result import Failure, Generation, Output
+from audiolm_cli.editing.session import Session
+from audiolm_cli.editing.splicing import Gap, repeat_result
+from audiolm_cli.editing.takes import MakeTakes, make_takes
+from audiolm_cli.editing.writing import told_settings, write_take
+from audiolm_cli.errors import AudioLMError
+from audiolm_cli.events import Note
+from audiolm_cli.version import __version__
+
+
+@dataclass(frozen=True, kw_only=True)
+class Edit:
+    """What a command does to each of its recordings."""
+
+    command: str
+    """Its name, for the comment tag."""
+    settings: dict[str, Any]
+    """Its own settings, for the comment tag and for `--json`."""
+    find_gaps: Callable[[Recording, str], list[Gap]]
+    """Where new audio goes in a recording that came from this source; raises what is wrong with that."""
+    make: MakeTakes = make_takes
+    """Fills the gaps."""
+    repeat: int = 1
+    """How often the result is written, one after the other."""
+    stream: bool = False
+    """Write audio while it is made."""
+
+
+def run_edit(session: Session, jobs: list[Job], edit: Edit) -> Generation:
+    """The outputs of every job. One that fails is reported and the others go on; a single one raises its error."""
+    outputs: list[Output] = []
+    failed: list[Failure] = []
+    for job in jobs:
+        try:
+            outputs += edit_recording(session, job, edit)
+        except AudioLMError as error:
+            if len(jobs) == 1:
+                raise
+            session.on_event(Note(message=str(error), warning=True))
+            failed.append(Failure(input=job.source, error=str(error)))
+    return report(session, outputs, edit.settings, failed)
+
+
+def edit_recording(session: Session, job: Job, edit: Edit) -> list[Output]:
+    """One recording: read it, find its gaps, fill them, and write every take."""
+    with session.watch.stage("encode"):
+        recording = read_input(job, session.on_event)
+    gaps = edit.find_gaps(recording, job.source)
+    takes = generate_takes(session, recording, gaps, edit.make)
+
+    whole, gaps, takes = repeat_result(recording, gaps, takes, edit.repeat)
+    facts: dict[str, Any] = {"command": edit.command, "settings": edit.settings, "stream": edit.stream}
+    return [write_take(session, job, number, whole, gaps, take, **facts) for number, take in enumerate(takes, start=1)]
+
+
+def report(
+    session: Session, outputs: list[Output], settings: dict[str, Any], failed: list[Failure] | None = None
+) -> Generation:
+    """What a command says in the end. Settings that it left open are those that were used, where all outputs agree."""
+    used = [output.sampling for output in outputs]
+    sampling = used[0] if used and all(own == used[0] for own in used) else session.sampling.to_dict()
+    return Generation(
+        outputs=outputs,
+        model={"name": session.loaded.folder.name, "sha256": session.loaded.folder.sha256},
+        device=str(session.model.device),
+        dtype=session.loaded.dtype,
+        version=__version__,
+        settings={**settings, **told_settings(session.config), **sampling},
+        timing=session.watch.report(sum(end - begin for output in outputs for begin, end in output.generated)),
+        failed=failed or [],
+    )

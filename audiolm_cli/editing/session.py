@@ -1,0 +1,106 @@
+"""What every generating step needs, made once for a command or a call. Knows nothing about files or commands."""
+
+from __future__ import annotations
+
+import dataclasses
+import secrets
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import torch
+
+from audiolm_cli.codec.base import Codec
+from audiolm_cli.config.generation import AR_TEMPERATURE, GenerateConfig, SamplingConfig
+from audiolm_cli.devices import pick_device, prepare_cpu
+from audiolm_cli.editing.result import Stopwatch
+from audiolm_cli.errors import UsageError
+from audiolm_cli.events import Note, OnEvent, ignore
+from audiolm_cli.library.loading import Loaded, load_model
+from audiolm_cli.model.decoders import Decoders
+
+SHORT_GAP_S, SHORT_GAP_TEMPERATURE = 1.0, 0.5
+"""Gaps of up to this length between two contexts are drawn at this temperature, unless another is asked for: there is
+less to choose, and a lower temperature comes nearer to what was there (`audiolm guide usage` has the figures)."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Session:
+    """A model with its codec in memory, the settings of a command, and where its progress and its seconds go."""
+
+    loaded: Loaded
+    """The model, its codec, and the folder that both came from."""
+    config: GenerateConfig = field(default_factory=GenerateConfig)
+    """Takes, seed, context, channels, ..."""
+    sampling: SamplingConfig = field(default_factory=SamplingConfig)
+    """How codes are drawn, as it was asked for; `sampling_for` says how a gap's codes are drawn."""
+    on_event: OnEvent = ignore
+    """Gets the progress."""
+    watch: Stopwatch = field(default_factory=Stopwatch)
+    """Where the seconds are added."""
+
+    @property
+    def model(self) -> Decoders:
+        """The two decoders, in eval mode."""
+        return self.loaded.model
+
+    @property
+    def codec(self) -> Codec:
+        """The codec of the model, on the same device."""
+        return self.loaded.codec
+
+    @property
+    def prompt_frames(self) -> int:
+        """Context frames wanted on each side of a gap.
+
+        Raises:
+            UsageError: the prompt is shorter than one frame.
+        """
+        window, rate_hz, prompt_s = self.model.config.max_frames, self.codec.frame_rate_hz, self.config.prompt_s
+        if prompt_s is None:
+            return window
+        if prompt_s * rate_hz < 1:
+            raise UsageError(
+                f"--prompt {prompt_s:g} is shorter than one frame of the codec, {1000 / rate_hz:.0f} ms; "
+                "give more context"
+            )
+        return round(min(prompt_s * rate_hz, window))
+
+    def draw_seeds(self, count: int) -> list[int]:
+        """The seeds of `count` takes, one after the other from the configured one; without one, from a drawn one."""
+        first = secrets.randbits(32) if self.config.seed is None else self.config.seed
+        return [(first + number) % 2**63 for number in range(count)]
+
+    def sampling_for(self, duration_s: float, *, between: bool) -> SamplingConfig:
+        """How the codes of a gap are drawn: every setting that was left open is decided here, and nowhere else.
+
+        Args:
+            duration_s: length of the new audio.
+            between: whether there is context on both sides of it.
+        """
+        usual = SHORT_GAP_TEMPERATURE if between and duration_s <= SHORT_GAP_S else AR_TEMPERATURE
+        return dataclasses.replace(
+            self.sampling,
+            temperature=usual if self.sampling.temperature is None else self.sampling.temperature,
+            nar_passes=self.sampling.nar_passes or self.model.config.nar_passes,
+        )
+
+
+def open_session(
+    config: GenerateConfig, sampling: SamplingConfig, on_event: OnEvent = ignore, watch: Stopwatch | None = None
+) -> Session:
+    """A session with the model that the settings name; everything up to here counts as loading.
+
+    Raises:
+        ModelError: there is no such model, or it is damaged.
+        UsageError: the device or the number format is not to be had here.
+    """
+    watch = watch or Stopwatch()
+    prepare_cpu(config.threads)
+    cache = None if config.cache_dir is None else Path(config.cache_dir)
+    loaded = load_model(config.model, pick_device(config.device), config.dtype, cache)
+
+    if config.dtype not in ("auto", loaded.dtype):
+        told = f"torch {torch.__version__} has no {config.dtype} products for this processor; {loaded.dtype} is used"
+        on_event(Note(message=told, warning=True))
+    watch.loaded()
+    return Session(loaded=loaded, config=config, sampling=sampling, on_event=on_event, watch=watch)
