@@ -159,7 +159,8 @@ def _importing_modules(traceback: TracebackType | None) -> Iterator[str]:
     """The top-level names of the modules that were being imported, the innermost last."""
     while traceback is not None:
         frame = traceback.tb_frame
-        if frame.f_code.co_name == "<module>":
+        # Text that is evaluated has that name too, but no file.
+        if frame.f_code.co_name == "<module>" and frame.f_code.co_filename == frame.f_globals.get("__file__"):
             yield str(frame.f_globals.get("__name__", "")).partition(".")[0]
         traceback = traceback.tb_next
 

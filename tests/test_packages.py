@@ -103,3 +103,5 @@ def test_other_errors_are_no_import() -> None:
         print(1 / 0)
     with pytest.raises(ModuleNotFoundError), packages.explained_imports():
         importlib.import_module("audiolm_cli.no_such_module")  # this one is a bug
+    with pytest.raises(ZeroDivisionError), packages.explained_imports():
+        eval("1 / 0", vars(importlib.import_module("soxr")))  # as annotations are

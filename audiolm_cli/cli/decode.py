@@ -10,7 +10,7 @@ import typer
 from audiolm_cli.cli import options
 from audiolm_cli.cli.fetching import fetch_missing
 from audiolm_cli.cli.render import Renderer
-from audiolm_cli.errors import UsageError
+from audiolm_cli.cli.spread import spread
 
 Tokens = Annotated[Path, typer.Argument(metavar="TOKENS", help="A token store, or one of its manifests.")]
 Out = Annotated[
@@ -20,7 +20,9 @@ Out = Annotated[
 Ids = Annotated[list[str] | None, options.shared("--id", metavar="ID", help="Only the clip of this name; repeatable.")]
 
 
+@spread
 def decode_command(
+    *,
     tokens: Tokens,
     output: Out,
     ids: Ids = None,
@@ -28,17 +30,13 @@ def decode_command(
     device: options.Device = "auto",
     threads: options.Threads = None,
     force: options.Force = False,
-    json_output: options.Json = False,
-    quiet: options.Quiet = False,
-    verbose: options.Verbose = 0,
-    no_progress: options.NoProgress = False,
+    display: options.Display,
     offline: options.Offline = False,
     cache_dir: options.CacheDir = None,
 ) -> None:
     """Decode a token store, or single clips of it, back to audio."""
-    if json_output and output == "-":
-        raise UsageError("--json and -o - both want standard output; write the audio to a file")
-    with Renderer(quiet=quiet, verbose=verbose, no_progress=no_progress, json=json_output) as out:
+    display.check_stdout(output)
+    with Renderer(**display.to_dict()) as out:
         from audiolm_cli.workflows.decode import decode, named_codec
 
         fetch_missing(out, cache_dir, offline, codec or named_codec(tokens))

@@ -12,40 +12,28 @@ from audiolm_cli.cli import options
 from audiolm_cli.cli.fetching import fetch_missing
 from audiolm_cli.cli.generated import show_generation
 from audiolm_cli.cli.render import Renderer
+from audiolm_cli.cli.spread import spread
 from audiolm_cli.config.generation import GenerateConfig
 
 Folder = Annotated[Path, typer.Argument(metavar="DIR", help="Where to write.")]
 
 
+SHOWN = options.Only(("model", "seed", "device", "dtype", "threads", "force", "cache_dir"), defaults={"seed": 4})
+"""The seed is one whose continuation is worth hearing."""
+
+
+@spread
 def demo_command(
     folder: Folder = Path("audiolm-demo"),
-    model: options.Model = "piano",
-    seed: options.Seed = 4,
-    device: options.Device = "auto",
-    dtype: options.Dtype = "auto",
-    threads: options.Threads = None,
-    force: options.Force = False,
-    json_output: options.Json = False,
-    quiet: options.Quiet = False,
-    verbose: options.Verbose = 0,
-    no_progress: options.NoProgress = False,
+    *,
+    config: Annotated[GenerateConfig, SHOWN],
+    display: options.Display,
     offline: options.Offline = False,
-    cache_dir: options.CacheDir = None,
 ) -> None:
     """Write a prompt, its continuation and an infill, with pictures: the tour."""
     started = time.perf_counter()
-    cache = None if cache_dir is None else str(cache_dir)
-    config = GenerateConfig(
-        model=model,
-        device=device,
-        dtype=dtype,
-        threads=threads,
-        seed=seed,
-        force=force,
-        cache_dir=cache,
-    )
-    with Renderer(quiet=quiet, verbose=verbose, no_progress=no_progress, json=json_output) as out:
+    with Renderer(**display.to_dict()) as out:
         from audiolm_cli.workflows.demo import demo
 
-        fetch_missing(out, cache_dir, offline, model)
+        fetch_missing(out, config.cache_dir, offline, config.model)
         show_generation(out, demo(folder, config, on_event=out.on_event, started=started))

@@ -8,13 +8,14 @@ import typer
 
 from audiolm_cli.cli import options
 from audiolm_cli.cli.render import Renderer
+from audiolm_cli.cli.spread import spread
 from audiolm_cli.errors import ModelError
 
 
+@spread
 def doctor_command(
-    json_output: options.Json = False,
-    quiet: options.Quiet = False,
-    verbose: options.Verbose = 0,
+    *,
+    display: options.QuickDisplay,
     cache_dir: options.CacheDir = None,
 ) -> None:
     """Check this installation and say how to repair it.
@@ -23,7 +24,7 @@ def doctor_command(
     """
     from audiolm_cli.workflows.doctor import doctor
 
-    with Renderer(quiet=quiet, verbose=verbose, json=json_output) as out:
+    with Renderer(**display.to_dict()) as out:
         diagnosis = doctor(cache_dir, os.environ, on_event=out.on_event)
         if out.json:
             out.print_json({"ok": not diagnosis.failed, "checks": diagnosis.checks})

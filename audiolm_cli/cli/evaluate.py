@@ -10,6 +10,7 @@ import typer
 from audiolm_cli.cli import options
 from audiolm_cli.cli.fetching import fetch_missing
 from audiolm_cli.cli.render import Renderer
+from audiolm_cli.cli.spread import spread
 
 Source = Annotated[Path, typer.Argument(metavar="PATH", help="A folder of recordings, held-out ones among them.")]
 Tokens = Annotated[
@@ -22,7 +23,9 @@ Report = Annotated[
 ]
 
 
+@spread
 def evaluate_command(
+    *,
     source: Source,
     model: options.Model = "piano",
     tokens: Tokens = None,
@@ -33,15 +36,12 @@ def evaluate_command(
     seed: options.Seed = 0,
     device: options.Device = "auto",
     threads: options.Threads = None,
-    json_output: options.Json = False,
-    quiet: options.Quiet = False,
-    verbose: options.Verbose = 0,
-    no_progress: options.NoProgress = False,
+    display: options.Display,
     offline: options.Offline = False,
     cache_dir: options.CacheDir = None,
 ) -> None:
     """Measure a codec, or a model with its codec, on held-out recordings."""
-    with Renderer(quiet=quiet, verbose=verbose, no_progress=no_progress, json=json_output) as out:
+    with Renderer(**display.to_dict()) as out:
         from audiolm_cli.reports.tables import markdown
         from audiolm_cli.tokenizing.recordings import check_failures
         from audiolm_cli.workflows.evaluate import evaluate

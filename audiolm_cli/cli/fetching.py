@@ -22,7 +22,7 @@ _TRUE = {"1", "on", "yes", "true"}
 
 
 def fetch_missing(
-    out: Renderer, cache_dir: Path | None, offline: bool, *names: str | None, ranks: Ranks | None = None
+    out: Renderer, cache_dir: str | Path | None, offline: bool, *names: str | None, ranks: Ranks | None = None
 ) -> None:
     """Bring what `names` mean into the cache where it is missing; on a terminal, ask first.
 
@@ -31,7 +31,8 @@ def fetch_missing(
     from audiolm_cli.checkpoints import catalogue
     from audiolm_cli.library import fetching
 
-    cache, config = catalogue.cache_dir(cache_dir), fetch_config(offline)
+    cache = catalogue.cache_dir(None if cache_dir is None else Path(cache_dir))
+    config = fetch_config(offline)
     if ranks is not None and ranks.local and not config.offline:
         fetching.await_missing(names, cache)
         return

@@ -11,8 +11,8 @@ from audiolm_cli.cli import options
 from audiolm_cli.cli.fetching import fetch_missing
 from audiolm_cli.cli.generated import show_generation
 from audiolm_cli.cli.render import Renderer
+from audiolm_cli.cli.spread import spread
 from audiolm_cli.config.generation import GenerateConfig, SamplingConfig
-from audiolm_cli.errors import UsageError
 
 Inputs = Annotated[list[str], typer.Argument(metavar="IN...", help="Audio files; '-' is a WAV on standard input.")]
 Gaps = Annotated[
@@ -36,67 +36,27 @@ Length = Annotated[
 ]
 
 
+@spread
 def infill_command(
     inputs: Inputs,
+    *,
     gap: Gaps,
     length: Length = None,
     output: options.Output = None,
-    model: options.Model = "piano",
-    takes: options.Takes = 1,
-    best_of: options.BestOf = None,
-    prompt: options.Prompt = None,
-    temperature: options.GapTemperature = None,
-    top_k: options.TopK = SamplingConfig.top_k,
-    top_p: options.TopP = SamplingConfig.top_p,
-    nar_temperature: options.NarTemperature = SamplingConfig.nar_temperature,
-    nar_passes: options.NarPasses = SamplingConfig.nar_passes,
-    guidance: options.Guidance = SamplingConfig.guidance,
-    channels: options.Channels = "mid",
-    only_new: options.OnlyNew = False,
+    config: Annotated[GenerateConfig, options.Only(without=("until_end",))],
+    sampling: SamplingConfig,
     plot: options.Plot = None,
-    seed: options.Seed = None,
-    device: options.Device = "auto",
-    dtype: options.Dtype = "auto",
-    threads: options.Threads = None,
-    force: options.Force = False,
-    json_output: options.Json = False,
-    quiet: options.Quiet = False,
-    verbose: options.Verbose = 0,
-    no_progress: options.NoProgress = False,
+    display: options.Display,
     offline: options.Offline = False,
-    cache_dir: options.CacheDir = None,
 ) -> None:
     """Make stretches of recordings anew, so that they lead from what precedes them into what follows."""
     started = time.perf_counter()
-    if json_output and output == "-":
-        raise UsageError("--json and -o - both want standard output; write the audio to a file")
-    sampling = SamplingConfig(
-        temperature=temperature,
-        top_k=top_k,
-        top_p=top_p,
-        nar_temperature=nar_temperature,
-        nar_passes=nar_passes,
-        guidance=guidance,
-    )
-    config = GenerateConfig(
-        model=model,
-        device=device,
-        dtype=dtype,
-        threads=threads,
-        seed=seed,
-        takes=takes,
-        best_of=best_of,
-        prompt_s=prompt,
-        channels=channels,
-        only_new=only_new,
-        force=force,
-        cache_dir=None if cache_dir is None else str(cache_dir),
-    )
+    display.check_stdout(output)
     gaps = [options.parse_gap(text) for text in gap]
-    with Renderer(quiet=quiet, verbose=verbose, no_progress=no_progress, json=json_output) as out:
+    with Renderer(**display.to_dict()) as out:
         from audiolm_cli.workflows.infill import infill_files
 
-        fetch_missing(out, cache_dir, offline, model)
+        fetch_missing(out, config.cache_dir, offline, config.model)
         result = infill_files(
             inputs, gaps, length, output, plot, config, sampling, on_event=out.on_event, started=started
         )

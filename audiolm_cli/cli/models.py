@@ -8,6 +8,7 @@ import typer
 
 from audiolm_cli.cli import options
 from audiolm_cli.cli.render import Renderer
+from audiolm_cli.cli.spread import spread
 
 Name = Annotated[str, typer.Argument(metavar="NAME", help="A name from `audiolm models list`, or a folder's path.")]
 
@@ -29,16 +30,15 @@ Mirrors = Annotated[
 ]
 
 
+@spread
 def pull_command(
+    *,
     source: Wanted,
     name: SaveAs = None,
     sha256: Sha256 = "",
     mirror: Mirrors = None,
     force: options.Force = False,
-    json_output: options.Json = False,
-    quiet: options.Quiet = False,
-    verbose: options.Verbose = 0,
-    no_progress: options.NoProgress = False,
+    display: options.QuickDisplay,
     offline: options.Offline = False,
     cache_dir: options.CacheDir = None,
 ) -> None:
@@ -47,7 +47,7 @@ def pull_command(
     from audiolm_cli.cli.fetching import fetch_config
     from audiolm_cli.library.fetching import pull
 
-    with Renderer(quiet=quiet, verbose=verbose, no_progress=no_progress, json=json_output) as out:
+    with Renderer(**display.to_dict()) as out:
         path = pull(
             source,
             catalogue.cache_dir(cache_dir),
@@ -64,18 +64,18 @@ def pull_command(
             out.print(str(path))
 
 
+@spread
 def rm_command(
+    *,
     name: Name,
-    json_output: options.Json = False,
-    quiet: options.Quiet = False,
-    verbose: options.Verbose = 0,
+    display: options.QuickDisplay,
     cache_dir: options.CacheDir = None,
 ) -> None:
     """Remove a checkpoint from the cache, with what broken-off downloads left of it."""
     from audiolm_cli.checkpoints import catalogue
     from audiolm_cli.library.fetching import remove
 
-    with Renderer(quiet=quiet, verbose=verbose, json=json_output) as out:
+    with Renderer(**display.to_dict()) as out:
         path, freed = remove(name, catalogue.cache_dir(cache_dir))
         if out.json:
             out.print_json({"name": name, "path": path, "bytes": freed})
@@ -83,16 +83,16 @@ def rm_command(
             out.print(f"removed {path}, {_size(freed)}")
 
 
+@spread
 def list_command(
-    json_output: options.Json = False,
-    quiet: options.Quiet = False,
-    verbose: options.Verbose = 0,
+    *,
+    display: options.QuickDisplay,
     cache_dir: options.CacheDir = None,
 ) -> None:
     """List what can be named: bundled, cached, and known but not here."""
     from audiolm_cli.workflows.models import list_models
 
-    with Renderer(quiet=quiet, verbose=verbose, json=json_output) as out:
+    with Renderer(**display.to_dict()) as out:
         listing = list_models(cache_dir)
         if out.json:
             out.print_json({"models": listing.entries, "cache_dir": listing.cache})
@@ -107,17 +107,17 @@ def list_command(
                 out.note(entry.problem, warning=True)
 
 
+@spread
 def info_command(
+    *,
     name: Name,
-    json_output: options.Json = False,
-    quiet: options.Quiet = False,
-    verbose: options.Verbose = 0,
+    display: options.QuickDisplay,
     cache_dir: options.CacheDir = None,
 ) -> None:
     """Show the shape, codec, training, licence and hash of a checkpoint."""
     from audiolm_cli.workflows.models import describe
 
-    with Renderer(quiet=quiet, verbose=verbose, json=json_output) as out:
+    with Renderer(**display.to_dict()) as out:
         facts = describe(name, cache_dir)
         if out.json:
             out.print_json(facts)
@@ -125,17 +125,17 @@ def info_command(
             out.table(("field", "value"), _flat(facts))
 
 
+@spread
 def path_command(
+    *,
     name: Name,
-    json_output: options.Json = False,
-    quiet: options.Quiet = False,
-    verbose: options.Verbose = 0,
+    display: options.QuickDisplay,
     cache_dir: options.CacheDir = None,
 ) -> None:
     """Print where the folder of a model or the file of a codec is."""
     from audiolm_cli.workflows.models import locate
 
-    with Renderer(quiet=quiet, verbose=verbose, json=json_output) as out:
+    with Renderer(**display.to_dict()) as out:
         path = locate(name, cache_dir)
         if out.json:
             out.print_json({"name": name, "path": path})
@@ -143,17 +143,17 @@ def path_command(
             out.print(str(path))
 
 
+@spread
 def verify_command(
+    *,
     name: Name,
-    json_output: options.Json = False,
-    quiet: options.Quiet = False,
-    verbose: options.Verbose = 0,
+    display: options.QuickDisplay,
     cache_dir: options.CacheDir = None,
 ) -> None:
     """Hash the files of a checkpoint again and compare."""
     from audiolm_cli.workflows.models import verify
 
-    with Renderer(quiet=quiet, verbose=verbose, json=json_output) as out:
+    with Renderer(**display.to_dict()) as out:
         path = verify(name, cache_dir)
         if out.json:
             out.print_json({"name": name, "path": path, "verified": True})

@@ -7,11 +7,13 @@ from __future__ import annotations
 
 import math
 import re
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import typer
 
+from audiolm_cli.config.base import Settings, setting
 from audiolm_cli.errors import UsageError
 
 _TIME = re.compile(r"(?:(?:(?P<h>\d+):)?(?P<m>\d+):)?(?P<s>\d+(?:\.\d*)?|\.\d+)", re.ASCII)
@@ -104,13 +106,13 @@ def shared(*flags: str, panel: str = "Common options", **settings: Any) -> Any:
     return typer.Option(*flags, envvar=variable, show_envvar=False, rich_help_panel=panel, **settings)
 
 
-def _device_option(value: str) -> str:
+def device_option(value: str) -> str:
     if _DEVICE.fullmatch(value) is None:
         raise typer.BadParameter(f"{value!r} is not auto, cpu, cuda or cuda:N")
     return value
 
 
-def _verbose_option(context: typer.Context, value: int) -> int:
+def verbose_option(context: typer.Context, value: int) -> int:
     """Leave the level where `app.main` finds it, whatever becomes of the command."""
     settings = context.find_root().obj
     if isinstance(settings, dict):
@@ -118,28 +120,50 @@ def _verbose_option(context: typer.Context, value: int) -> int:
     return value
 
 
+@dataclass(frozen=True)
+class Only:
+    """Beside a settings class: the fields that a command has options for, and defaults of its own."""
+
+    names: tuple[str, ...] = ()
+    """Empty means all."""
+    without: tuple[str, ...] = ()
+    """Fields that it has no option for."""
+    defaults: dict[str, Any] = field(default_factory=dict)
+    """What is used in place of a field's own default."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Display(Settings):
+    """How a command shows what it does."""
+
+    json: bool = setting(False, "Print one JSON object on standard output.")
+    quiet: bool = setting(False, "Only warnings and errors on standard error.", short="-q")
+    verbose: int = setting(0, "Time each stage; traceback on a bug.", short="-v", kind="count")
+    no_progress: bool = setting(False, "No progress bar and no progress lines.")
+
+    def check_stdout(self, output: str | None) -> None:
+        """Refuse to write both the result and the audio to standard output.
+
+        Raises:
+            UsageError: both were asked for.
+        """
+        if self.json and output == "-":
+            raise UsageError("--json and -o - both want standard output; write the audio to a file")
+
+
+QuickDisplay = Annotated[Display, Only(without=("no_progress",))]
+"""Of commands that are too short for progress."""
 Output = Annotated[  # a text: a path would lose the slash that says "a folder"
     str | None, shared("-o", "--output", metavar="PATH", help="File, or folder/, to write; '-' is standard output.")
 ]
 Model = Annotated[str, shared("-m", "--model", metavar="NAME|PATH", help="A model's name, or the path of its folder.")]
-Device = Annotated[
-    str, shared("--device", metavar="auto|cpu|cuda[:N]", parser=_device_option, help="Where to compute.")
-]
+Device = Annotated[str, shared("--device", metavar="auto|cpu|cuda[:N]", parser=device_option, help="Where to compute.")]
 Dtype = Annotated[Literal["auto", "fp32", "bf16", "int8"], shared("--dtype", help="Number format of the model.")]
 Threads = Annotated[int | None, shared("--threads", min=1, max=1024, metavar="N", help="CPU threads.")]
 Seed = Annotated[
     int | None, shared("--seed", min=0, max=2**63 - 1, metavar="N", help="Same seed, same result; drawn when absent.")
 ]
 Force = Annotated[bool, shared("-f", "--force", help="Overwrite what exists.")]
-Json = Annotated[bool, shared("--json", help="Print one JSON object on standard output.")]
-Quiet = Annotated[bool, shared("-q", "--quiet", help="Only warnings and errors on standard error.")]
-Verbose = Annotated[
-    int,
-    shared(
-        "-v", "--verbose", count=True, metavar="", callback=_verbose_option, help="Time each stage; traceback on a bug."
-    ),
-]
-NoProgress = Annotated[bool, shared("--no-progress", help="No progress bar and no progress lines.")]
 Offline = Annotated[bool, shared("--offline", help="Never open a connection.")]
 CacheDir = Annotated[
     Path | None, shared("--cache-dir", metavar="DIR", help="Checkpoint cache, instead of the user's cache folder.")
@@ -147,64 +171,10 @@ CacheDir = Annotated[
 
 _GENERATION = "Generation"
 
-Takes = Annotated[int, shared("-n", "--takes", min=1, metavar="N", panel=_GENERATION, help="Alternatives to generate.")]
-BestOf = Annotated[
-    int | None,
-    shared("--best-of", min=1, metavar="M", panel=_GENERATION, help="Generate M and keep the likeliest takes."),
-]
-Channels = Annotated[
-    Literal["mid", "each"],
-    shared("--channels", panel=_GENERATION, help="Generate one signal for all channels, or each by itself."),
-]
-Guidance = Annotated[
-    float,
-    shared("--guidance", min=0.0, metavar="X", panel=_GENERATION, help="Above 1 follows the context more; 1 is off."),
-]
-Prompt = Annotated[
-    float | None,
-    shared("--prompt", metavar="TIME", parser=time_option, panel=_GENERATION, help="How much context to use."),
-]
 Duration = Annotated[
     float,
     shared("-d", "--duration", metavar="TIME", parser=time_option, panel=_GENERATION, help="How much to generate."),
 ]
-Temperature = Annotated[
-    float, shared("--temperature", min=0.0, metavar="X", panel=_GENERATION, help="Lower is safer; 0 is greedy.")
-]
-GapTemperature = Annotated[
-    float | None,
-    shared(
-        "--temperature",
-        min=0.0,
-        metavar="X",
-        panel=_GENERATION,
-        help="Lower is safer; 0 is greedy. Else 0.5 for gaps of up to 1 s, and 1.05.",
-    ),
-]
-TopK = Annotated[
-    int, shared("--top-k", min=0, metavar="N", panel=_GENERATION, help="Keep the N likeliest codes; 0 keeps all.")
-]
-TopP = Annotated[
-    float,
-    shared(
-        "--top-p", min=0.0, max=1.0, metavar="P", panel=_GENERATION, help="Keep the likeliest codes up to this sum."
-    ),
-]
-NarTemperature = Annotated[
-    float, shared("--nar-temperature", min=0.0, metavar="X", panel=_GENERATION, help="Of the fine codebooks.")
-]
-NarPasses = Annotated[
-    int | None,
-    shared(
-        "--nar-passes",
-        min=1,
-        metavar="N",
-        panel=_GENERATION,
-        help="Per fine codebook; more are slower and keep sounds steadier. Else the model's own number.",
-    ),
-]
-OnlyNew = Annotated[bool, shared("--only-new", panel=_GENERATION, help="Write the generated span alone.")]
-UntilEnd = Annotated[bool, shared("--until-end", panel=_GENERATION, help="Let the model end the piece.")]
 Plot = Annotated[
     Path | None, shared("--plot", metavar="PNG", panel=_GENERATION, help="Draw the result with its seams.")
 ]

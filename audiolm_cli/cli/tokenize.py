@@ -11,6 +11,7 @@ import typer
 from audiolm_cli.cli import options
 from audiolm_cli.cli.fetching import fetch_missing
 from audiolm_cli.cli.render import Renderer
+from audiolm_cli.cli.spread import spread
 from audiolm_cli.cli.torchrun import torchrun_ranks
 
 Inputs = Annotated[list[Path], typer.Argument(metavar="IN...", help="Audio files or folders of them.")]
@@ -25,7 +26,9 @@ CACHED_SHAPES = "8"
 """torch keeps what it prepares for up to 1024 shapes of data, and nearly every clip ends in a shape of its own."""
 
 
+@spread
 def tokenize_command(
+    *,
     inputs: Inputs,
     output: Store,
     codec: options.CodecName = "encodec-32khz",
@@ -33,17 +36,14 @@ def tokenize_command(
     threads: options.Threads = None,
     workers: Workers = None,
     force: options.Force = False,
-    json_output: options.Json = False,
-    quiet: options.Quiet = False,
-    verbose: options.Verbose = 0,
-    no_progress: options.NoProgress = False,
+    display: options.Display,
     offline: options.Offline = False,
     cache_dir: options.CacheDir = None,
 ) -> None:
     """Encode recordings into a token store that `audiolm train` reads."""
     os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", CACHED_SHAPES)
     ranks = torchrun_ranks()
-    with Renderer(quiet=quiet or not ranks.main, verbose=verbose, no_progress=no_progress, json=json_output) as out:
+    with Renderer(**display.to_dict() | {"quiet": display.quiet or not ranks.main}) as out:
         from audiolm_cli.devices import give_back_freed_memory
         from audiolm_cli.tokenizing.recordings import check_failures
         from audiolm_cli.workflows.tokenize import tokenize

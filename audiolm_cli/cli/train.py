@@ -15,6 +15,7 @@ import typer
 from audiolm_cli.cli import options
 from audiolm_cli.cli.fetching import fetch_missing
 from audiolm_cli.cli.render import Renderer
+from audiolm_cli.cli.spread import spread
 from audiolm_cli.cli.torchrun import torchrun_ranks
 from audiolm_cli.cli.trained import show_training, show_trial
 from audiolm_cli.config.shapes import PRESETS, ModelConfig
@@ -90,62 +91,10 @@ MaxDuration = Annotated[
         help="Seconds per step, in place of --batch-frames.",
     ),
 ]
-MicroFrames = Annotated[
-    int,
-    options.shared(
-        "--micro-frames",
-        min=0,
-        metavar="N",
-        panel=_LENGTH,
-        help="Most frames at once; a step accumulates. 0: no limit.",
-    ),
-]
-FilterMin = Annotated[
-    float | None,
-    options.shared(
-        "--filter-min-duration",
-        parser=options.zero_or_more,
-        metavar="S",
-        panel=_LENGTH,
-        help="Leave out shorter clips.",
-    ),
-]
-FilterMax = Annotated[
-    float | None,
-    options.shared(
-        "--filter-max-duration",
-        parser=options.zero_or_more,
-        metavar="S",
-        panel=_LENGTH,
-        help="Leave out longer clips.",
-    ),
-]
-ValidateEvery = Annotated[
-    int, options.shared("--validate-every", min=1, metavar="N", panel=_LENGTH, help="Steps between validations.")
-]
 DryRun = Annotated[
     bool, options.shared("--dry-run", panel=_LENGTH, help="Only try everything, and say how long it would take.")
 ]
-SampleEvery = Annotated[
-    int,
-    options.shared(
-        "--sample-every", min=0, metavar="N", panel=_LENGTH, help="Steps between samples as audio; 0: never."
-    ),
-]
-Patience = Annotated[
-    int,
-    options.shared(
-        "--patience", min=0, metavar="N", panel=_LENGTH, help="Stop after N validations without a better one; 0: never."
-    ),
-]
 
-Stage = Annotated[
-    int,
-    options.shared("--train-stage", min=0, max=2, panel=_UPDATE, help="0 trains both decoders, 1 the AR, 2 the NAR."),
-]
-FixedSplit = Annotated[
-    bool, options.shared("--fixed-split", panel=_UPDATE, help="Only continuations, after 40 % of each window.")
-]
 Optimizer = Annotated[
     Literal["muon", "adamw", "scaled-adam"] | None,
     options.shared("--optimizer", panel=_UPDATE, help="muon, or with --base-lr alone scaled-adam, if unset."),
@@ -158,20 +107,35 @@ BaseLr = Annotated[
     float | None,
     options.shared("--base-lr", parser=options.positive, metavar="X", panel=_UPDATE, help="Peak learning rate."),
 ]
-Warmup = Annotated[
-    int, options.shared("--warmup-steps", min=0, metavar="N", panel=_UPDATE, help="Steps of linear warm-up.")
-]
-Dtype = Annotated[
-    Literal["auto", "fp32", "bf16"],
-    options.shared("--dtype", panel=_UPDATE, help="Of matrix products; bf16 where the device has it if auto."),
-]
 
 
+SPREAD = options.Only(
+    (
+        "micro_frames",
+        "filter_min_duration_s",
+        "filter_max_duration_s",
+        "validate_every",
+        "sample_every",
+        "patience",
+        "train_stage",
+        "fixed_split",
+        "warmup_steps",
+        "dtype",
+        "seed",
+        "device",
+        "threads",
+    )
+)
+"""The other options say one thing in two ways, of which one may be given; see `_exclude`."""
+
+
+@spread
 def train_command(
     source: Source = None,
     run: Run = None,
     manifest_dir: ManifestDir = None,
     exp_dir: ExpDir = None,
+    *,
     codec: options.OptionalCodecName = None,
     model_name: ModelName = "audiolm",
     preset: Preset = None,
@@ -185,27 +149,12 @@ def train_command(
     num_epochs: Epochs = None,
     batch_frames: BatchFrames = None,
     max_duration: MaxDuration = None,
-    micro_frames: MicroFrames = TrainConfig.micro_frames,
-    filter_min_duration: FilterMin = None,
-    filter_max_duration: FilterMax = None,
-    validate_every: ValidateEvery = TrainConfig.validate_every,
     dry_run: DryRun = False,
-    sample_every: SampleEvery = TrainConfig.sample_every,
-    patience: Patience = TrainConfig.patience,
-    train_stage: Stage = 0,
-    fixed_split: FixedSplit = False,
     optimizer: Optimizer = None,
     schedule: Schedule = None,
     base_lr: BaseLr = None,
-    warmup_steps: Warmup = TrainConfig.warmup_steps,
-    dtype: Dtype = "auto",
-    seed: options.Seed = 0,
-    device: options.Device = "auto",
-    threads: options.Threads = None,
-    json_output: options.Json = False,
-    quiet: options.Quiet = False,
-    verbose: options.Verbose = 0,
-    no_progress: options.NoProgress = False,
+    config: Annotated[TrainConfig, SPREAD],
+    display: options.Display,
     offline: options.Offline = False,
     cache_dir: options.CacheDir = None,
 ) -> None:
@@ -219,30 +168,15 @@ def train_command(
         num_epochs=num_epochs,
         batch_frames=batch_frames,
         max_duration_s=max_duration,
-        filter_min_duration_s=filter_min_duration,
-        filter_max_duration_s=filter_max_duration,
         optimizer=optimizer or (None if base_lr is None else "scaled-adam"),
         learning_rate=base_lr,
-    )
-    config = TrainConfig(
-        **given,
-        micro_frames=micro_frames,
-        validate_every=validate_every,
-        sample_every=sample_every,
-        patience=patience,
-        train_stage=train_stage,
-        fixed_split=fixed_split,
         schedule=schedule,
-        warmup_steps=warmup_steps,
-        dtype=dtype,
-        seed=seed or 0,
-        device=device,
-        threads=threads,
     )
+    config = TrainConfig(**{name: getattr(config, name) for name in SPREAD.names}, **given)
     paths = _one("PATH", source, "--manifest-dir", manifest_dir), _one("-o", run, "--exp-dir", exp_dir)
     shape = _shape(preset, sizes)
     ranks = torchrun_ranks()
-    with Renderer(quiet=quiet or not ranks.main, verbose=verbose, no_progress=no_progress, json=json_output) as out:
+    with Renderer(**display.to_dict() | {"quiet": display.quiet or not ranks.main}) as out:
         from audiolm_cli.training.preflight.preparing import needed_for_training
         from audiolm_cli.workflows.train import train
         from audiolm_cli.workflows.trial import try_training

@@ -1,22 +1,84 @@
-"""Every setting of the project as frozen dataclasses: one string under each field says meaning, unit and range.
+"""How settings are declared: a dataclass field that carries its default, its help text and its range.
 
-Knows nothing about command lines, files or torch.
+`cli/spread.py` makes an option of such a field, `Settings` checks its range, and `describe_settings` lists it for the
+guide. Knows nothing about command lines, files or torch.
 """
 
 from __future__ import annotations
 
 import dataclasses
-from typing import Any, Self
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, Literal, Self, get_args, get_origin, get_type_hints
 
 from audiolm_cli.errors import ModelError, UsageError
 
+LARGEST = 1 << 62
+"""Of numbers without a limit of their own: what arithmetic on integers of 64 bits allows."""
+LEAST = 1e-30
+"""Of numbers that have to be over 0."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class About:
+    """What is known of a setting beside its name, type and default."""
+
+    help: str
+    """What it does, for `--help` and the guide; empty where it is no option."""
+    low: float | None = None
+    """Least value; None where there is no limit."""
+    high: float | None = None
+    """Greatest value; None where there is no limit."""
+    panel: str = "Common options"
+    """Heading that its option stands under."""
+    flag: str = ""
+    """Its option; empty derives it from the name: `top_k` is `--top-k`."""
+    short: str = ""
+    """A second option of one letter."""
+    metavar: str = ""
+    """What stands for its value in `--help`."""
+    kind: str = ""
+    """How its text is read: "time", "device" or, for a number over 0 that may be a fraction, "positive"."""
+
+
+def setting(default: Any, help: str, **about: Any) -> Any:
+    """A dataclass field with this default; `about` has the other fields of `About`.
+
+    >>> @dataclass(frozen=True, kw_only=True)
+    ... class Example(Settings):
+    ...     top_k: int = setting(0, "Keep the N likeliest codes; 0 keeps all.", low=0)
+    >>> Example().top_k
+    0
+    """
+    return dataclasses.field(default=default, metadata={"about": About(help=help, **about)})
+
 
 class Settings:
-    """Dictionaries to configurations and back; unknown keys are an error that lists the known ones."""
+    """Dictionaries to settings and back; unknown keys and values out of range are errors that say what is expected."""
+
+    def __post_init__(self) -> None:
+        """Check every range and every choice that is declared.
+
+        Raises:
+            UsageError: a value does not fit.
+        """
+        for field, about, type_ in declared(type(self)):
+            value = getattr(self, field.name)
+            if value is None:
+                continue
+            name = flag_of(field, about).removeprefix("--") if about.help else field.name
+            choices = choices_of(type_)
+            if choices:
+                require(value in choices, f"{name} must be one of {', '.join(map(str, choices))}, got {value!r}")
+            low, high = about.low, about.high
+            if high is None and isinstance(value, int):
+                high = LARGEST
+            fits = (low is None or value >= low) and (high is None or value <= high)  # not so of what is no number
+            require(fits and value == value, f"{name} must be {describe_range(low, high)}, got {value}")
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> Self:
-        """The configuration that `values` describes.
+        """The settings that `values` describes.
 
         Raises:
             ModelError: a key is unknown or a value does not fit.
@@ -38,7 +100,46 @@ class Settings:
         return dataclasses.asdict(self)  # type: ignore[call-overload]
 
 
+def declared(cls: type) -> Iterator[tuple[dataclasses.Field[Any], About, Any]]:
+    """The fields of settings that were made by `setting`, what is known of each, and its type."""
+    types = get_type_hints(cls)
+    for field in dataclasses.fields(cls):
+        if "about" in field.metadata:
+            yield field, field.metadata["about"], types[field.name]
+
+
+def flag_of(field: dataclasses.Field[Any], about: About) -> str:
+    """The option of a setting."""
+    return about.flag or "--" + field.name.replace("_", "-")
+
+
+def choices_of(type_: Any) -> tuple[Any, ...]:
+    """The values of a `Literal`, also of one that may be None; empty for other types."""
+    for part in (type_, *get_args(type_)):
+        if get_origin(part) is Literal:
+            return get_args(part)
+    return ()
+
+
+def describe_range(low: float | None, high: float | None) -> str:
+    """A range in words.
+
+    >>> describe_range(1, None), describe_range(0, 1), describe_range(LEAST, None)
+    ('1 or more', '0..1', 'over 0')
+    """
+    if low == LEAST:
+        return "over 0" if high is None or high >= LARGEST else f"over 0 and at most {high:g}"
+    if high is None or high >= LARGEST:
+        return f"{0 if low is None else low:g} or more"
+    return f"{0 if low is None else low:g}..{high:g}"
+
+
 def require(ok: bool, message: str) -> None:
+    """Refuse what does not hold.
+
+    Raises:
+        UsageError: it does not.
+    """
     if not ok:
         raise UsageError(message)
 
@@ -50,9 +151,3 @@ def require_ranges(config: Settings, *ranges: tuple[str, float, float]) -> None:
         for name in names.split():
             value = getattr(config, name)
             require(value is None or low <= value <= high, f"{name} must be {told}, got {value}")
-
-
-LARGEST = 1 << 62
-"""Of numbers without a limit of their own: what arithmetic on integers of 64 bits allows."""
-LEAST = 1e-30
-"""Of numbers that have to be over 0."""

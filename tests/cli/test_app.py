@@ -20,6 +20,8 @@ from audiolm_cli.cli import options
 from audiolm_cli.cli.app import COMMANDS, app
 from audiolm_cli.cli.options import parse_time
 from audiolm_cli.cli.render import LINE_EVERY_S, Renderer
+from audiolm_cli.cli.spread import spread
+from audiolm_cli.config.generation import GenerateConfig, SamplingConfig
 from audiolm_cli.errors import AudioInputError, AudioLMError, ModelError, NetworkError, OutputError, UsageError
 from audiolm_cli.events import Note, Progress
 from audiolm_cli.version import __version__
@@ -78,7 +80,8 @@ def test_a_bug_is_called_one(audiolm: Any, command: Any) -> None:
     """Exit code 1 and one line; the traceback comes with -v, without the values of variables."""
 
     @command
-    def probe(verbose: options.Verbose = 0) -> None:
+    @spread
+    def probe(display: options.Display) -> None:
         secret = "swordfish"
         raise KeyError(len(secret))
 
@@ -204,34 +207,21 @@ def test_every_shared_option_reads_its_variable(
     seen: dict[str, object] = {}
 
     @command
+    @spread
     def probe(
         output: options.Output = None,
-        model: options.Model = "piano",
-        device: options.Device = "auto",
-        dtype: options.Dtype = "auto",
-        threads: options.Threads = None,
-        seed: options.Seed = None,
-        force: options.Force = False,
-        json_output: options.Json = False,
-        quiet: options.Quiet = False,
-        verbose: options.Verbose = 0,
-        no_progress: options.NoProgress = False,
+        *,
+        config: GenerateConfig,
+        sampling: SamplingConfig,
+        display: options.Display,
         offline: options.Offline = False,
-        cache_dir: options.CacheDir = None,
-        takes: options.Takes = 1,
-        prompt: options.Prompt = None,
         duration: options.Duration = 10.0,
-        temperature: options.Temperature = 1.0,
-        top_k: options.TopK = 0,
-        top_p: options.TopP = 1.0,
-        nar_temperature: options.NarTemperature = 0.0,
-        nar_passes: options.NarPasses = None,
-        only_new: options.OnlyNew = False,
-        until_end: options.UntilEnd = False,
         plot: options.Plot = None,
     ) -> None:
-        seen.update(locals())
-        del seen["seen"]
+        seen.update({"output": output, "offline": offline, "duration": duration, "plot": plot})
+        seen.update({**config.to_dict(), **sampling.to_dict(), **display.to_dict()})
+        for name in ("min_p", "best_of", "channels", "guidance"):
+            del seen[name]
 
     given: dict[str, tuple[str, object]] = {
         "output": ("o.wav", "o.wav"),
@@ -246,7 +236,7 @@ def test_every_shared_option_reads_its_variable(
         "verbose": ("2", 2),
         "no_progress": ("1", True),
         "offline": ("1", True),
-        "cache_dir": (str(tmp_path), tmp_path),
+        "cache_dir": (str(tmp_path), str(tmp_path)),
         "takes": ("3", 3),
         "prompt": ("1:05", 65.0),
         "duration": ("2.5", 2.5),
@@ -260,11 +250,11 @@ def test_every_shared_option_reads_its_variable(
         "plot": ("p.png", Path("p.png")),
     }
     assert audiolm("probe").exit_code == 0
-    assert (seen["duration"], seen["prompt"], seen["device"], seen["verbose"]) == (10.0, None, "auto", 0)
+    assert (seen["duration"], seen["prompt_s"], seen["device"], seen["verbose"]) == (10.0, None, "auto", 0)
     for name, (text, _) in given.items():
         monkeypatch.setenv(f"AUDIOLM_{name.upper()}", text)
     assert audiolm("probe").exit_code == 0
-    assert {name.removesuffix("_output"): value for name, value in seen.items()} == {
+    assert {name.removesuffix("_s"): value for name, value in seen.items()} == {
         name: value for name, (_, value) in given.items()
     }
     assert audiolm("probe", "--seed", 8, "-d", "0:01").exit_code == 0

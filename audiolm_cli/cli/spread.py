@@ -1,0 +1,93 @@
+"""Settings as options: a command's parameter that is a settings class becomes one option for each of its fields.
+
+So a setting is declared once, in `config/`. Knows nothing about what a setting does.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import inspect
+from collections.abc import Callable, Iterator
+from typing import Annotated, Any, get_args, get_origin
+
+from audiolm_cli.cli import options
+from audiolm_cli.config.base import About, Settings, declared, flag_of
+
+PARSERS: dict[str, Callable[[Any], Any]] = {
+    "time": options.time_option,
+    "positive": options.positive,
+    "zero_or_more": options.zero_or_more,
+    "device": options.device_option,
+}
+"""How the text of a setting of this kind is read."""
+
+
+def spread(command: Callable[..., None]) -> Callable[..., None]:
+    """The command as Typer takes it: with options in place of its settings, which it gets put together again.
+
+    A parameter annotated with a `Settings` class stands for all its declared fields; with an `options.Only` beside the
+    class, it stands for some of them.
+    """
+    signature = inspect.signature(command, eval_str=True)
+    parameters: list[inspect.Parameter] = []
+    groups: dict[str, tuple[type[Settings], dict[str, Any]]] = {}
+    for parameter in signature.parameters.values():
+        found = _settings_of(parameter.annotation)
+        if found is None:
+            parameters.append(parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY))
+            continue
+        cls, only = found
+        own = list(_options_of(cls, only))
+        groups[parameter.name] = cls, {option.name: option.default for option in own}
+        parameters += own
+
+    @functools.wraps(command)
+    def run(**values: Any) -> None:
+        for name, (cls, fields) in groups.items():
+            values[name] = cls(**{field: values.pop(field) for field in fields})
+        command(**values)
+
+    run.__signature__ = signature.replace(parameters=parameters)  # type: ignore[attr-defined]
+    run.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters} | {"return": None}
+    return run
+
+
+def _settings_of(annotation: Any) -> tuple[type[Settings], options.Only] | None:
+    """The settings class of a parameter, and which of its fields are meant; None for other parameters."""
+    only = options.Only()
+    if get_origin(annotation) is Annotated:
+        annotation, *notes = get_args(annotation)
+        only = next((note for note in notes if isinstance(note, options.Only)), only)
+    if isinstance(annotation, type) and issubclass(annotation, Settings):
+        return annotation, only
+    return None
+
+
+def _options_of(cls: type[Settings], only: options.Only) -> Iterator[inspect.Parameter]:
+    """A keyword parameter for each field that is an option, annotated as Typer takes it."""
+    for field, about, type_ in declared(cls):
+        wanted = field.name in only.names if only.names else field.name not in only.without
+        if not about.help or not wanted:
+            continue
+        yield inspect.Parameter(
+            field.name,
+            inspect.Parameter.KEYWORD_ONLY,
+            default=only.defaults.get(field.name, field.default),
+            annotation=Annotated[type_, _option(field, about, type_)],
+        )
+
+
+def _option(field: dataclasses.Field[Any], about: About, type_: Any) -> Any:
+    """The option of a field."""
+    settings: dict[str, Any] = {"help": about.help}
+    if about.metavar:
+        settings["metavar"] = about.metavar
+    if about.kind == "count":
+        settings |= {"count": True, "metavar": "", "callback": options.verbose_option}
+    elif about.kind:
+        settings["parser"] = PARSERS[about.kind]
+    elif int in (type_, *get_args(type_)) or float in (type_, *get_args(type_)):
+        settings |= {"min": about.low, "max": about.high}
+    flags = [about.short] if about.short else []
+    return options.shared(*flags, flag_of(field, about), panel=about.panel, **settings)
