@@ -178,27 +178,28 @@ def train_command(
     ranks = torchrun_ranks()
     with Renderer(**display.to_dict() | {"quiet": display.quiet or not ranks.main}) as out:
         from audiolm_cli.training.preflight.preparing import needed_for_training
-        from audiolm_cli.workflows.train import train
-        from audiolm_cli.workflows.trial import try_training
+        from audiolm_cli.training.preflight.request import TrainRequest
+        from audiolm_cli.workflows.train import train, try_training
 
         fetch_missing(out, cache_dir, offline, *needed_for_training(paths[0], codec, init), ranks=ranks)
-        arguments: dict[str, Any] = {
-            "codec": codec,
-            "shape": shape,
-            "num_quantizers": num_quantizers,
-            "dropout": dropout,
-            "config": config,
-            "init": init,
-            "cache": cache_dir,
-            "ranks": ranks,
-            "on_event": out.on_event,
-        }
+        request = TrainRequest(
+            *paths,
+            codec=codec,
+            shape=shape,
+            num_quantizers=num_quantizers,
+            dropout=dropout,
+            config=config,
+            init=init,
+            cache=cache_dir,
+            ranks=ranks,
+            on_event=out.on_event,
+        )
         if dry_run and not ranks.main:
             return
         if dry_run:
-            show_trial(out, try_training(*paths, **arguments))
+            show_trial(out, try_training(request))
         else:
-            show_training(out, train(*paths, **arguments))
+            show_training(out, train(request))
 
 
 def _given(**values: Any) -> dict[str, Any]:

@@ -8,8 +8,7 @@ from audiolm_cli.cli.live import duration, size
 from audiolm_cli.cli.render import Renderer
 
 if TYPE_CHECKING:
-    from audiolm_cli.workflows.train import Trained
-    from audiolm_cli.workflows.trial import Trial
+    from audiolm_cli.workflows.train import Trained, Trial
 
 
 def show_training(out: Renderer, result: Trained) -> None:
@@ -34,12 +33,12 @@ def show_trial(out: Renderer, trial: Trial) -> None:
     if out.json:
         checks = [
             {"name": check.name, "status": check.status, "found": check.found, "remedy": check.remedy}
-            for check in trial.checks
+            for check in trial.findings
         ]
         out.print_json({"checks": checks, "expected_s": trial.expected_s, "memory_bytes": trial.memory_bytes})
     else:
-        out.table(("check", "status", "found"), [(check.name, check.status, check.found) for check in trial.checks])
-        for check in trial.checks:
+        out.table(("check", "status", "found"), [(check.name, check.status, check.found) for check in trial.findings])
+        for check in trial.findings:
             if check.remedy:
                 out.paragraph(f"{check.name}: {check.remedy}")
     trial.check()

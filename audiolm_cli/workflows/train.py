@@ -5,11 +5,11 @@ from __future__ import annotations
 import dataclasses
 import json
 import shutil
+import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Unpack
 
 import torch
 from torch import Tensor
@@ -19,6 +19,7 @@ from audiolm_cli.checkpoints.catalogue import BEST, resolve
 from audiolm_cli.checkpoints.folder import CODEC_TENSORS, MODEL_TENSORS, Folder, load_tensors, write_folder
 from audiolm_cli.checkpoints.locks import LOCKS, hold, read_holder
 from audiolm_cli.config.shapes import ModelConfig
+from audiolm_cli.data.files import READABLE_SUFFIXES, find_audio
 from audiolm_cli.data.manifest import is_store
 from audiolm_cli.devices import prepare_cpu
 from audiolm_cli.distributed import joined
@@ -27,19 +28,20 @@ from audiolm_cli.evaluation.model import score_windows
 from audiolm_cli.events import Note, OnEvent, ignore
 from audiolm_cli.library.loading import codec_training
 from audiolm_cli.library.store_codec import StoreCodec
+from audiolm_cli.model.decoders import Decoders
 from audiolm_cli.reports.verdict import Verdict
 from audiolm_cli.training.loop import Scores, Trainer
-from audiolm_cli.training.preflight.checks import Checklist
-from audiolm_cli.training.preflight.outlook import announce, go_through
+from audiolm_cli.training.preflight.checks import Finding, run_checks
+from audiolm_cli.training.preflight.outlook import announce, expected_seconds, go_through, raise_failure
 from audiolm_cli.training.preflight.preparing import (
-    Given,
-    TrainOptions,
+    Prepared,
     codec_for,
     codec_if_here,
-    fill,
+    load_folder_weights,
     prepare,
     starting_model,
 )
+from audiolm_cli.training.preflight.request import TrainRequest
 from audiolm_cli.training.state import describe_changes
 from audiolm_cli.training.watch import Watch
 from audiolm_cli.workflows.tokenize import tokenize
@@ -48,6 +50,8 @@ STATES = "state"
 """Where the trainer keeps its saved states, inside the run folder."""
 SETTINGS = "train.json"
 """What a run folder says about the training in it."""
+TRIED_FILES = 6
+"""Recordings, the smallest ones, that are encoded to try a folder of audio."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,15 +68,30 @@ class Trained:
     """Whether this process is the first, which speaks for all."""
 
 
-def train(source: Path, run: Path, **options: Unpack[TrainOptions]) -> Trained:
-    """Train a model on recordings or a token store and leave the best one in `run`.
+@dataclass(frozen=True, kw_only=True)
+class Trial:
+    """What came out of `try_training`."""
 
-    Killed and called again with the same arguments, it goes on and ends with the same weights.
+    findings: list[Finding]
+    """What the checks found; the last one may be a failure."""
+    expected_s: float | None
+    """How long the training would take; None when a check failed."""
+    memory_bytes: int | None
+    """Most memory it would use; None when a check failed, 0 where unknown."""
 
-    Args:
-        source: a folder of recordings, or what `audiolm tokenize` wrote.
-        run: the run folder: model, states, tokens, metrics.
-        options: see `TrainOptions`.
+    def check(self) -> None:
+        """Raise what a training would end with.
+
+        Raises:
+            AudioLMError: a check failed; the error is of the kind that fits.
+        """
+        raise_failure(self.findings)
+
+
+def train(request: TrainRequest) -> Trained:
+    """Train a model on recordings or a token store and leave the best one in the run folder.
+
+    Killed and called again with the same request, it goes on and ends with the same weights.
 
     Raises:
         DataError: there is nothing to train on.
@@ -80,70 +99,145 @@ def train(source: Path, run: Path, **options: Unpack[TrainOptions]) -> Trained:
         UsageError: the arguments contradict each other, or what the run folder was started with.
         OutputError: the run folder cannot be written.
     """
-    given = Given(source, run, **options)
-    prepare_cpu(given.config.threads)
-    with joined(given.ranks, given.config.device):
-        return _train(given if given.ranks.main else dataclasses.replace(given, on_event=ignore))
+    prepare_cpu(request.config.threads)
+    with joined(request.ranks, request.config.device):
+        return _train(request if request.ranks.main else dataclasses.replace(request, on_event=ignore))
 
 
-def _train(given: Given) -> Trained:
-    run, ranks, on_event = given.run, given.ranks, given.on_event
-    store = given.source if is_store(given.source) else run / "tokens"
+def try_training(request: TrainRequest) -> Trial:
+    """Everything that a training does before its first step, and nothing that stays.
+
+    Of a folder of audio, its smallest recordings are encoded into a folder that is removed again.
+
+    Raises:
+        AudioLMError: as `train`, before its checks.
+    """
+    prepare_cpu(request.config.threads)
+    with _trial_store(request) as store:
+        prepared = prepare(request, store)
+    model = starting_model(prepared)
+    announce(prepared, model)
+
+    checked = run_checks(prepared, model, lambda finding: None)
+    expected = checked.expected
+    if expected is None or checked.findings[-1].status == "failed":
+        return Trial(findings=checked.findings, expected_s=None, memory_bytes=None)
+    seconds = expected_seconds(prepared.config, prepared.shape, expected)
+    return Trial(findings=checked.findings, expected_s=seconds, memory_bytes=expected.memory_bytes)
+
+
+def _train(request: TrainRequest) -> Trained:
+    """Tokenize where that is missing, prepare, train, and judge the best model."""
+    run, ranks = request.run, request.ranks
+    store = _find_or_make_store(request)
+    prepared = prepare(request, store)
+
+    watch: Watch | None = None
+    with _claim(run) if ranks.main else nullcontext():
+        if ranks.main:
+            _check_settings(run, request.source, prepared.shape, request.on_event)
+        model = starting_model(prepared)
+        announce(prepared, model)
+        if ranks.main:
+            if not any((run / STATES).glob("step-*")):
+                go_through(prepared, model)
+            watch = Watch(
+                run,
+                prepared.shape,
+                prepared.config,
+                prepared.train,
+                prepared.dev,
+                codec_if_here(prepared),
+                request.on_event,
+            )
+        _run_trainer(prepared, model, watch)
+        ranks.wait()
+
+    folder, verdict = resolve(str((run / BEST).resolve())), None
+    if watch is not None:
+        load_folder_weights(model, folder)
+        verdict = watch.verdict(model)
+    return Trained(folder=folder, run=run, verdict=verdict, main=ranks.main)
+
+
+def _find_or_make_store(request: TrainRequest) -> Path:
+    """The token store to train on; the first process makes one of recordings, inside the run folder."""
+    run, ranks = request.run, request.ranks
+    store = request.source if is_store(request.source) else run / "tokens"
     if ranks.main and not is_store(store):
-        wanted, made = codec_for(given), not run.exists()
+        codec, is_new = codec_for(request), not run.exists()
         try:
             with _claim(run):
-                tokenize([given.source], store, wanted, device=str(given.device), cache=given.cache, on_event=on_event)
+                tokenize(
+                    [request.source],
+                    store,
+                    codec,
+                    device=str(request.device),
+                    cache=request.cache,
+                    on_event=request.on_event,
+                )
         except DataError:
-            if made:  # there was nothing to train on, so nothing is in it but the lock
+            if is_new:  # there was nothing to train on, so nothing is in it but the lock
                 shutil.rmtree(run, ignore_errors=True)
             raise
     ranks.wait()
-    ready = prepare(given, store)
-    config, facts, fine_tuned = ready.config, ready.facts, ready.origin is not None
-    with _claim(run) if ranks.main else nullcontext():
-        if ranks.main:
-            _check_settings(run, given.source, ready.shape, on_event)
-        model = starting_model(given, ready)
-        hours = announce(model, config, ready.train, facts, fine_tuned, on_event)
-        watch: Watch | None = None
-        if ranks.main:
-            decoder = codec_if_here(ready.owner, given)
-            if not any((run / STATES).glob("step-*")):
-                parts = (model, config, facts, ready.train, ready.dev, decoder, run, fine_tuned, ranks.size)
-                go_through(Checklist(*parts), on_event)
-            watch = Watch(run, ready.shape, config, ready.train, ready.dev, decoder, on_event)
-        listener = on_event if watch is None else watch.on_event
-        trainer = Trainer(
-            model, config, ready.train, ready.dev, run, score_windows, listener, ranks, score_start=fine_tuned
-        )
+    return store
 
-        before = _before(ready.origin, ready.owner)
 
-        def keep(weights: dict[str, Tensor], scores: Scores) -> None:
-            training = {
-                "command": "train",
-                "config": config.to_dict(),
-                "init": ready.origin.name if ready.origin else None,
-                **before,
-                "hours": round(hours, 3),
-                "frames": ready.frames,
-                "minutes": round(trainer.elapsed_s / 60, 1),
-                "held_out": scores.to_dict(),
-            }
-            _write_model(run / BEST, run.name, ready.shape, weights, ready.owner, training)
+def _run_trainer(prepared: Prepared, model: Decoders, watch: Watch | None) -> None:
+    """Train, keeping the best model so far in the run folder; `watch` follows in the first process."""
+    request = prepared.request
+    listener = request.on_event if watch is None else watch.on_event
+    trainer = Trainer(
+        model,
+        prepared.config,
+        prepared.train,
+        prepared.dev,
+        request.run,
+        score_windows,
+        listener,
+        request.ranks,
+        score_start=prepared.fine_tunes,
+    )
+    before = _describe_past(request.origin, prepared.owner)
 
-        try:
-            trainer.run(keep, None if watch is None else watch.on_sample)
-        finally:
-            if watch is not None:
-                watch.close()
-        ranks.wait()
-    folder, verdict = resolve(str((run / BEST).resolve())), None
-    if watch is not None:
-        fill(model, folder)
-        verdict = watch.verdict(model)
-    return Trained(folder=folder, run=run, verdict=verdict, main=ranks.main)
+    def keep(weights: dict[str, Tensor], scores: Scores) -> None:
+        training = {
+            "command": "train",
+            "config": prepared.config.to_dict(),
+            "init": request.origin.name if request.origin else None,
+            **before,
+            "hours": round(prepared.hours, 3),
+            "frames": prepared.frames,
+            "minutes": round(trainer.elapsed_s / 60, 1),
+            "held_out": scores.to_dict(),
+        }
+        _write_model(prepared, weights, training)
+
+    try:
+        trainer.run(keep, None if watch is None else watch.on_sample)
+    finally:
+        if watch is not None:
+            watch.close()
+
+
+@contextmanager
+def _trial_store(request: TrainRequest) -> Iterator[Path]:
+    """The token store to try, or one of a few recordings that is gone afterwards."""
+    for place in (request.source, request.run / "tokens"):
+        if is_store(place):
+            yield place
+            return
+
+    codec, found = codec_for(request), find_audio(request.source, READABLE_SUFFIXES)
+    tried = sorted(found, key=lambda path: (path.stat().st_size, path))[:TRIED_FILES]
+    if len(tried) < len(found):
+        request.on_event(Note(message=f"trying the {len(tried)} smallest of {len(found)} recordings"))
+    with tempfile.TemporaryDirectory(prefix="audiolm-trial-") as folder:
+        store = Path(folder) / "tokens"
+        device = str(request.device)
+        tokenize(tried, store, codec, device=device, workers=1, cache=request.cache, on_event=request.on_event)
+        yield store
 
 
 @contextmanager
@@ -195,7 +289,7 @@ def _check_settings(run: Path, source: Path, shape: ModelConfig, on_event: OnEve
         on_event(Note(message=f"{run} was started on {started_on}; going on from there", warning=True))
 
 
-def _before(origin: Folder | None, owner: StoreCodec) -> dict[str, object]:
+def _describe_past(origin: Folder | None, owner: StoreCodec) -> dict[str, object]:
     """How the model that a training starts from, and the codec that goes with it, were trained, as far as is known."""
     found: dict[str, object] = {}
     if origin is not None and origin.training:
@@ -205,25 +299,20 @@ def _before(origin: Folder | None, owner: StoreCodec) -> dict[str, object]:
     return found
 
 
-def _write_model(
-    path: Path,
-    name: str,
-    shape: ModelConfig,
-    weights: dict[str, Tensor],
-    owner: StoreCodec,
-    training: Mapping[str, object],
-) -> None:
-    tensors = {MODEL_TENSORS: {n: t.detach().cpu().to(torch.float16) for n, t in weights.items()}}
+def _write_model(prepared: Prepared, weights: dict[str, Tensor], training: Mapping[str, object]) -> None:
+    """Write the best model so far, with its codec where the codec's weights are here, into the run folder."""
+    owner, run = prepared.owner, prepared.request.run
+    tensors = {MODEL_TENSORS: {name: own.detach().cpu().to(torch.float16) for name, own in weights.items()}}
     if owner.folder is not None and owner.folder.carries_codec:
         tensors[CODEC_TENSORS] = load_tensors(owner.folder, CODEC_TENSORS)
     write_folder(
-        path,
+        run / BEST,
         kind="model",
-        name=name,
-        model=shape.to_dict(),
+        name=run.name,
+        model=prepared.shape.to_dict(),
         codec=owner.record(),
         training=training,
         tensors=tensors,
-        texts={"MODEL_CARD.md": f"# {name}\n\nTrained with `audiolm train`; its facts are in `config.json`.\n"},
+        texts={"MODEL_CARD.md": f"# {run.name}\n\nTrained with `audiolm train`; its facts are in `config.json`.\n"},
         force=True,
     )

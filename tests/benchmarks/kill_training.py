@@ -32,6 +32,7 @@ from audiolm_cli.config.shapes import ModelConfig
 from audiolm_cli.config.training import TrainConfig
 from audiolm_cli.data.manifest import write_store
 from audiolm_cli.data.tokens import CodecFacts, TokenClip
+from audiolm_cli.training.preflight.request import TrainRequest
 from audiolm_cli.training.state import load_state
 from audiolm_cli.workflows.train import train
 
@@ -101,7 +102,7 @@ def kill(folder: Path, store: Path, kills: int, rng: random.Random) -> Counter[s
     """Kill runs until that many have been killed, and let each of them end."""
 
     def run(place: Path) -> int:
-        return fork(lambda: train(store, place, shape=SHAPE, config=CONFIG))
+        return fork(lambda: train(TrainRequest(store, place, shape=SHAPE, config=CONFIG)))
 
     found: Counter[str] = Counter()
     began = time.monotonic()

@@ -206,7 +206,9 @@ def test_every_command_fetches_what_it_is_given_by_name() -> None:
         options = inspect.signature(command).parameters
         if {"model", "codec", "init"} & set(options):
             assert "offline" in options, words
-            assert re.search(r"fetch_missing\(\s*out, cache_dir, offline, ", inspect.getsource(command)), words
+            assert re.search(r"fetch_missing\(\s*out, (config\.)?cache_dir, offline, ", inspect.getsource(command)), (
+                words
+            )
 
 
 def test_a_codec_that_cannot_serve(audiolm: Any, tmp_path: Path) -> None:

@@ -24,6 +24,7 @@ from audiolm_cli.data.manifest import is_store
 from audiolm_cli.errors import DataError, ModelError, OutputError, UsageError
 from audiolm_cli.events import Event, Note, Progress, TrainStep
 from audiolm_cli.training.preflight.preparing import NAR_PASSES
+from audiolm_cli.training.preflight.request import TrainRequest
 from audiolm_cli.workflows.train import Trained, train
 
 Piano = Callable[..., np.ndarray]
@@ -58,7 +59,11 @@ def recordings(tmp_path_factory: pytest.TempPathFactory, piano: Piano) -> Path:
 @pytest.fixture(scope="module")
 def run(recordings: Path, tiny_codec: Path, tmp_path_factory: pytest.TempPathFactory) -> Trained:
     """A run that was never stopped."""
-    return train(recordings, tmp_path_factory.mktemp("runs") / "run", codec=str(tiny_codec), shape=SHAPE, config=STEPS)
+    return train(
+        TrainRequest(
+            recordings, tmp_path_factory.mktemp("runs") / "run", codec=str(tiny_codec), shape=SHAPE, config=STEPS
+        )
+    )
 
 
 def weights(trained: Trained) -> str:
@@ -114,7 +119,9 @@ def test_a_killed_run_ends_with_the_same_weights(
 
     def again(on_event: Callable[[Event], None]) -> Trained:
         place = tmp_path / "run"
-        return train(recordings, place, codec=str(tiny_codec), shape=SHAPE, config=STEPS, on_event=on_event)
+        return train(
+            TrainRequest(recordings, place, codec=str(tiny_codec), shape=SHAPE, config=STEPS, on_event=on_event)
+        )
 
     with pytest.raises(Killed):
         again(kill)
@@ -136,10 +143,15 @@ def test_a_run_killed_while_tokenizing_goes_on(recordings: Path, tiny_codec: Pat
 
     place = tmp_path / "run"
     with pytest.raises(Killed):
-        train(recordings, place, codec=str(tiny_codec), shape=SHAPE, config=STEPS, on_event=kill)
+        train(TrainRequest(recordings, place, codec=str(tiny_codec), shape=SHAPE, config=STEPS, on_event=kill))
     assert not is_store(place / "tokens")
     short = dataclasses.replace(STEPS, steps=1)
-    assert train(recordings, place, codec=str(tiny_codec), shape=SHAPE, config=short).folder.training["frames"] > 0
+    assert (
+        train(TrainRequest(recordings, place, codec=str(tiny_codec), shape=SHAPE, config=short)).folder.training[
+            "frames"
+        ]
+        > 0
+    )
 
 
 def test_a_folder_is_for_one_training_at_a_time(recordings: Path, tiny_codec: Path, tmp_path: Path) -> None:
@@ -150,18 +162,21 @@ def test_a_folder_is_for_one_training_at_a_time(recordings: Path, tiny_codec: Pa
     def also(event: Event) -> None:
         if isinstance(event, TrainStep):
             with pytest.raises(OutputError) as caught:
-                train(recordings, tmp_path / "run", codec=str(tiny_codec), shape=SHAPE, config=one)
+                train(TrainRequest(recordings, tmp_path / "run", codec=str(tiny_codec), shape=SHAPE, config=one))
             refused.append(str(caught.value))
 
-    train(recordings, tmp_path / "run", codec=str(tiny_codec), shape=SHAPE, config=one, on_event=also)
+    train(TrainRequest(recordings, tmp_path / "run", codec=str(tiny_codec), shape=SHAPE, config=one, on_event=also))
     assert len(refused) == 1 and f"process {os.getpid()}" in refused[0] and "another folder" in refused[0]
-    assert train(recordings, tmp_path / "run", codec=str(tiny_codec), shape=SHAPE, config=one).folder.kind == "model"
+    assert (
+        train(TrainRequest(recordings, tmp_path / "run", codec=str(tiny_codec), shape=SHAPE, config=one)).folder.kind
+        == "model"
+    )
 
 
 def test_a_token_store_trains(audiolm: Any, run: Trained, recordings: Path, tiny_codec: Path, tmp_path: Path) -> None:
     """What `tokenize` wrote gives the same weights as the recordings themselves, and knows its codec."""
     assert audiolm("tokenize", recordings, "-o", tmp_path / "t", "--codec", tiny_codec).exit_code == 0
-    assert weights(train(tmp_path / "t", tmp_path / "run", shape=SHAPE, config=STEPS)) == weights(run)
+    assert weights(train(TrainRequest(tmp_path / "t", tmp_path / "run", shape=SHAPE, config=STEPS))) == weights(run)
     assert not (tmp_path / "run" / "tokens").exists()
 
 
@@ -174,7 +189,7 @@ def test_init(audiolm: Any, run: Trained, recordings: Path, tmp_path: Path) -> N
     assert (fine.model, fine.training["init"]) == (run.folder.model, "run")
     assert fine.files["codec.safetensors"] == run.folder.files["codec.safetensors"]
     still = dataclasses.replace(STEPS, steps=1, learning_rate=1e-30, adam_learning_rate=1e-30)
-    trained = train(recordings, tmp_path / "still", init=str(run.run), config=still)
+    trained = train(TrainRequest(recordings, tmp_path / "still", init=str(run.run), config=still))
     now, before = (load_tensors(folder, MODEL_TENSORS) for folder in (trained.folder, run.folder))
     assert all((now[name] == before[name]).all() for name in before)  # but for the signs of zeros
 
@@ -185,7 +200,7 @@ def test_models_take_the_passes_they_were_trained_for(run: Trained, recordings: 
     def passes(name: str, init: Path | None = None, **settings: Any) -> int:
         config = dataclasses.replace(STEPS, steps=1, **settings)
         start: dict[str, Any] = {"shape": SHAPE} if init is None else {"init": str(init)}
-        model = train(run.run / "tokens", tmp_path / name, config=config, **start).folder.model
+        model = train(TrainRequest(run.run / "tokens", tmp_path / name, config=config, **start)).folder.model
         return ModelConfig.from_dict(model or {}).nar_passes
 
     assert passes("several") == NAR_PASSES > 1
@@ -222,11 +237,11 @@ def test_the_wrong_codec_is_refused(
     assert audiolm("tokenize", recordings / "0.wav", "-o", tmp_path / "o", "--codec", other_codec).exit_code == 0
     listing = sorted(os.listdir(tmp_path))
     with pytest.raises(ModelError, match="is not the codec that made the codes"):
-        train(tmp_path / "t", tmp_path / "run", codec=str(other_codec), shape=SHAPE, config=STEPS)
+        train(TrainRequest(tmp_path / "t", tmp_path / "run", codec=str(other_codec), shape=SHAPE, config=STEPS))
     with pytest.raises(ModelError, match="another codec"):
-        train(tmp_path / "o", tmp_path / "run", init=str(run.run), config=STEPS)
+        train(TrainRequest(tmp_path / "o", tmp_path / "run", init=str(run.run), config=STEPS))
     with pytest.raises(ModelError, match="another codec"):
-        train(recordings, tmp_path / "run", init=str(run.run), codec=str(other_codec), config=STEPS)
+        train(TrainRequest(recordings, tmp_path / "run", init=str(run.run), codec=str(other_codec), config=STEPS))
     assert sorted(os.listdir(tmp_path)) == listing
 
 
@@ -235,10 +250,12 @@ def test_the_codec_of_a_store_is_gone(audiolm: Any, recordings: Path, other_code
     assert audiolm("tokenize", recordings, "-o", tmp_path / "t", "--codec", other_codec).exit_code == 0
     moved = other_codec.rename(tmp_path / "moved")
     one = dataclasses.replace(STEPS, steps=1)
-    assert not train(tmp_path / "t", tmp_path / "without", shape=SHAPE, config=one).folder.carries_codec
+    assert not train(TrainRequest(tmp_path / "t", tmp_path / "without", shape=SHAPE, config=one)).folder.carries_codec
     shown = audiolm("continue", recordings / "0.wav", "-m", tmp_path / "without", "-o", tmp_path / "new.wav")
     assert shown.exit_code == 4 and "the codec tiny-codec, which is not here" in shown.stderr
-    assert train(tmp_path / "t", tmp_path / "run", codec=str(moved), shape=SHAPE, config=one).folder.carries_codec
+    assert train(
+        TrainRequest(tmp_path / "t", tmp_path / "run", codec=str(moved), shape=SHAPE, config=one)
+    ).folder.carries_codec
 
 
 def test_another_shape_or_source_in_the_same_run(
@@ -248,11 +265,19 @@ def test_another_shape_or_source_in_the_same_run(
     place = tmp_path / "run"
     shutil.copytree(run.run, place)
     with pytest.raises(UsageError, match=r"--num-decoder-layers 2 \(now 1\)"):
-        train(recordings, place, codec=str(tiny_codec), shape=dataclasses.replace(SHAPE, num_layers=1), config=STEPS)
+        train(
+            TrainRequest(
+                recordings, place, codec=str(tiny_codec), shape=dataclasses.replace(SHAPE, num_layers=1), config=STEPS
+            )
+        )
     (tmp_path / "others").mkdir()
     soundfile.write(tmp_path / "others" / "a.wav", piano(1.0, 16000), 16000)
     events: list[Event] = []
-    train(tmp_path / "others", place, codec=str(tiny_codec), shape=SHAPE, config=STEPS, on_event=events.append)
+    train(
+        TrainRequest(
+            tmp_path / "others", place, codec=str(tiny_codec), shape=SHAPE, config=STEPS, on_event=events.append
+        )
+    )
     assert any(isinstance(e, Note) and e.warning and str(recordings) in e.message for e in events)
 
 
@@ -260,7 +285,11 @@ def test_little_data_brings_a_warning(recordings: Path, tiny_codec: Path, tmp_pa
     """With the numbers, and what would suit it better."""
     events: list[Event] = []
     one = dataclasses.replace(STEPS, steps=1)
-    train(recordings, tmp_path / "run", codec=str(tiny_codec), shape=SHAPE, config=one, on_event=events.append)
+    train(
+        TrainRequest(
+            recordings, tmp_path / "run", codec=str(tiny_codec), shape=SHAPE, config=one, on_event=events.append
+        )
+    )
     warned = [e.message for e in events if isinstance(e, Note) and e.warning]
     assert any("is little for 0.1 M parameters" in message and "--init" in message for message in warned)
 
@@ -269,7 +298,7 @@ def test_one_recording_is_enough(tiny_codec: Path, tmp_path: Path, piano: Piano)
     """It is trained and validated on."""
     soundfile.write(tmp_path / "a.wav", piano(2.0, 16000), 16000)
     one = dataclasses.replace(STEPS, steps=1)
-    trained = train(tmp_path / "a.wav", tmp_path / "run", codec=str(tiny_codec), shape=SHAPE, config=one)
+    trained = train(TrainRequest(tmp_path / "a.wav", tmp_path / "run", codec=str(tiny_codec), shape=SHAPE, config=one))
     assert trained.folder.training["frames"] == 100
 
 
@@ -305,7 +334,7 @@ def test_a_damaged_store(tmp_path: Path) -> None:
     (tmp_path / "t").mkdir()
     (tmp_path / "t" / "cuts_train.jsonl.gz").touch()
     with pytest.raises(DataError, match=r"cuts_train\.jsonl\.gz: cannot be read"):
-        train(tmp_path / "t", tmp_path / "run", shape=SHAPE, config=STEPS)
+        train(TrainRequest(tmp_path / "t", tmp_path / "run", shape=SHAPE, config=STEPS))
 
 
 def test_another_number_of_codebooks_is_refused(audiolm: Any, run: Trained, tmp_path: Path) -> None:

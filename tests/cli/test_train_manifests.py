@@ -18,6 +18,7 @@ from audiolm_cli.config.training import TrainConfig
 from audiolm_cli.errors import ModelError, UsageError
 from audiolm_cli.events import Event, Note
 from audiolm_cli.files import hash_file
+from audiolm_cli.training.preflight.request import TrainRequest
 from audiolm_cli.workflows.train import train
 
 SHAPE = ModelConfig(d_model=32, nhead=2, num_layers=2, max_frames=60)
@@ -64,13 +65,13 @@ def recipe(tmp_path: Path) -> Recipe:
 def test_a_catalogued_codec_need_not_be_here(audiolm: Any, recipe: Recipe, tmp_path: Path) -> None:
     """Nothing but its name and hash is recorded, and that there are no audio samples is said."""
     events: list[Event] = []
-    trained = train(recipe(), tmp_path / "run", shape=SHAPE, config=ONE, on_event=events.append)
+    trained = train(TrainRequest(recipe(), tmp_path / "run", shape=SHAPE, config=ONE, on_event=events.append))
     known = KNOWN_CODECS["encodec-32khz"]
     assert trained.folder.codec == {"family": "encodec", "name": known.name, "config": {}, "sha256": known.sha256}
     warned = [event.message for event in events if isinstance(event, Note) and event.warning]
     assert any("encodec-32khz" in line and "without audio samples" in line for line in warned)
     assert (trained.folder.model or {})["codebook_size"] == 2048
-    again = train(tmp_path / "tokenized", tmp_path / "again", init=str(tmp_path / "run"), config=ONE)
+    again = train(TrainRequest(tmp_path / "tokenized", tmp_path / "again", init=str(tmp_path / "run"), config=ONE))
     assert again.folder.codec == trained.folder.codec, "a model that names its codec can be trained further"
 
 
@@ -80,7 +81,7 @@ def test_a_codec_that_nobody_knows(
     """The model says which it belongs to; what needs the codec says so, exit code 4."""
     import soundfile
 
-    trained = train(recipe(kind="encodec32ft"), tmp_path / "run", shape=SHAPE, config=ONE)
+    trained = train(TrainRequest(recipe(kind="encodec32ft"), tmp_path / "run", shape=SHAPE, config=ONE))
     frames = {"sample_rate_hz": 32_000, "hop_samples": 640}
     assert trained.folder.codec == {"family": "unknown", "name": "encodec32ft", "config": frames}
     soundfile.write(tmp_path / "a.wav", piano(1.0), 32_000)
@@ -101,12 +102,14 @@ def test_a_store_whose_codec_turns_up_in_the_cache(
     codec = shutil.copytree(tiny_codec, tmp_path / "codec")
     assert audiolm("tokenize", tmp_path / "a.wav", "-o", tmp_path / "t", "--codec", codec).exit_code == 0
     shutil.rmtree(codec)
-    lone = train(tmp_path / "t", tmp_path / "lone", shape=SHAPE, config=ONE).folder
+    lone = train(TrainRequest(tmp_path / "t", tmp_path / "lone", shape=SHAPE, config=ONE)).folder
     digest = hash_file(tiny_codec / "codec.safetensors")
     assert (lone.codec["family"], lone.codec["sha256"]) == ("unknown", digest)
     shutil.copytree(tiny_codec, cache / "found")
     assert load_codec(str(tmp_path / "lone"), cache=cache).name == "tiny-codec"
-    assert train(tmp_path / "t", tmp_path / "run", shape=SHAPE, config=ONE, cache=cache).folder.carries_codec
+    assert train(
+        TrainRequest(tmp_path / "t", tmp_path / "run", shape=SHAPE, config=ONE, cache=cache)
+    ).folder.carries_codec
 
 
 def test_the_user_may_say_which_codec_it_was(
@@ -116,7 +119,7 @@ def test_the_user_may_say_which_codec_it_was(
     store = recipe(kind="mine", size=30)
     events: list[Event] = []
     trained = train(
-        store, tmp_path / "run", codec=str(tiny_codec), shape=SHAPE, config=ONE, on_event=events.append
+        TrainRequest(store, tmp_path / "run", codec=str(tiny_codec), shape=SHAPE, config=ONE, on_event=events.append)
     ).folder
     assert trained.files["codec.safetensors"] and trained.codec["name"] == "tiny-codec"
     assert any(isinstance(event, Note) and "does not say which codec" in event.message for event in events)
@@ -139,7 +142,7 @@ def test_codes_that_do_not_fit_a_model(
 ) -> None:
     """K, V and the frame rate are each refused by name, before anything is written."""
     with pytest.raises(error, match=told):
-        train(recipe(kind="mine", **shape), tmp_path / "run", init=str(tiny_model), config=ONE)
+        train(TrainRequest(recipe(kind="mine", **shape), tmp_path / "run", init=str(tiny_model), config=ONE))
     assert not (tmp_path / "run").exists()
 
 
@@ -155,13 +158,19 @@ def test_a_codec_that_cannot_have_made_the_codes(
     recipe: Recipe, tiny_codec: Path, tmp_path: Path, shape: dict[str, Any], told: str
 ) -> None:
     with pytest.raises(ModelError, match=told):
-        train(recipe(kind="mine", **shape), tmp_path / "run", codec=str(tiny_codec), shape=SHAPE, config=ONE)
+        train(
+            TrainRequest(recipe(kind="mine", **shape), tmp_path / "run", codec=str(tiny_codec), shape=SHAPE, config=ONE)
+        )
 
 
 def test_codes_that_a_model_may_know(recipe: Recipe, tiny_model: Path, tmp_path: Path) -> None:
     """Where the manifests do not say whose they are, that is said."""
     events: list[Event] = []
-    train(recipe(kind="mine", size=30), tmp_path / "run", init=str(tiny_model), config=ONE, on_event=events.append)
+    train(
+        TrainRequest(
+            recipe(kind="mine", size=30), tmp_path / "run", init=str(tiny_model), config=ONE, on_event=events.append
+        )
+    )
     assert any(
         isinstance(event, Note) and event.warning and "does not say whether" in event.message for event in events
     )
@@ -178,7 +187,7 @@ def test_a_manifest_without_features(audiolm: Any, tmp_path: Path) -> None:
 
 def test_models_list_and_info_show_such_a_model(audiolm: Any, recipe: Recipe, tmp_path: Path) -> None:
     """A codec of unknown family is no damage."""
-    train(recipe(kind="encodec32ft"), tmp_path / "run", shape=SHAPE, config=ONE)
+    train(TrainRequest(recipe(kind="encodec32ft"), tmp_path / "run", shape=SHAPE, config=ONE))
     shown = audiolm("models", "info", tmp_path / "run")
     assert shown.exit_code == 0 and "encodec32ft" in shown.stdout
     assert resolve(str(tmp_path / "run")).carries_codec is False

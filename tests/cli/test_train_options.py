@@ -14,6 +14,7 @@ import soundfile
 from audiolm_cli.checkpoints.catalogue import resolve
 from audiolm_cli.config.shapes import ModelConfig
 from audiolm_cli.errors import DataError
+from audiolm_cli.training.preflight.request import TrainRequest
 
 Piano = Callable[..., np.ndarray]
 
@@ -30,8 +31,8 @@ def seen(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     """What the command hands to its workflow, which does nothing."""
     seen: dict[str, Any] = {}
 
-    def fake(source: Path, run: Path, **given: Any) -> None:
-        seen.update(given, source=source, run=run)
+    def fake(request: TrainRequest) -> None:
+        seen.update(vars(request))
         raise DataError("far enough")
 
     monkeypatch.setattr("audiolm_cli.workflows.train.train", fake)

@@ -22,6 +22,7 @@ from audiolm_cli.events import Event, Note, TrainStep, Validation
 from audiolm_cli.reports.board import BOARD
 from audiolm_cli.reports.curves import CURVES
 from audiolm_cli.training import watch
+from audiolm_cli.training.preflight.request import TrainRequest
 from audiolm_cli.workflows.train import Trained, train
 
 Piano = Callable[..., np.ndarray]
@@ -47,7 +48,7 @@ def watched(tokens: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Tra
     """A run with samples, and what it reported."""
     events: list[Event] = []
     return train(
-        tokens, tmp_path_factory.mktemp("runs") / "run", shape=SHAPE, config=STEPS, on_event=events.append
+        TrainRequest(tokens, tmp_path_factory.mktemp("runs") / "run", shape=SHAPE, config=STEPS, on_event=events.append)
     ), events
 
 
@@ -73,7 +74,7 @@ def test_watching_changes_nothing(
 ) -> None:
     """The same weights and the same losses with samples and without."""
     config = dataclasses.replace(STEPS, sample_every=0)
-    plain = train(tokens, tmp_path / "run", shape=SHAPE, config=config)
+    plain = train(TrainRequest(tokens, tmp_path / "run", shape=SHAPE, config=config))
     assert weights(plain) == weights(watched[0]) and journal(plain.run) == journal(watched[0].run)
     assert not (plain.run / "samples").exists()
 
@@ -121,8 +122,8 @@ def test_a_resumed_board_counts_each_step_once(tokens: Path, tmp_path: Path, no_
 
     config = dataclasses.replace(STEPS, log_every=1, sample_every=0)
     with pytest.raises(Killed):
-        train(tokens, tmp_path / "run", shape=SHAPE, config=config, on_event=kill)
-    train(tokens, tmp_path / "run", shape=SHAPE, config=config)
+        train(TrainRequest(tokens, tmp_path / "run", shape=SHAPE, config=config, on_event=kill))
+    train(TrainRequest(tokens, tmp_path / "run", shape=SHAPE, config=config))
     board = EventAccumulator(str(tmp_path / "run" / BOARD))
     board.Reload()
     assert [entry.step for entry in board.Scalars("train/loss")] == [1, 2, 3, 4, 5, 6]
@@ -144,7 +145,7 @@ def test_what_cannot_be_drawn_does_not_end_the_training(
     monkeypatch.setattr("audiolm_cli.training.samples.plot_recording", fail)
     monkeypatch.setattr("audiolm_cli.reports.board.Board._writer", fail)
     events: list[Event] = []
-    trained = train(tokens, tmp_path / "run", shape=SHAPE, config=STEPS, on_event=events.append)
+    trained = train(TrainRequest(tokens, tmp_path / "run", shape=SHAPE, config=STEPS, on_event=events.append))
     assert weights(trained) == weights(watched[0])
     said = [event.message for event in events if isinstance(event, Note) and event.warning]
     assert [sum(f"{what} cannot be made (" in text for text in said) for what in (CURVES, "samples", "Board")] == [
@@ -168,7 +169,11 @@ def test_a_signal_decides_how_a_training_ends(tokens: Path, tmp_path: Path, monk
             os.kill(os.getpid(), signal.SIGINT)
 
     with pytest.raises(KeyboardInterrupt):
-        train(tokens, tmp_path / "run", shape=SHAPE, config=dataclasses.replace(STEPS, sample_every=0), on_event=stop)
+        train(
+            TrainRequest(
+                tokens, tmp_path / "run", shape=SHAPE, config=dataclasses.replace(STEPS, sample_every=0), on_event=stop
+            )
+        )
     assert drawn and (tmp_path / "run" / "state" / "step-0000004").is_dir()
 
 
@@ -187,7 +192,7 @@ def test_a_run_that_goes_on_is_not_checked_again(
 ) -> None:
     """Nor are its baselines measured; the verdict is the same."""
     events: list[Event] = []
-    again = train(tokens, watched[0].run, shape=SHAPE, config=STEPS, on_event=events.append)
+    again = train(TrainRequest(tokens, watched[0].run, shape=SHAPE, config=STEPS, on_event=events.append))
     said = " ".join(event.message for event in events if isinstance(event, Note))
     assert "check" not in said and "unigram" not in said
     assert again.verdict == watched[0].verdict
@@ -238,10 +243,11 @@ def test_without_the_codec(tokens: Path, tmp_path: Path, tiny_codec: Path, no_pi
     (tmp_path / "tokens" / "codec.json").write_text(json.dumps(facts))
     events: list[Event] = []
     config = dataclasses.replace(STEPS, steps=3)
-    trained = train(tmp_path / "tokens", tmp_path / "run", shape=SHAPE, config=config, on_event=events.append)
+    trained = train(
+        TrainRequest(tmp_path / "tokens", tmp_path / "run", shape=SHAPE, config=config, on_event=events.append)
+    )
     said = [event.message for event in events if isinstance(event, Note)]
     assert any("without audio samples" in message for message in said)
-    assert any("the codec is not here, so they were not decoded" in message for message in said)
     assert not (trained.run / "samples").exists() and trained.verdict is not None
 
 
@@ -270,11 +276,11 @@ def test_a_dry_run_that_fails(
     from audiolm_cli.training.preflight import checks
 
     monkeypatch.setitem(PRESETS, "tiny", SHAPE)
-    monkeypatch.setattr(checks, "NEAR_UNIFORM", 0.0)
+    monkeypatch.setattr(checks, "STATES", 1e18)
     options = ["-o", tmp_path / "run", "--batch-frames", 80]
     shown = audiolm("train", tokens, *options, "--dry-run")
-    assert shown.exit_code == 4 and re.search(r"loss at the start +failed", shown.stdout)
-    assert "learns" not in shown.stdout and "check loss at the start: " in shown.stderr
+    assert shown.exit_code == 7 and re.search(r"disk +failed", shown.stdout)
+    assert "check disk: " in shown.stderr
     assert not (tmp_path / "run").exists()
     shown = audiolm("train", tokens, *options)
-    assert (shown.exit_code, shown.stdout) == (4, "") and "check loss at the start: " in shown.stderr
+    assert (shown.exit_code, shown.stdout) == (7, "") and "check disk: " in shown.stderr

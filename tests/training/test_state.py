@@ -13,6 +13,8 @@ import torch
 from torch import nn
 
 from audiolm_cli.cli import codec_train, train
+from audiolm_cli.config.base import declared, flag_of
+from audiolm_cli.config.training import CodecTrainConfig, TrainConfig
 from audiolm_cli.errors import UsageError
 from audiolm_cli.training.optim import Muon
 from audiolm_cli.training.state import (
@@ -163,4 +165,5 @@ def test_changes_are_told_as_options_that_there_are() -> None:
     told = "--max-duration 40.0 (now 80.0), --filter-min-duration none (now 2.0), ema_decay 0.9 (now 0.5)"
     assert describe_changes(saved, given) == told
     offered = {name for command in (train, codec_train) for name in re.findall(r'"(--[a-z-]+)"', getsource(command))}
-    assert set(OPTIONS.values()) - offered == {"--seed"}  # which all commands have
+    offered |= {flag_of(field, about) for cls in (TrainConfig, CodecTrainConfig) for field, about, _ in declared(cls)}
+    assert set(OPTIONS.values()) <= offered

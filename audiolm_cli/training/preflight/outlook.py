@@ -7,10 +7,10 @@ from __future__ import annotations
 
 from audiolm_cli.config.shapes import PRESETS, ModelConfig
 from audiolm_cli.config.training import TrainConfig
-from audiolm_cli.data.manifest import CodecFacts, TokenClip
-from audiolm_cli.events import Note, OnEvent
+from audiolm_cli.events import Note
 from audiolm_cli.model.decoders import Decoders
-from audiolm_cli.training.preflight.checks import Check, Checklist, Expected
+from audiolm_cli.training.preflight.checks import Checked, Expected, Finding, run_checks
+from audiolm_cli.training.preflight.preparing import Prepared
 
 FRAMES_PER_PARAMETER = 0.2
 """Fewer training frames than this per parameter bring a warning."""
@@ -20,24 +20,20 @@ VALIDATION_COST = 1 / 3
 """A frame scored by one decoder costs this share of a frame trained on: the forward pass alone."""
 
 
-def announce(
-    model: Decoders, config: TrainConfig, clips: list[TokenClip], facts: CodecFacts, fine_tuned: bool, on_event: OnEvent
-) -> float:
-    """Say how much there is to train on, and whether it is little for this model; the hours of audio come back."""
-    frames = sum(len(clip.codes) for clip in clips)
-    hours = frames * facts.frame_shift_s / 3600
+def announce(prepared: Prepared, model: Decoders) -> None:
+    """Say how much there is to train on, and whether it is little for this model."""
+    config, on_event = prepared.config, prepared.request.on_event
     parameters = sum(p.numel() for p in model.parameters())
-    passes = config.steps * config.batch_frames / frames
-    on_event(
-        Note(
-            message=f"{hours:.2f} h in {len(clips)} clips, {parameters / 1e6:.1f} M parameters, {config.steps} steps "
-            f"of {config.batch_frames} frames ({passes:.1f} times the data) on {model.device}"
-        )
+    passes = config.steps * config.batch_frames / prepared.frames
+    message = (
+        f"{prepared.hours:.2f} h in {len(prepared.train)} clips, {parameters / 1e6:.1f} M parameters, {config.steps} "
+        f"steps of {config.batch_frames} frames ({passes:.1f} times the data) on {model.device}"
     )
-    warning = too_little(model.config, hours, frames, parameters, fine_tuned)
+    on_event(Note(message=message))
+
+    warning = too_little(model.config, prepared.hours, prepared.frames, parameters, prepared.fine_tunes)
     if warning:
         on_event(Note(message=warning, warning=True))
-    return hours
 
 
 def too_little(shape: ModelConfig, hours: float, frames: int, parameters: int, fine_tuned: bool) -> str:
@@ -57,32 +53,33 @@ def too_little(shape: ModelConfig, hours: float, frames: int, parameters: int, f
     )
 
 
-def go_through(checklist: Checklist, on_event: OnEvent) -> list[Check]:
+def go_through(prepared: Prepared, model: Decoders) -> Checked:
     """Run the checks, and report each as it is done; at the end, how long the training will take.
 
     Raises:
         AudioLMError: one failed; the error is of the kind that fits, and says what to do.
     """
+    on_event = prepared.request.on_event
 
-    def report(check: Check) -> None:
-        if check.status != "failed":
-            told = f"{check.found}; {check.remedy}" if check.remedy else f"ok, {check.found}"
-            on_event(Note(message=f"check {check.name}: {told}", warning=check.status == "warning"))
+    def report(finding: Finding) -> None:
+        if finding.status != "failed":
+            said = f"{finding.found}; {finding.remedy}" if finding.remedy else f"ok, {finding.found}"
+            on_event(Note(message=f"check {finding.name}: {said}", warning=finding.status == "warning"))
 
-    done = checklist.run(report)
-    raise_failure(done)
-    if checklist.expected is not None:
-        on_event(Note(message=forecast(checklist.config, checklist.shape, checklist.expected)))
-    return done
+    checked = run_checks(prepared, model, report)
+    raise_failure(checked.findings)
+    if checked.expected is not None:
+        on_event(Note(message=forecast(prepared.config, prepared.shape, checked.expected)))
+    return checked
 
 
-def raise_failure(checks: list[Check]) -> None:
+def raise_failure(findings: list[Finding]) -> None:
     """Raise the failure that the checks ended with, if they did.
 
     Raises:
         AudioLMError: of the kind that fits; it says what to do.
     """
-    failed = checks[-1]
+    failed = findings[-1]
     if failed.status == "failed":
         raise failed.error(f"check {failed.name}: {failed.found}; {failed.remedy}")
 
