@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
+from comparing import Difference, compare_folders
 from safetensors.numpy import save_file
-from support.comparing import Difference, compare_folders
 
 
 @pytest.fixture

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from support.shape import Shape, circles, measure, read_layers, upward_arrows
+from shape import Shape, circles, measure, read_layers, upward_arrows
 
 SOURCES = {
     "audiolm_cli/__init__.py": "",

@@ -24,10 +24,10 @@ import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).parents[1]))
+sys.path.insert(0, str(Path(__file__).parents[1] / "support"))
 
-from support.comparing import Difference, compare_folders
-from support.same_bytes_cases import CASES, Case, write_inputs
+from comparing import Difference, compare_folders
+from same_bytes_cases import CASES, Case, write_inputs
 
 SIDES = ("before", "after")
 STDOUT, STDERR, EXIT_CODE = "stdout", ".stderr", "exit code"

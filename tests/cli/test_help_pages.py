@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 
-from support.help_pages import GOLDEN, REWRITE, help_pages, words_of
+from help_pages import GOLDEN, REWRITE, help_pages, words_of
 
 
 def test_the_help_pages_are_those_of_the_golden_file() -> None:
