@@ -61,13 +61,14 @@ def codec_train_command(
     with Renderer(**display.to_dict()) as out:
         from audiolm_cli.codec.encodec_shape import EncodecConfig
         from audiolm_cli.tokenizing.recordings import check_failures
-        from audiolm_cli.workflows.codec_train import train_codec
+        from audiolm_cli.workflows.codec_train import CodecTrainRequest, train_codec
 
         fetch_missing(out, cache_dir, offline, init)
         shape = EncodecConfig(num_filters=filters or FILTERS) if family == "encodec" else None
-        result = train_codec(
+        request = CodecTrainRequest(
             source, output, config=config, shape=shape, init=init, force=force, cache=cache_dir, on_event=out.on_event
         )
+        result = train_codec(request)
         if out.json:
             facts = {"path": result.folder.path, "sha256": result.folder.sha256}
             out.print_json({**facts, "held_out": result.losses, "failed": result.failed})

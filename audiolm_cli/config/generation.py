@@ -31,14 +31,14 @@ class SamplingConfig(Settings):
     """AR: drop codes less likely than this share of the most likely one; under 1."""
     nar_temperature: float = _generation(0.95, "Of the fine codebooks.", low=0, metavar="X")
     """0 is greedy, which is duller. At 0.95 fine codes are held about as often as in recordings."""
+    guidance: float = _generation(1.0, "Above 1 follows the context more; 1 is off.", low=0, metavar="X")
+    """Classifier-free guidance of both decoders against no context."""
     nar_passes: int | None = _generation(
         None,
         "Per fine codebook; more are slower and keep sounds steadier. Default: the model's own number.",
         low=1,
         metavar="N",
     )
-    guidance: float = _generation(1.0, "Above 1 follows the context more; 1 is off.", low=0, metavar="X")
-    """Classifier-free guidance of both decoders against no context."""
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -8,7 +8,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import shutil
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +34,7 @@ from audiolm_cli.codec.encodec_shape import EncodecConfig
 from audiolm_cli.codec.spectral import SpectralCodec
 from audiolm_cli.config.shapes import SpectralConfig
 from audiolm_cli.config.training import CodecTrainConfig
-from audiolm_cli.data.files import split_files
+from audiolm_cli.data.files import AudioFile, split_files
 from audiolm_cli.devices import pick_device, prepare_cpu
 from audiolm_cli.errors import DataError, ModelError, OutputError, UsageError
 from audiolm_cli.events import Note, OnEvent, ignore
@@ -46,8 +46,39 @@ from audiolm_cli.training.codec.round_trips import RoundTrips
 from audiolm_cli.training.codec.spectral import SpectralTrainee
 from audiolm_cli.training.codec.trainee import Losses
 
+Trainee = SpectralTrainee | EncodecTrainee
 COPIES = "recordings"
 """Where copies of recordings lie that only `ffmpeg` reads, inside the folder of the state."""
+
+
+@dataclass(frozen=True)
+class CodecTrainRequest:
+    """The arguments of `train_codec`."""
+
+    source: Path
+    """A folder of recordings, or one file."""
+    output: Path
+    """The folder to write."""
+    _: KW_ONLY
+    name: str | None = None
+    """Of the codec; None is that of the folder."""
+    config: CodecTrainConfig = field(default_factory=CodecTrainConfig)
+    """How to train."""
+    shape: SpectralConfig | EncodecConfig | None = None
+    """Of a codec from nothing, whose family it decides; None is the usual spectral one."""
+    init: str | None = None
+    """A codec, or a model with its codec, to start from: its shape, weights and codebooks."""
+    force: bool = False
+    """Overwrite a codec folder."""
+    cache: Path | None = None
+    """The checkpoint cache; None is the user's."""
+    on_event: OnEvent = ignore
+    """Gets the progress."""
+
+    @property
+    def state(self) -> Path:
+        """Where the training keeps what it needs to go on, until the codec is written."""
+        return self.output.with_name(self.output.name + ".state")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,44 +86,22 @@ class TrainedCodec:
     """What came out."""
 
     folder: Folder
-    """The codec folder; of a model whose codes were kept, a model folder."""
+    """The codec folder; given a model whose codes were kept, a model folder."""
     losses: Losses
     """On held-out clips."""
     failed: list[str]
     """Recordings that could not be read, or not everywhere, with the reason."""
 
 
-def train_codec(
-    source: Path,
-    output: Path,
-    *,
-    name: str | None = None,
-    config: CodecTrainConfig | None = None,
-    shape: SpectralConfig | EncodecConfig | None = None,
-    init: str | None = None,
-    force: bool = False,
-    cache: Path | None = None,
-    on_event: OnEvent = ignore,
-) -> TrainedCodec:
-    """Train a codec on the recordings under `source` and write it to the folder `output`.
+def train_codec(request: CodecTrainRequest) -> TrainedCodec:
+    """Train a codec on recordings and write it to a folder.
 
     With `config.keep_codes` the codes of a recording stay what they are: token stores of the codec `init` go with the
-    new one. Of a model, a model comes out, with the new codec in it.
+    new one. Given a model, a model with the new codec in it is written.
 
-    Interrupted and called again with the same arguments, it goes on from its last saved state, which lies beside the
-    output as `<output>.state` until the codec is written. Recordings that cannot be read are left out and listed.
-    `samples` in the state, and in the end in the output, has round trips of held-out clips.
-
-    Args:
-        source: a folder of recordings, or one file.
-        output: the folder to write.
-        name: of the codec; None is that of the folder.
-        config: how to train.
-        shape: of a codec from nothing, whose family it decides; None is the usual spectral one.
-        init: a codec, or a model with its codec, to start from in place of nothing: its shape, weights and codebooks.
-        force: overwrite a codec folder.
-        cache: the checkpoint cache; None is the user's.
-        on_event: hears of the progress.
+    Interrupted and called again with the same request, the training goes on from its last saved state, which lies
+    beside the output as `<output>.state` until the codec is written. Recordings that cannot be read are left out and
+    listed. `samples` in the state, and in the end in the output, has round trips of held-out clips.
 
     Raises:
         DataError: there is too little audio.
@@ -101,65 +110,145 @@ def train_codec(
         UsageError: the output is what to start from, or was begun with other settings, or codes are to be kept and
             there is no `init`.
     """
-    config = config or CodecTrainConfig()
-    if config.keep_codes and init is None:
+    config, state = request.config, request.state
+    _check_request(request)
+    prepare_cpu(config.threads)
+    torch.manual_seed(config.seed)
+    trainee = _make_trainee(request)
+
+    recordings = _open_recordings(request)
+    _announce(request, trainee, recordings)
+    _make_folder(state)
+
+    origin = None if request.init is None else _find_origin(request.init, request.cache)
+    trainer = CodecTrainer(
+        trainee,
+        config,
+        recordings.train,
+        recordings.held_out,
+        state,
+        request.on_event,
+        origin.sha256 if origin else None,
+    )
+    losses = trainer.run(RoundTrips(state / SAMPLES, trainee.codec, recordings.held_out, request.on_event))
+
+    folder = _write_codec(request, trainee, origin, _describe_training(request, trainer, origin, recordings, losses))
+    with contextlib.suppress(OSError):  # there may be none
+        (state / SAMPLES).rename(folder.path / SAMPLES)
+    shutil.rmtree(state, ignore_errors=True)  # or the next training into this place would go on from it
+    return TrainedCodec(folder=folder, losses=losses, failed=[*recordings.failed, *trainer.damaged.values()])
+
+
+def _check_request(request: CodecTrainRequest) -> None:
+    """Refuse what cannot come to anything, before any work is done.
+
+    Raises:
+        OutputError: the output exists already.
+        UsageError: codes are to be kept and there is no codec to start from.
+    """
+    output = request.output
+    if request.config.keep_codes and request.init is None:
         raise UsageError("--keep-codes keeps the codes of a codec: name it with --init")
-    if output.exists() and not force:
+    if output.exists() and not request.force:
         raise OutputError(f"{output}: exists already; choose another folder or overwrite it with -f")
     if output.exists() and not (output / CONFIG).is_file():
         raise OutputError(f"{output}: is no codec folder, so -f does not overwrite it; choose another folder")
-    prepare_cpu(config.threads)
-    torch.manual_seed(config.seed)
-    trainee = _trainee(name or output.name, config, shape, init, output, cache)
-    codec = trainee.codec
-    state = output.with_name(output.name + ".state")
-    decoder = DecoderProcess()
-    files, failed = open_recordings(source, copied_to(state / COPIES, decoder), decoder, on_event)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Recordings:
+    """What a codec is trained on."""
+
+    train: list[AudioFile]
+    """To train on."""
+    dev: list[AudioFile]
+    """Held out; may be empty."""
+    failed: list[str]
+    """Recordings that could not be read, with the reason."""
+
+    @property
+    def held_out(self) -> list[AudioFile]:
+        """To measure on: held-out recordings, or where there are none, those to train on."""
+        return self.dev or self.train
+
+    @property
+    def hours(self) -> float:
+        """Hours to train on."""
+        return sum(file.duration_s for file in self.train) / 3600
+
+
+def _open_recordings(request: CodecTrainRequest) -> _Recordings:
+    """The recordings, split by a hash of their content.
+
+    Raises:
+        DataError: there is too little audio.
+    """
+    copies, decoder = request.state / COPIES, DecoderProcess()
+    files, failed = open_recordings(request.source, copied_to(copies, decoder), decoder, request.on_event)
     parts = split_files(files)
-    hours = sum(file.duration_s for file in parts["train"]) / 3600
-    if hours * 3600 < config.clip_s:
-        shutil.rmtree(state / COPIES, ignore_errors=True)
+    found = _Recordings(train=parts["train"], dev=parts["dev"], failed=failed)
+
+    seconds, least_s = found.hours * 3600, request.config.clip_s
+    if seconds < least_s:
+        shutil.rmtree(copies, ignore_errors=True)
         with contextlib.suppress(OSError):  # there may be a training in it, of other recordings
-            state.rmdir()
-        raise DataError(f"{source}: {hours * 3600:.1f} s of audio to train on; expected at least {config.clip_s} s")
+            request.state.rmdir()
+        raise DataError(f"{request.source}: {seconds:.1f} s of audio to train on; expected at least {least_s} s")
+    return found
+
+
+def _announce(request: CodecTrainRequest, trainee: Trainee, recordings: _Recordings) -> None:
+    """Say how much there is to train on, and what."""
     parameters = sum(p.numel() for p in trainee.network.parameters())
-    on_event(
-        Note(
-            message=f"{hours:.2f} h in {len(parts['train'])} files to train on, {len(parts['dev'])} held out; "
-            f"{parameters / 1e6:.1f} M parameters, {config.steps} steps"
-        )
+    message = (
+        f"{recordings.hours:.2f} h in {len(recordings.train)} files to train on, {len(recordings.dev)} held out; "
+        f"{parameters / 1e6:.1f} M parameters, {request.config.steps} steps"
     )
+    request.on_event(Note(message=message))
+
+
+def _make_folder(state: Path) -> None:
     try:
         state.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise OutputError(f"{state}: cannot be created ({error.strerror}); choose another place with -o") from error
-    held_out = parts["dev"] or parts["train"]
-    origin = None if init is None else _find_origin(init, cache)
-    trainer = CodecTrainer(
-        trainee, config, parts["train"], held_out, state, on_event, origin.sha256 if origin else None
-    )
-    losses = trainer.run(RoundTrips(state / SAMPLES, codec, held_out, on_event))
-    facts: dict[str, Any] = {
+
+
+def _describe_training(
+    request: CodecTrainRequest, trainer: CodecTrainer, origin: _Origin | None, recordings: _Recordings, losses: Losses
+) -> dict[str, Any]:
+    """What the codec's folder says about how it was trained."""
+    config = dataclasses.replace(request.config, learning_rate=trainer.learning_rate)
+    started: dict[str, Any] = {}
+    if origin is not None:
+        started = {"init": request.init, "init_sha256": origin.sha256, "licence": origin.licence}
+    return {
         "command": "codec train",
-        "config": dataclasses.replace(config, learning_rate=trainer.learning_rate).to_dict(),
-        **({} if origin is None else {"init": init, "init_sha256": origin.sha256, "licence": origin.licence}),
-        "hours": round(hours, 3),
+        "config": config.to_dict(),
+        **started,
+        "hours": round(recordings.hours, 3),
         "minutes": round(trainer.elapsed_s / 60, 1),
         "held_out": losses,
-        "codebook_perplexity": [round(p, 1) for p in trainee.quantizer.perplexities()],
+        "codebook_perplexity": [round(p, 1) for p in trainer.trainee.quantizer.perplexities()],
         **({"started_from": origin.training} if origin is not None and origin.training else {}),
     }
+
+
+def _write_codec(request: CodecTrainRequest, trainee: Trainee, origin: _Origin | None, facts: dict[str, Any]) -> Folder:
+    """Write the codec; where codes of a model were kept, that model with the codec in it."""
+    codec = trainee.codec
     record = {"family": trainee.family, "name": codec.name, "config": codec.config.to_dict()}
     tensors, texts, model = {CODEC_TENSORS: compact_codec(codec)}, {}, None
-    if origin is not None and config.keep_codes:
+    if origin is not None and request.config.keep_codes:
         record["sha256"] = origin.codes_sha256
         tensors[CODEC_TENSORS] |= _as_stored(trainee, origin.folder)
         model = origin.folder if origin.folder is not None and origin.folder.kind == "model" else None
+
     if model is not None:
         tensors[MODEL_TENSORS] = load_tensors(model, MODEL_TENSORS)
-        texts[CARD] = _card(codec.name, str(init), model)
-    folder = write_folder(
-        output,
+        texts[CARD] = _card(codec.name, str(request.init), model)
+    return write_folder(
+        request.output,
         kind="codec" if model is None else "model",
         name=codec.name,
         model=None if model is None else model.model,
@@ -167,52 +256,47 @@ def train_codec(
         training=facts if model is None else {**model.training, "codec": facts, "licence": facts["licence"]},
         tensors=tensors,
         texts=texts,
-        force=force,
+        force=request.force,
     )
-    with contextlib.suppress(OSError):  # there may be none
-        (state / SAMPLES).rename(folder.path / SAMPLES)
-    shutil.rmtree(state, ignore_errors=True)  # or the next training into this place would go on from it
-    return TrainedCodec(folder=folder, losses=losses, failed=[*failed, *trainer.damaged.values()])
 
 
-def _trainee(
-    name: str,
-    config: CodecTrainConfig,
-    shape: SpectralConfig | EncodecConfig | None,
-    init: str | None,
-    output: Path,
-    cache: Path | None,
-) -> SpectralTrainee | EncodecTrainee:
-    """The codec to train, on its device: a copy of `init`, or a new one of this shape.
+def _make_trainee(request: CodecTrainRequest) -> Trainee:
+    """The codec to train, on its device: a copy of `init`, or a new one of the shape that was asked for.
 
     Raises:
         ModelError: there is no `init`, or none that can be trained.
         UsageError: `init` is what the output would overwrite, or the options do not fit the family.
     """
-    device = pick_device(config.device)
-    codec: Codec
-    if init is not None:
-        codec = load_codec(init, device, cache)
-        if init not in KNOWN_CODECS and output.exists() and output.samefile(resolve(init, cache).path):
-            raise UsageError(f"-o {output}: is the codec to start from, which is never overwritten; choose another one")
-    elif isinstance(shape, EncodecConfig):
-        codec = EncodecCodec.untrained(shape, seed=config.seed).to(device)
-    else:
-        codec = SpectralCodec(shape or SpectralConfig()).to(device)
+    codec = _starting_codec(request)
+    name = request.name or request.output.name
     if isinstance(codec, SpectralCodec):
-        if config.adversarial_from is not None:
+        if request.config.adversarial_from is not None:
             raise UsageError(
                 "--adversarial-from: a spectral codec has no waveform to judge; it is for --family encodec"
             )
         codec.name = name
-        return SpectralTrainee(codec, config)
+        return SpectralTrainee(codec, request.config)
+
     assert isinstance(codec, EncodecCodec), codec
     if codec.channels != 1:
         raise ModelError(
-            f"--init {init}: encodes {codec.channels} channels, and training takes one; name another codec"
+            f"--init {request.init}: encodes {codec.channels} channels, and training takes one; name another codec"
         )
     own = dataclasses.replace(codec.config, name=name, stored_codebooks=0)
-    return EncodecTrainee(EncodecCodec(codec.network, own), config)
+    return EncodecTrainee(EncodecCodec(codec.network, own), request.config)
+
+
+def _starting_codec(request: CodecTrainRequest) -> Codec:
+    """The codec as training begins with it."""
+    device, init, output = pick_device(request.config.device), request.init, request.output
+    if init is not None:
+        codec = load_codec(init, device, request.cache)
+        if init not in KNOWN_CODECS and output.exists() and output.samefile(resolve(init, request.cache).path):
+            raise UsageError(f"-o {output}: is the codec to start from, which is never overwritten; choose another one")
+        return codec
+    if isinstance(request.shape, EncodecConfig):
+        return EncodecCodec.untrained(request.shape, seed=request.config.seed).to(device)
+    return SpectralCodec(request.shape or SpectralConfig()).to(device)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -249,7 +333,7 @@ def _find_origin(init: str, cache: Path | None) -> _Origin:
     return _Origin(sha256=sha256, codes_sha256=codes, licence=licence, training=training, folder=folder)
 
 
-def _as_stored(trainee: SpectralTrainee | EncodecTrainee, folder: Folder | None) -> dict[str, Tensor]:
+def _as_stored(trainee: Trainee, folder: Folder | None) -> dict[str, Tensor]:
     """What did not learn of a codec whose codes were kept, as its folder has it: to the bit."""
     if folder is None or isinstance(trainee, EncodecTrainee):  # whose tensors are not rounded for disk
         return {}

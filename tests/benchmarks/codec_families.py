@@ -35,7 +35,7 @@ from audiolm_cli.reports.tables import table
 from audiolm_cli.training.codec.encodec import EncodecTrainee
 from audiolm_cli.training.codec.loop import CodecTrainer
 from audiolm_cli.training.codec.spectral import SpectralTrainee
-from audiolm_cli.workflows.codec_train import train_codec
+from audiolm_cli.workflows.codec_train import CodecTrainRequest, train_codec
 
 EXCERPT_S = 10.0
 STATE_EVERY = 25
@@ -114,7 +114,11 @@ def train(family: str, source: Path, work: Path, minutes: float, ends_s: float) 
                 raise SliceEnds
 
     try:
-        train_codec(source, folder, config=settings(family, known["steps"]), shape=SHAPES[family], on_event=listen)
+        train_codec(
+            CodecTrainRequest(
+                source, folder, config=settings(family, known["steps"]), shape=SHAPES[family], on_event=listen
+            )
+        )
         last = time.process_time()
     finally:
         known["processor_s"] += last - began

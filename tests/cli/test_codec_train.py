@@ -34,7 +34,7 @@ from audiolm_cli.library.store_codec import codec_of_store
 from audiolm_cli.training.codec.loop import CodecTrainer
 from audiolm_cli.training.codec.spectral import SpectralTrainee
 from audiolm_cli.workflows import codec_train
-from audiolm_cli.workflows.codec_train import train_codec
+from audiolm_cli.workflows.codec_train import CodecTrainRequest, train_codec
 
 Piano = Callable[..., np.ndarray]
 SHAPE = SpectralConfig(
@@ -78,7 +78,7 @@ def test_the_command(
 
 def test_a_killed_training_ends_with_the_same_weights(recordings: Path, tmp_path: Path) -> None:
     """Before the first state, between two, and before the last."""
-    whole = train_codec(recordings, tmp_path / "whole", name="c", config=STEPS, shape=SHAPE)
+    whole = train_codec(CodecTrainRequest(recordings, tmp_path / "whole", name="c", config=STEPS, shape=SHAPE))
     for at in (2, 5, 7):
 
         def kill(event: Event, at: int = at) -> None:
@@ -87,10 +87,12 @@ def test_a_killed_training_ends_with_the_same_weights(recordings: Path, tmp_path
 
         output = tmp_path / f"killed-{at}"
         with pytest.raises(Killed):
-            train_codec(recordings, output, name="c", config=STEPS, shape=SHAPE, on_event=kill)
+            train_codec(CodecTrainRequest(recordings, output, name="c", config=STEPS, shape=SHAPE, on_event=kill))
         assert not output.exists()
         notes: list[Event] = []
-        again = train_codec(recordings, output, name="c", config=STEPS, shape=SHAPE, on_event=notes.append)
+        again = train_codec(
+            CodecTrainRequest(recordings, output, name="c", config=STEPS, shape=SHAPE, on_event=notes.append)
+        )
         assert again.folder.files == whole.folder.files
         resumed = [e.message for e in notes if isinstance(e, Note) and "resumed" in e.message]
         assert resumed == ([] if at < 3 else [f"resumed at step {at // 3 * 3}"])
@@ -111,7 +113,7 @@ def test_what_cannot_be_read_is_left_out_and_listed(
     (source / "1.flac").write_bytes(data[: len(data) // 2])
     monkeypatch.setattr(codec_train, "SpectralConfig", lambda: SHAPE)
     monkeypatch.setattr(CodecTrainConfig, "clip_s", 0.5)
-    whole = train_codec(source, tmp_path / "whole", name="c", config=STEPS, shape=SHAPE)
+    whole = train_codec(CodecTrainRequest(source, tmp_path / "whole", name="c", config=STEPS, shape=SHAPE))
     assert {Path(line.split(":")[0]).name for line in whole.failed} == {"letter.wav", "noise.mka", "1.flac"}
 
     def kill(event: Event) -> None:
@@ -119,10 +121,10 @@ def test_what_cannot_be_read_is_left_out_and_listed(
             raise Killed
 
     with pytest.raises(Killed):
-        train_codec(source, tmp_path / "c", config=STEPS, shape=SHAPE, on_event=kill)
+        train_codec(CodecTrainRequest(source, tmp_path / "c", config=STEPS, shape=SHAPE, on_event=kill))
     copies = list((tmp_path / "c.state" / "recordings").iterdir())
     assert len(copies) == 1 and soundfile.info(copies[0]).duration == pytest.approx(2.0, abs=0.1)
-    again = train_codec(source, tmp_path / "c", config=STEPS, shape=SHAPE)
+    again = train_codec(CodecTrainRequest(source, tmp_path / "c", config=STEPS, shape=SHAPE))
     assert again.folder.files == whole.folder.files and sorted(again.failed) == sorted(whole.failed)
     shown = audiolm("codec", "train", source, "-o", tmp_path / "d", "--steps", 2, "--clips", 2)
     assert shown.exit_code == 10 and f"{tmp_path / 'd'}  (use it" in shown.stdout
@@ -132,10 +134,10 @@ def test_what_cannot_be_read_is_left_out_and_listed(
 
 def test_training_anew_does_not_go_on_from_what_is_done(recordings: Path, tmp_path: Path, piano: Piano) -> None:
     """With -f on other recordings, another codec comes out."""
-    first = train_codec(recordings, tmp_path / "c", config=STEPS, shape=SHAPE)
+    first = train_codec(CodecTrainRequest(recordings, tmp_path / "c", config=STEPS, shape=SHAPE))
     soundfile.write(tmp_path / "a.wav", piano(3.0, 16000, seed=99), 16000)
     assert (tmp_path / "c" / "samples" / "original" / "clip-1.wav").is_file()
-    second = train_codec(tmp_path / "a.wav", tmp_path / "c", config=STEPS, shape=SHAPE, force=True)
+    second = train_codec(CodecTrainRequest(tmp_path / "a.wav", tmp_path / "c", config=STEPS, shape=SHAPE, force=True))
     assert second.folder.files != first.folder.files
 
 
@@ -149,7 +151,9 @@ def test_fine_tuning(audiolm: Any, recordings: Path, tiny_codec: Path, tmp_path:
 
     before = {path.name: path.read_bytes() for path in tiny_codec.iterdir()}
     config = dataclasses.replace(STEPS, steps=8, state_every=8, clips=4)
-    tuned = train_codec(recordings, tmp_path / "tuned", config=config, init=str(tiny_codec), on_event=listen)
+    tuned = train_codec(
+        CodecTrainRequest(recordings, tmp_path / "tuned", config=config, init=str(tiny_codec), on_event=listen)
+    )
     assert {path.name: path.read_bytes() for path in tiny_codec.iterdir()} == before
     told = [line for line in notes if "held-out" in line and line.startswith("step")]
     assert [line.split(":")[0] for line in told] == ["step 0", "step 8"]  # neither components nor k-means
@@ -177,11 +181,13 @@ def test_kept_codes(audiolm: Any, recordings: Path, tiny_codec: Path, tmp_path: 
     config = dataclasses.replace(STEPS, keep_codes=True, learning_rate=3e-3, warmup_steps=0)
     notes: list[str] = []
     result = train_codec(
-        recordings,
-        tuned,
-        config=config,
-        init=str(tiny_codec),
-        on_event=lambda e: notes.append(getattr(e, "message", "")),
+        CodecTrainRequest(
+            recordings,
+            tuned,
+            config=config,
+            init=str(tiny_codec),
+            on_event=lambda e: notes.append(getattr(e, "message", "")),
+        )
     )
     first = next(line for line in notes if line.startswith("step 0:"))
     assert result.losses["log"] < 0.99 * float(first.split("held-out log ")[1].split(",")[0])
@@ -207,10 +213,10 @@ def test_kept_codes(audiolm: Any, recordings: Path, tiny_codec: Path, tmp_path: 
     shutil.rmtree(tmp_path / "cache" / "b")
     found = codec_by_hash(codec_hash(str(tiny_codec)), tmp_path / "cache")
     assert found is not None and found.path.name == "a"
-    train_codec(recordings, again, config=config, init=str(tuned))
+    train_codec(CodecTrainRequest(recordings, again, config=config, init=str(tuned)))
     assert codes_hash(str(again)) == codes_hash(str(tiny_codec))
     assert read_folder(again).training["started_from"]["config"]["keep_codes"]
-    train_codec(recordings, tmp_path / "other", config=STEPS, init=str(tuned))
+    train_codec(CodecTrainRequest(recordings, tmp_path / "other", config=STEPS, init=str(tuned)))
     with pytest.raises(ModelError, match="is not the codec that made the codes"):
         codec_of_store(store, str(tmp_path / "other"))
 
@@ -257,7 +263,9 @@ def test_fine_tuning_goes_on_from_the_same_codec_only(
 ) -> None:
     """Killed and started again it ends as if it had not been, and another start is refused."""
     config = dataclasses.replace(STEPS, keep_codes=keep)
-    whole = train_codec(recordings, tmp_path / "whole", name="c", config=config, init=str(tiny_codec))
+    whole = train_codec(
+        CodecTrainRequest(recordings, tmp_path / "whole", name="c", config=config, init=str(tiny_codec))
+    )
 
     def kill(event: Event) -> None:
         if isinstance(event, Progress) and event.done == 5 and event.stage == "train":
@@ -265,16 +273,16 @@ def test_fine_tuning_goes_on_from_the_same_codec_only(
 
     again: dict[str, Any] = {"name": "c", "config": config}
     with pytest.raises(Killed):
-        train_codec(recordings, tmp_path / "c", **again, init=str(tiny_codec), on_event=kill)
+        train_codec(CodecTrainRequest(recordings, tmp_path / "c", **again, init=str(tiny_codec), on_event=kill))
     for other in (None, str(tmp_path / "whole")):
         with pytest.raises(
             UsageError, match="name it with --init" if keep and other is None else "was started with .*--init"
         ):
-            train_codec(recordings, tmp_path / "c", **again, init=other)
+            train_codec(CodecTrainRequest(recordings, tmp_path / "c", **again, init=other))
     with pytest.raises(UsageError, match=r"--base-lr 0.0003 \(now 0.1\)"):
         faster = dataclasses.replace(config, learning_rate=0.1)
-        train_codec(recordings, tmp_path / "c", name="c", config=faster, init=str(tiny_codec))
-    ended = train_codec(recordings, tmp_path / "c", **again, init=str(tiny_codec))
+        train_codec(CodecTrainRequest(recordings, tmp_path / "c", name="c", config=faster, init=str(tiny_codec)))
+    ended = train_codec(CodecTrainRequest(recordings, tmp_path / "c", **again, init=str(tiny_codec)))
     assert ended.folder.files == whole.folder.files
 
 
@@ -329,7 +337,7 @@ def test_fine_tuning_a_published_codec(
     monkeypatch.setattr(fetching, "fetch_missing", lambda *args, **given: None)
     monkeypatch.setitem(encodec_shape.PUBLISHED, "encodec-32khz", shape)
     config = dataclasses.replace(STEPS, steps=1)
-    trained = train_codec(recordings, tmp_path / "c", config=config, init="encodec-32khz")
+    trained = train_codec(CodecTrainRequest(recordings, tmp_path / "c", config=config, init="encodec-32khz"))
     assert trained.folder.codec["family"] == "encodec" and trained.folder.codec["name"] == "c"
     assert "NC" in trained.folder.licence and trained.folder.training["init"] == "encodec-32khz"
     assert load_codec(str(tmp_path / "c")).codebook_size == 16
@@ -361,7 +369,7 @@ def test_what_cannot_be_started_from(audiolm: Any, recordings: Path, tiny_codec:
 
 def test_outputs_are_checked_before_the_work(audiolm: Any, recordings: Path, tmp_path: Path) -> None:
     """An existing codec without -f, and with -f something that is no codec; a place that cannot be written."""
-    train_codec(recordings, tmp_path / "c", config=dataclasses.replace(STEPS, steps=1), shape=SHAPE)
+    train_codec(CodecTrainRequest(recordings, tmp_path / "c", config=dataclasses.replace(STEPS, steps=1), shape=SHAPE))
     shown = audiolm("codec", "train", recordings, "-o", tmp_path / "c")
     assert shown.exit_code == 7 and "exists already" in shown.stderr
     for flags in ((), ("-f",)):
@@ -385,7 +393,7 @@ def test_unusable_sources(audiolm: Any, tmp_path: Path, piano: Piano) -> None:
     assert shown.exit_code == 3 and "expected at least 2.0 s" in shown.stderr
     (tmp_path / "in" / "a.wav").write_text("Dear Sir or Madam")
     with pytest.raises(DataError, match=r"none of 1 files could be read as audio; .*a\.wav: holds text"):
-        train_codec(tmp_path / "in", tmp_path / "c", config=STEPS, shape=SHAPE)
+        train_codec(CodecTrainRequest(tmp_path / "in", tmp_path / "c", config=STEPS, shape=SHAPE))
     assert os.listdir(tmp_path) == ["in"]
 
 
@@ -418,9 +426,9 @@ def test_a_file_that_crashes_the_decoder(recordings: Path, piano: Piano, tmp_pat
         if isinstance(event, Progress) and event.stage == "train" and event.done == 5:
             raise Killed
 
-    whole = train_codec(folder, tmp_path / "whole", name="c", config=STEPS, shape=SHAPE)
+    whole = train_codec(CodecTrainRequest(folder, tmp_path / "whole", name="c", config=STEPS, shape=SHAPE))
     assert len(whole.failed) == 1 and "bad.wav: the process that decoded it crashed (SIGSEGV)" in whole.failed[0]
     with pytest.raises(Killed):
-        train_codec(folder, tmp_path / "killed", name="c", config=STEPS, shape=SHAPE, on_event=kill)
-    again = train_codec(folder, tmp_path / "killed", name="c", config=STEPS, shape=SHAPE)
+        train_codec(CodecTrainRequest(folder, tmp_path / "killed", name="c", config=STEPS, shape=SHAPE, on_event=kill))
+    again = train_codec(CodecTrainRequest(folder, tmp_path / "killed", name="c", config=STEPS, shape=SHAPE))
     assert (again.folder.files, again.failed) == (whole.folder.files, whole.failed)

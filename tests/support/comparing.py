@@ -141,7 +141,7 @@ def differences(name: str, before: Path, after: Path) -> list[Difference]:
 
 
 def json_differences(name: str, before: Any, after: Any, path: str = "") -> Iterator[Difference]:
-    """Every value that differs; those below "settings" are notes."""
+    """Every value that differs; those of settings and of how codes were drawn are notes."""
     if isinstance(before, dict) and isinstance(after, dict):
         for key in [*before, *(key for key in after if key not in before)]:
             if key not in MEASURED:
@@ -155,7 +155,7 @@ def json_differences(name: str, before: Any, after: Any, path: str = "") -> Iter
             yield from json_differences(name, one, other, f"{path}[{index}]")
     elif before != after:
         told = f"{path.removeprefix('.') or 'the value'}: {str(before)[:LONGEST]} became {str(after)[:LONGEST]}"
-        yield Difference(name, told, note=path.startswith((".settings", ".comment")))
+        yield Difference(name, told, note=path.startswith((".settings", ".comment")) or ".sampling" in path)
 
 
 def audio_differences(name: str, before: Path, after: Path) -> Iterator[Difference]:
