@@ -13,7 +13,6 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -21,16 +20,16 @@ import torch
 from audiolm_cli.audio import write_bytes
 from audiolm_cli.codec.base import Codec
 from audiolm_cli.config.shapes import ModelConfig
-from audiolm_cli.config.training import TrainConfig
 from audiolm_cli.data.batching import WindowSampler, full_window
 from audiolm_cli.data.manifest import TokenClip
 from audiolm_cli.evaluation.baselines import BaselineResult, bigram, unigram
 from audiolm_cli.evaluation.model import continuation_geometry, score_windows
-from audiolm_cli.events import Event, Note, OnEvent, TrainStep, Validation
+from audiolm_cli.events import Event, Note, TrainStep, Validation
 from audiolm_cli.model.decoders import Decoders
 from audiolm_cli.reports.board import Board
 from audiolm_cli.reports.curves import CURVES, draw_curves, headline, read_history
 from audiolm_cli.reports.verdict import Outcome, Verdict, judge
+from audiolm_cli.training.preflight.preparing import Prepared
 from audiolm_cli.training.samples import Sample, Sampler
 
 BASELINES = "baselines.json"
@@ -44,24 +43,15 @@ DRAW_EVERY_S = 10.0
 class Watch:
     """Listens to one run: pass it every event, and the model when samples are due."""
 
-    def __init__(
-        self,
-        run: Path,
-        shape: ModelConfig,
-        config: TrainConfig,
-        train: list[TokenClip],
-        dev: list[TokenClip],
-        codec: Codec | None,
-        listener: OnEvent,
-        clock: Callable[[], float] = time.monotonic,
-    ) -> None:
+    def __init__(self, prepared: Prepared, codec: Codec | None, clock: Callable[[], float] = time.monotonic) -> None:
         """`codec` is None when it is not here, and then there are no samples."""
-        self.run, self.shape, self.config, self.listener = run, shape, config, listener
-        self.train, self.dev, self.clock = train, dev, clock
-        self.board = Board(run, config.log_every)
+        self.run, self.listener = prepared.request.run, prepared.request.on_event
+        self.shape, self.config = prepared.shape, prepared.config
+        self.train, self.dev, self.clock = prepared.train, prepared.dev, clock
+        self.board = Board(self.run, self.config.log_every)
         self.sampler: Sampler | None = None
-        if codec is not None and config.sample_every:
-            self.sampler = Sampler(run, codec, dev, shape.max_frames, config.seed)
+        if codec is not None and self.config.sample_every:
+            self.sampler = Sampler(self.run, codec, self.dev, self.shape.max_frames, self.config.seed)
         self.baselines = self._find_baselines()
         self._drawn_s, self._validated = clock(), False
         self._failed: set[str] = set()

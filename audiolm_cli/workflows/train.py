@@ -141,15 +141,7 @@ def _train(request: TrainRequest) -> Trained:
         if ranks.main:
             if not any((run / STATES).glob("step-*")):
                 go_through(prepared, model)
-            watch = Watch(
-                run,
-                prepared.shape,
-                prepared.config,
-                prepared.train,
-                prepared.dev,
-                codec_if_here(prepared),
-                request.on_event,
-            )
+            watch = Watch(prepared, codec_if_here(prepared))
         _run_trainer(prepared, model, watch)
         ranks.wait()
 

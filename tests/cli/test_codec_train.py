@@ -401,8 +401,8 @@ def test_options_reach_the_workflow(audiolm: Any, monkeypatch: pytest.MonkeyPatc
     """Each flag is a field."""
     seen: dict[str, Any] = {}
 
-    def fake(source: Path, output: Path, **given: Any) -> None:
-        seen.update(given, source=source, output=output)
+    def fake(request: CodecTrainRequest) -> None:
+        seen.update(vars(request))
         raise DataError("far enough")
 
     monkeypatch.setattr(codec_train, "train_codec", fake)
