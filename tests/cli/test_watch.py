@@ -18,10 +18,13 @@ import soundfile
 
 from audiolm_cli.config.shapes import PRESETS, ModelConfig
 from audiolm_cli.config.training import TrainConfig
-from audiolm_cli.events import Event, Note, TrainStep, Validation
+from audiolm_cli.data.manifest import TokenClip, read_store
+from audiolm_cli.events import Event, Note, TrainStep, Validation, ignore
+from audiolm_cli.library.store_codec import codec_of_store
 from audiolm_cli.reports.board import BOARD
 from audiolm_cli.reports.curves import CURVES
 from audiolm_cli.training import watch
+from audiolm_cli.training.preflight.preparing import Prepared
 from audiolm_cli.training.preflight.request import TrainRequest
 from audiolm_cli.workflows.train import Trained, train
 
@@ -200,15 +203,16 @@ def test_a_run_that_goes_on_is_not_checked_again(
 
 def test_baselines_are_those_of_the_codes(watched: tuple[Trained, list[Event]], tokens: Path, tmp_path: Path) -> None:
     """As many other codes are measured anew, be they to fit on or to measure on; the same ones are not."""
-    from audiolm_cli.data.manifest import read_store
-
     train_clips, dev_clips = read_store(tokens, "train"), read_store(tokens, "dev")
     other = [dataclasses.replace(clip, codes=clip.codes[:, ::-1].copy()) for clip in train_clips]
     shape = dataclasses.replace(SHAPE, num_quantizers=4, codebook_size=32)
 
-    def measured(*clips: Any) -> bool:
+    def measured(train: list[TokenClip], dev: list[TokenClip]) -> bool:
         said: list[Event] = []
-        watch.Watch(tmp_path, shape, STEPS, *clips, None, said.append)
+        request = TrainRequest(tokens, tmp_path, on_event=said.append)
+        owner = codec_of_store(tokens, None, None, ignore)
+        prepared = Prepared(request=request, config=STEPS, shape=shape, owner=owner, train=train, dev=dev)
+        watch.Watch(prepared, None)
         return any(isinstance(event, Note) and "unigram" in event.message for event in said)
 
     found = [measured(*clips) for clips in ((train_clips, dev_clips),) * 2]
