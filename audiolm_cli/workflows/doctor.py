@@ -112,6 +112,7 @@ def _packages(on_event: OnEvent) -> Iterator[Check]:
     ranges = read_requirements()
     names = [*PACKAGES, *sorted(set(ranges) - set(PACKAGES))]
     reasons: dict[str, str] = {}
+    on_event(Progress(stage="packages", done=0, total=len(names)))  # torch takes seconds
     with ThreadPoolExecutor(PROCESSES) as pool:
         for name, reason in zip(names, pool.map(_why_not_imported, names), strict=True):
             reasons[name] = reason
