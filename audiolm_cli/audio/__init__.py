@@ -3,7 +3,6 @@
 Knows nothing about codecs, models or torch.
 """
 
-from audiolm_cli.audio.deferring import DeferringFile
 from audiolm_cli.audio.growing import check_growing, grown_seconds, write_growing
 from audiolm_cli.audio.mel import mel_filters
 from audiolm_cli.audio.process import DecoderProcess
@@ -13,24 +12,22 @@ from audiolm_cli.audio.scanning import Downmix, Scan, scan, sounding
 from audiolm_cli.audio.signals import balance, mid, resample
 from audiolm_cli.audio.streaming import AudioStream, open_stream, resampled
 from audiolm_cli.audio.writing import (
-    check_target,
+    AudioSpec,
     named_format,
     output_format,
     write_audio,
     write_blocks,
-    write_bytes,
 )
 
 __all__ = [
+    "AudioSpec",
     "AudioStream",
     "DecoderProcess",
-    "DeferringFile",
     "Downmix",
     "Recording",
     "Scan",
     "balance",
     "check_growing",
-    "check_target",
     "grown_seconds",
     "mel_filters",
     "mid",
@@ -45,6 +42,5 @@ __all__ = [
     "to_native",
     "write_audio",
     "write_blocks",
-    "write_bytes",
     "write_growing",
 ]

@@ -19,10 +19,10 @@ from typing import BinaryIO
 import numpy as np
 import soundfile
 
-from audiolm_cli.audio.deferring import scratch_file
 from audiolm_cli.audio.headers import SNIFF_BYTES, data_bytes, is_text, sniff, unstated_size
 from audiolm_cli.audio.recording import BITS, FLOATS, Recording
 from audiolm_cli.errors import AudioInputError, MemoryLimitError
+from audiolm_cli.files import scratch_file
 
 KNOWN = "WAV, RF64, W64, FLAC, AIFF, AU, CAF, OGG or MP3"
 CHANNELS = (1, 64)

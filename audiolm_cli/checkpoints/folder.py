@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any
 from audiolm_cli.checkpoints.fields import FORMAT_VERSION, FORMATS, bad_field, check_config
 from audiolm_cli.checkpoints.header import check_shapes, read_shapes
 from audiolm_cli.errors import ModelError, OutputError
-from audiolm_cli.files import hash_file, put_in_place, sync_folder, write_synced
+from audiolm_cli.files import hash_file, put_in_place, sync_file, sync_folder, write_synced
 from audiolm_cli.version import __version__
 
 if TYPE_CHECKING:
@@ -345,8 +345,7 @@ def _save_tensors(path: Path, tensors: Mapping[str, Tensor]) -> None:
     except SafetensorError as error:
         raise OutputError(f"{path} cannot be written: {error}") from error
     path.chmod(mode)
-    with path.open("rb") as stream:
-        os.fsync(stream.fileno())
+    sync_file(path)
 
 
 @contextmanager

@@ -5,7 +5,6 @@ Knows nothing about codes, codecs or models.
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,6 +14,7 @@ import soundfile
 
 from audiolm_cli.audio import DecoderProcess, resample
 from audiolm_cli.errors import AudioInputError, DataError
+from audiolm_cli.files import hash_file
 
 AUDIO_SUFFIXES = (".wav", ".flac", ".aif", ".aiff", ".ogg", ".oga", ".opus", ".mp3", ".w64", ".rf64", ".au", ".caf")
 FFMPEG_SUFFIXES = (
@@ -84,8 +84,7 @@ def open_audio(path: Path) -> AudioFile:
     """
     try:
         info = soundfile.info(str(path))
-        with path.open("rb") as stream:
-            digest = hashlib.file_digest(stream, "sha256").hexdigest()
+        digest = hash_file(path)
     except (soundfile.SoundFileError, OSError) as error:
         raise DataError(f"{path}: cannot be read as audio ({error}); remove it or convert it to WAV or FLAC") from error
     if info.frames > MOST_SAMPLES:

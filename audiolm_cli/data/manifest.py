@@ -13,13 +13,13 @@ from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
 
-from audiolm_cli.audio import DeferringFile
 from audiolm_cli.data.cuts import ENDS, Cut, read_clip, read_cuts
 from audiolm_cli.data.files import SPLITS
 from audiolm_cli.data.parts import is_unfinished
 from audiolm_cli.data.storage import KINDS, ArrayReader
 from audiolm_cli.data.tokens import CodecFacts, TokenClip
 from audiolm_cli.errors import DataError
+from audiolm_cli.files import DeferringFile
 
 FACTS = "codec.json"
 FEATURES = "codes.h5"

@@ -11,7 +11,6 @@ import hashlib
 import json
 import os
 import re
-import secrets
 import zlib
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -23,6 +22,7 @@ import numpy as np
 
 from audiolm_cli.data.storage import DAMAGED
 from audiolm_cli.errors import DataError
+from audiolm_cli.files import taking_place_of
 
 PARTIAL = ".partial"
 """Where a store is while it is being made, inside its folder."""
@@ -113,7 +113,7 @@ class Parts:
 
     def save_input(self, known: Input) -> None:
         """Remember what is known about a file."""
-        _write(self._input_file(Path(known.path)), json.dumps(asdict(known)).encode())
+        _write_whole(self._input_file(Path(known.path)), json.dumps(asdict(known)).encode())
 
     def find(self, sha256: str) -> Part | None:
         """The codes of a recording by the hash of its file; None when they are not there, or not whole."""
@@ -128,7 +128,7 @@ class Parts:
         """Keep the codes of a recording."""
         buffer = BytesIO()
         np.savez(buffer, codes=part.codes, spans=part.spans, frames=np.int64(part.frames))
-        _write(self._codes_file(sha256), buffer.getvalue())
+        _write_whole(self._codes_file(sha256), buffer.getvalue())
 
     def _input_file(self, path: Path) -> Path:
         name = hashlib.sha256(os.fsencode(os.path.abspath(path))).hexdigest()[:40]
@@ -146,7 +146,7 @@ def is_unfinished(store: Path) -> bool:
 def save_inputs(path: Path, summary: dict[str, Any], inputs: Sequence[Input]) -> None:
     """Write what a store was made of: a line of facts and a line per file."""
     lines = [json.dumps(summary), *(json.dumps(asdict(known)) for known in inputs)]
-    _write(path, gzip.compress("".join(line + "\n" for line in lines).encode(), mtime=0))
+    _write_whole(path, gzip.compress("".join(line + "\n" for line in lines).encode(), mtime=0))
 
 
 def load_inputs(store: Path) -> tuple[dict[str, Any], list[Input]] | None:
@@ -191,11 +191,6 @@ def _count(value: object) -> int:
     return value
 
 
-def _write(path: Path, data: bytes) -> None:
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
-    try:
+def _write_whole(path: Path, data: bytes) -> None:
+    with taking_place_of(path) as temporary:
         temporary.write_bytes(data)
-        os.replace(temporary, path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise

@@ -14,7 +14,6 @@ from typing import Unpack
 import torch
 from torch import Tensor
 
-from audiolm_cli.audio import write_bytes
 from audiolm_cli.checkpoints.catalogue import BEST, resolve
 from audiolm_cli.checkpoints.folder import CODEC_TENSORS, MODEL_TENSORS, Folder, load_tensors, write_folder
 from audiolm_cli.checkpoints.locks import LOCKS, hold, read_holder
@@ -25,6 +24,7 @@ from audiolm_cli.distributed import joined
 from audiolm_cli.errors import DataError, ModelError, OutputError, UsageError
 from audiolm_cli.evaluation.model import score_windows
 from audiolm_cli.events import Note, OnEvent, ignore
+from audiolm_cli.files import write_whole
 from audiolm_cli.library.loading import codec_training
 from audiolm_cli.library.store_codec import StoreCodec
 from audiolm_cli.reports.verdict import Verdict
@@ -181,7 +181,7 @@ def _check_settings(run: Path, source: Path, shape: ModelConfig, on_event: OnEve
     path, place, own = run / SETTINGS, str(source.resolve()), shape.to_dict()
     try:
         if not path.exists():
-            write_bytes(path, (json.dumps({"source": place, "shape": own}, indent=1) + "\n").encode(), force=True)
+            write_whole(path, (json.dumps({"source": place, "shape": own}, indent=1) + "\n").encode(), force=True)
             return
         values = json.loads(path.read_text())
         was, started_on = describe_changes(dict(values["shape"]), own), values["source"]
