@@ -13,6 +13,7 @@ import stat
 import subprocess
 import tempfile
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import BinaryIO
 
@@ -27,7 +28,7 @@ from audiolm_cli.files import scratch_file
 KNOWN = "WAV, RF64, W64, FLAC, AIFF, AU, CAF, OGG or MP3"
 CHANNELS = (1, 64)
 RATES_HZ = (1_000, 768_000)
-BLOCK_SAMPLES = 4096
+READ_SAMPLES = 4096
 """Read at a time: what precedes a damaged spot is known to this."""
 FFMPEG_TIMEOUT_S = 600.0
 CUT_SHORT = "is an MP3 of variable bit rate that does not state its length, which libsndfile would cut short"
@@ -70,28 +71,31 @@ def read_audio(source: str | Path, *, max_duration_s: float | None = None) -> Re
 @contextlib.contextmanager
 def opened(source: str | Path, label: str) -> Iterator[BinaryIO]:
     """The file, unbuffered; a copy of what comes from a pipe, or has to be mended before libsndfile reads it."""
-    with _raw(source, label) as raw:
+    with _open_raw(source, label) as raw:
         if stat.S_ISREG(os.fstat(raw.fileno()).st_mode):
-            mend = unstated_size(raw) is not None
+            needs_mending = unstated_size(raw) is not None
             raw.seek(0)
-            if not mend:
+            if not needs_mending:
                 yield raw
                 return
+
         with scratch_file() as copy:
             shutil.copyfileobj(raw, copy, 1 << 20)
             copy.check()
+
             if (position := unstated_size(copy)) is not None:
                 copy.seek(position)
-                copy.write(b"\xff" * 4)  # up to the end
+                copy.write(b"\xff" * 4)  # which means: up to the end
             yield copy
 
 
-def _raw(source: str | Path, label: str) -> BinaryIO:
+def _open_raw(source: str | Path, label: str) -> BinaryIO:
     """The file, pipe or standard input itself."""
     if str(source) == "-":
         if os.isatty(0):
             raise AudioInputError(f"{label}: is a terminal; pipe a WAV into it, or name a file")
         return os.fdopen(os.dup(0), "rb", buffering=0)
+
     try:
         mode = os.stat(source).st_mode
         if stat.S_ISREG(mode) or stat.S_ISFIFO(mode):
@@ -100,6 +104,7 @@ def _raw(source: str | Path, label: str) -> BinaryIO:
         raise AudioInputError(f"{label}: no such file; check the name and the folder") from error
     except PermissionError as error:
         raise AudioInputError(f"{label}: no permission to read it; change its owner or mode") from error
+
     if stat.S_ISDIR(mode):
         raise AudioInputError(f"{label}: is a folder; expected an audio file, so name the files in it")
     raise AudioInputError(f"{label}: is a device; expected an audio file")
@@ -111,6 +116,8 @@ def _read(stream: BinaryIO, source: str | Path, label: str, max_duration_s: floa
     head = stream.read(SNIFF_BYTES)
     if not head:
         raise AudioInputError(f"{label}: is empty (0 bytes); expected an audio file")
+
+    # libsndfile first, for what it knows.
     name = "stdin" if str(source) == "-" else Path(source).stem
     if sniff(head):
         recording, complete = _decode(stream, label, name, max_duration_s)
@@ -119,19 +126,14 @@ def _read(stream: BinaryIO, source: str | Path, label: str, max_duration_s: floa
         reason = CUT_SHORT
     else:
         reason = unknown_format(head, label)
+
+    # Then ffmpeg, for all else and for what libsndfile would cut short.
     if str(source) == "-" or not os.path.isfile(source):  # ffmpeg would wait for a pipe that has been read
         raise AudioInputError(f"{label}: {reason}; pipe a WAV, for example with: ffmpeg -i FILE -f wav -")
     with _converted(label, Path(source), reason, max_duration_s) as wav:
         recording, _ = _decode(wav, label, name, max_duration_s)
-    return Recording(
-        samples=recording.samples,
-        sample_rate_hz=recording.sample_rate_hz,
-        format=Path(source).suffix[1:].upper() or "UNKNOWN",
-        subtype="UNKNOWN",
-        lossless=False,
-        tags=recording.tags,
-        name=name,
-    )
+    extension = Path(source).suffix[1:].upper()
+    return replace(recording, format=extension or "UNKNOWN", subtype="UNKNOWN", lossless=False)
 
 
 def unknown_format(head: bytes, label: str) -> str:
@@ -153,9 +155,11 @@ def _decode(stream: BinaryIO, label: str, name: str, max_duration_s: float | Non
         facts = {"sample_rate_hz": file.samplerate, "format": file.format, "subtype": file.subtype}
         tags = {key: text for key, text in file.copy_metadata().items() if text}
         promised = file.frames
+
     complete = is_complete(stream, facts["format"])
     check_length(label, len(samples), promised, facts["sample_rate_hz"], facts["format"], sizes, damage)
     check_finite(samples, 0, facts["sample_rate_hz"], label)
+
     lossless = facts["subtype"] in BITS or facts["subtype"] in FLOATS
     return Recording(samples=samples, lossless=lossless, tags=tags, name=name, **facts), complete
 
@@ -202,10 +206,12 @@ def check_length(
     Raises:
         AudioInputError: it does.
     """
+    # What the data chunk promises counts more than libsndfile's number, which follows the length of the file.
     if sizes is not None and sizes[0] > sizes[1] + SLOPPY_BYTES:
         promised = count * sizes[0] // max(1, sizes[1])
     elif format == "MP3" or promised >= 2**62:  # an estimate, or libsndfile's word for unknown
         promised = count
+
     if promised > count:
         there = f"holds {count / rate_hz:.2f} s of the {promised / rate_hz:.2f} s its header promises"
         if sizes and sizes[1] >= 2**32 - 2**16 and format in ("WAV", "WAVEX", "AIFF", "AU"):
@@ -229,24 +235,28 @@ def _check_header(file: soundfile.SoundFile, label: str) -> None:
 def _read_blocks(file: soundfile.SoundFile, label: str, max_duration_s: float | None) -> tuple[np.ndarray, str]:
     """Samples [N, C] up to the end or the first error, and that error's text; memory grows with what is there."""
     dtype = np.int32 if file.subtype in BITS else FLOATS.get(file.subtype, np.float32)
-    samples = np.empty((16 * BLOCK_SAMPLES, file.channels), dtype)
+    samples = np.empty((16 * READ_SAMPLES, file.channels), dtype)
     limit = None if max_duration_s is None else round(max_duration_s * file.samplerate)
+
     count, damage = 0, ""
     while True:
-        if count + BLOCK_SAMPLES > len(samples):
+        if count + READ_SAMPLES > len(samples):
             samples.resize((len(samples) * 3 // 2, file.channels), refcheck=False)
+
         try:
-            got = len(file.read(out=samples[count : count + BLOCK_SAMPLES]))
+            got = len(file.read(out=samples[count : count + READ_SAMPLES]))
         except soundfile.SoundFileError as error:
             damage = cause_of(error)
             break
+
         count += got
         if limit is not None and count > limit:
             raise AudioInputError(
                 f"{label}: is longer than {max_duration_s:g} s, the longest allowed; cut a part of it"
             )
-        if got < BLOCK_SAMPLES:
+        if got < READ_SAMPLES:
             break
+
     samples.resize((count, file.channels), refcheck=False)
     return samples, damage
 
@@ -264,6 +274,8 @@ def check_finite(samples: np.ndarray, offset: int, rate_hz: int, label: str) -> 
     """
     if samples.dtype == np.int32:
         return
+
+    # In pieces, since the comparison makes copies.
     limit = np.finfo(np.float32).max
     for start in range(0, len(samples), 1 << 20):
         wrong = ~(np.abs(samples[start : start + (1 << 20)]) <= limit)  # NaN compares false
@@ -283,6 +295,8 @@ def ffmpeg_command(label: str, path: Path, reason: str) -> list[str]:
     program = shutil.which("ffmpeg")
     if program is None:
         raise AudioInputError(f"{label}: {reason}; install ffmpeg to read it, or convert it to WAV or FLAC")
+
+    # Playlists must not lead it anywhere else: it opens local files and pipes alone.
     command = [program, "-nostdin", "-v", "error", "-protocol_whitelist", "file,pipe"]
     return [*command, "-i", f"file:{path}", "-map", "0:a:0", "-bitexact"]
 
@@ -294,14 +308,17 @@ def _converted(label: str, path: Path, reason: str, max_duration_s: float | None
     if max_duration_s is not None:
         command += ["-t", f"{max_duration_s + 1:.3f}"]
     command += ["-c:a", "pcm_f32le", "-f", "wav", "pipe:1"]
+
     with tempfile.TemporaryFile(buffering=0) as wav:
         try:
             done = subprocess.run(command, stdout=wav, stderr=subprocess.PIPE, timeout=FFMPEG_TIMEOUT_S, check=False)
         except subprocess.TimeoutExpired as error:
             slow = f"ffmpeg took longer than {FFMPEG_TIMEOUT_S:.0f} s"
             raise AudioInputError(f"{label}: {slow}; convert it to WAV or FLAC first") from error
+
         said = done.stderr.decode("utf-8", "replace").strip().splitlines()
         if done.returncode or not wav.seek(0, os.SEEK_END):
             cause = said[-1] if said else "no audio stream"
             raise AudioInputError(f"{label}: {reason}, and ffmpeg cannot decode it either ({cause})")
+
         yield wav

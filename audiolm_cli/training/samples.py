@@ -22,8 +22,8 @@ from audiolm_cli.data.batching import WindowSampler, full_window
 from audiolm_cli.data.manifest import TokenClip
 from audiolm_cli.editing.picture import plot_recording
 from audiolm_cli.errors import OutputError
-from audiolm_cli.model.decode import generate
 from audiolm_cli.files import replacing_folder
+from audiolm_cli.model.decode import generate
 from audiolm_cli.model.decoders import Decoders
 from audiolm_cli.model.geometry import Geometry
 
