@@ -24,6 +24,7 @@ from audiolm_cli.checkpoints.folder import (
     CONFIG,
     MAX_CONFIG_BYTES,
     Folder,
+    FolderFacts,
     read_description,
     read_folder,
     verify_folder,
@@ -245,11 +246,7 @@ def take_in_weights(file: Path, folder: Path, name: str, training: dict[str, obj
         described = {"family": "encodec", "name": name, "config": codec.config.to_dict()}
         return write_folder(
             folder,
-            kind="codec",
-            name=name,
-            model=None,
-            codec=described,
-            training=training,
+            FolderFacts(kind="codec", name=name, model=None, codec=described, training=training),
             tensors={CODEC_TENSORS: codec.state()},
             texts={},
             force=True,

@@ -24,6 +24,7 @@ from audiolm_cli.checkpoints.folder import (
     MODEL_TENSORS,
     SAMPLES,
     Folder,
+    FolderFacts,
     load_tensors,
     verify_folder,
     write_folder,
@@ -160,11 +161,13 @@ def train_codec(
         texts[CARD] = _card(codec.name, str(init), model)
     folder = write_folder(
         output,
-        kind="codec" if model is None else "model",
-        name=codec.name,
-        model=None if model is None else model.model,
-        codec=record,
-        training=facts if model is None else {**model.training, "codec": facts, "licence": facts["licence"]},
+        FolderFacts(
+            kind="codec" if model is None else "model",
+            name=codec.name,
+            model=None if model is None else model.model,
+            codec=record,
+            training=facts if model is None else {**model.training, "codec": facts, "licence": facts["licence"]},
+        ),
         tensors=tensors,
         texts=texts,
         force=force,

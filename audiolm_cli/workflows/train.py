@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from audiolm_cli.checkpoints.catalogue import BEST, resolve
-from audiolm_cli.checkpoints.folder import CODEC_TENSORS, MODEL_TENSORS, Folder, load_tensors, write_folder
+from audiolm_cli.checkpoints.folder import CODEC_TENSORS, MODEL_TENSORS, Folder, FolderFacts, load_tensors, write_folder
 from audiolm_cli.checkpoints.locks import LOCKS, hold, read_holder
 from audiolm_cli.config.shapes import ModelConfig
 from audiolm_cli.data.manifest import is_store
@@ -218,11 +218,7 @@ def _write_model(
         tensors[CODEC_TENSORS] = load_tensors(owner.folder, CODEC_TENSORS)
     write_folder(
         path,
-        kind="model",
-        name=name,
-        model=shape.to_dict(),
-        codec=owner.record(),
-        training=training,
+        FolderFacts(kind="model", name=name, model=shape.to_dict(), codec=owner.record(), training=training),
         tensors=tensors,
         texts={"MODEL_CARD.md": f"# {name}\n\nTrained with `audiolm train`; its facts are in `config.json`.\n"},
         force=True,

@@ -20,7 +20,7 @@ from audiolm_cli.checkpoints.catalogue import (
     list_models,
     resolve,
 )
-from audiolm_cli.checkpoints.folder import write_folder
+from audiolm_cli.checkpoints.folder import FolderFacts, write_folder
 from audiolm_cli.codec.encodec_shape import PUBLISHED
 from audiolm_cli.config.shapes import SpectralConfig
 from audiolm_cli.errors import ModelError
@@ -34,7 +34,10 @@ def make(path: Path, name: str) -> Path:
     codec = {"family": "spectral", "name": name, "config": SpectralConfig().to_dict()}
     tensors = {"codec.safetensors": {"a": torch.zeros(3)}}
     write_folder(
-        path, kind="codec", name=name, model=None, codec=codec, training={"licence": "CC0"}, tensors=tensors, texts={}
+        path,
+        FolderFacts(kind="codec", name=name, model=None, codec=codec, training={"licence": "CC0"}),
+        tensors=tensors,
+        texts={},
     )
     return path
 

@@ -214,16 +214,18 @@ def test_the_hash_of_a_codec_that_a_model_only_names(tmp_path: Path) -> None:
     """Models on a catalogued codec do not carry its weights."""
     import torch
 
-    from audiolm_cli.checkpoints.folder import write_folder
+    from audiolm_cli.checkpoints.folder import FolderFacts, write_folder
     from audiolm_cli.config.shapes import ModelConfig
 
     write_folder(
         tmp_path / "m",
-        kind="model",
-        name="m",
-        model=ModelConfig(d_model=32, nhead=2).to_dict(),
-        codec={"family": "encodec", "name": "encodec-32khz", "config": {}, "sha256": "a" * 64},
-        training={},
+        FolderFacts(
+            kind="model",
+            name="m",
+            model=ModelConfig(d_model=32, nhead=2).to_dict(),
+            codec={"family": "encodec", "name": "encodec-32khz", "config": {}, "sha256": "a" * 64},
+            training={},
+        ),
         tensors={"model.safetensors": {"a": torch.zeros(1)}},
         texts={},
     )
