@@ -45,7 +45,6 @@ class KnownCodec:
 
 BEST = "best"
 """Where in the folder of a training run its best model lies."""
-
 SOURCE = "source.json"
 """Where a folder in the cache says where it came from."""
 _UNCLEAR = "not stated (the encodec package: CC-BY-NC-4.0)"
@@ -108,6 +107,7 @@ def cache_dir(override: Path | str | None = None) -> Path:
     """Where checkpoints are cached: `override`, else the user's cache folder of this system."""
     if override is not None:
         return Path(override).expanduser()
+
     return platformdirs.user_cache_path("audiolm", appauthor=False)
 
 
@@ -125,7 +125,7 @@ def resolve(name_or_path: str, cache: Path | None = None) -> Folder:
     """The model or codec folder that was meant.
 
     `https://...` and `hf:...` mean what was pulled from there. Anything else with a path separator is a path, and so is
-    a folder here that holds a `config.json`; all else is a name, first among the bundled models, then in the cache. The
+    a folder here that holds a `config.json`. All else is a name, first among the bundled models, then in the cache. The
     folder of a training run stands for its best model.
 
     Args:
@@ -137,14 +137,18 @@ def resolve(name_or_path: str, cache: Path | None = None) -> Folder:
     """
     source = parse_source(name_or_path)
     if source is not None and source.kind == "web":
-        return read_folder(_pulled(source, cache or cache_dir()))
-    name_or_path = name_or_path if source is None else os.path.join(source.address, "")
+        return read_folder(_find_pulled(source, cache or cache_dir()))
+
+    # A path, or something here that looks like a model or a run.
+    name_or_path = name_or_path if source is None else os.path.join(source.address, "")  # `file:` is always a path
     path = Path(name_or_path).expanduser()
     if (path / BEST / CONFIG).is_file() and not (path / CONFIG).is_file():
         return read_folder(path / BEST)
     separators = [separator for separator in (os.sep, os.altsep, "/") if separator]
     if any(separator in name_or_path for separator in separators) or (path / CONFIG).is_file():
         return read_folder(path)
+
+    # A name, or a mistake: say what would have been right.
     folders = {**cached_folders(cache or cache_dir()), **bundled_folders()}
     if name_or_path in folders:
         return read_folder(folders[name_or_path])
@@ -163,6 +167,7 @@ def find_checkpoint(name: str, cache: Path, *, again: bool = False) -> Path:
     """
     if name not in KNOWN_CODECS:
         raise _unknown("codec", name, KNOWN_CODECS)
+
     known = KNOWN_CODECS[name]
     path = cache / known.name / known.filename
     wanted = f"{wanted_file(known).place_by_hand}, licence {known.licence},"
@@ -171,10 +176,12 @@ def find_checkpoint(name: str, cache: Path, *, again: bool = False) -> Path:
             f"codec {name} is not in the cache; run: audiolm models pull {name}, or fetch {wanted} and place it as "
             f"{path}; or use the bundled codec with --codec piano"
         )
+
     try:
         checked_hash(path, known.bytes, known.sha256, again=again)
     except ModelError as error:
         raise ModelError(f"{error}; run: audiolm models pull {name}, or replace it with {wanted} yourself") from error
+
     return path
 
 
@@ -211,7 +218,12 @@ def list_models(cache: Path) -> list[Entry]:
     return entries + [_codec_entry(known, cache) for known in KNOWN_CODECS.values()]
 
 
-def _pulled(source: Source, cache: Path) -> Path:
+def _find_pulled(source: Source, cache: Path) -> Path:
+    """The folder in the cache that came from `source`.
+
+    Raises:
+        ModelError: none did.
+    """
     path = pulled_folder(source, cache)
     if path is None:
         raise ModelError(f"{source.text} is not in the cache; run: audiolm models pull {source.text}")
@@ -219,18 +231,22 @@ def _pulled(source: Source, cache: Path) -> Path:
 
 
 def _folder_entry(name: str, path: Path, source: str) -> Entry:
+    """The line of a folder; one that is damaged has a line too."""
     size = sum(entry.stat().st_size for entry in path.iterdir() if entry.is_file())
     try:
         folder = read_folder(path)
     except ModelError as error:
         return Entry(name=name, kind="unknown", source=source, bytes=size, licence="", path=path, problem=str(error))
+
     return Entry(name=name, kind=folder.kind, source=source, bytes=size, licence=folder.licence, path=path)
 
 
 def _codec_entry(known: KnownCodec, cache: Path) -> Entry:
+    """The line of a known codec. Its size is checked, its hash is not: listing is quick."""
     path = cache / known.name / known.filename
     if not path.is_file():
         return Entry(name=known.name, kind="codec", source="not here", bytes=0, licence=known.licence, path=None)
+
     size = path.stat().st_size
     problem = "" if known.bytes in (None, size) else f"{path} has {size} bytes, expected {known.bytes}"
     return Entry(
@@ -239,8 +255,10 @@ def _codec_entry(known: KnownCodec, cache: Path) -> Entry:
 
 
 def _folders_in(parent: Path) -> dict[str, Path]:
+    """The folders with a `config.json` in `parent`, by name; hidden ones are not looked at."""
     if not parent.is_dir():
         return {}
+
     try:
         return {
             entry.name: entry
@@ -252,6 +270,7 @@ def _folders_in(parent: Path) -> dict[str, Path]:
 
 
 def _unknown(what: str, name: str, known: Iterable[str]) -> ModelError:
+    """The error about a name that nothing has, with the one that may have been meant."""
     names = list(known)
     close = difflib.get_close_matches(name, names, n=1)
     hint = f" Did you mean {close[0]}?" if close else ""

@@ -45,11 +45,12 @@ class Holder:
         """True when the process is known to be dead; False on another machine, where nothing can be known."""
         if self.host != socket.gethostname():
             return False
+
         try:
-            os.kill(self.pid, 0)
+            os.kill(self.pid, 0)  # signal 0 asks whether the process is there
         except ProcessLookupError:
             return True
-        except OSError:
+        except OSError:  # it is there, and somebody else's
             return False
         return False
 
@@ -80,6 +81,7 @@ def hold(folder: Path, name: str, *, wait: bool = True, on_event: OnEvent = igno
         raise OutputError(
             f"{path} cannot be made ({error.strerror or error}); choose another cache with --cache-dir"
         ) from error
+
     note = path.with_suffix(".json")
     try:
         with suppress(OSError):  # the lock holds without it
@@ -92,16 +94,19 @@ def hold(folder: Path, name: str, *, wait: bool = True, on_event: OnEvent = igno
 
 
 def _acquire(lock: FileLock, path: Path, name: str, wait: bool, on_event: OnEvent) -> None:
-    timeout_s = 0.0
+    """Take the lock; while somebody else has it, raise, or wait and say so every `REMIND_S` seconds."""
+    timeout_s = 0.0  # the first note comes at once
     while True:
         try:
             lock.acquire(timeout=timeout_s, poll_interval=_POLL_S)
             return
+
         except Timeout as error:
             holder = read_holder(path)
             who = str(holder) if holder else "another process"
             if not wait:
                 raise ModelError(f"{name} is in use by {who}; try again when it is done") from error
+
             on_event(Note(message=f"waiting for {who}, which is working on {name}"))
             timeout_s = REMIND_S
 

@@ -100,9 +100,10 @@ def open_stream(
         headers["Range"] = f"bytes={offset}-"
         if validator:
             headers["If-Range"] = validator
+
     response = _follow(session, url, headers, config)
     try:
-        return _checked(response, offset)
+        return _check_answer(response, offset)
     except NetworkError:
         response.close()
         raise
@@ -128,6 +129,7 @@ def check_address(url: str, *, pinned: bool) -> None:
 
 
 def _follow(session: requests.Session, url: str, headers: dict[str, str], config: FetchConfig) -> requests.Response:
+    """The answer at the end of all redirects; the token goes to its own host alone."""
     for _ in range(MAX_REDIRECTS + 1):
         own = {**headers, "Authorization": f"Bearer {config.token}"} if _may_have_token(url, config) else headers
         try:
@@ -140,6 +142,7 @@ def _follow(session: requests.Session, url: str, headers: dict[str, str], config
                 timeout=(config.connect_timeout_s, config.read_timeout_s),
             )
             target = session.get_redirect_target(response)
+
         except requests.exceptions.SSLError as error:
             raise SourceRefusedError(
                 f"its certificate is not trusted ({_reason(error)}); behind a proxy, set REQUESTS_CA_BUNDLE"
@@ -148,18 +151,22 @@ def _follow(session: requests.Session, url: str, headers: dict[str, str], config
             raise BrokenTransferError(f"no connection ({_reason(error)})") from error
         except (requests.RequestException, ValueError) as error:  # urllib3 lets some malformed addresses through
             raise SourceRefusedError(f"it cannot be asked ({_reason(error)})") from error
+
         if target is None:
             return response
+
         response.close()
         target = urljoin(url, target)
-        check_address(target, pinned=True)
+        check_address(target, pinned=True)  # http may lead to http; https to http is refused below
         if _split(url).scheme == "https" and _split(target).scheme == "http":
             raise SourceRefusedError(f"it redirects from https to http ({_split(target).hostname})")
         url = target
+
     raise SourceRefusedError(f"it redirects more than {MAX_REDIRECTS} times")
 
 
-def _checked(response: requests.Response, offset: int) -> Stream:
+def _check_answer(response: requests.Response, offset: int) -> Stream:
+    """The answer as a stream, when its status and headers fit the request."""
     status = response.status_code
     if status in _RETRIED:
         raise BrokenTransferError(f"the server answered {status}", _retry_after(response))
@@ -169,13 +176,16 @@ def _checked(response: requests.Response, offset: int) -> Stream:
         raise SourceRefusedError(f"the server answered {status}; a private repository needs HF_TOKEN")
     if status not in (200, 206):
         raise SourceRefusedError(f"the server answered {status}")
+
     encoded = response.headers.get("Content-Encoding", "identity").strip().lower() not in ("", "identity")
-    start, total = 0, _whole(response.headers.get("Content-Length"))
+    start, total = 0, _parse_count(response.headers.get("Content-Length"))
     if status == 206:
         found = _RANGE.fullmatch(response.headers.get("Content-Range", "").strip())
         if found is None or int(found[1]) != offset or encoded:
             raise RangeRefusedError(f"the server sent another part than that from byte {offset} on")
         start, total = offset, None if found[3] == "*" else int(found[3])
+
+    # Weak tags stand for versions that mean the same, not for the same bytes.
     tag = response.headers.get("ETag", "")
     strong = tag if tag.startswith('"') else response.headers.get("Last-Modified", "")
     return Stream(
@@ -188,16 +198,19 @@ def _checked(response: requests.Response, offset: int) -> Stream:
 
 
 def _retry_after(response: requests.Response) -> float | None:
+    """How many seconds the server asks to wait, which it says in seconds or as a date; None when it does not."""
     text = response.headers.get("Retry-After", "").strip()
     if re.fullmatch(r"\d{1,9}", text):
         return float(text)
+
     try:
         return max(0.0, email.utils.parsedate_to_datetime(text).timestamp() - time.time())
     except (ValueError, TypeError, OverflowError):
         return None
 
 
-def _whole(text: str | None) -> int | None:
+def _parse_count(text: str | None) -> int | None:
+    """The whole number in a header; None where there is none."""
     return int(text) if text is not None and re.fullmatch(r"\d{1,18}", text.strip()) else None
 
 
@@ -217,6 +230,11 @@ def _is_loopback(host: str) -> bool:
 
 
 def _split(url: str) -> SplitResult:
+    """The parts of an address.
+
+    Raises:
+        SourceRefusedError: it is none.
+    """
     try:
         parts = urlsplit(url)
         parts.port  # noqa: B018 - raises where it is no number
