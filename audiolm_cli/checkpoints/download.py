@@ -92,15 +92,6 @@ def fetch(wanted: Wanted, target: Path, config: FetchConfig | None = None, *, on
         raise _describe_disk_error(target, error) from error
 
 
-def discard_part(target: Path) -> int:
-    """Remove what a broken-off download of `target` left; returns its size in bytes."""
-    part, note = _name_part(target)
-    size = part.stat().st_size if part.is_file() else 0
-    part.unlink(missing_ok=True)
-    note.unlink(missing_ok=True)
-    return size
-
-
 def probe_size(url: str, config: FetchConfig, *, pinned: bool = False) -> int | None:
     """How many bytes a server says a file has; None when it does not say, or cannot be reached now.
 

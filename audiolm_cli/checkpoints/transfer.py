@@ -59,8 +59,6 @@ class Stream:
     """Size of the whole file; None when the server does not say."""
     validator: str
     """Strong entity tag or date by which the server knows this version of the file; empty when there is none."""
-    encoded: bool
-    """Whether the body is compressed on the way, so that its offsets are not those of the file."""
 
     def blocks(self) -> Iterator[bytes]:
         """The body in blocks of at most `BLOCK_BYTES`.
@@ -177,6 +175,7 @@ def _check_answer(response: requests.Response, offset: int) -> Stream:
     if status not in (200, 206):
         raise SourceRefusedError(f"the server answered {status}")
 
+    # The body may be compressed on the way: then its offsets and its length are not those of the file.
     encoded = response.headers.get("Content-Encoding", "identity").strip().lower() not in ("", "identity")
     start, total = 0, _parse_count(response.headers.get("Content-Length"))
     if status == 206:
@@ -193,7 +192,6 @@ def _check_answer(response: requests.Response, offset: int) -> Stream:
         start=start,
         total=None if encoded else total,
         validator="" if encoded else strong,
-        encoded=encoded,
     )
 
 

@@ -68,6 +68,7 @@ def find_audio(path: Path, suffixes: tuple[str, ...] = AUDIO_SUFFIXES) -> list[P
         return [path]
     if not path.is_dir():
         raise DataError(f"{path}: no such file or folder; expected a folder of audio files")
+
     found = sorted(
         p for p in path.rglob("*") if p.suffix.lower() in suffixes and not p.name.startswith(".") and p.is_file()
     )
@@ -87,6 +88,7 @@ def open_audio(path: Path) -> AudioFile:
         digest = hash_file(path)
     except (soundfile.SoundFileError, OSError) as error:
         raise DataError(f"{path}: cannot be read as audio ({error}); remove it or convert it to WAV or FLAC") from error
+
     if info.frames > MOST_SAMPLES:
         raise DataError(f"{path}: does not say how long it is; convert it to WAV or FLAC with a known length")
     return AudioFile(path=path, sample_rate_hz=info.samplerate, num_samples=info.frames, sha256=digest)
@@ -98,6 +100,7 @@ def read_clip(file: AudioFile, start_s: float, num_samples: int, sample_rate_hz:
     Raises:
         DataError: the file turns out to be damaged.
     """
+    # The part of the file, at its own rate, with a sample to spare.
     first = round(start_s * file.sample_rate_hz)
     wanted = -(-num_samples * file.sample_rate_hz // sample_rate_hz) + 1
     part = file.path, min(first, file.num_samples), wanted
@@ -105,11 +108,14 @@ def read_clip(file: AudioFile, start_s: float, num_samples: int, sample_rate_hz:
         mono, estimated = _read_mono(*part) if file.decoder is None else file.decoder.call(file.path, _read_mono, *part)
     except AudioInputError as error:
         raise DataError(str(error)) from error
+
     if not estimated and len(mono) < min(wanted, file.num_samples - first):
         there = f"holds {(first + len(mono)) / file.sample_rate_hz:.2f} of {file.duration_s:.2f} s"
         raise DataError(f"{file.path}: is truncated or damaged: {there}; get a complete copy")
+
     if file.sample_rate_hz != sample_rate_hz:
         mono = resample(mono[None], file.sample_rate_hz, sample_rate_hz)[0]
+
     clip = np.zeros(num_samples, dtype=np.float32)
     clip[: min(len(mono), num_samples)] = mono[:num_samples]
     return clip
@@ -141,15 +147,18 @@ def draw_clips(
         num_samples: of each clip.
         sample_rate_hz: theirs.
         rng: what decides.
-        on_damage: hears of a clip that cannot be read, in whose place another one is drawn; None refuses it.
+        on_damage: hears of a clip that cannot be read, and another one is drawn instead; None makes it an error.
 
     Raises:
         DataError: a clip cannot be read; with `on_damage`, so many in a row cannot that hardly any can.
     """
     durations = np.array([file.duration_s for file in files])
     shares, clip_s = durations / durations.sum(), num_samples / sample_rate_hz
+
+    # Files and places are drawn before any is read; those in the stead of damaged ones come later.
     chosen = rng.choice(len(files), size=count, p=shares)
     starts = rng.random(count) * np.maximum(durations[chosen] - clip_s, 0)
+
     clips = []
     for i, start in zip(chosen, starts, strict=True):
         for turn in range(MOST_DRAWS):
@@ -162,6 +171,7 @@ def draw_clips(
                 on_damage(files[i], error)
                 i = rng.choice(len(files), p=shares)
                 start = rng.random() * max(durations[i] - clip_s, 0)
+
     return np.stack(clips)
 
 
@@ -180,13 +190,19 @@ def split_of(sha256: str) -> str:
 
 
 def split_hashes(hashes: Iterable[str]) -> dict[str, str]:
-    """The split of each content. One that is too small to fill "dev" lends it the content of the lowest hash."""
+    """The split of each content, by its hash.
+
+    Hashes decide alone, unless a split that is needed would be empty: without "train", "test" becomes it, or else
+    "dev"; without "dev", the content of "train" with the lowest hash does.
+    """
     homes = {sha256: split_of(sha256) for sha256 in hashes}
     held = {split: [sha256 for sha256, home in homes.items() if home == split] for split in SPLITS}
+
     if not held["train"]:
-        largest = "test" if held["test"] else "dev"
-        held["train"], held[largest] = held[largest], []
+        other = "test" if held["test"] else "dev"
+        held["train"], held[other] = held[other], []
         homes.update(dict.fromkeys(held["train"], "train"))
+
     if not held["dev"] and len(held["train"]) > 1:
         homes[min(held["train"])] = "dev"
     return homes

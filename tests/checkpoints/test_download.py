@@ -20,7 +20,7 @@ from download_scenarios import QUICK, run_scenario
 from hostile_server import Fault, HostileServer
 
 from audiolm_cli.checkpoints import download
-from audiolm_cli.checkpoints.download import Fetched, discard_part, fetch, probe_size
+from audiolm_cli.checkpoints.download import Fetched, fetch, probe_size
 from audiolm_cli.checkpoints.locks import hold, list_holders, read_holder
 from audiolm_cli.checkpoints.source import Wanted
 from audiolm_cli.config.fetching import FetchConfig
@@ -345,15 +345,6 @@ def test_the_size_is_asked_for(server: HostileServer) -> None:
         probe_size(other.url, PATIENT)
     with serving(Fault(kind="close")) as other:
         assert probe_size(other.url, PATIENT) is None
-
-
-def test_discarding_a_part(tmp_path: Path) -> None:
-    """The part and its note go; the size is told."""
-    with serving(Fault(kind="drop", at=20_000), Fault(kind="status", at=404)) as server, pytest.raises(NetworkError):
-        fetch(wanted(server), tmp_path / "file.bin", PATIENT)
-    assert discard_part(tmp_path / "file.bin") == 16384
-    assert [path.name for path in tmp_path.iterdir()] == [".locks"]
-    assert discard_part(tmp_path / "file.bin") == 0
 
 
 def _fetch_in_child(known: Wanted, target: Path, barrier: Any = None) -> None:
