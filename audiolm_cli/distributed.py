@@ -84,7 +84,7 @@ ALONE = Ranks()
 
 
 @contextmanager
-def joined(ranks: Ranks, device: str) -> Iterator[None]:
+def join_processes(ranks: Ranks, device: str) -> Iterator[None]:
     """Connect the processes while the block runs: over NCCL on CUDA devices, over Gloo on processors.
 
     Args:

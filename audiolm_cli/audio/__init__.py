@@ -8,9 +8,9 @@ from audiolm_cli.audio.mel import mel_filters
 from audiolm_cli.audio.process import DecoderProcess
 from audiolm_cli.audio.reading import read_audio
 from audiolm_cli.audio.recording import Recording, to_native
-from audiolm_cli.audio.scanning import Downmix, Scan, scan, sounding
+from audiolm_cli.audio.scanning import Downmix, Scan, find_sounding, scan
 from audiolm_cli.audio.signals import balance, mid, resample
-from audiolm_cli.audio.streaming import AudioStream, open_stream, resampled
+from audiolm_cli.audio.streaming import AudioStream, open_stream, resample_blocks
 from audiolm_cli.audio.writing import (
     AudioSpec,
     named_format,
@@ -28,6 +28,7 @@ __all__ = [
     "Scan",
     "balance",
     "check_growing",
+    "find_sounding",
     "grown_seconds",
     "mel_filters",
     "mid",
@@ -36,9 +37,8 @@ __all__ = [
     "output_format",
     "read_audio",
     "resample",
-    "resampled",
+    "resample_blocks",
     "scan",
-    "sounding",
     "to_native",
     "write_audio",
     "write_blocks",

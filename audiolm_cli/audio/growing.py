@@ -17,7 +17,7 @@ from typing import BinaryIO
 import numpy as np
 import soundfile
 
-from audiolm_cli.audio.headers import chunk_offset
+from audiolm_cli.audio.headers import find_chunk
 from audiolm_cli.audio.recording import BITS, FLOATS
 from audiolm_cli.audio.writing import (
     RIFF_BYTES,
@@ -150,8 +150,8 @@ def _write_file(target: str | Path, data: Iterator[bytes], head: Header, force: 
     """Append to a new file, which takes its name when it holds the first block."""
     first = next(data, b"")
     with contextlib.ExitStack() as stack:
-        # The rename comes after the first block, and what follows goes through a second descriptor of the same file:
-        # whoever wants to listen finds it under its name, and what is there stays when the rest fails.
+        # The file gets its name after the first block, so that it can be listened to. The rest is written through a
+        # second descriptor, outside of `replacing`, which would remove the file when the rest fails.
         with replacing(target, force) as file:
             _append(file, iter((first,)), head)
             named = stack.enter_context(os.fdopen(os.dup(file.fileno()), "r+b", buffering=0))
@@ -212,7 +212,7 @@ def _write_all(file: BinaryIO, data: bytes) -> None:
 
 def _read_chunk(stream: BinaryIO, name: bytes) -> bytes:
     """The content of a chunk, empty where there is none."""
-    start = chunk_offset(stream, name)
+    start = find_chunk(stream, name)
     if start is None:
         return b""
 

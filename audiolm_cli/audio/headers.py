@@ -72,7 +72,7 @@ def is_text(head: bytes) -> bool:
     return control == 0
 
 
-def data_bytes(stream: BinaryIO) -> tuple[int, int] | None:
+def read_data_size(stream: BinaryIO) -> tuple[int, int] | None:
     """(promised, present) bytes of samples in a WAV, RF64, W64, AIFF, CAF or AU file.
 
     None for other formats, and where the header leaves the size open, as programs do that write to a pipe. When the
@@ -90,7 +90,7 @@ def data_bytes(stream: BinaryIO) -> tuple[int, int] | None:
         return None if _is_open(size, 4) else (size, max(0, length - start))
 
     wide = None
-    for name, start, size in _chunks(stream):
+    for name, start, size in _iter_chunks(stream):
         if name == b"ds64":  # RF64 keeps the size of its data chunk here
             stream.seek(start)
             field = stream.read(16)[8:]
@@ -107,10 +107,10 @@ def data_bytes(stream: BinaryIO) -> tuple[int, int] | None:
     return None
 
 
-def unstated_size(stream: BinaryIO) -> int | None:
+def find_unstated_size(stream: BinaryIO) -> int | None:
     """Where a WAV says that it holds 0 bytes of samples although there are some, as interrupted recorders do."""
     stream.seek(0)
-    start = chunk_offset(stream, b"data") if stream.read(4) == b"RIFF" else None
+    start = find_chunk(stream, b"data") if stream.read(4) == b"RIFF" else None
     if start is None:
         return None
 
@@ -119,12 +119,12 @@ def unstated_size(stream: BinaryIO) -> int | None:
     return start - 4 if size == bytes(4) and len(following) == 4 and following not in AFTER_DATA else None
 
 
-def chunk_offset(stream: BinaryIO, name: bytes) -> int | None:
+def find_chunk(stream: BinaryIO, name: bytes) -> int | None:
     """Where the content of the first chunk of this name starts; None if there is none."""
-    return next((start for chunk, start, _ in _chunks(stream) if chunk == name), None)
+    return next((start for chunk, start, _ in _iter_chunks(stream) if chunk == name), None)
 
 
-def _chunks(stream: BinaryIO) -> Iterator[tuple[bytes, int, int]]:
+def _iter_chunks(stream: BinaryIO) -> Iterator[tuple[bytes, int, int]]:
     """(name, where its content starts, size of its content as the file states it) of the chunks of a file."""
     length = stream.seek(0, os.SEEK_END)
     stream.seek(0)

@@ -1,7 +1,7 @@
 """Decoding in a process of its own: a decoder that crashes over a file fails that file, not the program.
 
-Knows nothing about formats: it calls functions of modules that are light to import, by name, over there. That process
-ends with the one that started it.
+Knows nothing about formats: the other process imports functions by name, from modules that are light to import, and
+calls them. It ends with the process that started it.
 """
 
 from __future__ import annotations
@@ -82,7 +82,7 @@ class DecoderProcess:
         self._process = None
 
     def call(self, path: Path, function: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
-        """What a function of a module returns, or raises, when it is called over there.
+        """What a function of a module returns, or raises, when it is called in the other process.
 
         Args:
             path: the file that it decodes, for messages.
@@ -95,7 +95,7 @@ class DecoderProcess:
         return self._ask(path, CALL, (function, args, kwargs))
 
     def scan(self, path: Path, channels: int) -> Scan:
-        """`scan`, over there.
+        """`scan` in the other process.
 
         Raises:
             AudioInputError: the file is damaged, or the decoder crashed over it.
@@ -103,7 +103,7 @@ class DecoderProcess:
         return self.call(path, scan, path, channels)
 
     def read_audio(self, path: str | Path, *, max_duration_s: float | None = None) -> Recording:
-        """`read_audio`, over there.
+        """`read_audio` in the other process.
 
         Raises:
             AudioInputError: as `read_audio` does, or the decoder crashed over the file.
@@ -124,7 +124,7 @@ class DecoderProcess:
 
     @contextlib.contextmanager
     def open_stream(self, path: Path, *, through_ffmpeg: bool = False) -> Iterator[AudioStream]:
-        """`open_stream`, over there; one at a time.
+        """`open_stream` in the other process, one stream at a time.
 
         Raises:
             AudioInputError: as `open_stream` does, or from the blocks, because the decoder crashed over the file.
@@ -134,7 +134,7 @@ class DecoderProcess:
         yield AudioStream(sample_rate_hz=sample_rate_hz, channels=channels, blocks=self._iter_rest(path))
 
     def _iter_rest(self, path: str | Path) -> Iterator[Any]:
-        """What is still to come of an iterator that was begun over there."""
+        """What is still to come of an iterator that was begun in the other process."""
         begun = self._calls
         while (following := self._ask(path, NEXT)) is not None:
             yield following

@@ -20,14 +20,12 @@ from typing import BinaryIO
 import numpy as np
 import soundfile
 
-from audiolm_cli.audio.headers import SNIFF_BYTES, data_bytes, is_text, sniff, unstated_size
-from audiolm_cli.audio.recording import BITS, FLOATS, Recording
+from audiolm_cli.audio.headers import SNIFF_BYTES, find_unstated_size, is_text, read_data_size, sniff
+from audiolm_cli.audio.recording import BITS, CHANNELS, FLOATS, RATES_HZ, Recording
 from audiolm_cli.errors import AudioInputError, MemoryLimitError
 from audiolm_cli.files import scratch_file
 
 KNOWN = "WAV, RF64, W64, FLAC, AIFF, AU, CAF, OGG or MP3"
-CHANNELS = (1, 64)
-RATES_HZ = (1_000, 768_000)
 READ_SAMPLES = 4096
 """Read at a time: what precedes a damaged spot is known to this."""
 FFMPEG_TIMEOUT_S = 600.0
@@ -60,8 +58,8 @@ def read_audio(source: str | Path, *, max_duration_s: float | None = None) -> Re
     """
     label = "standard input" if str(source) == "-" else str(source)
     try:
-        with opened(source, label) as stream:
-            return _read(stream, source, label, max_duration_s)
+        with open_readable(source, label) as stream:
+            return _read_open_file(stream, source, label, max_duration_s)
     except OSError as error:
         raise AudioInputError(f"{label}: cannot be read ({error.strerror or error})") from error
     except MemoryError as error:
@@ -69,11 +67,11 @@ def read_audio(source: str | Path, *, max_duration_s: float | None = None) -> Re
 
 
 @contextlib.contextmanager
-def opened(source: str | Path, label: str) -> Iterator[BinaryIO]:
-    """The file, unbuffered; a copy of what comes from a pipe, or has to be mended before libsndfile reads it."""
+def open_readable(source: str | Path, label: str) -> Iterator[BinaryIO]:
+    """The file, unbuffered. A pipe is copied first, and so is a file that has to be mended for libsndfile."""
     with _open_raw(source, label) as raw:
         if stat.S_ISREG(os.fstat(raw.fileno()).st_mode):
-            needs_mending = unstated_size(raw) is not None
+            needs_mending = find_unstated_size(raw) is not None
             raw.seek(0)
             if not needs_mending:
                 yield raw
@@ -83,7 +81,7 @@ def opened(source: str | Path, label: str) -> Iterator[BinaryIO]:
             shutil.copyfileobj(raw, copy, 1 << 20)
             copy.check()
 
-            if (position := unstated_size(copy)) is not None:
+            if (position := find_unstated_size(copy)) is not None:
                 copy.seek(position)
                 copy.write(b"\xff" * 4)  # which means: up to the end
             yield copy
@@ -110,14 +108,14 @@ def _open_raw(source: str | Path, label: str) -> BinaryIO:
     raise AudioInputError(f"{label}: is a device; expected an audio file")
 
 
-def _read(stream: BinaryIO, source: str | Path, label: str, max_duration_s: float | None) -> Recording:
+def _read_open_file(stream: BinaryIO, source: str | Path, label: str, max_duration_s: float | None) -> Recording:
     """Decide by the first bytes who decodes the file, and check what comes back."""
     stream.seek(0)
     head = stream.read(SNIFF_BYTES)
     if not head:
         raise AudioInputError(f"{label}: is empty (0 bytes); expected an audio file")
 
-    # libsndfile first, for what it knows.
+    # libsndfile reads the formats that it knows.
     name = "stdin" if str(source) == "-" else Path(source).stem
     if sniff(head):
         recording, complete = _decode(stream, label, name, max_duration_s)
@@ -127,10 +125,10 @@ def _read(stream: BinaryIO, source: str | Path, label: str, max_duration_s: floa
     else:
         reason = unknown_format(head, label)
 
-    # Then ffmpeg, for all else and for what libsndfile would cut short.
+    # ffmpeg reads everything else, and what libsndfile would cut short.
     if str(source) == "-" or not os.path.isfile(source):  # ffmpeg would wait for a pipe that has been read
         raise AudioInputError(f"{label}: {reason}; pipe a WAV, for example with: ffmpeg -i FILE -f wav -")
-    with _converted(label, Path(source), reason, max_duration_s) as wav:
+    with _convert_with_ffmpeg(label, Path(source), reason, max_duration_s) as wav:
         recording, _ = _decode(wav, label, name, max_duration_s)
     extension = Path(source).suffix[1:].upper()
     return replace(recording, format=extension or "UNKNOWN", subtype="UNKNOWN", lossless=False)
@@ -149,8 +147,8 @@ def unknown_format(head: bytes, label: str) -> str:
 
 def _decode(stream: BinaryIO, label: str, name: str, max_duration_s: float | None) -> tuple[Recording, bool]:
     """All samples of a file that libsndfile knows, and whether these are all."""
-    sizes = data_bytes(stream)
-    with decoding(stream, label, sizes) as file:
+    sizes = read_data_size(stream)
+    with open_decoder(stream, label, sizes) as file:
         samples, damage = _read_blocks(file, label, max_duration_s)
         facts = {"sample_rate_hz": file.samplerate, "format": file.format, "subtype": file.subtype}
         tags = {key: text for key, text in file.copy_metadata().items() if text}
@@ -165,8 +163,8 @@ def _decode(stream: BinaryIO, label: str, name: str, max_duration_s: float | Non
 
 
 @contextlib.contextmanager
-def decoding(stream: BinaryIO, label: str, sizes: tuple[int, int] | None) -> Iterator[ForwardFile]:
-    """A file that libsndfile knows, open at its first sample; `sizes` is what `data_bytes` says about it.
+def open_decoder(stream: BinaryIO, label: str, sizes: tuple[int, int] | None) -> Iterator[ForwardFile]:
+    """A file that libsndfile knows, open at its first sample; `sizes` is what `read_data_size` says about it.
 
     Raises:
         AudioInputError: libsndfile cannot read it, or it has too many channels or too odd a rate.
@@ -184,7 +182,7 @@ def decoding(stream: BinaryIO, label: str, sizes: tuple[int, int] | None) -> Ite
 
 
 def is_complete(stream: BinaryIO, format: str) -> bool:
-    """Whether libsndfile, which has read `stream` to what it takes for the end, has read all of the sound."""
+    """Whether libsndfile has read all of the sound, now that it has read `stream` to what it takes for the end."""
     unread = -stream.tell() + stream.seek(0, os.SEEK_END)
     return format != "MP3" or unread <= UNREAD_BYTES
 
@@ -200,7 +198,7 @@ def check_length(
         promised: how many libsndfile says there are.
         rate_hz: their rate, in Hz.
         format: the container, in libsndfile's names.
-        sizes: what `data_bytes` says.
+        sizes: what `read_data_size` says.
         damage: what ended the reading before the end of the file; empty when nothing did.
 
     Raises:
@@ -287,7 +285,7 @@ def check_finite(samples: np.ndarray, offset: int, rate_hz: int, label: str) -> 
 
 
 def ffmpeg_command(label: str, path: Path, reason: str) -> list[str]:
-    """How ffmpeg is started on the first audio stream of a file; what it makes of it is to be added.
+    """How ffmpeg is started on the first audio stream of a file; the caller adds the output that it wants.
 
     Raises:
         AudioInputError: ffmpeg is not installed.
@@ -302,7 +300,7 @@ def ffmpeg_command(label: str, path: Path, reason: str) -> list[str]:
 
 
 @contextlib.contextmanager
-def _converted(label: str, path: Path, reason: str, max_duration_s: float | None) -> Iterator[BinaryIO]:
+def _convert_with_ffmpeg(label: str, path: Path, reason: str, max_duration_s: float | None) -> Iterator[BinaryIO]:
     """A temporary float WAV that ffmpeg made from the first audio stream of a file."""
     command = ffmpeg_command(label, path, reason)
     if max_duration_s is not None:

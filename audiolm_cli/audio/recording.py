@@ -25,6 +25,10 @@ BITS = {
 """Bit depth of the subtypes that hold integers; companded ones expand to 16 bits."""
 FLOATS: dict[str, type[np.floating]] = {"FLOAT": np.float32, "DOUBLE": np.float64}
 """The subtypes that hold floating point."""
+CHANNELS = (1, 64)
+"""Fewest and most channels of a recording."""
+RATES_HZ = (1_000, 768_000)
+"""Lowest and highest sample rate of a recording."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -85,7 +85,7 @@ def scan(path: Path, channels: int) -> Scan:
     return found
 
 
-def sounding(scan: Scan, threshold: float, shortest_s: float, margin_s: float) -> list[tuple[int, int]]:
+def find_sounding(scan: Scan, threshold: float, shortest_s: float, margin_s: float) -> list[tuple[int, int]]:
     """The stretches (start, stop) of samples that remain of a recording without its silences.
 
     Args:
@@ -127,7 +127,7 @@ def _scan_mixed(path: Path, mix: Downmix, through_ffmpeg: bool) -> Scan | int:
         peaks: list[np.ndarray] = []
 
         mixed = stream.channels not in (1, mix.channels) and mix.pick is None
-        for wav, mono in _grid_blocks(stream, mix, grid):
+        for wav, mono in _cut_to_grid(stream, mix, grid):
             if mixed:
                 energy += np.sum(np.square(wav, dtype=np.float64), axis=1)
                 mean_energy += float(np.sum(np.square(mono[0], dtype=np.float64)))
@@ -149,7 +149,7 @@ def _scan_mixed(path: Path, mix: Downmix, through_ffmpeg: bool) -> Scan | int:
         )
 
 
-def _grid_blocks(stream: AudioStream, mix: Downmix, grid: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+def _cut_to_grid(stream: AudioStream, mix: Downmix, grid: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """Blocks [C, n] and what becomes of them [channels, n], with n a multiple of `grid` in all but the last."""
     held = np.zeros((stream.channels, 0), np.float32)
     for block in stream.blocks:

@@ -19,22 +19,21 @@ import numpy as np
 import soundfile
 import soxr
 
-from audiolm_cli.audio.headers import SNIFF_BYTES, data_bytes, sniff
+from audiolm_cli.audio.headers import SNIFF_BYTES, read_data_size, sniff
 from audiolm_cli.audio.reading import (
-    CHANNELS,
     CUT_SHORT,
     FFMPEG_TIMEOUT_S,
-    RATES_HZ,
     READ_SAMPLES,
     cause_of,
     check_finite,
     check_length,
-    decoding,
     ffmpeg_command,
     is_complete,
-    opened,
+    open_decoder,
+    open_readable,
     unknown_format,
 )
+from audiolm_cli.audio.recording import CHANNELS, RATES_HZ
 from audiolm_cli.errors import AudioInputError
 
 BLOCK_SAMPLES = 16 * READ_SAMPLES
@@ -81,7 +80,7 @@ def open_stream(path: Path, *, through_ffmpeg: bool = False) -> Iterator[AudioSt
 
 def _open(path: Path, label: str, through_ffmpeg: bool, stack: contextlib.ExitStack) -> AudioStream:
     """The stream of a file, which `stack` closes."""
-    stream = stack.enter_context(opened(path, label))
+    stream = stack.enter_context(open_readable(path, label))
     stream.seek(0)
     head = stream.read(SNIFF_BYTES)
     if not head:
@@ -91,14 +90,14 @@ def _open(path: Path, label: str, through_ffmpeg: bool, stack: contextlib.ExitSt
         reason = CUT_SHORT if sniff(head) else unknown_format(head, label)
         return stack.enter_context(_open_ffmpeg(path, label, reason))
 
-    sizes = data_bytes(stream)
-    file = stack.enter_context(decoding(stream, label, sizes))
+    sizes = read_data_size(stream)
+    file = stack.enter_context(open_decoder(stream, label, sizes))
     blocks = _read_blocks(file, stream, label, sizes)
     return AudioStream(sample_rate_hz=file.samplerate, channels=file.channels, blocks=blocks)
 
 
-def resampled(blocks: Iterator[np.ndarray], from_hz: int, to_hz: int) -> Iterator[np.ndarray]:
-    """The same sound at another sample rate, block by block; the same samples that `resample` gives for all at once.
+def resample_blocks(blocks: Iterator[np.ndarray], from_hz: int, to_hz: int) -> Iterator[np.ndarray]:
+    """The same sound at another sample rate, block by block. The samples are those that `resample` gives at once.
 
     Args:
         blocks: float32 [C, n], C the same throughout.

@@ -21,13 +21,13 @@ from typing import BinaryIO
 import numpy as np
 import soundfile
 
-from audiolm_cli.audio.headers import chunk_offset
+from audiolm_cli.audio.headers import find_chunk
 from audiolm_cli.audio.reading import ForwardFile
 from audiolm_cli.audio.recording import BITS, FLOATS, Recording, as_float, quantize
 from audiolm_cli.errors import OutputError, UsageError
 from audiolm_cli.files import DeferringFile, as_output_error, describe_folder, replacing, scratch_file
 
-FORMATS = {
+CONTAINERS = {
     ".wav": "WAV",
     ".flac": "FLAC",
     ".aiff": "AIFF",
@@ -100,10 +100,10 @@ def named_format(path: str | Path) -> str:
         UsageError: the extension is unknown.
     """
     extension = ".wav" if str(path) == "-" else Path(path).suffix.lower()
-    if extension not in FORMATS:
-        known = " ".join(FORMATS)
+    if extension not in CONTAINERS:
+        known = " ".join(CONTAINERS)
         raise UsageError(f"{path}: unknown audio extension {extension!r}; expected one of {known}, or - for a WAV")
-    return FORMATS[extension]
+    return CONTAINERS[extension]
 
 
 def write_audio(
@@ -299,14 +299,14 @@ def _fix_headers(stream: BinaryIO, spec: AudioSpec) -> None:
     if spec.format == "OGG":
         _fix_serial(stream)
 
-    peak = chunk_offset(stream, b"PEAK")
+    peak = find_chunk(stream, b"PEAK")
     if peak is not None:  # its second field is the time of writing
         _overwrite(stream, peak + 4, bytes(4))
 
     # An AIFF with an odd number of bytes is padded to an even one, and libsndfile counts the padding as sound.
     N, C = spec.shape
     size = N * C * _sample_bytes(spec.subtype)
-    common, sound = chunk_offset(stream, b"COMM"), chunk_offset(stream, b"SSND")
+    common, sound = find_chunk(stream, b"COMM"), find_chunk(stream, b"SSND")
     if spec.subtype in BITS and size % 2 and common and sound:
         _overwrite(stream, common + 2, struct.pack(">I", N))
         _overwrite(stream, sound - 4, struct.pack(">I", 8 + size))

@@ -17,7 +17,7 @@ import platformdirs
 
 from audiolm_cli.checkpoints.folder import CONFIG, Folder, read_folder
 from audiolm_cli.checkpoints.source import HUGGINGFACE, Source, Wanted, at_endpoint, parse_source
-from audiolm_cli.checkpoints.stamps import checked_hash
+from audiolm_cli.checkpoints.stamps import verify_hash
 from audiolm_cli.errors import ModelError
 
 
@@ -153,20 +153,25 @@ def resolve(name_or_path: str, cache: Path | None = None) -> Folder:
     if name_or_path in folders:
         return read_folder(folders[name_or_path])
     if name_or_path in KNOWN_CODECS:
-        raise ModelError(f"{name_or_path} is a codec's weights alone, not a model; models: {_listed(folders)}")
+        raise ModelError(f"{name_or_path} is a codec's weights alone, not a model; models: {_join_names(folders)}")
     if path.is_dir():
         return read_folder(path)
-    raise _unknown("model", name_or_path, [*folders, *KNOWN_CODECS])
+    raise _unknown_name("model", name_or_path, [*folders, *KNOWN_CODECS])
 
 
-def find_checkpoint(name: str, cache: Path, *, again: bool = False) -> Path:
-    """The file of a known codec in the cache, its size and hash checked; `again` hashes it whatever its stamp says.
+def find_checkpoint(name: str, cache: Path, *, rehash: bool = False) -> Path:
+    """The file of a known codec in the cache, its size and hash checked.
+
+    Args:
+        name: a key of `KNOWN_CODECS`.
+        cache: the cache folder.
+        rehash: compute the hash even if a stamp says that it was right before.
 
     Raises:
         ModelError: the name is unknown, or the file is missing or damaged; the message says what to put where.
     """
     if name not in KNOWN_CODECS:
-        raise _unknown("codec", name, KNOWN_CODECS)
+        raise _unknown_name("codec", name, KNOWN_CODECS)
 
     known = KNOWN_CODECS[name]
     path = cache / known.name / known.filename
@@ -178,7 +183,7 @@ def find_checkpoint(name: str, cache: Path, *, again: bool = False) -> Path:
         )
 
     try:
-        checked_hash(path, known.bytes, known.sha256, again=again)
+        verify_hash(path, known.bytes, known.sha256, rehash=rehash)
     except ModelError as error:
         raise ModelError(f"{error}; run: audiolm models pull {name}, or replace it with {wanted} yourself") from error
 
@@ -191,7 +196,7 @@ def known_hash(name: str, cache: Path | None = None) -> str:
     path = (cache or cache_dir()) / known.name / known.filename
     if len(known.sha256) == 64 or not path.is_file():
         return known.sha256 if len(known.sha256) == 64 else ""
-    return checked_hash(path, known.bytes, known.sha256)
+    return verify_hash(path, known.bytes, known.sha256)
 
 
 def wanted_file(known: KnownCodec, endpoint: str = HUGGINGFACE) -> Wanted:
@@ -199,7 +204,7 @@ def wanted_file(known: KnownCodec, endpoint: str = HUGGINGFACE) -> Wanted:
     return Wanted(label=known.name, urls=(at_endpoint(known.url, endpoint),), bytes=known.bytes, sha256=known.sha256)
 
 
-def pulled_folder(source: Source, cache: Path) -> Path | None:
+def find_pulled_folder(source: Source, cache: Path) -> Path | None:
     """The folder in the cache that came from `source`; None when none did."""
     for path in cached_folders(cache).values():
         try:
@@ -224,7 +229,7 @@ def _find_pulled(source: Source, cache: Path) -> Path:
     Raises:
         ModelError: none did.
     """
-    path = pulled_folder(source, cache)
+    path = find_pulled_folder(source, cache)
     if path is None:
         raise ModelError(f"{source.text} is not in the cache; run: audiolm models pull {source.text}")
     return path
@@ -269,13 +274,13 @@ def _folders_in(parent: Path) -> dict[str, Path]:
         raise ModelError(f"{parent} cannot be read: {error.strerror}") from error
 
 
-def _unknown(what: str, name: str, known: Iterable[str]) -> ModelError:
+def _unknown_name(what: str, name: str, known: Iterable[str]) -> ModelError:
     """The error about a name that nothing has, with the one that may have been meant."""
     names = list(known)
     close = difflib.get_close_matches(name, names, n=1)
     hint = f" Did you mean {close[0]}?" if close else ""
-    return ModelError(f"no {what} is called {name!r}.{hint} Known: {_listed(names)}; or give the path of a folder")
+    return ModelError(f"no {what} is called {name!r}.{hint} Known: {_join_names(names)}; or give the path of a folder")
 
 
-def _listed(names: Iterable[str]) -> str:
+def _join_names(names: Iterable[str]) -> str:
     return ", ".join(sorted(names)) or "none"

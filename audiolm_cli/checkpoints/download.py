@@ -27,7 +27,7 @@ from audiolm_cli.checkpoints.transfer import (
     SourceRefusedError,
     Stream,
     check_address,
-    open_stream,
+    open_download,
 )
 from audiolm_cli.config.fetching import FetchConfig
 from audiolm_cli.errors import NetworkError, OutputError
@@ -101,7 +101,7 @@ def probe_size(url: str, config: FetchConfig, *, pinned: bool = False) -> int | 
     check_address(url, pinned=pinned)
     with requests.Session() as session:
         try:
-            stream = open_stream(session, url, config)
+            stream = open_download(session, url, config)
         except BrokenTransferError:
             return None
         stream.close()
@@ -124,7 +124,7 @@ class _Download:
         self.target = target
         self.config = config
         self.on_event = on_event
-        self.part = _Part(target, wanted)
+        self.part = _PartialFile(target, wanted)
 
     def run(self) -> Fetched:
         """The file, from the first address that gives it.
@@ -209,7 +209,7 @@ class _Download:
         """Add what one connection gives to the part, until the file is complete.
 
         Returns:
-            Its size; None when nobody knows, and the connection was closed in good order.
+            The size of the file; None when it is not known and the connection was closed in good order.
 
         Raises:
             SourceRefusedError, RangeRefusedError, BrokenTransferError: it is not complete.
@@ -224,7 +224,7 @@ class _Download:
             self.part.restart()  # nothing would show that the file has changed since
             offset = 0
 
-        stream = open_stream(self.session, url, self.config, offset, validator)
+        stream = open_download(self.session, url, self.config, offset, validator)
         try:
             if stream.start and validator and stream.validator and stream.validator != validator:
                 raise RangeRefusedError("the file has changed since the transfer began")
@@ -312,7 +312,7 @@ class _Download:
         return Fetched(path=self.target, bytes=size, sha256=digest, url=url)
 
 
-class _Part:
+class _PartialFile:
     """The bytes so far, on disk, with their hash.
 
     Not one of the writers of `files.py`: the temporary name is known beforehand and the file stays when a download is
@@ -359,7 +359,7 @@ class _Part:
         self.size += len(block)
 
     def restart(self) -> None:
-        """Start from nothing, in a new file: whoever still writes to the old one does no harm."""
+        """Start from nothing, in a new file: a process that still writes to the old one does no harm."""
         self._file.close()
         self.path.unlink(missing_ok=True)
         self._file = self.path.open("w+b")

@@ -72,6 +72,7 @@ def check_config(config: Path, values: dict[str, Any]) -> None:
 
 
 def _check_codec(config: Path, codec: dict[str, Any]) -> None:
+    """Check the fields of the codec, and its settings where this program knows them."""
     _check_types(config, "codec.", codec, _CODEC_TYPES)
     _check_unknown(config, "codec.", codec, [*_CODEC_TYPES, "sha256"])
 
@@ -84,6 +85,7 @@ def _check_codec(config: Path, codec: dict[str, Any]) -> None:
 
 
 def _check_file(config: Path, filename: str, entry: object) -> None:
+    """Check what is said about one file, whose name must not lead out of the folder."""
     field = f"files.{filename:.80}"
     if not _FILENAME.fullmatch(filename):
         raise bad_field(config, field, "is not the plain name of a .safetensors file")
@@ -117,6 +119,7 @@ def _check_settings(
 
 
 def _check_types(config: Path, prefix: str, values: dict[str, Any], types: dict[str, type]) -> None:
+    """Check that all fields of `types` are there, each with a value of its type."""
     for name, expected in types.items():
         if name not in values:
             raise bad_field(config, f"{prefix}{name}", "is missing")
@@ -128,6 +131,7 @@ def _check_types(config: Path, prefix: str, values: dict[str, Any], types: dict[
 
 
 def _check_unknown(config: Path, prefix: str, values: dict[str, Any], known: list[str]) -> None:
+    """Refuse the first field, by name, that is none of `known`."""
     for name in sorted(set(values) - set(known)):
         remedy = f"known: {', '.join(known)}. A newer audiolm may have written it"
         raise bad_field(config, f"{prefix}{name:.80}", f"is unknown; {remedy}")

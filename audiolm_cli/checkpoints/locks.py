@@ -22,7 +22,7 @@ from audiolm_cli.events import Note, OnEvent, ignore
 LOCKS = ".locks"
 """Folder of the locks inside the folder they guard."""
 REMIND_S = 10.0
-"""Seconds between two notes that somebody is being waited for."""
+"""Seconds between two notes about waiting for a lock."""
 _POLL_S = 0.05
 _MAX_NOTE_BYTES = 4096
 
@@ -50,7 +50,7 @@ class Holder:
             os.kill(self.pid, 0)  # signal 0 asks whether the process is there
         except ProcessLookupError:
             return True
-        except OSError:  # it is there, and somebody else's
+        except OSError:  # it is there, and another user's
             return False
         return False
 
@@ -69,7 +69,7 @@ def hold(folder: Path, name: str, *, wait: bool = True, on_event: OnEvent = igno
         on_event: gets these notes.
 
     Raises:
-        ModelError: `wait` is False and somebody else holds it.
+        ModelError: `wait` is False and another process holds it.
         OutputError: the lock cannot be made.
     """
     path = folder / LOCKS / f"{name}.lock"
@@ -94,7 +94,7 @@ def hold(folder: Path, name: str, *, wait: bool = True, on_event: OnEvent = igno
 
 
 def _acquire(lock: FileLock, path: Path, name: str, wait: bool, on_event: OnEvent) -> None:
-    """Take the lock; while somebody else has it, raise, or wait and say so every `REMIND_S` seconds."""
+    """Take the lock. While another process has it, raise an error, or wait with a note every `REMIND_S` seconds."""
     timeout_s = 0.0  # the first note comes at once
     while True:
         try:
@@ -112,7 +112,7 @@ def _acquire(lock: FileLock, path: Path, name: str, wait: bool, on_event: OnEven
 
 
 def read_holder(lock: Path) -> Holder | None:
-    """Who wrote down that it holds this lock; None when nobody did."""
+    """The process that wrote down that it holds this lock; None when none did."""
     try:
         with lock.with_suffix(".json").open("rb") as stream:
             values = json.loads(stream.read(_MAX_NOTE_BYTES))

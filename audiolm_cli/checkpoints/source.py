@@ -38,7 +38,7 @@ class Source:
 
     @property
     def is_weights(self) -> bool:
-        """Whether it is a file of weights alone; else it is a folder with a `config.json`."""
+        """Whether it is a file of weights alone, rather than a folder with a `config.json`."""
         return PurePosixPath(self._path).suffix.lower() in WEIGHTS
 
     @property
@@ -56,7 +56,7 @@ class Source:
 
     @property
     def key(self) -> str:
-        """A name for what is on its way from here: the same for the same text, and for no other."""
+        """A name for the folder that downloads from here go to; no other source has the same."""
         return hashlib.sha256(self.text.encode()).hexdigest()[:16]
 
     def url(self, endpoint: str, filename: str = "") -> str:
@@ -88,7 +88,7 @@ class Wanted:
 
     @property
     def place_by_hand(self) -> str:
-        """What a person needs to know who fetches it by other means."""
+        """Addresses, size and hash, for a person who fetches the file by other means."""
         size = "" if self.bytes is None else f", {self.bytes} bytes"
         digits = "" if len(self.sha256) == 64 else " starts with"
         known = f", sha256{digits} {self.sha256}" if self.sha256 else ""

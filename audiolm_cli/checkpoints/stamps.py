@@ -15,7 +15,7 @@ from audiolm_cli.errors import ModelError
 from audiolm_cli.files import hash_file
 
 
-def checked_hash(path: Path, size: int | None, sha256: str, *, again: bool = False) -> str:
+def verify_hash(path: Path, size: int | None, sha256: str, *, rehash: bool = False) -> str:
     """The hash of a file, all 64 digits, once it is known to be what was expected.
 
     Args:
@@ -23,7 +23,7 @@ def checked_hash(path: Path, size: int | None, sha256: str, *, again: bool = Fal
         size: bytes it must have; None when unknown.
         sha256: leading digits its hash must have; where fewer than 64 are known, the first hash found is remembered
             and must stay.
-        again: hash it even if a stamp holds.
+        rehash: hash it even if a stamp holds.
 
     Raises:
         ModelError: it is missing, of another size, or has other contents.
@@ -38,7 +38,7 @@ def checked_hash(path: Path, size: int | None, sha256: str, *, again: bool = Fal
     stamp = _read_stamp(path)
     before = str(stamp.get("sha256", ""))
     holds = (stamp.get("bytes"), stamp.get("mtime_ns")) == (status.st_size, status.st_mtime_ns)
-    if holds and not again and len(before) == 64 and before.startswith(sha256):
+    if holds and not rehash and len(before) == 64 and before.startswith(sha256):
         return before
 
     try:

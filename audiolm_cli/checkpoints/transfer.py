@@ -1,6 +1,6 @@
 """One HTTP request for the bytes of a file from some offset on, and what its answer is worth.
 
-Follows redirects itself, so that a token stays with the host it is meant for and nobody is sent from https to http.
+Follows redirects itself, so that a token stays with its host and no redirect leads from https to http.
 Knows nothing about files, hashes or retries: `download.py` does.
 """
 
@@ -69,14 +69,14 @@ class Stream:
         try:
             yield from self.response.iter_content(BLOCK_BYTES)
         except (requests.RequestException, OSError) as error:
-            raise BrokenTransferError(f"the connection broke ({_reason(error)})") from error
+            raise BrokenTransferError(f"the connection broke ({_describe_cause(error)})") from error
 
     def close(self) -> None:
         """Give the connection up."""
         self.response.close()
 
 
-def open_stream(
+def open_download(
     session: requests.Session, url: str, config: FetchConfig, offset: int = 0, validator: str = ""
 ) -> Stream:
     """The answer to a request for `url` from `offset` on, with its headers checked.
@@ -112,12 +112,12 @@ def check_address(url: str, *, pinned: bool) -> None:
 
     Args:
         url: the address.
-        pinned: whether the hash of what is expected is known, so that nobody on the way can change it unnoticed.
+        pinned: whether the hash of what is expected is known, so that no change on the way goes unnoticed.
 
     Raises:
         SourceRefusedError: it is no http(s) address with a host, carries a password, or is http without a hash.
     """
-    parts = _split(url)
+    parts = _split_address(url)
     if parts.scheme not in ("http", "https") or not parts.hostname:
         raise SourceRefusedError(f"{url!r} is no https address")
     if parts.username or parts.password:
@@ -143,12 +143,12 @@ def _follow(session: requests.Session, url: str, headers: dict[str, str], config
 
         except requests.exceptions.SSLError as error:
             raise SourceRefusedError(
-                f"its certificate is not trusted ({_reason(error)}); behind a proxy, set REQUESTS_CA_BUNDLE"
+                f"its certificate is not trusted ({_describe_cause(error)}); behind a proxy, set REQUESTS_CA_BUNDLE"
             ) from error
         except (requests.ConnectionError, requests.Timeout, requests.exceptions.ChunkedEncodingError) as error:
-            raise BrokenTransferError(f"no connection ({_reason(error)})") from error
+            raise BrokenTransferError(f"no connection ({_describe_cause(error)})") from error
         except (requests.RequestException, ValueError) as error:  # urllib3 lets some malformed addresses through
-            raise SourceRefusedError(f"it cannot be asked ({_reason(error)})") from error
+            raise SourceRefusedError(f"it cannot be asked ({_describe_cause(error)})") from error
 
         if target is None:
             return response
@@ -156,8 +156,8 @@ def _follow(session: requests.Session, url: str, headers: dict[str, str], config
         response.close()
         target = urljoin(url, target)
         check_address(target, pinned=True)  # http may lead to http; https to http is refused below
-        if _split(url).scheme == "https" and _split(target).scheme == "http":
-            raise SourceRefusedError(f"it redirects from https to http ({_split(target).hostname})")
+        if _split_address(url).scheme == "https" and _split_address(target).scheme == "http":
+            raise SourceRefusedError(f"it redirects from https to http ({_split_address(target).hostname})")
         url = target
 
     raise SourceRefusedError(f"it redirects more than {MAX_REDIRECTS} times")
@@ -214,7 +214,7 @@ def _parse_count(text: str | None) -> int | None:
 
 def _may_have_token(url: str, config: FetchConfig) -> bool:
     """Whether this is the endpoint the token is for, spoken to in private."""
-    own, asked = _split(config.endpoint), _split(url)
+    own, asked = _split_address(config.endpoint), _split_address(url)
     private = asked.scheme == "https" or _is_loopback(asked.hostname or "")
     same = (own.scheme, own.hostname, own.port) == (asked.scheme, asked.hostname, asked.port)
     return bool(config.token) and private and same
@@ -227,7 +227,7 @@ def _is_loopback(host: str) -> bool:
         return False
 
 
-def _split(url: str) -> SplitResult:
+def _split_address(url: str) -> SplitResult:
     """The parts of an address.
 
     Raises:
@@ -246,7 +246,7 @@ def _keep_headers(request: requests.PreparedRequest) -> requests.PreparedRequest
     return request
 
 
-def _reason(error: BaseException) -> str:
+def _describe_cause(error: BaseException) -> str:
     """The innermost cause of a requests error in one short line."""
     while error.__cause__ is not None or (error.args and isinstance(error.args[0], BaseException)):
         error = error.__cause__ or error.args[0]

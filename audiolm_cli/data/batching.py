@@ -104,8 +104,8 @@ class WindowSampler:
 class WindowBuckets:
     """Windows of clips of any length: nothing is padded and every frame is about as likely as every other.
 
-    Clips of like length share a bucket, whose full windows are as long as its shortest clip; all that hold the longest
-    window share one. A batch comes from one bucket, drawn by its share of all frames.
+    Clips of similar length share a bucket, and its full windows are as long as its shortest clip. All clips that are as
+    long as the longest window share one bucket. A batch comes from one bucket, drawn by its share of all frames.
     """
 
     def __init__(self, clips: list[TokenClip], longest: int, shortest: int, full_share: float) -> None:

@@ -17,8 +17,9 @@ from typing import Any
 
 import numpy as np
 
+from audiolm_cli.audio.recording import RATES_HZ
 from audiolm_cli.data.storage import ArrayReader
-from audiolm_cli.data.tokens import MOST_CODEBOOKS, RATES_HZ, TokenClip
+from audiolm_cli.data.tokens import MOST_CODEBOOKS, TokenClip
 from audiolm_cli.errors import DataError
 
 ENDS = "ends"

@@ -94,7 +94,7 @@ def open_audio(path: Path) -> AudioFile:
     return AudioFile(path=path, sample_rate_hz=info.samplerate, num_samples=info.frames, sha256=digest)
 
 
-def read_clip(file: AudioFile, start_s: float, num_samples: int, sample_rate_hz: int) -> np.ndarray:
+def read_mono_clip(file: AudioFile, start_s: float, num_samples: int, sample_rate_hz: int) -> np.ndarray:
     """Mono float32 [num_samples] at `sample_rate_hz`, from `start_s` on; zeros beyond the end of the file.
 
     Raises:
@@ -105,11 +105,14 @@ def read_clip(file: AudioFile, start_s: float, num_samples: int, sample_rate_hz:
     wanted = -(-num_samples * file.sample_rate_hz // sample_rate_hz) + 1
     part = file.path, min(first, file.num_samples), wanted
     try:
-        mono, estimated = _read_mono(*part) if file.decoder is None else file.decoder.call(file.path, _read_mono, *part)
+        if file.decoder is None:
+            mono, is_estimated = _read_mono_samples(*part)
+        else:
+            mono, is_estimated = file.decoder.call(file.path, _read_mono_samples, *part)
     except AudioInputError as error:
         raise DataError(str(error)) from error
 
-    if not estimated and len(mono) < min(wanted, file.num_samples - first):
+    if not is_estimated and len(mono) < min(wanted, file.num_samples - first):
         there = f"holds {(first + len(mono)) / file.sample_rate_hz:.2f} of {file.duration_s:.2f} s"
         raise DataError(f"{file.path}: is truncated or damaged: {there}; get a complete copy")
 
@@ -121,7 +124,7 @@ def read_clip(file: AudioFile, start_s: float, num_samples: int, sample_rate_hz:
     return clip
 
 
-def _read_mono(path: Path, first: int, count: int) -> tuple[np.ndarray, bool]:
+def _read_mono_samples(path: Path, first: int, count: int) -> tuple[np.ndarray, bool]:
     """At most `count` samples, mono float32 [n], from `first` on, and whether the file's length is an estimate."""
     try:
         with soundfile.SoundFile(str(path)) as stream:
@@ -163,7 +166,7 @@ def draw_clips(
     for i, start in zip(chosen, starts, strict=True):
         for turn in range(MOST_DRAWS):
             try:
-                clips.append(read_clip(files[i], float(start), num_samples, sample_rate_hz))
+                clips.append(read_mono_clip(files[i], float(start), num_samples, sample_rate_hz))
                 break
             except DataError as error:
                 if on_damage is None or turn == MOST_DRAWS - 1:

@@ -138,12 +138,12 @@ def read_facts(source: Path) -> CodecFacts:
     Raises:
         DataError: the store says nothing, or nothing that can be understood.
     """
-    facts = _stated(source)
+    facts = _read_stated_facts(source)
     if facts.codebook_size:
         return facts
 
     # Nothing says the codebook size: look at all codes.
-    with ArrayReader(_folder(source)) as arrays:
+    with ArrayReader(_folder_of(source)) as arrays:
         clips = (read_clip(cut, arrays, 0) for cut in list_cuts(source, facts))
         highest = max((int(clip.codes.max(initial=0)) for clip in clips), default=0)
     return replace(facts, codebook_size=2 ** max(1, highest.bit_length()))
@@ -160,7 +160,7 @@ def list_cuts(source: Path, facts: CodecFacts, splits: Iterable[str] = SPLITS) -
     Raises:
         DataError: a manifest is damaged, or its codes are not all of one codec.
     """
-    folder = _folder(source)
+    folder = _folder_of(source)
     own = (folder / FEATURES).resolve()
     is_ours = (folder / FACTS).is_file() and own.is_file()
 
@@ -199,7 +199,7 @@ def iter_store(folder: Path, split: str, facts: CodecFacts | None = None) -> Ite
             return
         raise DataError(f"{folder / f'cuts_{split}.jsonl.gz'}: no such manifest; expected what audiolm tokenize writes")
 
-    facts = facts or _stated(folder)
+    facts = facts or _read_stated_facts(folder)
     with ArrayReader(folder) as arrays:
         for cut in list_cuts(folder, facts, [split]):
             try:
@@ -217,14 +217,14 @@ def read_store(folder: Path, split: str) -> list[TokenClip]:
     return list(iter_store(folder, split))
 
 
-def _folder(source: Path) -> Path:
+def _folder_of(source: Path) -> Path:
     """The folder of a store, or of one of its manifests."""
     return source if source.is_dir() else source.parent
 
 
-def _stated(source: Path) -> CodecFacts:
+def _read_stated_facts(source: Path) -> CodecFacts:
     """The facts of a store, with a codebook size of 0 where nothing says it."""
-    path = _folder(source) / FACTS
+    path = _folder_of(source) / FACTS
     if path.exists():
         try:
             return CodecFacts.from_dict(json.loads(path.read_text()))

@@ -1,6 +1,6 @@
 """A token store in the making: what is known about each input, and the codes of each recording, one file each.
 
-Every file is written under a temporary name and renamed, so that whoever is killed leaves whole files behind, and
+Every file is written under a temporary name and renamed. So a process that is killed leaves whole files behind, and
 several processes can fill one folder. Knows nothing about how recordings are encoded.
 """
 

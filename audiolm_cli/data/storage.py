@@ -79,7 +79,7 @@ class ArrayReader:
         """Rows `first` to `first + count` of an array, as it is stored; fewer where it has fewer.
 
         Raises:
-            DataError: of another kind than `KINDS`, not there, damaged, or outside the places where it may be.
+            DataError: it is of another kind than `KINDS`, missing, damaged, or outside the folders where it may be.
         """
         if kind not in KINDS:
             raise DataError(f"storage type {kind!r} is not read; expected {' or '.join(KINDS)}")
@@ -104,9 +104,9 @@ class ArrayReader:
         """The first file that there is of those that a storage path may mean; looked for once."""
         if path not in self._found:
             tried = list(dict.fromkeys(candidate_paths(path, self._folder)))
-            found = next((place for place in tried if place.exists()), None)
+            found = next((candidate for candidate in tried if candidate.exists()), None)
             if found is None:
-                looked = ", ".join(str(place) for place in tried)
+                looked = ", ".join(str(candidate) for candidate in tried)
                 raise DataError(f"the codes in {path} are not there; looked for {looked}")
 
             self._found[path] = found

@@ -8,9 +8,10 @@ from typing import Any, Self
 
 import numpy as np
 
+from audiolm_cli.audio.recording import RATES_HZ
+
 MOST_CODEBOOKS = 256
 """No codec has more codebooks; mel features, which are no codes, do not have as many channels either."""
-RATES_HZ = (1_000, 768_000)
 LARGEST_CODEBOOK = np.iinfo(np.int16).max + 1
 
 

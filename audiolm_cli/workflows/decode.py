@@ -13,7 +13,7 @@ import numpy as np
 import torch
 
 from audiolm_cli.audio import AudioSpec, named_format, write_blocks
-from audiolm_cli.audio.writing import FORMATS
+from audiolm_cli.audio.writing import CONTAINERS
 from audiolm_cli.checkpoints.catalogue import KNOWN_CODECS
 from audiolm_cli.codec.base import Codec
 from audiolm_cli.codec.chunked import iter_decode
@@ -223,7 +223,7 @@ def _paths(output: str, ids: list[str]) -> list[str]:
         OutputError: the folder cannot be made.
     """
     is_file = output == STREAM or (
-        not output.endswith("/") and not os.path.isdir(output) and Path(output).suffix.lower() in FORMATS
+        not output.endswith("/") and not os.path.isdir(output) and Path(output).suffix.lower() in CONTAINERS
     )
     if is_file and len(ids) > 1:
         raise UsageError(f"-o {output}: holds one clip, but there are {len(ids)}; name one with --id, or give a folder")

@@ -20,7 +20,7 @@ from audiolm_cli.checkpoints.locks import LOCKS, hold, read_holder
 from audiolm_cli.config.shapes import ModelConfig
 from audiolm_cli.data.manifest import is_store
 from audiolm_cli.devices import prepare_cpu
-from audiolm_cli.distributed import joined
+from audiolm_cli.distributed import join_processes
 from audiolm_cli.errors import DataError, ModelError, OutputError, UsageError
 from audiolm_cli.evaluation.model import score_windows
 from audiolm_cli.events import Note, OnEvent, ignore
@@ -82,7 +82,7 @@ def train(source: Path, run: Path, **options: Unpack[TrainOptions]) -> Trained:
     """
     given = Given(source, run, **options)
     prepare_cpu(given.config.threads)
-    with joined(given.ranks, given.config.device):
+    with join_processes(given.ranks, given.config.device):
         return _train(given if given.ranks.main else dataclasses.replace(given, on_event=ignore))
 
 

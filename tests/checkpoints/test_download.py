@@ -303,7 +303,7 @@ def test_space_is_checked_first(server: HostileServer, tmp_path: Path) -> None:
 
 def test_a_full_disk_keeps_what_arrived(server: HostileServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """ENOSPC in the middle: an error of its own, and the next run goes on."""
-    write = download._Part.write
+    write = download._PartialFile.write
 
     def full(part: Any, block: bytes) -> None:
         if part.size >= 100_000:
@@ -311,7 +311,7 @@ def test_a_full_disk_keeps_what_arrived(server: HostileServer, tmp_path: Path, m
         write(part, block)
 
     with monkeypatch.context() as patch:
-        patch.setattr(download._Part, "write", full)
+        patch.setattr(download._PartialFile, "write", full)
         with pytest.raises(OutputError, match=r"the disk is full; 114688 bytes are kept"):
             fetch(wanted(server), tmp_path / "file.bin", PATIENT)
     assert not (tmp_path / "file.bin").exists()
@@ -324,14 +324,14 @@ def test_what_is_on_the_disk_is_what_counts(
     server: HostileServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Another process that writes into the same part, where locks do not work, is noticed before the rename."""
-    sync = download._Part.sync
+    sync = download._PartialFile.sync
 
     def meddled(part: Any) -> None:
         sync(part)
         with part.path.open("r+b") as stream:
             stream.write(b"x")
 
-    monkeypatch.setattr(download._Part, "sync", meddled)
+    monkeypatch.setattr(download._PartialFile, "sync", meddled)
     with pytest.raises(NetworkError, match="the disk holds something other"):
         fetch(wanted(server), tmp_path / "file.bin", PATIENT)
     assert not (tmp_path / "file.bin").exists()

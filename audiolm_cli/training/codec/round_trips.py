@@ -14,7 +14,7 @@ import torch
 from audiolm_cli.audio import resample, write_audio
 from audiolm_cli.audio.recording import quantize
 from audiolm_cli.codec.base import Codec
-from audiolm_cli.data.files import AudioFile, read_clip
+from audiolm_cli.data.files import AudioFile, read_mono_clip
 from audiolm_cli.editing.picture import MEL_BANDS, PLOT_RATE_HZ, mel_decibels, mel_ticks
 from audiolm_cli.errors import DataError
 from audiolm_cli.events import Note, OnEvent
@@ -57,7 +57,7 @@ class RoundTrips:
             seconds = min(CLIP_S, file.duration_s)
             samples = max(1, round(seconds * rate))
             try:
-                clips[f"clip-{i}"] = read_clip(file, (file.duration_s - seconds) / 2, samples, rate)
+                clips[f"clip-{i}"] = read_mono_clip(file, (file.duration_s - seconds) / 2, samples, rate)
             except DataError:
                 continue
         return clips
