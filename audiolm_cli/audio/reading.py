@@ -110,10 +110,7 @@ def _open_raw(source: str | Path, label: str) -> BinaryIO:
 
 def _read_open_file(stream: BinaryIO, source: str | Path, label: str, max_duration_s: float | None) -> Recording:
     """Decide by the first bytes who decodes the file, and check what comes back."""
-    stream.seek(0)
-    head = stream.read(SNIFF_BYTES)
-    if not head:
-        raise AudioInputError(f"{label}: is empty (0 bytes); expected an audio file")
+    head = read_head(stream, label)
 
     # libsndfile reads the formats that it knows.
     name = "stdin" if str(source) == "-" else Path(source).stem
@@ -132,6 +129,19 @@ def _read_open_file(stream: BinaryIO, source: str | Path, label: str, max_durati
         recording, _ = _decode(wav, label, name, max_duration_s)
     extension = Path(source).suffix[1:].upper()
     return replace(recording, format=extension or "UNKNOWN", subtype="UNKNOWN", lossless=False)
+
+
+def read_head(stream: BinaryIO, label: str) -> bytes:
+    """The first bytes of a file, enough for `sniff`.
+
+    Raises:
+        AudioInputError: it is empty.
+    """
+    stream.seek(0)
+    head = stream.read(SNIFF_BYTES)
+    if not head:
+        raise AudioInputError(f"{label}: is empty (0 bytes); expected an audio file")
+    return head
 
 
 def unknown_format(head: bytes, label: str) -> str:
@@ -259,7 +269,7 @@ def _read_blocks(file: soundfile.SoundFile, label: str, max_duration_s: float | 
     return samples, damage
 
 
-def cause_of(error: soundfile.SoundFileError) -> str:
+def cause_of(error: Exception) -> str:
     """libsndfile's words for what is wrong."""
     return str(getattr(error, "error_string", error)).removeprefix("Error : ").rstrip(". ")
 
@@ -299,6 +309,13 @@ def ffmpeg_command(label: str, path: Path, reason: str) -> list[str]:
     return [*command, "-i", f"file:{path}", "-map", "0:a:0", "-bitexact"]
 
 
+def ffmpeg_failure(label: str, reason: str, said: bytes) -> AudioInputError:
+    """The error about a file that ffmpeg cannot decode either, with the last line of what ffmpeg said."""
+    lines = said.decode("utf-8", "replace").strip().splitlines()
+    cause = lines[-1] if lines else "no audio stream"
+    return AudioInputError(f"{label}: {reason}, and ffmpeg cannot decode it either ({cause})")
+
+
 @contextlib.contextmanager
 def _convert_with_ffmpeg(label: str, path: Path, reason: str, max_duration_s: float | None) -> Iterator[BinaryIO]:
     """A temporary float WAV that ffmpeg made from the first audio stream of a file."""
@@ -314,9 +331,7 @@ def _convert_with_ffmpeg(label: str, path: Path, reason: str, max_duration_s: fl
             slow = f"ffmpeg took longer than {FFMPEG_TIMEOUT_S:.0f} s"
             raise AudioInputError(f"{label}: {slow}; convert it to WAV or FLAC first") from error
 
-        said = done.stderr.decode("utf-8", "replace").strip().splitlines()
         if done.returncode or not wav.seek(0, os.SEEK_END):
-            cause = said[-1] if said else "no audio stream"
-            raise AudioInputError(f"{label}: {reason}, and ffmpeg cannot decode it either ({cause})")
+            raise ffmpeg_failure(label, reason, done.stderr)
 
         yield wav

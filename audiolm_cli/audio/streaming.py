@@ -19,7 +19,7 @@ import numpy as np
 import soundfile
 import soxr
 
-from audiolm_cli.audio.headers import SNIFF_BYTES, read_data_size, sniff
+from audiolm_cli.audio.headers import read_data_size, sniff
 from audiolm_cli.audio.reading import (
     CUT_SHORT,
     FFMPEG_TIMEOUT_S,
@@ -28,9 +28,11 @@ from audiolm_cli.audio.reading import (
     check_finite,
     check_length,
     ffmpeg_command,
+    ffmpeg_failure,
     is_complete,
     open_decoder,
     open_readable,
+    read_head,
     unknown_format,
 )
 from audiolm_cli.audio.recording import CHANNELS, RATES_HZ
@@ -81,11 +83,7 @@ def open_stream(path: Path, *, through_ffmpeg: bool = False) -> Iterator[AudioSt
 def _open(path: Path, label: str, through_ffmpeg: bool, stack: contextlib.ExitStack) -> AudioStream:
     """The stream of a file, which `stack` closes."""
     stream = stack.enter_context(open_readable(path, label))
-    stream.seek(0)
-    head = stream.read(SNIFF_BYTES)
-    if not head:
-        raise AudioInputError(f"{label}: is empty (0 bytes); expected an audio file")
-
+    head = read_head(stream, label)
     if through_ffmpeg or not sniff(head):
         reason = CUT_SHORT if sniff(head) else unknown_format(head, label)
         return stack.enter_context(_open_ffmpeg(path, label, reason))
@@ -225,6 +223,4 @@ class _FfmpegOutput:
         """What went wrong, with the last thing that ffmpeg said."""
         self._program.wait()
         self._said.seek(0)
-        lines = self._said.read().decode("utf-8", "replace").strip().splitlines()
-        cause = lines[-1] if lines else "no audio stream"
-        return AudioInputError(f"{self._label}: {self._reason}, and ffmpeg cannot decode it either ({cause})")
+        return ffmpeg_failure(self._label, self._reason, self._said.read())

@@ -22,7 +22,7 @@ import numpy as np
 import soundfile
 
 from audiolm_cli.audio.headers import find_chunk
-from audiolm_cli.audio.reading import ForwardFile
+from audiolm_cli.audio.reading import ForwardFile, cause_of
 from audiolm_cli.audio.recording import BITS, FLOATS, Recording, as_float, quantize
 from audiolm_cli.errors import OutputError, UsageError
 from audiolm_cli.files import DeferringFile, as_output_error, describe_folder, replacing, scratch_file
@@ -225,10 +225,11 @@ def encoder_as_output_error(path: str | Path) -> Iterator[None]:
         with as_output_error(path):
             yield
     except (soundfile.SoundFileError, AssertionError) as error:  # soundfile asserts that all samples were taken
-        cause = getattr(error, "error_string", str(error)).removeprefix("Error : ").rstrip(". ")
         folder = tempfile.gettempdir() if str(path) == "-" else Path(os.path.realpath(path)).parent
         hint = f"{shutil.disk_usage(folder).free / 1e6:.0f} MB are free there; make room, or choose another with -o"
-        raise OutputError(f"{path}: cannot be written to {describe_folder(path)} ({cause}); {hint}") from error
+        raise OutputError(
+            f"{path}: cannot be written to {describe_folder(path)} ({cause_of(error)}); {hint}"
+        ) from error
 
 
 def _list_subtypes(format: str, recording: Recording) -> list[str]:

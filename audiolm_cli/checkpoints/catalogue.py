@@ -6,7 +6,6 @@ Knows where these are and whether they are whole; downloads nothing and builds n
 from __future__ import annotations
 
 import difflib
-import json
 import os
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -16,6 +15,7 @@ from pathlib import Path
 import platformdirs
 
 from audiolm_cli.checkpoints.folder import CONFIG, Folder, read_folder
+from audiolm_cli.checkpoints.notes import read_note
 from audiolm_cli.checkpoints.source import HUGGINGFACE, Source, Wanted, at_endpoint, parse_source
 from audiolm_cli.checkpoints.stamps import verify_hash
 from audiolm_cli.errors import ModelError
@@ -207,11 +207,7 @@ def wanted_file(known: KnownCodec, endpoint: str = HUGGINGFACE) -> Wanted:
 def find_pulled_folder(source: Source, cache: Path) -> Path | None:
     """The folder in the cache that came from `source`; None when none did."""
     for path in cached_folders(cache).values():
-        try:
-            values = json.loads((path / SOURCE).read_text())
-        except (OSError, ValueError, RecursionError):
-            continue
-        if isinstance(values, dict) and values.get("source") == source.text:
+        if read_note(path / SOURCE).get("source") == source.text:
             return path
     return None
 

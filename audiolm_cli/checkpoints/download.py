@@ -20,6 +20,7 @@ from pathlib import Path
 import requests
 
 from audiolm_cli.checkpoints.locks import hold
+from audiolm_cli.checkpoints.notes import read_note
 from audiolm_cli.checkpoints.source import Wanted
 from audiolm_cli.checkpoints.transfer import (
     BrokenTransferError,
@@ -326,7 +327,7 @@ class _PartialFile:
         self.pieces = 0
         """Connections that contributed, an earlier run counted as one."""
 
-        self._origin = self._read_note()
+        self._origin = read_note(self.note)  # what `begin` wrote down last
         if self._origin.get("sha256", wanted.sha256) != wanted.sha256:
             self.path.unlink(missing_ok=True)  # the catalogue has another version since
 
@@ -389,14 +390,6 @@ class _PartialFile:
             with suppress(OSError):
                 self.path.unlink(missing_ok=True)
                 self.note.unlink(missing_ok=True)
-
-    def _read_note(self) -> dict[str, str]:
-        """What `begin` wrote down last; empty where nothing can be read."""
-        try:
-            values = json.loads(self.note.read_text())
-        except (OSError, ValueError, RecursionError):
-            return {}
-        return values if isinstance(values, dict) else {}
 
 
 def _name_part(target: Path) -> tuple[Path, Path]:

@@ -9,8 +9,8 @@ from __future__ import annotations
 import json
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
 
+from audiolm_cli.checkpoints.notes import read_note
 from audiolm_cli.errors import ModelError
 from audiolm_cli.files import hash_file
 
@@ -35,7 +35,7 @@ def verify_hash(path: Path, size: int | None, sha256: str, *, rehash: bool = Fal
     if size is not None and status.st_size != size:
         raise ModelError(f"{path} has {status.st_size} bytes, expected {size}")
 
-    stamp = _read_stamp(path)
+    stamp = read_note(_stamp_of(path))
     before = str(stamp.get("sha256", ""))
     holds = (stamp.get("bytes"), stamp.get("mtime_ns")) == (status.st_size, status.st_mtime_ns)
     if holds and not rehash and len(before) == 64 and before.startswith(sha256):
@@ -61,12 +61,3 @@ def verify_hash(path: Path, size: int | None, sha256: str, *, rehash: bool = Fal
 def _stamp_of(path: Path) -> Path:
     """Where the stamp of a file lies."""
     return path.with_name(f".{path.name}.checked.json")
-
-
-def _read_stamp(path: Path) -> dict[str, Any]:
-    """What the stamp of a file says; empty where there is none that can be read."""
-    try:
-        values = json.loads(_stamp_of(path).read_text())
-    except (OSError, ValueError, RecursionError):
-        return {}
-    return values if isinstance(values, dict) else {}
