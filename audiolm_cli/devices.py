@@ -14,6 +14,7 @@ import torch
 from audiolm_cli.errors import UsageError
 
 M_TRIM_THRESHOLD, M_TOP_PAD, M_MMAP_THRESHOLD = -1, -2, -3
+"""Options of `mallopt`, as `malloc.h` numbers them."""
 KEEP = ((M_MMAP_THRESHOLD, 2**30), (M_TRIM_THRESHOLD, 2**31 - 1), (M_TOP_PAD, 2**28))
 GIVE_BACK = ((M_MMAP_THRESHOLD, 2**22), (M_TRIM_THRESHOLD, 2**24))
 
@@ -26,12 +27,14 @@ def pick_device(name: str) -> torch.device:
     """
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
     device = torch.device(name)
     if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
         raise UsageError(
             f"--device {name}: this machine has {torch.cuda.device_count()} CUDA devices that torch can use; "
             "use --device cpu, or see audiolm doctor"
         )
+
     return device
 
 
@@ -53,35 +56,41 @@ def total_memory(device: torch.device) -> int:
     """All memory of the device, or of this machine, in bytes; 0 where unknown."""
     if device.type == "cuda":
         return torch.cuda.get_device_properties(device).total_memory
+
     try:
         return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     except (AttributeError, ValueError, OSError):  # Windows has no sysconf
         return 0
 
 
-def keep_freed_memory() -> bool:
-    """Tell glibc not to give large freed blocks back to the system; True where that is possible.
+def keep_freed_memory() -> None:
+    """Tell glibc not to give large freed blocks back to the system.
 
-    Without it, a third of the time on a CPU, and at times most of it, goes into page faults for tensors of the same
-    size as before.
+    Tensors of one size follow each other. Without this, a third of the time on a CPU, and at times most of it, goes
+    into page faults for memory that was there before.
     """
-    return _set(KEEP)
+    _set_allocator(KEEP)
 
 
-def give_back_freed_memory() -> bool:
-    """Tell glibc to give large freed blocks back to the system at once; True where that is possible.
+def give_back_freed_memory() -> None:
+    """Tell glibc to give large freed blocks back to the system at once.
 
-    For work on pieces of many different sizes, whose freed blocks hardly ever fit again: without it, a process that
-    encodes one long recording grows with its length. Takes a tenth more time.
+    For work on pieces of many different sizes, whose freed blocks hardly ever fit again: without this, a process that
+    encodes one long recording grows with its length. It takes a tenth more time.
     """
-    return _set(GIVE_BACK)
+    _set_allocator(GIVE_BACK)
 
 
-def _set(settings: tuple[tuple[int, int], ...]) -> bool:
+def _set_allocator(settings: tuple[tuple[int, int], ...]) -> None:
+    """Set options of glibc's malloc; does nothing where there is no glibc."""
     if not sys.platform.startswith("linux"):
-        return False
+        return
+
     try:
         mallopt = ctypes.CDLL("libc.so.6").mallopt
     except (OSError, AttributeError):
-        return False
-    return all(mallopt(option, size) for option, size in settings)
+        return
+
+    for option, size in settings:
+        if not mallopt(option, size):  # refused: the options that follow make no sense alone
+            return

@@ -49,6 +49,7 @@ class Ranks:
         """The module with its gradients averaged over all processes in `backward`; alone, the module itself."""
         if self.size == 1:
             return module
+
         return nn.parallel.DistributedDataParallel(
             module,
             device_ids=[device] if device.type == "cuda" else None,
@@ -59,14 +60,16 @@ class Ranks:
     def total(self, values: Tensor) -> Tensor:
         """The sum of every process's values."""
         if self.size > 1:
-            values = values.clone()
+            values = values.clone()  # the sum is written over what it is given
             torch.distributed.all_reduce(values)
+
         return values
 
     def agree(self, number: int, device: torch.device) -> int:
         """The largest number that any process says."""
         if self.size == 1:
             return number
+
         values = torch.tensor(number, device=device)
         torch.distributed.all_reduce(values, torch.distributed.ReduceOp.MAX)
         return int(values.item())
@@ -81,8 +84,8 @@ ALONE = Ranks()
 
 
 @contextmanager
-def joined(ranks: Ranks, device: str) -> Iterator[None]:
-    """While it lasts, the processes can talk to each other: over NCCL on CUDA devices and Gloo on processors.
+def join_processes(ranks: Ranks, device: str) -> Iterator[None]:
+    """Connect the processes while the block runs: over NCCL on CUDA devices, over Gloo on processors.
 
     Args:
         ranks: this process, started by `torchrun`, whose variables say where the others are; alone, nothing is done.
@@ -91,11 +94,13 @@ def joined(ranks: Ranks, device: str) -> Iterator[None]:
     if ranks.size == 1:
         yield
         return
+
     chosen = ranks.device(device)
     if chosen.startswith("cuda"):
         torch.cuda.set_device(chosen)
     backend = "nccl" if chosen.startswith("cuda") else "gloo"
     torch.distributed.init_process_group(backend, timeout=PATIENCE)
+
     try:
         yield
     finally:

@@ -1,27 +1,116 @@
-"""Files written whole, and their hashes. Knows nothing about what is in them."""
+"""Files that are written whole or not at all, and the hashes of files. Knows nothing about what is in them."""
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import hashlib
+import io
 import os
 import secrets
 import shutil
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
-_READ_BYTES = 1 << 20
+from audiolm_cli.errors import OutputError
 
 
 def hash_file(path: Path) -> str:
     """The sha256 of a file's contents, as 64 hex digits."""
-    digest = hashlib.sha256()
     with path.open("rb") as stream:
-        while block := stream.read(_READ_BYTES):
-            digest.update(block)
-    return digest.hexdigest()
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def write_whole(target: str | Path, data: bytes, *, force: bool) -> None:
+    """Write a whole file, or nothing: an error or a crash leaves no half of it, and an old file as it was.
+
+    Args:
+        target: the file.
+        data: what it will hold.
+        force: replace an existing file.
+
+    Raises:
+        OutputError: the file exists and `force` is false; disk full; no permission; folder missing.
+    """
+    with as_output_error(target), replacing(target, force) as file:
+        file.write(data)
+
+
+def check_target(path: str | Path, force: bool) -> None:
+    """Raise now what `write_whole` to this path would raise after long work; "-" is standard output.
+
+    Raises:
+        OutputError: it exists and `force` is false, it is a folder or a device, or its folder is missing or unwritable.
+    """
+    if str(path) == "-":
+        return
+
+    with as_output_error(path):
+        probe = _hidden_name(_resolve_target(path, force))
+        try:
+            _create(probe).close()
+        finally:
+            probe.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def replacing(target: str | Path, force: bool) -> Iterator[DeferringFile]:
+    """An open file that becomes `target` when the block ends well, and is gone when it does not.
+
+    Raises:
+        OutputError: `target` must not or cannot be replaced.
+        OSError: the system refuses; `as_output_error` makes an OutputError of it.
+    """
+    path = _resolve_target(target, force)
+    with taking_place_of(path) as temporary:
+        with _create(temporary) as file:
+            yield file
+            file.check()
+            os.fsync(file.fileno())
+
+        if path.exists():
+            shutil.copymode(path, temporary)
+
+
+@contextlib.contextmanager
+def taking_place_of(path: Path) -> Iterator[Path]:
+    """A temporary name beside `path`: the file that the block writes there becomes `path` in one step.
+
+    When the block fails, the temporary file is removed and `path` stays as it was. Unlike `replacing`, this does not
+    wait for the disk: after a power failure the file may be empty. It is for files that can be made again.
+    """
+    temporary = _hidden_name(path)
+    try:
+        yield temporary
+        os.replace(temporary, path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+
+
+@contextlib.contextmanager
+def replacing_folder(path: Path) -> Iterator[Path]:
+    """A new folder that becomes `path` when the block ends well, and is gone when it does not.
+
+    One process writes at a time, so the temporary name is always the same, and the next run clears what a killed one
+    left. Folders that several processes may write, and whose old content is precious, go through `put_in_place`.
+    """
+    temporary = path.with_name(f".{path.name}.partial")
+    shutil.rmtree(temporary, ignore_errors=True)
+    try:
+        temporary.mkdir(parents=True)
+        yield temporary
+        shutil.rmtree(path, ignore_errors=True)
+        temporary.rename(path)
+    except BaseException:
+        shutil.rmtree(temporary, ignore_errors=True)
+        raise
 
 
 def put_in_place(temporary: Path, path: Path) -> None:
-    """Rename `temporary` to `path`; what was there is moved aside for the moment between two renames."""
+    """Rename the folder `temporary` to `path`; an old folder is moved aside first, and removed when all went well."""
     aside = path.parent / f".{path.name}.{secrets.token_hex(4)}.replaced"
     try:
         if path.exists():
@@ -43,12 +132,115 @@ def write_synced(path: Path, text: str) -> None:
         os.fsync(stream.fileno())
 
 
+def sync_file(path: Path) -> None:
+    """Wait until the contents of a file are on the disk."""
+    with path.open("rb+") as stream:
+        os.fsync(stream.fileno())
+
+
 def sync_folder(path: Path) -> None:
     """Wait until the names in a folder are on the disk."""
     if os.name == "nt":  # Windows cannot open folders
         return
+
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+class DeferringFile(io.FileIO):
+    """An unbuffered file for libraries that crash when a write fails, or overlook it: `check` raises the first error.
+
+    On a full disk HDF5 ends the process when it closes a file, libsndfile loses the end of an MP3 and says nothing, and
+    the system writes the part that fits without an error.
+    """
+
+    error: OSError | None = None
+    """The first error of a write; nothing was written after it."""
+
+    def write(self, data: Any) -> int:
+        """Write all of `data`, or keep the error; returns its length in bytes."""
+        rest = memoryview(data).cast("B")
+        count = len(rest)
+
+        while len(rest) and self.error is None:
+            try:
+                rest = rest[super().write(rest) :]  # the system may take a part of it
+            except OSError as error:
+                self.error = error
+
+        return count
+
+    def truncate(self, size: int | None = None) -> int:
+        """Make the file `size` bytes long, or keep the error; returns the size."""
+        if self.error is None:
+            try:
+                return super().truncate(size)
+            except OSError as error:
+                self.error = error
+        return self.tell() if size is None else size
+
+    def check(self) -> None:
+        """Raise the error that was kept.
+
+        Raises:
+            OSError: a write failed.
+        """
+        if self.error is not None:
+            raise self.error
+
+
+@contextlib.contextmanager
+def scratch_file() -> Iterator[DeferringFile]:
+    """A nameless file in the folder for temporary files, which is gone after the block."""
+    with tempfile.TemporaryFile(buffering=0) as plain, DeferringFile(os.dup(plain.fileno()), "r+b") as file:
+        yield file
+
+
+@contextlib.contextmanager
+def as_output_error(path: str | Path) -> Iterator[None]:
+    """Turn what the system reports about writing `path` into an OutputError that says what to do."""
+    try:
+        yield
+    except OSError as error:
+        where = describe_folder(path)
+        if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+            raise OutputError(f"{path}: no space left in {where}; free some, or choose another with -o") from error
+        if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+            raise OutputError(f"{path}: no permission to write in {where}; choose another with -o") from error
+        raise OutputError(f"{path}: cannot be written to {where} ({error.strerror or error})") from error
+
+
+def describe_folder(path: str | Path) -> str:
+    """Where an output goes, in words: "standard output", or the folder of the file."""
+    return "standard output" if str(path) == "-" else f"the folder {Path(os.path.realpath(path)).parent}"
+
+
+def _resolve_target(path: str | Path, force: bool) -> Path:
+    """The file that `path` leads to, past links; refuses what must not or cannot be replaced."""
+    target = Path(os.path.realpath(path))
+    if target.is_dir():
+        raise OutputError(f"{path}: is a folder; give the name of a file in it")
+
+    if target.exists():
+        if not target.is_file():
+            raise OutputError(f"{path}: is a device; give the name of a file, or - for standard output")
+        if not force:
+            raise OutputError(f"{path}: exists already; choose another name or replace it with -f/--force")
+
+    if not target.parent.is_dir():
+        raise OutputError(f"{path}: the folder {target.parent} does not exist; make it, or choose another with -o")
+    return target
+
+
+def _hidden_name(target: Path) -> Path:
+    """A temporary name in the folder of `target`, which no other process uses."""
+    return target.with_name(f".audiolm-{secrets.token_hex(6)}.part")
+
+
+def _create(path: Path) -> DeferringFile:
+    """A new file, with the permissions that the user gives new files."""
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0), 0o666)
+    return DeferringFile(descriptor, "w+b")

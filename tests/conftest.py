@@ -123,7 +123,7 @@ def tiny_codec(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of a small spectral codec: principal components and k-means, no training."""
     import torch
 
-    from audiolm_cli.checkpoints.folder import CODEC_TENSORS, write_folder
+    from audiolm_cli.checkpoints.folder import CODEC_TENSORS, FolderFacts, write_folder
     from audiolm_cli.codec.spectral import SpectralCodec
     from audiolm_cli.config.shapes import SpectralConfig
 
@@ -140,11 +140,13 @@ def tiny_codec(tmp_path_factory: pytest.TempPathFactory) -> Path:
         codec.network.quantizer.initialise(latents, 4, torch.Generator().manual_seed(0))
     return write_folder(
         tmp_path_factory.mktemp("codecs") / "tiny-codec",
-        kind="codec",
-        name="tiny-codec",
-        model=None,
-        codec={"family": "spectral", "name": "tiny-codec", "config": shape.to_dict()},
-        training={"licence": "none: a test"},
+        FolderFacts(
+            kind="codec",
+            name="tiny-codec",
+            model=None,
+            codec={"family": "spectral", "name": "tiny-codec", "config": shape.to_dict()},
+            training={"licence": "none: a test"},
+        ),
         tensors={CODEC_TENSORS: codec.state_dict()},
         texts={},
     ).path
@@ -158,7 +160,14 @@ def make_model(tiny_codec: Path) -> Callable[..., Path]:
     """
     import torch
 
-    from audiolm_cli.checkpoints.folder import CODEC_TENSORS, MODEL_TENSORS, load_tensors, read_folder, write_folder
+    from audiolm_cli.checkpoints.folder import (
+        CODEC_TENSORS,
+        MODEL_TENSORS,
+        FolderFacts,
+        load_tensors,
+        read_folder,
+        write_folder,
+    )
     from audiolm_cli.config.shapes import ModelConfig
     from audiolm_cli.model.decoders import build
 
@@ -175,11 +184,7 @@ def make_model(tiny_codec: Path) -> Callable[..., Path]:
             )  # 10: neither flat nor certain, so that seeds and filters matter
         return write_folder(
             folder,
-            kind="model",
-            name=folder.name,
-            model=shape.to_dict(),
-            codec=codec.codec,
-            training={},
+            FolderFacts(kind="model", name=folder.name, model=shape.to_dict(), codec=codec.codec, training={}),
             tensors={MODEL_TENSORS: model.state_dict(), CODEC_TENSORS: load_tensors(codec, CODEC_TENSORS)},
             texts={},
         ).path

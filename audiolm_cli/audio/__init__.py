@@ -3,34 +3,32 @@
 Knows nothing about codecs, models or torch.
 """
 
-from audiolm_cli.audio.deferring import DeferringFile
 from audiolm_cli.audio.growing import check_growing, grown_seconds, write_growing
 from audiolm_cli.audio.mel import mel_filters
 from audiolm_cli.audio.process import DecoderProcess
 from audiolm_cli.audio.reading import read_audio
 from audiolm_cli.audio.recording import Recording, to_native
-from audiolm_cli.audio.scanning import Downmix, Scan, scan, sounding
+from audiolm_cli.audio.scanning import Downmix, Scan, find_sounding, scan
 from audiolm_cli.audio.signals import balance, mid, resample
-from audiolm_cli.audio.streaming import AudioStream, open_stream, resampled
+from audiolm_cli.audio.streaming import AudioStream, open_stream, resample_blocks
 from audiolm_cli.audio.writing import (
-    check_target,
+    AudioSpec,
     named_format,
     output_format,
     write_audio,
     write_blocks,
-    write_bytes,
 )
 
 __all__ = [
+    "AudioSpec",
     "AudioStream",
     "DecoderProcess",
-    "DeferringFile",
     "Downmix",
     "Recording",
     "Scan",
     "balance",
     "check_growing",
-    "check_target",
+    "find_sounding",
     "grown_seconds",
     "mel_filters",
     "mid",
@@ -39,12 +37,10 @@ __all__ = [
     "output_format",
     "read_audio",
     "resample",
-    "resampled",
+    "resample_blocks",
     "scan",
-    "sounding",
     "to_native",
     "write_audio",
     "write_blocks",
-    "write_bytes",
     "write_growing",
 ]

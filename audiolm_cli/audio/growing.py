@@ -10,17 +10,25 @@ import os
 import stat
 import struct
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import BinaryIO
 
 import numpy as np
 import soundfile
 
-from audiolm_cli.audio.deferring import scratch_file
-from audiolm_cli.audio.headers import chunk_offset
+from audiolm_cli.audio.headers import find_chunk
 from audiolm_cli.audio.recording import BITS, FLOATS
-from audiolm_cli.audio.writing import RIFF_BYTES, as_stored, encode, named_format, replacing, told
+from audiolm_cli.audio.writing import (
+    RIFF_BYTES,
+    AudioSpec,
+    as_stored,
+    encode_audio,
+    encoder_as_output_error,
+    named_format,
+)
 from audiolm_cli.errors import UsageError
+from audiolm_cli.files import replacing, scratch_file
 
 COMPANDED = ("ULAW", "ALAW")
 """Subtypes that are written as the 16-bit integers that they stand for."""
@@ -36,17 +44,7 @@ def check_growing(path: str | Path) -> None:
         raise UsageError(f"{path}: only a WAV can be written while it is made; name it .wav, or leave out --stream")
 
 
-def write_growing(
-    target: str | Path,
-    blocks: Iterable[np.ndarray],
-    *,
-    shape: tuple[int, int],
-    sample_rate_hz: int,
-    format: str,
-    subtype: str,
-    tags: dict[str, str],
-    force: bool,
-) -> None:
+def write_growing(target: str | Path, blocks: Iterable[np.ndarray], spec: AudioSpec, *, force: bool) -> None:
     """Write a WAV block by block, each as soon as it comes.
 
     A file takes its name when it holds the first block. Audio is appended first, then the header counts it, so that
@@ -56,32 +54,32 @@ def write_growing(
     Args:
         target: the file; "-" is standard output.
         blocks: consecutive blocks [n, C] as in `Recording.samples`, of any sizes.
-        shape: samples and channels, of all blocks together.
-        sample_rate_hz: their rate, in Hz.
-        format: "WAV" or "WAVEX", from `output_format`.
-        subtype: encoding, from `output_format`.
-        tags: as for `write_audio`.
+        spec: how to store them; its format is "WAV" or "WAVEX".
         force: replace an existing file, when the first block is there.
 
     Raises:
         OutputError: as `write_audio`.
         UsageError: it would be over 4 GB.
     """
-    subtype = "PCM_16" if subtype in COMPANDED else subtype
-    frame_bytes = shape[1] * (BITS[subtype] // 8 if subtype in BITS else np.dtype(FLOATS[subtype]).itemsize)
-    if shape[0] * frame_bytes > RIFF_BYTES:
+    if spec.subtype in COMPANDED:
+        spec = replace(spec, subtype="PCM_16")
+
+    N, _ = spec.shape
+    if N * _frame_bytes(spec) > RIFF_BYTES:
         raise UsageError(f"{target}: would be over 4 GB, more than a WAV can grow to; leave out --stream")
-    with told(target):
-        head = Header.like(shape[1], sample_rate_hz, format, subtype, tags, frame_bytes)
-        data = (encoded(block, subtype) for block in blocks)
+
+    with encoder_as_output_error(target):
+        head = Header.like(spec)
+        data = (to_wav_bytes(block, spec.subtype) for block in blocks)
         if str(target) != "-":
-            _grow(target, data, head, force)
+            _write_file(target, data, head, force)
             return
+
         with open(1, "wb", buffering=0, closefd=False) as stdout:
             if _can_go_back(1):
                 _append(stdout, data, head, start=stdout.tell())
             else:
-                _send(stdout, data, head, shape[0])
+                _send(stdout, data, head, N)
 
 
 def grown_seconds(path: str | Path) -> float:
@@ -96,35 +94,44 @@ class Header:
     """The head of a WAV, for any number of samples."""
 
     def __init__(self, form: bytes, info: bytes, frame_bytes: int, *, counted: bool) -> None:
-        """Contents of its "fmt " and "LIST" chunks, bytes of a sample of all channels, whether to have a "fact"."""
+        """Keep what all heads of the file have in common.
+
+        Args:
+            form: content of the "fmt " chunk.
+            info: content of the "LIST" chunk, which holds the tags; empty when there are none.
+            frame_bytes: bytes of a sample of all channels.
+            counted: whether there is a "fact" chunk.
+        """
         self.frame_bytes = frame_bytes
         self._form, self._info, self._counted = form, info, counted
 
     @classmethod
-    def like(
-        cls, channels: int, sample_rate_hz: int, format: str, subtype: str, tags: dict[str, str], frame_bytes: int
-    ) -> Header:
-        """What libsndfile writes for such a file."""
+    def like(cls, spec: AudioSpec) -> Header:
+        """The head that libsndfile writes for such a file."""
+        _, C = spec.shape
         with scratch_file() as stream:
-            encode(stream, iter(()), (0, channels), sample_rate_hz, format, subtype, tags)
-            form, info = _chunk(stream, b"fmt "), _chunk(stream, b"LIST")
-        return cls(form, info, frame_bytes, counted=subtype in FLOATS)
+            encode_audio(stream, iter(()), replace(spec, shape=(0, C)))
+            form, info = _read_chunk(stream, b"fmt "), _read_chunk(stream, b"LIST")
+        return cls(form, info, _frame_bytes(spec), counted=spec.subtype in FLOATS)
 
     def bytes(self, count: int) -> bytes:
         """The head of a file of `count` samples; equally long for all."""
+        chunks = _frame_chunk(b"fmt ", self._form)
+        chunks += _frame_chunk(b"fact", struct.pack("<I", count)) if self._counted else b""
+        chunks += _frame_chunk(b"LIST", self._info) if self._info else b""
+
         size = count * self.frame_bytes
-        chunks = _framed(b"fmt ", self._form)
-        chunks += _framed(b"fact", struct.pack("<I", count)) if self._counted else b""
-        chunks += _framed(b"LIST", self._info) if self._info else b""
-        riff = 4 + len(chunks) + 8 + size + size % 2
+        riff = 4 + len(chunks) + 8 + size + size % 2  # "WAVE", chunks, head of "data", samples, padding
         return b"RIFF" + struct.pack("<I", riff) + b"WAVE" + chunks + b"data" + struct.pack("<I", size)
 
 
-def encoded(samples: np.ndarray, subtype: str) -> bytes:
+def to_wav_bytes(samples: np.ndarray, subtype: str) -> bytes:
     """Native samples [n, C] as the bytes that a WAV of this subtype holds."""
     stored = np.ascontiguousarray(as_stored(samples, subtype))
     if subtype in FLOATS:
         return stored.astype(stored.dtype.newbyteorder("<")).tobytes()
+
+    # Integers fill their 32 bits from the top, so that the bytes of the file are the upper ones.
     bits = BITS[subtype]
     if subtype == "PCM_U8":
         return ((stored >> 24) + 128).astype(np.uint8).tobytes()
@@ -133,10 +140,18 @@ def encoded(samples: np.ndarray, subtype: str) -> bytes:
     return (stored >> (32 - bits)).astype(f"<i{bits // 8}").tobytes()
 
 
-def _grow(target: str | Path, data: Iterator[bytes], head: Header, force: bool) -> None:
+def _frame_bytes(spec: AudioSpec) -> int:
+    """Bytes of a sample of all channels."""
+    width = BITS[spec.subtype] // 8 if spec.subtype in BITS else np.dtype(FLOATS[spec.subtype]).itemsize
+    return spec.shape[1] * width
+
+
+def _write_file(target: str | Path, data: Iterator[bytes], head: Header, force: bool) -> None:
     """Append to a new file, which takes its name when it holds the first block."""
     first = next(data, b"")
     with contextlib.ExitStack() as stack:
+        # The file gets its name after the first block, so that it can be listened to. The rest is written through a
+        # second descriptor, outside of `replacing`, which would remove the file when the rest fails.
         with replacing(target, force) as file:
             _append(file, iter((first,)), head)
             named = stack.enter_context(os.fdopen(os.dup(file.fileno()), "r+b", buffering=0))
@@ -148,19 +163,20 @@ def _append(file: BinaryIO, data: Iterator[bytes], head: Header, start: int = 0,
 
     Whatever ends this, the file is whole afterwards.
     """
-    at = start + len(head.bytes(0))
+    samples_at = start + len(head.bytes(0))
     if not written:
-        _put(file, start, head.bytes(0))
+        _write_at(file, start, head.bytes(0))
+
     try:
         for part in data:
-            _put(file, at + written, part)
+            _write_at(file, samples_at + written, part)
             written += len(part)
             count = written // head.frame_bytes
-            _put(file, start, head.bytes(count - count * head.frame_bytes % 2))  # chunks end at even bytes
+            _write_at(file, start, head.bytes(count - count * head.frame_bytes % 2))  # chunks end at even bytes
     finally:
-        file.truncate(at + written)
-        _put(file, at + written, bytes(written % 2))
-        _put(file, start, head.bytes(written // head.frame_bytes))
+        file.truncate(samples_at + written)  # a part of which only a piece was written
+        _write_at(file, samples_at + written, bytes(written % 2))
+        _write_at(file, start, head.bytes(written // head.frame_bytes))
         file.seek(0, os.SEEK_END)
 
 
@@ -176,32 +192,35 @@ def _can_go_back(descriptor: int) -> bool:
     """Whether an open file is one whose beginning can be written again."""
     if os.name == "nt" or not stat.S_ISREG(os.fstat(descriptor).st_mode):
         return False
-    import fcntl
+
+    import fcntl  # which Windows does not have
 
     return not fcntl.fcntl(descriptor, fcntl.F_GETFL) & os.O_APPEND
 
 
-def _put(file: BinaryIO, position: int, data: bytes) -> None:
+def _write_at(file: BinaryIO, position: int, data: bytes) -> None:
     file.seek(position)
     _write_all(file, data)
 
 
 def _write_all(file: BinaryIO, data: bytes) -> None:
-    """All of it: an unbuffered file may take less than it is given."""
-    view = memoryview(data)
-    while view:
-        view = view[file.write(view) :]
+    """Write all of `data`: an unbuffered file may take less than it is given."""
+    rest = memoryview(data)
+    while rest:
+        rest = rest[file.write(rest) :]
 
 
-def _chunk(stream: BinaryIO, name: bytes) -> bytes:
+def _read_chunk(stream: BinaryIO, name: bytes) -> bytes:
     """The content of a chunk, empty where there is none."""
-    start = chunk_offset(stream, name)
+    start = find_chunk(stream, name)
     if start is None:
         return b""
+
     stream.seek(start - 4)
     (size,) = struct.unpack("<I", stream.read(4))
     return stream.read(size)
 
 
-def _framed(name: bytes, content: bytes) -> bytes:
+def _frame_chunk(name: bytes, content: bytes) -> bytes:
+    """A chunk with its name, its size, and padding to an even number of bytes."""
     return name + struct.pack("<I", len(content)) + content + bytes(len(content) % 2)

@@ -53,15 +53,18 @@ def sniff(head: bytes) -> str | None:
         return "AIFF" if form in (b"AIFF", b"AIFC") else None
     if magic == b"riff":
         return "W64" if head[24:28] == b"wave" else None
+
     known = {b"fLaC": "FLAC", b"OggS": "OGG", b"caff": "CAF", b".snd": "AU", b"dns.": "AU"}
     if magic in known:
         return known[magic]
+
     return "MP3" if head[:3] == b"ID3" or _is_mpeg_frame(head) else None
 
 
 def is_text(head: bytes) -> bool:
     """Whether a file's first bytes read as text."""
     control = sum(byte < 32 and byte not in b"\t\n\r\f\x1b" for byte in head)
+
     try:
         head.decode("utf-8")
     except UnicodeDecodeError as error:
@@ -69,58 +72,66 @@ def is_text(head: bytes) -> bool:
     return control == 0
 
 
-def data_bytes(stream: BinaryIO) -> tuple[int, int] | None:
+def read_data_size(stream: BinaryIO) -> tuple[int, int] | None:
     """(promised, present) bytes of samples in a WAV, RF64, W64, AIFF, CAF or AU file.
 
-    None for other formats, and where the header leaves the size open, as programs do that write to a pipe. Where it
-    does so with a number that the file exceeds, that number counts as present: libsndfile reads no further.
+    None for other formats, and where the header leaves the size open, as programs do that write to a pipe. When the
+    number that means "open" is less than what the file holds, that number counts as present: libsndfile reads no
+    further.
     """
     length = stream.seek(0, os.SEEK_END)
     stream.seek(0)
     head = stream.read(12)
     layout = LAYOUTS.get(head[:4])
+
+    # AU has no chunks but a fixed head.
     if head[:4] in (b".snd", b"dns.") and len(head) == 12:
         start, size = struct.unpack(">4xII" if head[:4] == b".snd" else "<4xII", head)
         return None if _is_open(size, 4) else (size, max(0, length - start))
+
     wide = None
-    for name, start, size in _chunks(stream):
+    for name, start, size in _iter_chunks(stream):
         if name == b"ds64":  # RF64 keeps the size of its data chunk here
             stream.seek(start)
             field = stream.read(16)[8:]
             wide = struct.unpack("<Q", field)[0] if len(field) == 8 else None
+
         if layout and name == layout.data:
             width = struct.calcsize(layout.size)
             if wide is not None and size == 2**32 - 1:
                 size, width = wide, 8
+
             if _is_open(size + layout.counted, width):
                 return (length - start, size) if 0 < size < length - start else None
             return size, length - start
     return None
 
 
-def unstated_size(stream: BinaryIO) -> int | None:
+def find_unstated_size(stream: BinaryIO) -> int | None:
     """Where a WAV says that it holds 0 bytes of samples although there are some, as interrupted recorders do."""
     stream.seek(0)
-    start = chunk_offset(stream, b"data") if stream.read(4) == b"RIFF" else None
+    start = find_chunk(stream, b"data") if stream.read(4) == b"RIFF" else None
     if start is None:
         return None
+
     stream.seek(start - 4)
     size, following = stream.read(4), stream.read(4)
     return start - 4 if size == bytes(4) and len(following) == 4 and following not in AFTER_DATA else None
 
 
-def chunk_offset(stream: BinaryIO, name: bytes) -> int | None:
+def find_chunk(stream: BinaryIO, name: bytes) -> int | None:
     """Where the content of the first chunk of this name starts; None if there is none."""
-    return next((start for chunk, start, _ in _chunks(stream) if chunk == name), None)
+    return next((start for chunk, start, _ in _iter_chunks(stream) if chunk == name), None)
 
 
-def _chunks(stream: BinaryIO) -> Iterator[tuple[bytes, int, int]]:
+def _iter_chunks(stream: BinaryIO) -> Iterator[tuple[bytes, int, int]]:
     """(name, where its content starts, size of its content as the file states it) of the chunks of a file."""
     length = stream.seek(0, os.SEEK_END)
     stream.seek(0)
     layout = LAYOUTS.get(stream.read(4))
     if layout is None:
         return
+
     width = struct.calcsize(layout.size)
     position = layout.first
     for _ in range(MOST_CHUNKS):
@@ -128,9 +139,12 @@ def _chunks(stream: BinaryIO) -> Iterator[tuple[bytes, int, int]]:
         head = stream.read(layout.id_bytes + width)
         if len(head) < layout.id_bytes + width:
             return
+
         size = struct.unpack(layout.size, head[layout.id_bytes :])[0] - layout.counted
         position += len(head)
         yield head[:4], position, size
+
+        # A size that makes no sense leads forward all the same, so that this ends.
         position += max(0, size)
         position += -position % layout.align
         if position >= length:
@@ -147,5 +161,7 @@ def _is_mpeg_frame(head: bytes) -> bool:
     """Whether an MPEG audio frame (any layer) starts here; AAC frames have layer 0."""
     if len(head) < 3 or head[0] != 0xFF or head[1] & 0xE0 != 0xE0:
         return False
+
+    # Bit fields of 2, 2, 4 and 2 bits: version 1, layer 0, bit rate 15 and sample rate 3 do not exist.
     version, layer = head[1] >> 3 & 3, head[1] >> 1 & 3
     return version != 1 and layer != 0 and head[2] >> 4 != 15 and head[2] >> 2 & 3 != 3

@@ -10,25 +10,29 @@ TRAINING_PEAK = 10 ** (-3 / 20)
 """Peak of what models are trained on and prompted with."""
 LARGEST_GAIN = 10 ** (40 / 20)
 """Gain at most, so that silence stays silence."""
-BLOCK_SAMPLES = 1 << 22
+MEASURED_SAMPLES = 1 << 22
 """Samples looked at together: 95 s at 44.1 kHz."""
 
 
 def training_gain(mono: np.ndarray) -> float:
-    """What brings a recording [n] to the training level; 1 for silence and for no samples at all."""
+    """The gain that brings a recording [n] to the training level; 1 for silence and for no samples at all."""
     peak = float(np.abs(mono).max(initial=0.0))
     return min(TRAINING_PEAK / peak, LARGEST_GAIN) if peak > 0 else 1.0
 
 
 def recording_gain(recording: Recording, without: list[tuple[int, int]]) -> float:
-    """`training_gain` of a recording but for stretches (first and last + 1 sample, in order) that will be replaced.
+    """`training_gain` of what is kept of a recording.
 
-    It is looked at a block at a time: it has no copy in floating point.
+    Args:
+        recording: the recording.
+        without: the stretches (first sample, last + 1) that will be replaced, in order.
     """
+    # A block at a time, since the recording has no copy in floating point.
     peak, at = 0.0, 0
     for start, stop in [*without, (recording.num_samples, recording.num_samples)]:
-        for first in range(at, start, BLOCK_SAMPLES):
-            block = mid(recording.wav(first, min(start, first + BLOCK_SAMPLES)))
+        for first in range(at, start, MEASURED_SAMPLES):
+            block = mid(recording.wav(first, min(start, first + MEASURED_SAMPLES)))
             peak = max(peak, float(np.abs(block).max(initial=0.0)))
         at = stop
+
     return training_gain(np.array([peak]))

@@ -13,18 +13,23 @@ SAMPLES_PER_COEFFICIENT = 5
 def extrapolate(wav: np.ndarray, count: int, sample_rate_hz: int) -> np.ndarray:
     """The `count` samples float64 [C, count] that linear prediction expects after wav [C, N]: its partials run on.
 
-    Each channel by itself. Never louder than what it starts from for long, since Burg's predictors are stable; zeros
-    after silence, and after a handful of samples. As in the restoration of gaps in recordings (Kauppinen and Roth,
-    "Audio signal extrapolation", 2002).
+    Each channel is predicted by itself. The result never stays louder than its start for long, since Burg's predictors
+    are stable. Silence, and a handful of samples, go on as zeros. The method is that of Kauppinen and Roth, "Audio
+    signal extrapolation" (2002), for gaps in recordings.
     """
     C, N = wav.shape
     order = min(LONGEST_ORDER, round(ORDER_S * sample_rate_hz), N // 3)
+
+    # Predictors are fitted to the last samples of each channel, at full scale.
     scale = np.abs(wav).max(axis=1, keepdims=True, initial=0.0).astype(np.float64) if N else np.zeros((C, 1))
     recent = wav[:, max(0, N - SAMPLES_PER_COEFFICIENT * order) :] / np.where(scale > 0, scale, 1.0)
-    ahead = np.concatenate([recent[:, recent.shape[1] - order :], np.zeros((C, count))], axis=1)
     weights = -burg(recent, order)[:, :0:-1]  # [C, order], for the oldest sample first
+
+    # Every sample is the weighted sum of the `order` samples before it.
+    ahead = np.concatenate([recent[:, recent.shape[1] - order :], np.zeros((C, count))], axis=1)
     for n in range(count if order else 0):
         ahead[:, order + n] = np.einsum("co,co->c", weights, ahead[:, n : n + order])
+
     return ahead[:, order:] * scale
 
 
@@ -39,10 +44,14 @@ def burg(wav: np.ndarray, order: int) -> np.ndarray:
     forward, backward = wav[:, 1:].astype(np.float64), wav[:, :-1].astype(np.float64)
     filters = np.zeros((len(wav), order + 1))
     filters[:, 0] = 1
+
     for m in range(1, order + 1):
+        # The reflection coefficient that leaves the least energy in both prediction errors.
         energy = np.sum(forward**2 + backward**2, axis=1)
         cross = np.sum(forward * backward, axis=1)
         reflection = np.where(energy > 1e-18, -2 * cross / np.maximum(energy, 1e-18), 0.0)[:, None]
+
         filters[:, : m + 1] = filters[:, : m + 1] + reflection * filters[:, m::-1]
         forward, backward = (forward + reflection * backward)[:, 1:], (backward + reflection * forward)[:, :-1]
+
     return filters

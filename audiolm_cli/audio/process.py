@@ -1,7 +1,7 @@
 """Decoding in a process of its own: a decoder that crashes over a file fails that file, not the program.
 
-Knows nothing about formats: it calls functions of modules that are light to import, by name, over there. That process
-ends with the one that started it.
+Knows nothing about formats: the other process imports functions by name, from modules that are light to import, and
+calls them. It ends with the process that started it.
 """
 
 from __future__ import annotations
@@ -36,9 +36,9 @@ READY, VALUE, ERROR = "ready", "value", "error"
 
 
 class DecoderProcess:
-    """A process that decodes, started when it is first needed, and again after it died; ended by leaving the context.
+    """A process that decodes. It starts when it is first needed, and again after it died; it ends with the context.
 
-    One call at a time.
+    It takes one call at a time.
     """
 
     def __init__(self) -> None:
@@ -53,33 +53,36 @@ class DecoderProcess:
         self.close()
 
     def start(self) -> None:
-        """Start it, unless it runs, without waiting until it is there.
+        """Start the process, unless it runs, without waiting until it is ready.
 
         Raises:
             UsageError: the system starts no more processes.
         """
         if self._process is not None and self._process.poll() is None:
             return
+
         self.close()
         code = f"import sys; sys.path[:] = {sys.path!r}; from {__name__} import serve; serve()"
         pipe = subprocess.PIPE
         try:
-            # in a group of its own: a terminal's Ctrl-C is for the program, which then ends this one
+            # In a group of its own: a terminal's Ctrl-C is for the program, which then ends this one.
             self._process = subprocess.Popen(
                 [sys.executable, "-c", code], stdin=pipe, stdout=pipe, stderr=subprocess.DEVNULL, process_group=0
             )
         except OSError as error:
             reason = error.strerror or error
             raise UsageError(f"a process to decode in cannot be started ({reason}); end other programs") from error
-        self._end, self._ready = weakref.finalize(self, _end, self._process), False
+
+        self._end = weakref.finalize(self, _kill, self._process)
+        self._ready = False
 
     def close(self) -> None:
-        """End it."""
+        """End the process."""
         self._end()
         self._process = None
 
     def call(self, path: Path, function: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
-        """What a function of a module returns, or raises, when it is called over there.
+        """What a function of a module returns, or raises, when it is called in the other process.
 
         Args:
             path: the file that it decodes, for messages.
@@ -92,7 +95,7 @@ class DecoderProcess:
         return self._ask(path, CALL, (function, args, kwargs))
 
     def scan(self, path: Path, channels: int) -> Scan:
-        """`scan`, over there.
+        """`scan` in the other process.
 
         Raises:
             AudioInputError: the file is damaged, or the decoder crashed over it.
@@ -100,35 +103,38 @@ class DecoderProcess:
         return self.call(path, scan, path, channels)
 
     def read_audio(self, path: str | Path, *, max_duration_s: float | None = None) -> Recording:
-        """`read_audio`, over there.
+        """`read_audio` in the other process.
 
         Raises:
             AudioInputError: as `read_audio` does, or the decoder crashed over the file.
             MemoryLimitError: it does not fit into memory.
         """
-        self._ask(path, BEGIN, (_recording, (path, max_duration_s), {}))
+        self._ask(path, BEGIN, (_iter_recording, (path, max_duration_s), {}))
         like, shape = self._ask(path, NEXT)
         try:
             samples, count = np.empty(shape, like.samples.dtype), 0
         except MemoryError as error:
             raise MemoryLimitError(f"{path}: does not fit into memory; split it into shorter files") from error
-        for block in self._rest(path):
+
+        for block in self._iter_rest(path):
             samples[count : count + len(block)] = block
             count += len(block)
+
         return dataclasses.replace(like, samples=samples)
 
     @contextlib.contextmanager
     def open_stream(self, path: Path, *, through_ffmpeg: bool = False) -> Iterator[AudioStream]:
-        """`open_stream`, over there; one at a time.
+        """`open_stream` in the other process, one stream at a time.
 
         Raises:
             AudioInputError: as `open_stream` does, or from the blocks, because the decoder crashed over the file.
         """
-        self._ask(path, BEGIN, (_stream, (path, through_ffmpeg), {}))
+        self._ask(path, BEGIN, (_iter_stream, (path, through_ffmpeg), {}))
         sample_rate_hz, channels = self._ask(path, NEXT)
-        yield AudioStream(sample_rate_hz=sample_rate_hz, channels=channels, blocks=self._rest(path))
+        yield AudioStream(sample_rate_hz=sample_rate_hz, channels=channels, blocks=self._iter_rest(path))
 
-    def _rest(self, path: str | Path) -> Iterator[Any]:
+    def _iter_rest(self, path: str | Path) -> Iterator[Any]:
+        """What is still to come of an iterator that was begun in the other process."""
         begun = self._calls
         while (following := self._ask(path, NEXT)) is not None:
             yield following
@@ -140,10 +146,11 @@ class DecoderProcess:
         if kind != NEXT:  # another process would know nothing of what the last one had begun
             self.start()
             self._calls += 1
+
         try:
             answer, value = self._exchange(request)
         except (EOFError, OSError, pickle.UnpicklingError):
-            ready, cause = self._ready, self._cause()
+            ready, cause = self._ready, self._describe_end()
             if not ready:
                 raise UsageError(f"a process to decode in {cause} as it began; run: audiolm doctor") from None
             raise AudioInputError(
@@ -152,6 +159,7 @@ class DecoderProcess:
         except BaseException:  # an interrupt, after which the next answer would be that to this request
             self.close()
             raise
+
         if answer == ERROR:
             raise value
         return value
@@ -160,30 +168,35 @@ class DecoderProcess:
         process = self._process
         if process is None or process.stdin is None or process.stdout is None:
             raise EOFError
+
         if not self._ready:
             pickle.load(process.stdout)
             self._ready = True
+
         process.stdin.write(request)
         process.stdin.flush()
         return pickle.load(process.stdout)
 
-    def _cause(self) -> str:
+    def _describe_end(self) -> str:
         """What became of the process, in words; ends it where it has not ended."""
         process, code = self._process, None
         if process is not None:
             with contextlib.suppress(subprocess.TimeoutExpired):
                 code = process.wait(timeout=1)
         self.close()
+
         name = signal.Signals(-code).name if code and -code in set(signal.Signals) else f"exit code {code}"
         return "was killed, perhaps for want of memory" if name == "SIGKILL" else f"crashed ({name})"
 
 
 def serve() -> None:
     """The life of the process: answers requests until there are no more."""
+    # Only answers may go to standard output, not what a library prints.
     requests, answers = os.fdopen(os.dup(0), "rb"), os.fdopen(os.dup(1), "wb")
     nothing = os.open(os.devnull, os.O_RDWR)
     os.dup2(nothing, 0)
-    os.dup2(nothing, 1)  # what a library prints is no answer
+    os.dup2(nothing, 1)
+
     begun: Iterator[Any] = iter(())
     answer: tuple[str, Any] = READY, None
     with contextlib.suppress(EOFError, BrokenPipeError):  # the other side is done, or dead
@@ -191,13 +204,16 @@ def serve() -> None:
             pickle.dump(answer, answers, pickle.HIGHEST_PROTOCOL)
             answers.flush()
             kind, content = pickle.load(requests)
+
             try:
                 if kind == NEXT:
                     answer = VALUE, next(begun, None)
                     continue
+
                 function, args, kwargs = content
                 begun = iter(())  # ends what may have been left in the middle
                 value = function(*args, **kwargs)
+
                 if kind == BEGIN:
                     begun, value = value, None
                 answer = VALUE, value
@@ -205,14 +221,14 @@ def serve() -> None:
                 answer = ERROR, explain_import(error) or error
 
 
-def _stream(path: Path, through_ffmpeg: bool) -> Iterator[Any]:
+def _iter_stream(path: Path, through_ffmpeg: bool) -> Iterator[Any]:
     """The rate and the channels of a file, and then its blocks."""
     with open_stream(path, through_ffmpeg=through_ffmpeg) as stream:
         yield stream.sample_rate_hz, stream.channels
         yield from stream.blocks
 
 
-def _recording(path: str | Path, max_duration_s: float | None) -> Iterator[Any]:
+def _iter_recording(path: str | Path, max_duration_s: float | None) -> Iterator[Any]:
     """A recording without its samples and their shape [N, C], and then these in blocks."""
     recording = read_audio(path, max_duration_s=max_duration_s)
     samples = recording.samples
@@ -221,11 +237,12 @@ def _recording(path: str | Path, max_duration_s: float | None) -> Iterator[Any]:
         yield samples[start : start + BLOCK_SAMPLES]
 
 
-def _end(process: subprocess.Popen[bytes]) -> None:
-    """End a process, whatever it is doing: it writes nothing that anybody would miss."""
+def _kill(process: subprocess.Popen[bytes]) -> None:
+    """End a process, whatever it is doing: nothing is lost, since it writes nothing."""
     process.kill()
     for pipe in (process.stdin, process.stdout):
         with contextlib.suppress(OSError):  # what could not be sent
             if pipe is not None:
                 pipe.close()
+
     process.wait()

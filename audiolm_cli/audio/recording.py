@@ -25,6 +25,10 @@ BITS = {
 """Bit depth of the subtypes that hold integers; companded ones expand to 16 bits."""
 FLOATS: dict[str, type[np.floating]] = {"FLOAT": np.float32, "DOUBLE": np.float64}
 """The subtypes that hold floating point."""
+CHANNELS = (1, 64)
+"""Fewest and most channels of a recording."""
+RATES_HZ = (1_000, 768_000)
+"""Lowest and highest sample rate of a recording."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,7 +74,7 @@ def as_float(samples: np.ndarray, dtype: type[np.floating]) -> np.ndarray:
     """Native samples of any shape as floating point with full scale 1."""
     if samples.dtype == np.int32:
         scaled = samples.astype(dtype)
-        scaled *= dtype(2.0**-31)
+        scaled *= dtype(2.0**-31)  # in place: a copy of an hour of sound is large
         return scaled
     return samples.astype(dtype)
 
@@ -82,8 +86,10 @@ def quantize(wav: np.ndarray, bits: int) -> tuple[np.ndarray, int]:
         The nearest values of `bits` bits, and how many samples were beyond full scale and are now at it.
     """
     clipped = int(np.count_nonzero(np.abs(wav) > 1))
+
     steps = np.rint(wav.astype(np.float64) * 2.0 ** (bits - 1))
     np.clip(steps, -(2 ** (bits - 1)), 2 ** (bits - 1) - 1, out=steps)
+
     return (steps.astype(np.int64) << (32 - bits)).astype(np.int32), clipped
 
 
@@ -101,8 +107,10 @@ def to_native(wav: np.ndarray, recording: Recording) -> tuple[np.ndarray, int]:
     samples = wav.T
     if recording.subtype in BITS:
         return quantize(samples, BITS[recording.subtype])
+
     clipped = 0
     if recording.subtype not in FLOATS:  # decoded from a lossy format, and bound for one, or for integers
         clipped = int(np.count_nonzero(np.abs(samples) > 1))
         samples = np.clip(samples, -1, 1)
+
     return np.ascontiguousarray(samples, recording.samples.dtype), clipped

@@ -27,12 +27,14 @@ def resample(wav: np.ndarray, from_hz: int, to_hz: int) -> np.ndarray:
     """
     if from_hz == to_hz:
         return wav
+
     C, N = wav.shape
     M = round(Fraction(N * to_hz, from_hz))
     out = np.zeros((C, M), wav.dtype)
     if N and M:
         made = soxr.resample(np.ascontiguousarray(wav.T), from_hz, to_hz, quality="VHQ").T  # [C, M give or take one]
         out[:, : made.shape[1]] = made[:, :M]
+
     return out
 
 
@@ -40,10 +42,12 @@ def mid(wav: np.ndarray) -> np.ndarray:
     """One channel [N] that stands for all of wav [C, N]: their mean, or the loudest where the mean cancels out."""
     if len(wav) == 1:
         return wav[0]
+
     energy = np.sum(np.square(wav, dtype=np.float64), axis=1)  # [C]
     mean = np.asarray(np.mean(wav, axis=0, dtype=np.float64))  # [N]
     if np.sum(np.square(mean)) < CANCELLED**2 * np.mean(energy):
         return wav[np.argmax(energy)]
+
     return mean.astype(wav.dtype)
 
 
@@ -56,4 +60,5 @@ def balance(wav: np.ndarray, mid: np.ndarray) -> np.ndarray:
     power = float(mono @ mono)
     if len(wav) == 1 or power == 0:
         return np.ones(len(wav), np.float32)
+
     return ((wav.astype(np.float64) @ mono) / power).astype(np.float32)

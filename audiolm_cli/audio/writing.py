@@ -8,12 +8,12 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
-import secrets
 import shutil
 import struct
 import tempfile
 import zlib
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
 from io import BytesIO
 from pathlib import Path
 from typing import BinaryIO
@@ -21,13 +21,13 @@ from typing import BinaryIO
 import numpy as np
 import soundfile
 
-from audiolm_cli.audio.deferring import DeferringFile, scratch_file
-from audiolm_cli.audio.headers import chunk_offset
-from audiolm_cli.audio.reading import ForwardFile
+from audiolm_cli.audio.headers import find_chunk
+from audiolm_cli.audio.reading import ForwardFile, cause_of
 from audiolm_cli.audio.recording import BITS, FLOATS, Recording, as_float, quantize
 from audiolm_cli.errors import OutputError, UsageError
+from audiolm_cli.files import DeferringFile, as_output_error, describe_folder, replacing, scratch_file
 
-FORMATS = {
+CONTAINERS = {
     ".wav": "WAV",
     ".flac": "FLAC",
     ".aiff": "AIFF",
@@ -49,15 +49,33 @@ TAGS = ("title", "artist", "album", "tracknumber", "date", "genre", "comment", "
 TAG_BYTES = {"FLAC": 30_000, "OGG": 30_000, "MP3": 30_000}
 OTHER_TAG_BYTES = 1500
 """Longest tag elsewhere: libsndfile does not read longer ones back, nor AIFF files with 8 kB of them."""
-BLOCK_SAMPLES = 1 << 16
+WRITTEN_SAMPLES = 1 << 16
+"""Samples that libsndfile gets at a time, and that are compared at a time when the file is read back."""
 MIRRORED = bytes(int(f"{byte:08b}"[::-1], 2) for byte in range(256))
 """Every byte with its bits the other way round."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class AudioSpec:
+    """How samples are to be stored in a file."""
+
+    shape: tuple[int, int]
+    """Samples per channel, and channels."""
+    sample_rate_hz: int
+    """Sample rate in Hz."""
+    format: str
+    """Container, from `output_format`."""
+    subtype: str
+    """Encoding of the samples, from `output_format`."""
+    tags: dict[str, str]
+    """Text for title, artist, album, date, genre, comment, ...; formats without tags (W64, AU) drop it, and text that
+    is too long is cut to what the format reads back."""
 
 
 def output_format(path: str | Path, recording: Recording) -> tuple[str, str]:
     """Which (format, subtype) to write continuations of `recording` in, given the name of the output.
 
-    The format comes from the extension ("-" is WAV); the subtype is the recording's own where the format has it, else
+    The format comes from the extension ("-" is WAV). The subtype is the recording's own where the format has it, else
     the nearest that loses nothing, else the finest. What was decoded from a lossy format becomes 16-bit PCM or lossy.
 
     Raises:
@@ -66,9 +84,11 @@ def output_format(path: str | Path, recording: Recording) -> tuple[str, str]:
     format = named_format(path)
     if format == "WAV" and recording.format == "WAVEX":
         format = "WAVEX"
-    for subtype in _candidates(format, recording):
+
+    for subtype in _list_subtypes(format, recording):
         if _can_write(format, subtype, recording.channels, recording.sample_rate_hz):
             return format, subtype
+
     what = f"{recording.channels} channels at {recording.sample_rate_hz} Hz"
     raise UsageError(f"{path}: {format} cannot hold {what}; choose .wav, .w64 or .caf")
 
@@ -80,26 +100,10 @@ def named_format(path: str | Path) -> str:
         UsageError: the extension is unknown.
     """
     extension = ".wav" if str(path) == "-" else Path(path).suffix.lower()
-    if extension not in FORMATS:
-        known = " ".join(FORMATS)
+    if extension not in CONTAINERS:
+        known = " ".join(CONTAINERS)
         raise UsageError(f"{path}: unknown audio extension {extension!r}; expected one of {known}, or - for a WAV")
-    return FORMATS[extension]
-
-
-def check_target(path: str | Path, force: bool) -> None:
-    """Raise now what `write_audio` to this path would raise after long work.
-
-    Raises:
-        OutputError: it exists and `force` is false, it is a folder or a device, or its folder is missing or unwritable.
-    """
-    if str(path) == "-":
-        return
-    with told(path):
-        probe = _beside(_resolve(path, force))
-        try:
-            _create(probe).close()
-        finally:
-            probe.unlink(missing_ok=True)
+    return CONTAINERS[extension]
 
 
 def write_audio(
@@ -119,11 +123,10 @@ def write_audio(
     Args:
         target: the file; "-" is standard output.
         samples: [N, C] int32, float32 or float64, as in `Recording.samples`.
-        sample_rate_hz: their rate, in Hz.
-        format: container, from `output_format`.
-        subtype: encoding, from `output_format`.
-        tags: text to store under title, artist, album, date, genre, comment, ...; formats without tags (W64, AU) drop
-            them, long ones are cut to what the format reads back.
+        sample_rate_hz: as in `AudioSpec`.
+        format: as in `AudioSpec`.
+        subtype: as in `AudioSpec`.
+        tags: as in `AudioSpec`.
         force: replace an existing file.
 
     Raises:
@@ -131,68 +134,112 @@ def write_audio(
             format.
     """
     N, C = samples.shape
-    blocks = (samples[start : start + BLOCK_SAMPLES] for start in range(0, N, BLOCK_SAMPLES))
-    write_blocks(
-        target,
-        blocks,
-        shape=(N, C),
-        sample_rate_hz=sample_rate_hz,
-        format=format,
-        subtype=subtype,
-        tags=tags,
-        force=force,
-    )
+    spec = AudioSpec(shape=(N, C), sample_rate_hz=sample_rate_hz, format=format, subtype=subtype, tags=tags)
+    blocks = (samples[start : start + WRITTEN_SAMPLES] for start in range(0, N, WRITTEN_SAMPLES))
+    write_blocks(target, blocks, spec, force=force)
 
 
-def write_blocks(
-    target: str | Path,
-    blocks: Iterable[np.ndarray],
-    *,
-    shape: tuple[int, int],
-    sample_rate_hz: int,
-    format: str,
-    subtype: str,
-    tags: dict[str, str],
-    force: bool,
-) -> None:
-    """`write_audio` of samples that are made on the way: consecutive blocks [n, C] of any sizes, `shape` in all.
+def write_blocks(target: str | Path, blocks: Iterable[np.ndarray], spec: AudioSpec, *, force: bool) -> None:
+    """`write_audio` of samples that are still being made.
+
+    Args:
+        target: the file; "-" is standard output.
+        blocks: consecutive blocks [n, C] of any sizes, which together have the shape of `spec`.
+        spec: how to store them.
+        force: replace an existing file.
 
     Raises:
         OutputError: as `write_audio`.
     """
-    size = shape[0] * shape[1] * _width(subtype)
-    if size > RIFF_BYTES and format in ("WAV", "WAVEX"):
-        format = "RF64"
-    if size > RIFF_BYTES and format in ("AIFF", "AU"):
-        raise OutputError(f"{target}: {size / 1e9:.1f} GB do not fit into {format}; choose .wav, .w64 or .caf")
-    stored = (as_stored(block, subtype) for block in _even(blocks))
-    with told(target):
-        if str(target) == "-":
-            with scratch_file() as stream, open(1, "wb", closefd=False) as stdout:
-                encode(stream, stored, shape, sample_rate_hz, format, subtype, tags)
-                stream.seek(0)
-                shutil.copyfileobj(stream, stdout, 1 << 20)
+    N, C = spec.shape
+    size = N * C * _sample_bytes(spec.subtype)
+    if size > RIFF_BYTES and spec.format in ("WAV", "WAVEX"):
+        spec = replace(spec, format="RF64")
+    if size > RIFF_BYTES and spec.format in ("AIFF", "AU"):
+        raise OutputError(f"{target}: {size / 1e9:.1f} GB do not fit into {spec.format}; choose .wav, .w64 or .caf")
+
+    stored = (as_stored(block, spec.subtype) for block in _equal_blocks(blocks))
+    with encoder_as_output_error(target):
+        if str(target) != "-":
+            with replacing(target, force) as file:
+                encode_audio(file, stored, spec)
             return
-        with replacing(target, force) as file:
-            encode(file, stored, shape, sample_rate_hz, format, subtype, tags)
+
+        # Headers are corrected at the end, which a pipe does not allow: the file is made elsewhere first.
+        with scratch_file() as stream, open(1, "wb", closefd=False) as stdout:
+            encode_audio(stream, stored, spec)
+            stream.seek(0)
+            shutil.copyfileobj(stream, stdout, 1 << 20)
 
 
-def write_bytes(target: str | Path, data: bytes, *, force: bool) -> None:
-    """Write a whole file that goes with a recording, such as its picture, or nothing.
+def encode_audio(stream: DeferringFile, blocks: Iterator[np.ndarray], spec: AudioSpec) -> None:
+    """Write an audio file into an open file, and read it back.
+
+    Args:
+        stream: the open file, empty.
+        blocks: from `as_stored`, of `WRITTEN_SAMPLES` samples each; the last may be shorter.
+        spec: how to store them.
 
     Raises:
-        OutputError: as `write_audio`.
+        OSError: the disk is full, or what is read back is not what was written.
     """
-    with told(target), replacing(target, force) as file:
-        file.write(data)
+    N, C = spec.shape
+    dtype: np.dtype = np.dtype(np.float32)
+    checksums: list[int] = []
+    with soundfile.SoundFile(
+        stream, "w", spec.sample_rate_hz, C, spec.subtype, format=spec.format, closefd=False
+    ) as file:
+        _set_tags(file, spec)
+        for block in blocks:
+            file.write(block)
+            dtype = block.dtype
+            checksums.append(zlib.crc32(np.ascontiguousarray(block).data))
+    stream.check()
+
+    _fix_headers(stream, spec)
+    stream.check()
+
+    # Only these subtypes give back exactly what they were given.
+    is_exact = spec.subtype in FLOATS or (spec.subtype in BITS and spec.subtype not in ("ULAW", "ALAW"))
+    _read_back(stream, np.empty((WRITTEN_SAMPLES, C), dtype), N, checksums if is_exact else None)
 
 
-def _candidates(format: str, recording: Recording) -> list[str]:
-    """Subtypes to try, best first."""
+def as_stored(samples: np.ndarray, subtype: str) -> np.ndarray:
+    """Samples in the type and at the precision of a subtype, so that libsndfile changes nothing."""
+    if subtype not in BITS:
+        dtype = FLOATS.get(subtype, np.float32)
+        return samples if samples.dtype == dtype else as_float(samples, dtype)
+
+    bits = BITS[subtype]
+    if samples.dtype != np.int32:
+        return quantize(samples, bits)[0]
+    if bits < 32 and np.bitwise_and(samples, (1 << (32 - bits)) - 1).any():
+        return quantize(as_float(samples, np.float64), bits)[0]
+    return samples
+
+
+@contextlib.contextmanager
+def encoder_as_output_error(path: str | Path) -> Iterator[None]:
+    """Turn what the system or libsndfile reports about writing `path` into an OutputError."""
+    try:
+        with as_output_error(path):
+            yield
+    except (soundfile.SoundFileError, AssertionError) as error:  # soundfile asserts that all samples were taken
+        folder = tempfile.gettempdir() if str(path) == "-" else Path(os.path.realpath(path)).parent
+        hint = f"{shutil.disk_usage(folder).free / 1e6:.0f} MB are free there; make room, or choose another with -o"
+        raise OutputError(
+            f"{path}: cannot be written to {describe_folder(path)} ({cause_of(error)}); {hint}"
+        ) from error
+
+
+def _list_subtypes(format: str, recording: Recording) -> list[str]:
+    """Subtypes to try for a recording, best first."""
     lossy = [LOSSY[format]] if format in LOSSY else []
     if not recording.lossless:
         own = [recording.subtype] if format == recording.format and lossy else []
         return own + (lossy or ["PCM_16"])
+
+    # Where the recording stands on the ladder: finer subtypes come first, nearest first, then coarser ones.
     if recording.subtype in FLOATS:
         step = LADDER.index(recording.subtype)
     else:
@@ -212,86 +259,84 @@ def _can_write(format: str, subtype: str, channels: int, sample_rate_hz: int) ->
     return True
 
 
-def as_stored(samples: np.ndarray, subtype: str) -> np.ndarray:
-    """Samples in the type and at the precision of a subtype, so that libsndfile changes nothing."""
-    if subtype not in BITS:
-        dtype = FLOATS.get(subtype, np.float32)
-        return samples if samples.dtype == dtype else as_float(samples, dtype)
-    bits = BITS[subtype]
-    if samples.dtype != np.int32:
-        return quantize(samples, bits)[0]
-    if bits < 32 and np.bitwise_and(samples, (1 << (32 - bits)) - 1).any():
-        return quantize(as_float(samples, np.float64), bits)[0]
-    return samples
+def _sample_bytes(subtype: str) -> int:
+    """Bytes that a sample takes; 0 where that depends on the sound."""
+    known = {"FLOAT": 4, "DOUBLE": 8, "ULAW": 1, "ALAW": 1}
+    return known.get(subtype, BITS.get(subtype, 0) // 8)
 
 
-def _even(blocks: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
-    """The same samples in blocks of BLOCK_SAMPLES; the last one may be shorter."""
+def _equal_blocks(blocks: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
+    """The same samples in blocks of WRITTEN_SAMPLES; the last one may be shorter."""
     held: list[np.ndarray] = []
     for block in blocks:
         held.append(block)
-        if sum(map(len, held)) >= BLOCK_SAMPLES:
+        if sum(map(len, held)) >= WRITTEN_SAMPLES:
             joined = held[0] if len(held) == 1 else np.concatenate(held)
-            whole = len(joined) // BLOCK_SAMPLES * BLOCK_SAMPLES
-            yield from (joined[start : start + BLOCK_SAMPLES] for start in range(0, whole, BLOCK_SAMPLES))
+            whole = len(joined) // WRITTEN_SAMPLES * WRITTEN_SAMPLES
+            yield from (joined[start : start + WRITTEN_SAMPLES] for start in range(0, whole, WRITTEN_SAMPLES))
             held = [joined[whole:]]
+
     if any(map(len, held)):
         yield np.concatenate(held)
 
 
-def encode(
-    stream: DeferringFile,
-    blocks: Iterator[np.ndarray],
-    shape: tuple[int, int],
-    sample_rate_hz: int,
-    format: str,
-    subtype: str,
-    tags: dict[str, str],
-) -> None:
-    """Write a file into an open one, and read it back."""
-    N, C = shape
-    dtype: np.dtype = np.dtype(np.float32)
-    sums: list[int] = []
-    with soundfile.SoundFile(stream, "w", sample_rate_hz, C, subtype, format=format, closefd=False) as file:
-        limit = TAG_BYTES.get(format, OTHER_TAG_BYTES)
-        for key in TAGS:
-            if key not in tags or (format == "AIFF" and key == "software"):  # which returns with bits of the comment
-                continue
-            value = tags[key].replace("\0", " ").encode("utf-8", "replace")[:limit].decode("utf-8", "ignore")
-            if value:
-                with contextlib.suppress(soundfile.SoundFileError):  # a format without tags
-                    setattr(file, key, value)
-        for written in blocks:
-            file.write(written)
-            dtype = written.dtype
-            sums.append(zlib.crc32(np.ascontiguousarray(written).data))
-    stream.check()
-    if format == "OGG":
+def _set_tags(file: soundfile.SoundFile, spec: AudioSpec) -> None:
+    """Store the tags that the format can hold."""
+    limit = TAG_BYTES.get(spec.format, OTHER_TAG_BYTES)
+    for key in TAGS:
+        if key not in spec.tags:
+            continue
+        if spec.format == "AIFF" and key == "software":  # it comes back with bits of the comment
+            continue
+
+        text = spec.tags[key].replace("\0", " ").encode("utf-8", "replace")[:limit].decode("utf-8", "ignore")
+        if text:
+            with contextlib.suppress(soundfile.SoundFileError):  # a format without tags
+                setattr(file, key, text)
+
+
+def _fix_headers(stream: BinaryIO, spec: AudioSpec) -> None:
+    """Overwrite what would differ from one writing to the next, and what libsndfile counts wrong."""
+    if spec.format == "OGG":
         _fix_serial(stream)
-    if (peak := chunk_offset(stream, b"PEAK")) is not None:  # its second field is the time of writing
+
+    peak = find_chunk(stream, b"PEAK")
+    if peak is not None:  # its second field is the time of writing
         _overwrite(stream, peak + 4, bytes(4))
-    common, sound = chunk_offset(stream, b"COMM"), chunk_offset(stream, b"SSND")
-    if subtype in BITS and N * C * _width(subtype) % 2 and common and sound:  # libsndfile counts the padding as sound
+
+    # An AIFF with an odd number of bytes is padded to an even one, and libsndfile counts the padding as sound.
+    N, C = spec.shape
+    size = N * C * _sample_bytes(spec.subtype)
+    common, sound = find_chunk(stream, b"COMM"), find_chunk(stream, b"SSND")
+    if spec.subtype in BITS and size % 2 and common and sound:
         _overwrite(stream, common + 2, struct.pack(">I", N))
-        _overwrite(stream, sound - 4, struct.pack(">I", 8 + N * C * _width(subtype)))
-    stream.check()
+        _overwrite(stream, sound - 4, struct.pack(">I", 8 + size))
+
+
+def _read_back(stream: BinaryIO, block: np.ndarray, num_samples: int, checksums: list[int] | None) -> None:
+    """Read a file that was just written, and compare.
+
+    Args:
+        stream: the file.
+        block: where to read to [WRITTEN_SAMPLES, C].
+        num_samples: samples per channel that must be there.
+        checksums: CRC-32 of each block; None compares their number alone.
+
+    Raises:
+        OSError: samples are missing, or differ.
+    """
     stream.seek(0)
-    exact = subtype in FLOATS or (subtype in BITS and subtype not in ("ULAW", "ALAW"))
+    count = 0
     with ForwardFile(stream if os.name == "nt" else stream.fileno(), closefd=False) as file:
-        block = np.empty((BLOCK_SAMPLES, C), dtype)
-        count = 0
         while got := len(file.read(out=block)):
-            if exact and [zlib.crc32(block[:got].data)] != sums[count // BLOCK_SAMPLES :][:1]:
-                raise OSError(errno.EIO, f"what was written differs after sample {count}")
+            if checksums is not None:
+                expected = checksums[count // WRITTEN_SAMPLES :][:1]
+                if [zlib.crc32(block[:got].data)] != expected:
+                    raise OSError(errno.EIO, f"what was written differs after sample {count}")
             count += got
-        if count < N:
-            raise OSError(errno.EIO, f"only {count} of {N} samples were written")
 
-
-def _width(subtype: str) -> int:
-    """Bytes that a sample takes; 0 where that depends on the sound."""
-    widths = {"FLOAT": 4, "DOUBLE": 8, "ULAW": 1, "ALAW": 1}
-    return widths.get(subtype, BITS.get(subtype, 0) // 8)
+        if count < num_samples:
+            raise OSError(errno.EIO, f"only {count} of {num_samples} samples were written")
 
 
 def _overwrite(stream: BinaryIO, position: int, data: bytes | bytearray) -> None:
@@ -304,14 +349,17 @@ def _fix_serial(stream: BinaryIO) -> None:
     """Give an Ogg stream a serial number that follows from its content, where libsndfile takes a random one."""
     stream.seek(0)
     data = bytearray(stream.read())
+
+    # Every page starts with a head of 27 bytes and a table of its segments' lengths. Blank its serial and checksum.
     pages, position = [], 0
     while position < len(data):
         segments = data[position + 26]
         head = 27 + segments
         size = head + sum(data[position + 27 : position + head])
         pages.append((position, size))
-        data[position + 14 : position + 18] = data[position + 22 : position + 26] = bytes(4)  # serial, checksum
+        data[position + 14 : position + 18] = data[position + 22 : position + 26] = bytes(4)
         position += size
+
     serial = struct.pack("<I", zlib.crc32(data))
     for position, size in pages:
         data[position + 14 : position + 18] = serial
@@ -322,68 +370,3 @@ def _fix_serial(stream: BinaryIO) -> None:
 def _ogg_checksum(page: bytearray) -> int:
     """Ogg's CRC-32: zlib's polynomial with the bits of every byte the other way round, and no inversions."""
     return int(f"{zlib.crc32(page.translate(MIRRORED), 0xFFFFFFFF) ^ 0xFFFFFFFF:032b}"[::-1], 2)
-
-
-def _resolve(path: str | Path, force: bool) -> Path:
-    """Where a file goes, past links; refuses what must not or cannot be replaced."""
-    target = Path(os.path.realpath(path))
-    if target.is_dir():
-        raise OutputError(f"{path}: is a folder; give the name of a file in it")
-    if target.exists():
-        if not target.is_file():
-            raise OutputError(f"{path}: is a device; give the name of a file, or - for standard output")
-        if not force:
-            raise OutputError(f"{path}: exists already; choose another name or replace it with -f/--force")
-    if not target.parent.is_dir():
-        raise OutputError(f"{path}: the folder {target.parent} does not exist; make it, or choose another with -o")
-    return target
-
-
-def _beside(target: Path) -> Path:
-    """A temporary name in the folder of `target`."""
-    return target.with_name(f".audiolm-{secrets.token_hex(6)}.part")
-
-
-@contextlib.contextmanager
-def replacing(target: str | Path, force: bool) -> Iterator[DeferringFile]:
-    """An open file under a temporary name, which takes the place of `target` when all went well and else is gone."""
-    path = _resolve(target, force)
-    temporary = _beside(path)
-    try:
-        with _create(temporary) as file:
-            yield file
-            file.check()
-            os.fsync(file.fileno())
-        if path.exists():
-            shutil.copymode(path, temporary)
-        os.replace(temporary, path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
-
-
-def _create(path: Path) -> DeferringFile:
-    """A new file, with the permissions that the user gives new files."""
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0), 0o666)
-    return DeferringFile(descriptor, "w+b")
-
-
-@contextlib.contextmanager
-def told(path: str | Path) -> Iterator[None]:
-    """Turns what the system or libsndfile reports about writing `path` into an OutputError."""
-    where = "standard output" if str(path) == "-" else f"the folder {Path(os.path.realpath(path)).parent}"
-    try:
-        yield
-    except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
-            raise OutputError(f"{path}: no space left in {where}; free some, or choose another with -o") from error
-        if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
-            raise OutputError(f"{path}: no permission to write in {where}; choose another with -o") from error
-        raise OutputError(f"{path}: cannot be written to {where} ({error.strerror or error})") from error
-    except (soundfile.SoundFileError, AssertionError) as error:  # soundfile asserts that all samples were taken
-        cause = getattr(error, "error_string", str(error)).removeprefix("Error : ").rstrip(". ")
-        free = shutil.disk_usage(
-            tempfile.gettempdir() if str(path) == "-" else Path(os.path.realpath(path)).parent
-        ).free
-        hint = f"{free / 1e6:.0f} MB are free there; make room, or choose another with -o"
-        raise OutputError(f"{path}: cannot be written to {where} ({cause}); {hint}") from error

@@ -6,7 +6,6 @@ Knows where these are and whether they are whole; downloads nothing and builds n
 from __future__ import annotations
 
 import difflib
-import json
 import os
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -16,8 +15,9 @@ from pathlib import Path
 import platformdirs
 
 from audiolm_cli.checkpoints.folder import CONFIG, Folder, read_folder
+from audiolm_cli.checkpoints.notes import read_note
 from audiolm_cli.checkpoints.source import HUGGINGFACE, Source, Wanted, at_endpoint, parse_source
-from audiolm_cli.checkpoints.stamps import checked_hash
+from audiolm_cli.checkpoints.stamps import verify_hash
 from audiolm_cli.errors import ModelError
 
 
@@ -45,7 +45,6 @@ class KnownCodec:
 
 BEST = "best"
 """Where in the folder of a training run its best model lies."""
-
 SOURCE = "source.json"
 """Where a folder in the cache says where it came from."""
 _UNCLEAR = "not stated (the encodec package: CC-BY-NC-4.0)"
@@ -108,6 +107,7 @@ def cache_dir(override: Path | str | None = None) -> Path:
     """Where checkpoints are cached: `override`, else the user's cache folder of this system."""
     if override is not None:
         return Path(override).expanduser()
+
     return platformdirs.user_cache_path("audiolm", appauthor=False)
 
 
@@ -125,7 +125,7 @@ def resolve(name_or_path: str, cache: Path | None = None) -> Folder:
     """The model or codec folder that was meant.
 
     `https://...` and `hf:...` mean what was pulled from there. Anything else with a path separator is a path, and so is
-    a folder here that holds a `config.json`; all else is a name, first among the bundled models, then in the cache. The
+    a folder here that holds a `config.json`. All else is a name, first among the bundled models, then in the cache. The
     folder of a training run stands for its best model.
 
     Args:
@@ -137,32 +137,42 @@ def resolve(name_or_path: str, cache: Path | None = None) -> Folder:
     """
     source = parse_source(name_or_path)
     if source is not None and source.kind == "web":
-        return read_folder(_pulled(source, cache or cache_dir()))
-    name_or_path = name_or_path if source is None else os.path.join(source.address, "")
+        return read_folder(_find_pulled(source, cache or cache_dir()))
+
+    # A path, or something here that looks like a model or a run.
+    name_or_path = name_or_path if source is None else os.path.join(source.address, "")  # `file:` is always a path
     path = Path(name_or_path).expanduser()
     if (path / BEST / CONFIG).is_file() and not (path / CONFIG).is_file():
         return read_folder(path / BEST)
     separators = [separator for separator in (os.sep, os.altsep, "/") if separator]
     if any(separator in name_or_path for separator in separators) or (path / CONFIG).is_file():
         return read_folder(path)
+
+    # A name, or a mistake: say what would have been right.
     folders = {**cached_folders(cache or cache_dir()), **bundled_folders()}
     if name_or_path in folders:
         return read_folder(folders[name_or_path])
     if name_or_path in KNOWN_CODECS:
-        raise ModelError(f"{name_or_path} is a codec's weights alone, not a model; models: {_listed(folders)}")
+        raise ModelError(f"{name_or_path} is a codec's weights alone, not a model; models: {_join_names(folders)}")
     if path.is_dir():
         return read_folder(path)
-    raise _unknown("model", name_or_path, [*folders, *KNOWN_CODECS])
+    raise _unknown_name("model", name_or_path, [*folders, *KNOWN_CODECS])
 
 
-def find_checkpoint(name: str, cache: Path, *, again: bool = False) -> Path:
-    """The file of a known codec in the cache, its size and hash checked; `again` hashes it whatever its stamp says.
+def find_checkpoint(name: str, cache: Path, *, rehash: bool = False) -> Path:
+    """The file of a known codec in the cache, its size and hash checked.
+
+    Args:
+        name: a key of `KNOWN_CODECS`.
+        cache: the cache folder.
+        rehash: compute the hash even if a stamp says that it was right before.
 
     Raises:
         ModelError: the name is unknown, or the file is missing or damaged; the message says what to put where.
     """
     if name not in KNOWN_CODECS:
-        raise _unknown("codec", name, KNOWN_CODECS)
+        raise _unknown_name("codec", name, KNOWN_CODECS)
+
     known = KNOWN_CODECS[name]
     path = cache / known.name / known.filename
     wanted = f"{wanted_file(known).place_by_hand}, licence {known.licence},"
@@ -171,10 +181,12 @@ def find_checkpoint(name: str, cache: Path, *, again: bool = False) -> Path:
             f"codec {name} is not in the cache; run: audiolm models pull {name}, or fetch {wanted} and place it as "
             f"{path}; or use the bundled codec with --codec piano"
         )
+
     try:
-        checked_hash(path, known.bytes, known.sha256, again=again)
+        verify_hash(path, known.bytes, known.sha256, rehash=rehash)
     except ModelError as error:
         raise ModelError(f"{error}; run: audiolm models pull {name}, or replace it with {wanted} yourself") from error
+
     return path
 
 
@@ -184,7 +196,7 @@ def known_hash(name: str, cache: Path | None = None) -> str:
     path = (cache or cache_dir()) / known.name / known.filename
     if len(known.sha256) == 64 or not path.is_file():
         return known.sha256 if len(known.sha256) == 64 else ""
-    return checked_hash(path, known.bytes, known.sha256)
+    return verify_hash(path, known.bytes, known.sha256)
 
 
 def wanted_file(known: KnownCodec, endpoint: str = HUGGINGFACE) -> Wanted:
@@ -192,14 +204,10 @@ def wanted_file(known: KnownCodec, endpoint: str = HUGGINGFACE) -> Wanted:
     return Wanted(label=known.name, urls=(at_endpoint(known.url, endpoint),), bytes=known.bytes, sha256=known.sha256)
 
 
-def pulled_folder(source: Source, cache: Path) -> Path | None:
+def find_pulled_folder(source: Source, cache: Path) -> Path | None:
     """The folder in the cache that came from `source`; None when none did."""
     for path in cached_folders(cache).values():
-        try:
-            values = json.loads((path / SOURCE).read_text())
-        except (OSError, ValueError, RecursionError):
-            continue
-        if isinstance(values, dict) and values.get("source") == source.text:
+        if read_note(path / SOURCE).get("source") == source.text:
             return path
     return None
 
@@ -211,26 +219,35 @@ def list_models(cache: Path) -> list[Entry]:
     return entries + [_codec_entry(known, cache) for known in KNOWN_CODECS.values()]
 
 
-def _pulled(source: Source, cache: Path) -> Path:
-    path = pulled_folder(source, cache)
+def _find_pulled(source: Source, cache: Path) -> Path:
+    """The folder in the cache that came from `source`.
+
+    Raises:
+        ModelError: none did.
+    """
+    path = find_pulled_folder(source, cache)
     if path is None:
         raise ModelError(f"{source.text} is not in the cache; run: audiolm models pull {source.text}")
     return path
 
 
 def _folder_entry(name: str, path: Path, source: str) -> Entry:
+    """The line of a folder; one that is damaged has a line too."""
     size = sum(entry.stat().st_size for entry in path.iterdir() if entry.is_file())
     try:
         folder = read_folder(path)
     except ModelError as error:
         return Entry(name=name, kind="unknown", source=source, bytes=size, licence="", path=path, problem=str(error))
+
     return Entry(name=name, kind=folder.kind, source=source, bytes=size, licence=folder.licence, path=path)
 
 
 def _codec_entry(known: KnownCodec, cache: Path) -> Entry:
+    """The line of a known codec. Its size is checked, its hash is not: listing is quick."""
     path = cache / known.name / known.filename
     if not path.is_file():
         return Entry(name=known.name, kind="codec", source="not here", bytes=0, licence=known.licence, path=None)
+
     size = path.stat().st_size
     problem = "" if known.bytes in (None, size) else f"{path} has {size} bytes, expected {known.bytes}"
     return Entry(
@@ -239,8 +256,10 @@ def _codec_entry(known: KnownCodec, cache: Path) -> Entry:
 
 
 def _folders_in(parent: Path) -> dict[str, Path]:
+    """The folders with a `config.json` in `parent`, by name; hidden ones are not looked at."""
     if not parent.is_dir():
         return {}
+
     try:
         return {
             entry.name: entry
@@ -251,12 +270,13 @@ def _folders_in(parent: Path) -> dict[str, Path]:
         raise ModelError(f"{parent} cannot be read: {error.strerror}") from error
 
 
-def _unknown(what: str, name: str, known: Iterable[str]) -> ModelError:
+def _unknown_name(what: str, name: str, known: Iterable[str]) -> ModelError:
+    """The error about a name that nothing has, with the one that may have been meant."""
     names = list(known)
     close = difflib.get_close_matches(name, names, n=1)
     hint = f" Did you mean {close[0]}?" if close else ""
-    return ModelError(f"no {what} is called {name!r}.{hint} Known: {_listed(names)}; or give the path of a folder")
+    return ModelError(f"no {what} is called {name!r}.{hint} Known: {_join_names(names)}; or give the path of a folder")
 
 
-def _listed(names: Iterable[str]) -> str:
+def _join_names(names: Iterable[str]) -> str:
     return ", ".join(sorted(names)) or "none"

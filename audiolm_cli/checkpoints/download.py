@@ -20,6 +20,7 @@ from pathlib import Path
 import requests
 
 from audiolm_cli.checkpoints.locks import hold
+from audiolm_cli.checkpoints.notes import read_note
 from audiolm_cli.checkpoints.source import Wanted
 from audiolm_cli.checkpoints.transfer import (
     BrokenTransferError,
@@ -27,7 +28,7 @@ from audiolm_cli.checkpoints.transfer import (
     SourceRefusedError,
     Stream,
     check_address,
-    open_stream,
+    open_download,
 )
 from audiolm_cli.config.fetching import FetchConfig
 from audiolm_cli.errors import NetworkError, OutputError
@@ -72,31 +73,24 @@ def fetch(wanted: Wanted, target: Path, config: FetchConfig | None = None, *, on
         OutputError: the disk is full or not writable; what arrived is kept.
     """
     config = config or FetchConfig()
-    if present := _present(wanted, target):
+    if present := _find_present(wanted, target):
         return present
+
     if config.offline:
         raise NetworkError(
             f"{wanted.label} is not here, and no connection may be opened (offline); "
             f"fetch {wanted.place_by_hand} elsewhere and place it as {target}"
         )
+
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         with hold(target.parent, target.name, on_event=on_event):
-            if present := _present(wanted, target):
+            if present := _find_present(wanted, target):  # another process has fetched it meanwhile
                 return present
             with requests.Session() as session:
                 return _Download(session, wanted, target, config, on_event).run()
     except OSError as error:
-        raise _disk_error(target, error) from error
-
-
-def discard_part(target: Path) -> int:
-    """Remove what a broken-off download of `target` left; returns its size in bytes."""
-    part, note = _part_names(target)
-    size = part.stat().st_size if part.is_file() else 0
-    part.unlink(missing_ok=True)
-    note.unlink(missing_ok=True)
-    return size
+        raise _describe_disk_error(target, error) from error
 
 
 def probe_size(url: str, config: FetchConfig, *, pinned: bool = False) -> int | None:
@@ -108,7 +102,7 @@ def probe_size(url: str, config: FetchConfig, *, pinned: bool = False) -> int | 
     check_address(url, pinned=pinned)
     with requests.Session() as session:
         try:
-            stream = open_stream(session, url, config)
+            stream = open_download(session, url, config)
         except BrokenTransferError:
             return None
         stream.close()
@@ -131,27 +125,37 @@ class _Download:
         self.target = target
         self.config = config
         self.on_event = on_event
-        self.part = _Part(target, wanted)
+        self.part = _PartialFile(target, wanted)
 
     def run(self) -> Fetched:
+        """The file, from the first address that gives it.
+
+        Raises:
+            NetworkError: none does.
+        """
         reasons = []
         try:
             for url in self.wanted.urls:
                 try:
                     check_address(url, pinned=bool(self.wanted.sha256))
-                    return self._from(url)
+                    return self._fetch_from(url)
                 except SourceRefusedError as error:
                     reasons.append(f"{url}: {error}")
         finally:
             self.part.close()
+
         kept = f" {self.part.size} bytes are kept, and the next attempt goes on from there." if self.part.size else ""
         raise NetworkError(
             f"{self.wanted.label} could not be downloaded: {'; '.join(reasons)}.{kept} "
             f"Try again, or fetch {self.wanted.place_by_hand} by other means and place it as {self.target}"
         )
 
-    def _from(self, url: str) -> Fetched:
-        """The file from this address, asked as often as `attempts` allows without a new byte."""
+    def _fetch_from(self, url: str) -> Fetched:
+        """The file from this address, asked as often as `attempts` allows without a new byte.
+
+        Raises:
+            SourceRefusedError: it does not give the file.
+        """
         failures, farthest, mismatches = 0, self.part.size, 0
         while True:
             try:
@@ -159,36 +163,54 @@ class _Download:
                 digest = self.part.digest()
                 if matches(digest, self.wanted.sha256):
                     return self._keep(url, digest)
+
+                wrong = f"its sha256 is {digest}, expected {self.wanted.sha256}"
                 if total is None:  # it may be a part: such a body ends where the connection does
-                    raise BrokenTransferError(f"its sha256 is {digest}, expected {self.wanted.sha256}")
+                    raise BrokenTransferError(wrong)
+
+                # All bytes are there, and wrong. An earlier connection may have left the fault, so one more try from
+                # the start; after that, or when all came through one connection, it is the source's.
                 pieces = self.part.pieces
                 self.part.restart()
                 mismatches += 1
-                if pieces == 1 or mismatches > 1:  # else the fault may be in what an earlier connection left
-                    raise SourceRefusedError(f"its sha256 is {digest}, expected {self.wanted.sha256}")
+                if pieces == 1 or mismatches > 1:
+                    raise SourceRefusedError(wrong)
                 continue
+
             except RangeRefusedError as error:
                 self.part.restart()
                 failures, reason, wait_s = failures + 1, str(error), 0.0
+
             except BrokenTransferError as error:
                 if self.part.size > farthest:
                     farthest, failures = self.part.size, 0
-                failures, reason, asked = failures + 1, str(error), error.wait_s
-                if asked is not None and asked > self.config.longest_wait_s:
-                    raise SourceRefusedError(f"{reason} and asks to wait {asked:.0f} s") from error
-                backoff = min(2.0 ** (failures - 1), _LONGEST_BACKOFF) * self.config.backoff_s
-                wait_s = max(backoff * random.uniform(1, 1.25), asked or 0.0)
+                failures, reason = failures + 1, str(error)
+                wait_s = self._back_off_s(failures, error)
+
             if failures >= self.config.attempts:
                 raise SourceRefusedError(f"{reason} ({failures} attempts without a new byte)")
             if wait_s >= 1:
                 self.on_event(Note(message=f"{self.wanted.label}: {reason}; trying again in {wait_s:.0f} s"))
             time.sleep(wait_s)
 
+    def _back_off_s(self, failures: int, error: BrokenTransferError) -> float:
+        """Seconds to wait before the next attempt: twice as many each time, and no fewer than the server asks for.
+
+        Raises:
+            SourceRefusedError: the server asks for more than anybody would wait.
+        """
+        asked = error.wait_s
+        if asked is not None and asked > self.config.longest_wait_s:
+            raise SourceRefusedError(f"{error} and asks to wait {asked:.0f} s") from error
+
+        backoff = min(2.0 ** (failures - 1), _LONGEST_BACKOFF) * self.config.backoff_s
+        return max(backoff * random.uniform(1, 1.25), asked or 0.0)  # spread, so that not all come back at once
+
     def _receive(self, url: str) -> int | None:
         """Add what one connection gives to the part, until the file is complete.
 
         Returns:
-            Its size; None when nobody knows, and the connection was closed in good order.
+            The size of the file; None when it is not known and the connection was closed in good order.
 
         Raises:
             SourceRefusedError, RangeRefusedError, BrokenTransferError: it is not complete.
@@ -196,17 +218,21 @@ class _Download:
         offset = self.part.size
         if offset and offset == self.wanted.bytes:
             return offset
+
+        # A server that knows its version of the file sends all of it when it has another one now.
         validator = self.part.validator_for(url)
         if offset and not validator and not self.wanted.sha256:
             self.part.restart()  # nothing would show that the file has changed since
             offset = 0
-        stream = open_stream(self.session, url, self.config, offset, validator)
+
+        stream = open_download(self.session, url, self.config, offset, validator)
         try:
             if stream.start and validator and stream.validator and stream.validator != validator:
                 raise RangeRefusedError("the file has changed since the transfer began")
             if stream.start != offset:
                 self.part.restart()
-            total = self._agreed_size(stream)
+
+            total = self._agree_on_size(stream)
             self._check_space(total)
             self.part.begin(url, stream)
             self._copy(stream, total)
@@ -214,38 +240,57 @@ class _Download:
             stream.close()
         return total
 
-    def _agreed_size(self, stream: Stream) -> int | None:
+    def _agree_on_size(self, stream: Stream) -> int | None:
+        """The size of the whole file; None when only a hash will tell whether it is whole.
+
+        Raises:
+            SourceRefusedError: it is not the size that is known, or neither size nor hash is known.
+        """
         known = self.wanted.bytes
         if known is not None and stream.total is not None and stream.total != known:
             raise SourceRefusedError(f"the server says it has {stream.total} bytes, expected {known}")
+
         total = known if known is not None else stream.total
         if total is None and not self.wanted.sha256:
             raise SourceRefusedError("the server does not say how long it is; give its --sha256")
         return total
 
     def _copy(self, stream: Stream, total: int | None) -> None:
+        """Append the body of an answer to the part, and report how far it is.
+
+        Raises:
+            SourceRefusedError: it is longer than the file.
+            BrokenTransferError: it is shorter.
+        """
         reported, begun, first = 0.0, time.monotonic(), self.part.size
         for block in stream.blocks():
             if total is not None and self.part.size + len(block) > total:
                 self.part.restart()
                 raise SourceRefusedError(f"the server sends more than {total} bytes")
             self.part.write(block)
-            if (now := time.monotonic()) - reported >= REPORT_EVERY_S or self.part.size == total:
+
+            now = time.monotonic()
+            if now - reported >= REPORT_EVERY_S or self.part.size == total:
                 reported = now
-                rate = (self.part.size - first) / max(now - begun, 1e-3)
-                self.on_event(
-                    Progress(
-                        stage=f"download {self.wanted.label}",
-                        done=self.part.size,
-                        total=total,
-                        unit="B",
-                        detail=f"{rate / 1e6:.1f} MB/s",
-                    )
-                )
+                rate = (self.part.size - first) / max(now - begun, 1e-3)  # bytes per second, of this connection
+                self._report(total, rate)
+
         if total is not None and self.part.size < total:
             raise BrokenTransferError(f"the server sent {self.part.size} of {total} bytes")
 
+    def _report(self, total: int | None, rate: float) -> None:
+        self.on_event(
+            Progress(
+                stage=f"download {self.wanted.label}",
+                done=self.part.size,
+                total=total,
+                unit="B",
+                detail=f"{rate / 1e6:.1f} MB/s",
+            )
+        )
+
     def _check_space(self, total: int | None) -> None:
+        """Refuse a download that would fill the disk, before it begins."""
         free = shutil.disk_usage(self.target.parent).free
         missing = (total or 0) - self.part.size + self.config.spare_bytes - free
         if missing > 0:
@@ -258,30 +303,41 @@ class _Download:
         """Give the part its final name."""
         size = self.part.size
         self.part.sync()
-        if hash_file(self.part.path) != digest:  # some network file systems give one lock to two processes
+
+        # Read once more from the disk: some network file systems give one lock to two processes.
+        if hash_file(self.part.path) != digest:
             self.part.restart()
             raise SourceRefusedError("the disk holds something other than what was written; try another --cache-dir")
+
         self.part.become(self.target)
         return Fetched(path=self.target, bytes=size, sha256=digest, url=url)
 
 
-class _Part:
-    """The bytes so far, on disk, with their hash."""
+class _PartialFile:
+    """The bytes so far, on disk, with their hash.
+
+    Not one of the writers of `files.py`: the temporary name is known beforehand and the file stays when a download is
+    broken off, so that the next one goes on; its hash grows with it.
+    """
 
     def __init__(self, target: Path, wanted: Wanted) -> None:
-        self.path, self.note = _part_names(target)
+        self.path, self.note = _name_part(target)
         self.wanted = wanted
         self.size = 0
         self.pieces = 0
         """Connections that contributed, an earlier run counted as one."""
-        self._origin = self._read_note()
+
+        self._origin = read_note(self.note)  # what `begin` wrote down last
         if self._origin.get("sha256", wanted.sha256) != wanted.sha256:
             self.path.unlink(missing_ok=True)  # the catalogue has another version since
+
+        # Opened without truncating, and hashed up to its end.
         self._file = os.fdopen(os.open(self.path, os.O_RDWR | os.O_CREAT | getattr(os, "O_BINARY", 0), 0o666), "r+b")
         self._hash = hashlib.sha256()
         while block := self._file.read(_READ_BYTES):
             self._hash.update(block)
             self.size += len(block)
+
         self.pieces = int(self.size > 0)
         if wanted.bytes is not None and self.size > wanted.bytes:
             self.restart()
@@ -304,7 +360,7 @@ class _Part:
         self.size += len(block)
 
     def restart(self) -> None:
-        """Start from nothing, in a new file: whoever still writes to the old one does no harm."""
+        """Start from nothing, in a new file: a process that still writes to the old one does no harm."""
         self._file.close()
         self.path.unlink(missing_ok=True)
         self._file = self.path.open("w+b")
@@ -335,19 +391,13 @@ class _Part:
                 self.path.unlink(missing_ok=True)
                 self.note.unlink(missing_ok=True)
 
-    def _read_note(self) -> dict[str, str]:
-        try:
-            values = json.loads(self.note.read_text())
-        except (OSError, ValueError, RecursionError):
-            return {}
-        return values if isinstance(values, dict) else {}
 
-
-def _part_names(target: Path) -> tuple[Path, Path]:
+def _name_part(target: Path) -> tuple[Path, Path]:
+    """Where the bytes so far of `target` lie, and the note of where they came from."""
     return target.with_name(f".{target.name}.part"), target.with_name(f".{target.name}.part.json")
 
 
-def _present(wanted: Wanted, target: Path) -> Fetched | None:
+def _find_present(wanted: Wanted, target: Path) -> Fetched | None:
     """What is at `target` when it is what is wanted."""
     try:
         size = target.stat().st_size
@@ -356,12 +406,14 @@ def _present(wanted: Wanted, target: Path) -> Fetched | None:
         digest = hash_file(target)
     except OSError:
         return None
+
     return Fetched(path=target, bytes=size, sha256=digest, url="") if matches(digest, wanted.sha256) else None
 
 
-def _disk_error(target: Path, error: OSError) -> OutputError:
+def _describe_disk_error(target: Path, error: OSError) -> OutputError:
+    """What to do about a disk that is full or not writable."""
     if error.errno in _FULL:
-        part = _part_names(target)[0]
+        part = _name_part(target)[0]
         kept = part.stat().st_size if part.is_file() else 0
         return OutputError(
             f"{target.parent}: the disk is full; {kept} bytes are kept, and the download goes on from there once "

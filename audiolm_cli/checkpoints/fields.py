@@ -50,27 +50,32 @@ def check_config(config: Path, values: dict[str, Any]) -> None:
         ModelError: a field is missing, unknown, of another type or out of range.
     """
     is_model = values.get("format") == FORMATS["model"]
-    known = [*_TYPES, "model"] if is_model else list(_TYPES)
-    _check_types(config, "", values, {**_TYPES, **({"model": dict} if is_model else {})})
-    _check_unknown(config, "", values, known)
+    types = {**_TYPES, "model": dict} if is_model else _TYPES
+    _check_types(config, "", values, types)
+    _check_unknown(config, "", values, list(types))
     if not values["name"]:
         raise bad_field(config, "name", "is empty")
+
     _check_codec(config, values["codec"])
     if is_model:
         _check_settings(config, "model", values["model"], ModelConfig)
     for filename, entry in values["files"].items():
         _check_file(config, filename, entry)
+
+    # A model needs its network, and a codec here or by name; a codec needs its own weights.
     if is_model and "model.safetensors" not in values["files"]:
         raise bad_field(config, "files", "lists no model.safetensors")
-    named = is_model and ("sha256" in values["codec"] or values["codec"]["family"] == UNKNOWN)
-    if "codec.safetensors" not in values["files"] and not named:
+    names_codec = is_model and ("sha256" in values["codec"] or values["codec"]["family"] == UNKNOWN)
+    if "codec.safetensors" not in values["files"] and not names_codec:
         remedy = "; without it, field codec.sha256 must identify a catalogued codec" if is_model else ""
         raise bad_field(config, "files", f"lists no codec.safetensors{remedy}")
 
 
 def _check_codec(config: Path, codec: dict[str, Any]) -> None:
+    """Check the fields of the codec, and its settings where this program knows them."""
     _check_types(config, "codec.", codec, _CODEC_TYPES)
     _check_unknown(config, "codec.", codec, [*_CODEC_TYPES, "sha256"])
+
     if codec["family"] not in (*FAMILIES, UNKNOWN):
         raise bad_field(config, "codec.family", f"is {codec['family']!r}, expected {' or '.join(FAMILIES)}")
     if "sha256" in codec:
@@ -80,11 +85,13 @@ def _check_codec(config: Path, codec: dict[str, Any]) -> None:
 
 
 def _check_file(config: Path, filename: str, entry: object) -> None:
+    """Check what is said about one file, whose name must not lead out of the folder."""
     field = f"files.{filename:.80}"
     if not _FILENAME.fullmatch(filename):
         raise bad_field(config, field, "is not the plain name of a .safetensors file")
     if not isinstance(entry, dict):
         raise bad_field(config, field, "is not an object with bytes and sha256")
+
     _check_types(config, f"{field}.", entry, {"bytes": int, "sha256": str})
     _check_unknown(config, f"{field}.", entry, ["bytes", "sha256"])
     if entry["bytes"] < 0:
@@ -95,13 +102,16 @@ def _check_file(config: Path, filename: str, entry: object) -> None:
 def _check_settings(
     config: Path, section: str, values: dict[str, Any], settings: type[ModelConfig] | type[SpectralConfig]
 ) -> None:
-    """Check `values` against the fields of a configuration class: names, types (those of the defaults), ranges."""
+    """Check `values` against the fields of a configuration class: names, types (those of the defaults) and ranges."""
     defaults = {field.name: field.default for field in dataclasses.fields(settings)}
     _check_unknown(config, f"{section}.", values, list(defaults))
+
+    # A field that is missing has its default.
     present: dict[str, type] = {
         name: type(defaults[name]) for name in values if type(defaults[name]) in (str, int, float, bool)
     }
     _check_types(config, f"{section}.", values, present)
+
     try:
         settings.from_dict(values)
     except (ModelError, ArithmeticError) as error:
@@ -109,15 +119,19 @@ def _check_settings(
 
 
 def _check_types(config: Path, prefix: str, values: dict[str, Any], types: dict[str, type]) -> None:
+    """Check that all fields of `types` are there, each with a value of its type."""
     for name, expected in types.items():
         if name not in values:
             raise bad_field(config, f"{prefix}{name}", "is missing")
+
+        # type(), not isinstance(): True is no number here.
         accepted = (int, float) if expected is float else (expected,)
         if type(values[name]) not in accepted:
             raise bad_field(config, f"{prefix}{name}", f"is {values[name]!r:.80}, expected {_SPOKEN[expected]}")
 
 
 def _check_unknown(config: Path, prefix: str, values: dict[str, Any], known: list[str]) -> None:
+    """Refuse the first field, by name, that is none of `known`."""
     for name in sorted(set(values) - set(known)):
         remedy = f"known: {', '.join(known)}. A newer audiolm may have written it"
         raise bad_field(config, f"{prefix}{name:.80}", f"is unknown; {remedy}")

@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any
 from audiolm_cli.checkpoints.fields import FORMAT_VERSION, FORMATS, bad_field, check_config
 from audiolm_cli.checkpoints.header import check_shapes, read_shapes
 from audiolm_cli.errors import ModelError, OutputError
-from audiolm_cli.files import hash_file, put_in_place, sync_folder, write_synced
+from audiolm_cli.files import hash_file, put_in_place, sync_file, sync_folder, write_synced
 from audiolm_cli.version import __version__
 
 if TYPE_CHECKING:
@@ -71,7 +71,7 @@ class Folder:
     files: dict[str, FileEntry]
     """Tensor files by name."""
     sha256: str
-    """Identifies the model: hash over the configuration, but for the training facts, and the hashes of its files."""
+    """Identifies the model: a hash over its configuration without the training facts, and over its files' hashes."""
 
     @property
     def carries_codec(self) -> bool:
@@ -84,14 +84,26 @@ class Folder:
         return str(self.training.get("licence", ""))
 
 
+@dataclass(frozen=True, kw_only=True)
+class FolderFacts:
+    """What the `config.json` of a new folder will say, apart from its files."""
+
+    kind: str
+    """"model" or "codec"."""
+    name: str
+    """Short name of the model or codec."""
+    model: Mapping[str, Any] | None
+    """Fields of a ModelConfig; None for a codec."""
+    codec: Mapping[str, Any]
+    """"family", "name", "config"; also "sha256" when the folder has no codec file, or its codes are another's."""
+    training: Mapping[str, Any]
+    """JSON-ready facts about the training."""
+
+
 def write_folder(
     path: Path,
+    facts: FolderFacts,
     *,
-    kind: str,
-    name: str,
-    model: Mapping[str, Any] | None,
-    codec: Mapping[str, Any],
-    training: Mapping[str, Any],
     tensors: Mapping[str, Mapping[str, Tensor]],
     texts: Mapping[str, str],
     force: bool = False,
@@ -100,11 +112,7 @@ def write_folder(
 
     Args:
         path: final place; its parent is made when missing.
-        kind: "model" or "codec".
-        name: short name of the model or codec.
-        model: fields of a ModelConfig; None for a codec.
-        codec: "family", "name", "config"; also "sha256" when `tensors` has no codec file, or its codes are another's.
-        training: JSON-ready facts.
+        facts: what it is.
         tensors: per file name, tensors by name. Their hashes go into `config.json`.
         texts: per file name, a text such as the model card. Not hashed: a card may be edited later.
         force: replace a folder that this function wrote earlier, and all that is in it.
@@ -115,37 +123,22 @@ def write_folder(
     """
     path = Path(os.path.abspath(path))
     _check_free(path, force, [CONFIG, *tensors, *texts])
-    with _os_errors(path):
+
+    with _as_output_error(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         _drop_stale(path)
+
+        # A name of its own, unlike `replacing_folder`: two processes may write the same folder at once, and the old
+        # one, which cannot be made again, stays until the new one has been read back.
         temporary = path.parent / f".{path.name}.{secrets.token_hex(4)}.partial"
         temporary.mkdir()
         try:
-            entries = {}
-            for filename, items in tensors.items():
-                _save_tensors(temporary / filename, items)
-                entries[filename] = {
-                    "bytes": (temporary / filename).stat().st_size,
-                    "sha256": hash_file(temporary / filename),
-                }
-            for filename, text in texts.items():
-                write_synced(temporary / filename, text)
-            config: dict[str, Any] = {
-                "format": FORMATS[kind],
-                "format_version": FORMAT_VERSION,
-                "name": name,
-                "audiolm_version": __version__,
-                **({} if model is None else {"model": dict(model)}),
-                "codec": dict(codec),
-                "training": dict(training),
-                "files": entries,
-            }
-            write_synced(temporary / CONFIG, json.dumps(config, indent=2, ensure_ascii=False) + "\n")
-            sync_folder(temporary)
+            _fill(temporary, facts, tensors, texts)
             folder = read_folder(temporary)
             put_in_place(temporary, path)
         finally:
             shutil.rmtree(temporary, ignore_errors=True)
+
     return dataclasses.replace(folder, path=path)
 
 
@@ -170,9 +163,11 @@ def read_description(path: Path) -> Folder:
     raw = _read_config(path)
     values = migrate(raw, path)
     check_config(path / CONFIG, values)
+
+    kinds = {label: kind for kind, label in FORMATS.items()}
     return Folder(
         path=path,
-        kind=next(kind for kind, label in FORMATS.items() if label == values["format"]),
+        kind=kinds[values["format"]],
         name=values["name"],
         audiolm_version=values["audiolm_version"],
         model=values.get("model"),
@@ -192,6 +187,7 @@ def migrate(config: dict[str, Any], path: Path) -> dict[str, Any]:
     if config.get("format") not in FORMATS.values():
         expected = " or ".join(FORMATS.values())
         raise bad_field(path / CONFIG, "format", f"is {config.get('format')!r}, expected {expected}")
+
     version = config.get("format_version")
     if type(version) is not int or version < 1:
         raise bad_field(path / CONFIG, "format_version", f"is {version!r}, expected a whole number from 1 on")
@@ -233,36 +229,77 @@ def load_tensors(
     path = folder.path / filename
     if filename not in folder.files:
         raise ModelError(f"{folder.path} has no file {filename}; it has {', '.join(sorted(folder.files))}")
+
+    # The header and the hash come first: nothing is allocated for a file that is not what it should be.
     shapes = read_shapes(path)
     if expected is not None:
         check_shapes(path, shapes, expected)
     _check_hash(path, folder.files[filename])
+
     try:
         with safe_open(path, framework="pt", device="cpu") as stream:
             tensors = {name: stream.get_tensor(name) for name in shapes}
     except (SafetensorError, OSError, ValueError, RuntimeError) as error:
         raise ModelError(f"{path} is damaged: {' '.join(str(error).split()):.200}") from error
+
     for name, tensor in tensors.items():
         if not bool(tensor.isfinite().all()):
             raise ModelError(f"{path} is damaged: tensor {name} holds NaN or infinity")
+
     return tensors
 
 
+def _fill(
+    folder: Path, facts: FolderFacts, tensors: Mapping[str, Mapping[str, Tensor]], texts: Mapping[str, str]
+) -> None:
+    """Write the files of a folder, and the `config.json` that describes them last."""
+    entries = {}
+    for filename, items in tensors.items():
+        file = folder / filename
+        _save_tensors(file, items)
+        entries[filename] = {"bytes": file.stat().st_size, "sha256": hash_file(file)}
+
+    for filename, text in texts.items():
+        write_synced(folder / filename, text)
+
+    config: dict[str, Any] = {
+        "format": FORMATS[facts.kind],
+        "format_version": FORMAT_VERSION,
+        "name": facts.name,
+        "audiolm_version": __version__,
+        **({} if facts.model is None else {"model": dict(facts.model)}),
+        "codec": dict(facts.codec),
+        "training": dict(facts.training),
+        "files": entries,
+    }
+    write_synced(folder / CONFIG, json.dumps(config, indent=2, ensure_ascii=False) + "\n")
+    sync_folder(folder)
+
+
 def _identity(config: dict[str, Any]) -> str:
+    """The hash that identifies a folder, of its `config.json` as it is on disk."""
     described = {key: value for key, value in config.items() if key not in ("files", "training")}
     text = json.dumps(described, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+
     files = config.get("files")
     if isinstance(files, dict):
         text += "".join(f"\n{filename}:{files[filename]['sha256']}" for filename in sorted(files))
+
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
 
 
 def _read_config(path: Path) -> dict[str, Any]:
+    """The JSON object in the `config.json` at `path`, of any version.
+
+    Raises:
+        ModelError: there is none.
+    """
     config = path / CONFIG
     if not path.is_dir():
         raise ModelError(f"{path} is not a folder; a model is a folder with {CONFIG} and safetensors files")
     if not config.is_file():
         raise ModelError(f"{path} is no model folder: {CONFIG} is missing")
+
     try:
         if config.stat().st_size > MAX_CONFIG_BYTES:
             raise ModelError(f"{config} is larger than {MAX_CONFIG_BYTES} bytes, which no model needs")
@@ -271,6 +308,7 @@ def _read_config(path: Path) -> dict[str, Any]:
         raise ModelError(f"{config} is not valid JSON: {error}") from error
     except OSError as error:
         raise ModelError(f"{config} cannot be read: {error.strerror}") from error
+
     if not isinstance(values, dict):
         raise ModelError(f"{config} holds a {type(values).__name__}, expected one JSON object")
     return values
@@ -297,17 +335,22 @@ def _check_free(path: Path, force: bool, writes: list[str]) -> None:
     """Refuse to write over anything that is not a folder of ours, and over those too unless `force`."""
     if not os.path.lexists(path):
         return
+
     if not force:
         raise OutputError(f"{path} exists already; choose another place or replace it with --force")
     if path.is_symlink() or not path.is_dir():
         raise OutputError(f"{path} is not a folder, so it is not replaced; move it away first")
+
     present = sorted(entry.name for entry in path.iterdir())
     if not present:
         return
+
+    # All that is in it must be ours: a card and samples may have been added to what its `config.json` lists.
     try:
         known = {*writes, *_accounted_names(path), CARD, SAMPLES}
     except ModelError as error:
         raise OutputError(f"{path} holds something other than a model, so it is not replaced: {error}") from error
+
     foreign = [name for name in present if name not in known]
     if foreign:
         raise OutputError(f"{path} also holds {', '.join(foreign[:5])}, so it is not replaced; move those away first")
@@ -339,18 +382,19 @@ def _save_tensors(path: Path, tensors: Mapping[str, Tensor]) -> None:
     from safetensors.torch import save_file
 
     try:
-        path.touch()
+        path.touch()  # with the user's permissions, which are put back below
         mode = path.stat().st_mode
         save_file({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}, path)
     except SafetensorError as error:
         raise OutputError(f"{path} cannot be written: {error}") from error
+
     path.chmod(mode)
-    with path.open("rb") as stream:
-        os.fsync(stream.fileno())
+    sync_file(path)
 
 
 @contextmanager
-def _os_errors(path: Path) -> Iterator[None]:
+def _as_output_error(path: Path) -> Iterator[None]:
+    """Turn what the system reports about writing the folder `path` into an OutputError."""
     try:
         yield
     except OSError as error:

@@ -30,6 +30,7 @@ def read_shapes(path: Path) -> dict[str, tuple[int, ...]]:
             if not 2 <= length <= min(MAX_HEADER_BYTES, path.stat().st_size - 8):
                 raise ModelError(f"{path} is damaged: its header claims {length} bytes (limit {MAX_HEADER_BYTES})")
             header = json.loads(stream.read(length))
+
         entries = {name: entry for name, entry in header.items() if name != "__metadata__"}
         shapes = {name: tuple(entry["shape"]) for name, entry in entries.items()}
         other = {name: entry["dtype"] for name, entry in entries.items() if entry["dtype"] not in _DTYPES}
@@ -37,6 +38,7 @@ def read_shapes(path: Path) -> dict[str, tuple[int, ...]]:
         raise ModelError(f"{path} is damaged: its header is not that of a safetensors file") from error
     except OSError as error:
         raise ModelError(f"{path} cannot be read: {error.strerror}") from error
+
     if len(shapes) > MAX_TENSORS:
         raise ModelError(f"{path} holds {len(shapes)} tensors, at most {MAX_TENSORS} are read")
     for name, dtype in other.items():
@@ -71,16 +73,17 @@ def check_shapes(path: Path, found: Shapes, expected: Shapes) -> None:
         ModelError: a tensor is missing, unknown or of another shape; the message names it.
     """
     if missing := expected.keys() - found.keys():
-        raise ModelError(f"{path} lacks tensors: {_listed(missing)}; it does not fit its config.json")
+        raise ModelError(f"{path} lacks tensors: {_list_names(missing)}; it does not fit its config.json")
     if unknown := found.keys() - expected.keys():
-        raise ModelError(f"{path} has unknown tensors: {_listed(unknown)}; it does not fit its config.json")
+        raise ModelError(f"{path} has unknown tensors: {_list_names(unknown)}; it does not fit its config.json")
+
     for name, shape in expected.items():
         if found[name] != tuple(shape):
             raise ModelError(f"{path}: tensor {name} has shape {list(found[name])!r:.80}, expected {list(shape)}")
 
 
-def _listed(names: Iterable[str]) -> str:
+def _list_names(names: Iterable[str]) -> str:
+    """The first five names, and how many there are beside them."""
     ordered = sorted(names)
-    return ", ".join(f"{name:.80}" for name in ordered[:5]) + (
-        f" and {len(ordered) - 5} more" if len(ordered) > 5 else ""
-    )
+    more = f" and {len(ordered) - 5} more" if len(ordered) > 5 else ""
+    return ", ".join(f"{name:.80}" for name in ordered[:5]) + more

@@ -22,7 +22,7 @@ from audiolm_cli.events import Note, OnEvent, ignore
 LOCKS = ".locks"
 """Folder of the locks inside the folder they guard."""
 REMIND_S = 10.0
-"""Seconds between two notes that somebody is being waited for."""
+"""Seconds between two notes about waiting for a lock."""
 _POLL_S = 0.05
 _MAX_NOTE_BYTES = 4096
 
@@ -45,11 +45,12 @@ class Holder:
         """True when the process is known to be dead; False on another machine, where nothing can be known."""
         if self.host != socket.gethostname():
             return False
+
         try:
-            os.kill(self.pid, 0)
+            os.kill(self.pid, 0)  # signal 0 asks whether the process is there
         except ProcessLookupError:
             return True
-        except OSError:
+        except OSError:  # it is there, and another user's
             return False
         return False
 
@@ -68,7 +69,7 @@ def hold(folder: Path, name: str, *, wait: bool = True, on_event: OnEvent = igno
         on_event: gets these notes.
 
     Raises:
-        ModelError: `wait` is False and somebody else holds it.
+        ModelError: `wait` is False and another process holds it.
         OutputError: the lock cannot be made.
     """
     path = folder / LOCKS / f"{name}.lock"
@@ -80,6 +81,7 @@ def hold(folder: Path, name: str, *, wait: bool = True, on_event: OnEvent = igno
         raise OutputError(
             f"{path} cannot be made ({error.strerror or error}); choose another cache with --cache-dir"
         ) from error
+
     note = path.with_suffix(".json")
     try:
         with suppress(OSError):  # the lock holds without it
@@ -92,22 +94,25 @@ def hold(folder: Path, name: str, *, wait: bool = True, on_event: OnEvent = igno
 
 
 def _acquire(lock: FileLock, path: Path, name: str, wait: bool, on_event: OnEvent) -> None:
-    timeout_s = 0.0
+    """Take the lock. While another process has it, raise an error, or wait with a note every `REMIND_S` seconds."""
+    timeout_s = 0.0  # the first note comes at once
     while True:
         try:
             lock.acquire(timeout=timeout_s, poll_interval=_POLL_S)
             return
+
         except Timeout as error:
             holder = read_holder(path)
             who = str(holder) if holder else "another process"
             if not wait:
                 raise ModelError(f"{name} is in use by {who}; try again when it is done") from error
+
             on_event(Note(message=f"waiting for {who}, which is working on {name}"))
             timeout_s = REMIND_S
 
 
 def read_holder(lock: Path) -> Holder | None:
-    """Who wrote down that it holds this lock; None when nobody did."""
+    """The process that wrote down that it holds this lock; None when none did."""
     try:
         with lock.with_suffix(".json").open("rb") as stream:
             values = json.loads(stream.read(_MAX_NOTE_BYTES))

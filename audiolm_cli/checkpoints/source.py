@@ -38,7 +38,7 @@ class Source:
 
     @property
     def is_weights(self) -> bool:
-        """Whether it is a file of weights alone; else it is a folder with a `config.json`."""
+        """Whether it is a file of weights alone, rather than a folder with a `config.json`."""
         return PurePosixPath(self._path).suffix.lower() in WEIGHTS
 
     @property
@@ -56,7 +56,7 @@ class Source:
 
     @property
     def key(self) -> str:
-        """A name for what is on its way from here: the same for the same text, and for no other."""
+        """A name for the folder that downloads from here go to; no other source has the same."""
         return hashlib.sha256(self.text.encode()).hexdigest()[:16]
 
     def url(self, endpoint: str, filename: str = "") -> str:
@@ -64,6 +64,7 @@ class Source:
         base = at_endpoint(self.address, endpoint)
         if not filename:
             return base
+
         parts = urlsplit(base)
         return urlunsplit(parts._replace(path=f"{parts.path.rstrip('/')}/{quote(filename)}"))
 
@@ -87,7 +88,7 @@ class Wanted:
 
     @property
     def place_by_hand(self) -> str:
-        """What a person needs to know who fetches it by other means."""
+        """Addresses, size and hash, for a person who fetches the file by other means."""
         size = "" if self.bytes is None else f", {self.bytes} bytes"
         digits = "" if len(self.sha256) == 64 else " starts with"
         known = f", sha256{digits} {self.sha256}" if self.sha256 else ""
@@ -107,15 +108,18 @@ def parse_source(text: str) -> Source | None:
     scheme, colon, _ = text.partition(":")
     if not colon or scheme.lower() not in ("hf", "http", "https", "file"):
         return None
+
     if scheme.lower() == "file":
         return Source(text=text, kind="file", address=_file_path(text))
     if scheme.lower() == "hf":
-        return Source(text=text, kind="web", address=_hosted(text))
+        return Source(text=text, kind="web", address=_huggingface_url(text))
+
     try:
         parts = urlsplit(text)
         parts.port  # noqa: B018 - raises where it is no number
     except ValueError as error:
         raise UsageError(f"{text!r} is no address ({error})") from error
+
     if not parts.hostname:
         raise UsageError(f"{text!r} is no address; expected https://host/path")
     if parts.username or parts.password:
@@ -124,7 +128,7 @@ def parse_source(text: str) -> Source | None:
 
 
 def at_endpoint(url: str, endpoint: str) -> str:
-    """`url` through another Hugging Face server when it is one of the official one.
+    """`url` at another Hugging Face server; an address of any other host stays as it is.
 
     >>> at_endpoint("https://huggingface.co/a/b/resolve/main/c", "https://mirror.example")
     'https://mirror.example/a/b/resolve/main/c'
@@ -137,21 +141,25 @@ def hub_copies(url: str, sha256: str, hub: Path) -> list[Path]:
     hosted = _RESOLVED.fullmatch(url)
     if hosted is None:
         return []
+
     folder = hub / f"models--{hosted[1]}--{hosted[2]}"
     blobs = [folder / "blobs" / sha256] if len(sha256) == 64 else []  # large files lie there under their hash
     return [*blobs, folder / "snapshots" / hosted[3] / unquote(hosted[4])]
 
 
-def _hosted(text: str) -> str:
+def _huggingface_url(text: str) -> str:
+    """The address that `hf:owner/repository[/path][@revision]` stands for."""
     found = _HF.fullmatch(text)
     parts = [part for part in found[3].split("/") if part] if found else []
     if found is None or any(part in (".", "..") for part in parts):
         raise UsageError(f"{text!r} is no Hugging Face source; expected hf:owner/repository[/path][@revision]")
+
     revision = quote(found[4] or "main", safe="")
     return "/".join((HUGGINGFACE, found[1], found[2], "resolve", revision, *map(quote, parts)))
 
 
 def _file_path(text: str) -> str:
+    """The path that `file:///path` stands for."""
     parts = urlsplit(text)
     if parts.netloc not in ("", "localhost") or not parts.path:
         raise UsageError(f"{text!r} is no file of this machine; expected file:///path")

@@ -1,6 +1,6 @@
 """One HTTP request for the bytes of a file from some offset on, and what its answer is worth.
 
-Follows redirects itself, so that a token stays with the host it is meant for and nobody is sent from https to http.
+Follows redirects itself, so that a token stays with its host and no redirect leads from https to http.
 Knows nothing about files, hashes or retries: `download.py` does.
 """
 
@@ -59,8 +59,6 @@ class Stream:
     """Size of the whole file; None when the server does not say."""
     validator: str
     """Strong entity tag or date by which the server knows this version of the file; empty when there is none."""
-    encoded: bool
-    """Whether the body is compressed on the way, so that its offsets are not those of the file."""
 
     def blocks(self) -> Iterator[bytes]:
         """The body in blocks of at most `BLOCK_BYTES`.
@@ -71,14 +69,14 @@ class Stream:
         try:
             yield from self.response.iter_content(BLOCK_BYTES)
         except (requests.RequestException, OSError) as error:
-            raise BrokenTransferError(f"the connection broke ({_reason(error)})") from error
+            raise BrokenTransferError(f"the connection broke ({_describe_cause(error)})") from error
 
     def close(self) -> None:
         """Give the connection up."""
         self.response.close()
 
 
-def open_stream(
+def open_download(
     session: requests.Session, url: str, config: FetchConfig, offset: int = 0, validator: str = ""
 ) -> Stream:
     """The answer to a request for `url` from `offset` on, with its headers checked.
@@ -100,9 +98,10 @@ def open_stream(
         headers["Range"] = f"bytes={offset}-"
         if validator:
             headers["If-Range"] = validator
+
     response = _follow(session, url, headers, config)
     try:
-        return _checked(response, offset)
+        return _check_answer(response, offset)
     except NetworkError:
         response.close()
         raise
@@ -113,12 +112,12 @@ def check_address(url: str, *, pinned: bool) -> None:
 
     Args:
         url: the address.
-        pinned: whether the hash of what is expected is known, so that nobody on the way can change it unnoticed.
+        pinned: whether the hash of what is expected is known, so that no change on the way goes unnoticed.
 
     Raises:
         SourceRefusedError: it is no http(s) address with a host, carries a password, or is http without a hash.
     """
-    parts = _split(url)
+    parts = _split_address(url)
     if parts.scheme not in ("http", "https") or not parts.hostname:
         raise SourceRefusedError(f"{url!r} is no https address")
     if parts.username or parts.password:
@@ -128,6 +127,7 @@ def check_address(url: str, *, pinned: bool) -> None:
 
 
 def _follow(session: requests.Session, url: str, headers: dict[str, str], config: FetchConfig) -> requests.Response:
+    """The answer at the end of all redirects; the token goes to its own host alone."""
     for _ in range(MAX_REDIRECTS + 1):
         own = {**headers, "Authorization": f"Bearer {config.token}"} if _may_have_token(url, config) else headers
         try:
@@ -140,26 +140,31 @@ def _follow(session: requests.Session, url: str, headers: dict[str, str], config
                 timeout=(config.connect_timeout_s, config.read_timeout_s),
             )
             target = session.get_redirect_target(response)
+
         except requests.exceptions.SSLError as error:
             raise SourceRefusedError(
-                f"its certificate is not trusted ({_reason(error)}); behind a proxy, set REQUESTS_CA_BUNDLE"
+                f"its certificate is not trusted ({_describe_cause(error)}); behind a proxy, set REQUESTS_CA_BUNDLE"
             ) from error
         except (requests.ConnectionError, requests.Timeout, requests.exceptions.ChunkedEncodingError) as error:
-            raise BrokenTransferError(f"no connection ({_reason(error)})") from error
+            raise BrokenTransferError(f"no connection ({_describe_cause(error)})") from error
         except (requests.RequestException, ValueError) as error:  # urllib3 lets some malformed addresses through
-            raise SourceRefusedError(f"it cannot be asked ({_reason(error)})") from error
+            raise SourceRefusedError(f"it cannot be asked ({_describe_cause(error)})") from error
+
         if target is None:
             return response
+
         response.close()
         target = urljoin(url, target)
-        check_address(target, pinned=True)
-        if _split(url).scheme == "https" and _split(target).scheme == "http":
-            raise SourceRefusedError(f"it redirects from https to http ({_split(target).hostname})")
+        check_address(target, pinned=True)  # http may lead to http; https to http is refused below
+        if _split_address(url).scheme == "https" and _split_address(target).scheme == "http":
+            raise SourceRefusedError(f"it redirects from https to http ({_split_address(target).hostname})")
         url = target
+
     raise SourceRefusedError(f"it redirects more than {MAX_REDIRECTS} times")
 
 
-def _checked(response: requests.Response, offset: int) -> Stream:
+def _check_answer(response: requests.Response, offset: int) -> Stream:
+    """The answer as a stream, when its status and headers fit the request."""
     status = response.status_code
     if status in _RETRIED:
         raise BrokenTransferError(f"the server answered {status}", _retry_after(response))
@@ -169,13 +174,17 @@ def _checked(response: requests.Response, offset: int) -> Stream:
         raise SourceRefusedError(f"the server answered {status}; a private repository needs HF_TOKEN")
     if status not in (200, 206):
         raise SourceRefusedError(f"the server answered {status}")
+
+    # The body may be compressed on the way: then its offsets and its length are not those of the file.
     encoded = response.headers.get("Content-Encoding", "identity").strip().lower() not in ("", "identity")
-    start, total = 0, _whole(response.headers.get("Content-Length"))
+    start, total = 0, _parse_count(response.headers.get("Content-Length"))
     if status == 206:
         found = _RANGE.fullmatch(response.headers.get("Content-Range", "").strip())
         if found is None or int(found[1]) != offset or encoded:
             raise RangeRefusedError(f"the server sent another part than that from byte {offset} on")
         start, total = offset, None if found[3] == "*" else int(found[3])
+
+    # Weak tags stand for versions that mean the same, not for the same bytes.
     tag = response.headers.get("ETag", "")
     strong = tag if tag.startswith('"') else response.headers.get("Last-Modified", "")
     return Stream(
@@ -183,27 +192,29 @@ def _checked(response: requests.Response, offset: int) -> Stream:
         start=start,
         total=None if encoded else total,
         validator="" if encoded else strong,
-        encoded=encoded,
     )
 
 
 def _retry_after(response: requests.Response) -> float | None:
+    """How many seconds the server asks to wait, which it says in seconds or as a date; None when it does not."""
     text = response.headers.get("Retry-After", "").strip()
     if re.fullmatch(r"\d{1,9}", text):
         return float(text)
+
     try:
         return max(0.0, email.utils.parsedate_to_datetime(text).timestamp() - time.time())
     except (ValueError, TypeError, OverflowError):
         return None
 
 
-def _whole(text: str | None) -> int | None:
+def _parse_count(text: str | None) -> int | None:
+    """The whole number in a header; None where there is none."""
     return int(text) if text is not None and re.fullmatch(r"\d{1,18}", text.strip()) else None
 
 
 def _may_have_token(url: str, config: FetchConfig) -> bool:
     """Whether this is the endpoint the token is for, spoken to in private."""
-    own, asked = _split(config.endpoint), _split(url)
+    own, asked = _split_address(config.endpoint), _split_address(url)
     private = asked.scheme == "https" or _is_loopback(asked.hostname or "")
     same = (own.scheme, own.hostname, own.port) == (asked.scheme, asked.hostname, asked.port)
     return bool(config.token) and private and same
@@ -216,7 +227,12 @@ def _is_loopback(host: str) -> bool:
         return False
 
 
-def _split(url: str) -> SplitResult:
+def _split_address(url: str) -> SplitResult:
+    """The parts of an address.
+
+    Raises:
+        SourceRefusedError: it is none.
+    """
     try:
         parts = urlsplit(url)
         parts.port  # noqa: B018 - raises where it is no number
@@ -230,7 +246,7 @@ def _keep_headers(request: requests.PreparedRequest) -> requests.PreparedRequest
     return request
 
 
-def _reason(error: BaseException) -> str:
+def _describe_cause(error: BaseException) -> str:
     """The innermost cause of a requests error in one short line."""
     while error.__cause__ is not None or (error.args and isinstance(error.args[0], BaseException)):
         error = error.__cause__ or error.args[0]

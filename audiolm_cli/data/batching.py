@@ -34,6 +34,8 @@ def full_window(clips: list[TokenClip], most: int) -> int:
     lengths = sorted((len(clip.codes) for clip in clips), reverse=True)
     if not lengths:
         raise DataError("no clips to cut windows from; expected at least one recording")
+
+    # The first length, from the longest down, at which half of all frames are reached.
     reached = np.cumsum(lengths)
     return min(most, lengths[int(np.argmax(2 * reached >= reached[-1]))])
 
@@ -55,41 +57,55 @@ class WindowSampler:
                 f"none of {len(clips)} clips has {frames} frames (the longest has {longest}); "
                 "train on longer recordings or on a shorter window"
             )
+
         self.total_frames = sum(len(clip.codes) for clip in self.clips)
         self._weights = np.array([len(clip.codes) for clip in self.clips], dtype=np.float64) / self.total_frames
 
     def draw(self, count: int, rng: np.random.Generator, frames: int | None = None) -> Windows:
-        """`count` windows of `frames` frames: at most the sampler's own number, which None means."""
+        """Random windows.
+
+        Args:
+            count: how many.
+            rng: what decides.
+            frames: length of a window, at most that of the sampler, which None means.
+        """
         frames = frames or self.frames
+
+        # All that is random is drawn here, in an order that a seed fixes.
         chosen = rng.choice(len(self.clips), size=count, p=self._weights)
         at_end = rng.random(count) < self.end_share
-        places = rng.random(count)
+        positions = rng.random(count)
+
         codes, ends = [], []
-        for index, end, place in zip(chosen, at_end, places, strict=True):
+        for index, end, position in zip(chosen, at_end, positions, strict=True):
             clip = self.clips[index]
             last = len(clip.codes) - frames
-            start = last if end else int(place * (last + 1))
+            start = last if end else int(position * (last + 1))
             codes.append(clip.codes[start : start + frames])
             ends.append(clip.ends and start == last)
+
         return Windows(codes=np.stack(codes).astype(np.int64), ends=np.array(ends))
 
     def fixed(self, count: int) -> Windows:
         """`count` windows spread evenly over the clips; always the same ones."""
-        starts = []
+        turns = -(-count // len(self.clips))  # windows of each clip, rounded up
+
+        windows = []
         for i in range(count):
-            clip = self.clips[i % len(self.clips)]
-            turn = i // len(self.clips)
-            turns = -(-count // len(self.clips))
-            starts.append((clip, round((len(clip.codes) - self.frames) * (turn + 0.5) / turns)))
-        codes = np.stack([clip.codes[s : s + self.frames] for clip, s in starts]).astype(np.int64)
+            turn, index = divmod(i, len(self.clips))
+            clip = self.clips[index]
+            start = round((len(clip.codes) - self.frames) * (turn + 0.5) / turns)
+            windows.append(clip.codes[start : start + self.frames])
+
+        codes = np.stack(windows).astype(np.int64)
         return Windows(codes=codes, ends=np.zeros(count, dtype=bool))
 
 
 class WindowBuckets:
     """Windows of clips of any length: nothing is padded and every frame is about as likely as every other.
 
-    Clips of like length share a bucket, whose full windows are as long as its shortest clip; all that hold the longest
-    window share one. A batch comes from one bucket, drawn by its share of all frames.
+    Clips of similar length share a bucket, and its full windows are as long as its shortest clip. All clips that are as
+    long as the longest window share one bucket. A batch comes from one bucket, drawn by its share of all frames.
     """
 
     def __init__(self, clips: list[TokenClip], longest: int, shortest: int, full_share: float) -> None:
@@ -106,11 +122,14 @@ class WindowBuckets:
         if not clips:
             raise DataError("no clips to cut windows from; expected at least one recording")
         self.shortest, self.full_share = shortest, full_share
+
+        # The longest clip of each bucket, by falling length.
         lengths = sorted({min(len(clip.codes), longest) for clip in clips}, reverse=True)
         tops = [lengths[0]]
         for length in lengths[1:]:
             if tops[-1] == longest or length * LENGTH_RATIO < tops[-1]:
                 tops.append(length)
+
         members: dict[int, list[TokenClip]] = {top: [] for top in tops}
         for clip in clips:
             members[min(top for top in tops if top >= min(len(clip.codes), longest))].append(clip)
@@ -118,13 +137,16 @@ class WindowBuckets:
             WindowSampler(own, min(longest, min(len(clip.codes) for clip in own))) for own in members.values()
         ]
         """By falling length."""
+
         weights = np.array([sampler.total_frames for sampler in self.buckets], dtype=np.float64)
         self._weights = weights / weights.sum()
 
     def choose(self, rng: np.random.Generator) -> tuple[WindowSampler, int]:
         """A bucket, and how many frames its next windows may have."""
         bucket = self.buckets[int(rng.choice(len(self.buckets), p=self._weights)) if len(self.buckets) > 1 else 0]
+
         frames = bucket.frames
         if rng.random() >= self.full_share:
             frames = int(rng.integers(min(self.shortest, frames), frames + 1))
+
         return bucket, frames

@@ -17,8 +17,9 @@ from typing import Any
 
 import numpy as np
 
+from audiolm_cli.audio.recording import RATES_HZ
 from audiolm_cli.data.storage import ArrayReader
-from audiolm_cli.data.tokens import MOST_CODEBOOKS, RATES_HZ, TokenClip
+from audiolm_cli.data.tokens import MOST_CODEBOOKS, TokenClip
 from audiolm_cli.errors import DataError
 
 ENDS = "ends"
@@ -67,12 +68,14 @@ def read_cuts(manifest: Path) -> Iterator[Cut]:
         with gzip.open(manifest, "rb") if manifest.name.endswith(".gz") else manifest.open("rb") as stream:
             if manifest.stat().st_size == 0:  # a gzip file without content has some bytes
                 raise DataError(f"{manifest}: cannot be read (no content); tokenize the recordings again")
+
             while line := stream.readline(LONGEST_LINE):
                 number += 1
                 if len(line) == LONGEST_LINE:
                     raise ValueError(f"longer than {LONGEST_LINE} bytes")
                 if line.strip():
-                    yield _parse(json.loads(line))
+                    yield _parse_cut(json.loads(line))
+
     except (OSError, EOFError, zlib.error) as error:
         raise DataError(f"{manifest}: cannot be read ({error}); tokenize the recordings again") from error
     except (ValueError, RecursionError) as error:
@@ -109,16 +112,20 @@ def _as_codes(stored: np.ndarray, cut: Cut, codebook_size: int) -> np.ndarray:
         raise DataError(f"cut {cut.id}: its array has shape {stored.shape}, expected (frames, {cut.num_codebooks})")
     if len(stored) < cut.count - 1:  # encoders round the last frame up or down
         raise DataError(f"cut {cut.id}: has {len(stored)} frames from frame {cut.first} on, but promises {cut.count}")
+
+    # Recipes store codes as floating point, too.
     whole = stored.dtype.kind in "iu" or (
         stored.dtype.kind == "f" and bool((np.isfinite(stored) & (stored == np.rint(stored))).all())
     )
     if not whole:
         raise DataError(f"cut {cut.id}: holds features of type {cut.type!r}, not codes; codes are whole numbers")
+
     lowest, highest = (int(stored.min()), int(stored.max())) if stored.size else (0, 0)
     limit = codebook_size or LARGEST_CODE + 1
     if lowest < 0 or highest >= limit:
         wrong = lowest if lowest < 0 else highest
         raise DataError(f"cut {cut.id}: holds the code {wrong}, expected 0 to {limit - 1}")
+
     return stored.astype(np.int16)
 
 
@@ -126,8 +133,14 @@ class _NotCodesError(Exception):
     """A line that is a proper lhotse item, but none that has codes."""
 
 
-def _parse(line: dict[str, Any]) -> Cut:
-    """One line. What lhotse leaves out when it is empty (supervisions, recording, custom) may be missing."""
+def _parse_cut(line: dict[str, Any]) -> Cut:
+    """The cut that a line says. What lhotse leaves out when it is empty (recording, custom) may be missing.
+
+    Raises:
+        _NotCodesError: it is something else that lhotse writes.
+        KeyError, TypeError, ValueError, ...: it is nothing that lhotse writes.
+    """
+    # Which kind of item it is.
     name = line["id"]
     if "tracks" in line or line.get("type") in ("MixedCut", "PaddingCut"):
         raise _NotCodesError(f"cut {name} is mixed or padded, which codes cannot be; expected plain cuts")
@@ -138,6 +151,8 @@ def _parse(line: dict[str, Any]) -> Cut:
         raise _NotCodesError(
             f"cut {name} has no features, so no codes; make them with audiolm tokenize, or with the recipe's tokenizer"
         )
+
+    # Times and sizes, in ranges in which nothing that follows can overflow.
     shift = float(features["frame_shift"])
     start, duration = float(line["start"]), float(line["duration"])
     if not (SHIFTS_S[0] <= shift <= SHIFTS_S[1] and 0 < duration <= LONGEST_S):
@@ -145,13 +160,17 @@ def _parse(line: dict[str, Any]) -> Cut:
     rate_hz, codebooks = int(features["sampling_rate"]), int(features["num_features"])
     if not (RATES_HZ[0] <= rate_hz <= RATES_HZ[1] and 1 <= codebooks <= MOST_CODEBOOKS):
         raise ValueError(f"sampling_rate {rate_hz}, num_features {codebooks}")
-    first = _frames(start - float(features["start"]), shift)
+
+    first = _to_frames(start - float(features["start"]), shift)
     if first < 0:
         raise ValueError(f"the cut starts at {start} s, before its features")
+
+    # Whether the recording ends with it: ours say so, and elsewhere it shows when its length is stated.
     recording, custom = line.get("recording") or {}, line.get("custom") or {}
     ends = custom.get(ENDS)
     if ends is None and "duration" in recording:
         ends = abs(start + duration - float(recording["duration"])) < shift
+
     return Cut(
         id=str(name),
         type=str(features["type"]),
@@ -159,12 +178,12 @@ def _parse(line: dict[str, Any]) -> Cut:
         sample_rate_hz=rate_hz,
         num_codebooks=codebooks,
         first=first,
-        count=_frames(duration, shift),
+        count=_to_frames(duration, shift),
         storage=(str(features["storage_type"]), str(features["storage_path"]), str(features["storage_key"])),
         ends=None if ends is None else bool(ends),
     )
 
 
-def _frames(seconds: float, shift: float) -> int:
+def _to_frames(seconds: float, shift: float) -> int:
     """Frames in a time, rounded half up as lhotse does."""
     return math.floor(seconds / shift + 0.5 + 1e-6)

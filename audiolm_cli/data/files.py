@@ -5,7 +5,6 @@ Knows nothing about codes, codecs or models.
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,6 +14,7 @@ import soundfile
 
 from audiolm_cli.audio import DecoderProcess, resample
 from audiolm_cli.errors import AudioInputError, DataError
+from audiolm_cli.files import hash_file
 
 AUDIO_SUFFIXES = (".wav", ".flac", ".aif", ".aiff", ".ogg", ".oga", ".opus", ".mp3", ".w64", ".rf64", ".au", ".caf")
 FFMPEG_SUFFIXES = (
@@ -68,6 +68,7 @@ def find_audio(path: Path, suffixes: tuple[str, ...] = AUDIO_SUFFIXES) -> list[P
         return [path]
     if not path.is_dir():
         raise DataError(f"{path}: no such file or folder; expected a folder of audio files")
+
     found = sorted(
         p for p in path.rglob("*") if p.suffix.lower() in suffixes and not p.name.startswith(".") and p.is_file()
     )
@@ -84,39 +85,46 @@ def open_audio(path: Path) -> AudioFile:
     """
     try:
         info = soundfile.info(str(path))
-        with path.open("rb") as stream:
-            digest = hashlib.file_digest(stream, "sha256").hexdigest()
+        digest = hash_file(path)
     except (soundfile.SoundFileError, OSError) as error:
         raise DataError(f"{path}: cannot be read as audio ({error}); remove it or convert it to WAV or FLAC") from error
+
     if info.frames > MOST_SAMPLES:
         raise DataError(f"{path}: does not say how long it is; convert it to WAV or FLAC with a known length")
     return AudioFile(path=path, sample_rate_hz=info.samplerate, num_samples=info.frames, sha256=digest)
 
 
-def read_clip(file: AudioFile, start_s: float, num_samples: int, sample_rate_hz: int) -> np.ndarray:
+def read_mono_clip(file: AudioFile, start_s: float, num_samples: int, sample_rate_hz: int) -> np.ndarray:
     """Mono float32 [num_samples] at `sample_rate_hz`, from `start_s` on; zeros beyond the end of the file.
 
     Raises:
         DataError: the file turns out to be damaged.
     """
+    # The part of the file, at its own rate, with a sample to spare.
     first = round(start_s * file.sample_rate_hz)
     wanted = -(-num_samples * file.sample_rate_hz // sample_rate_hz) + 1
     part = file.path, min(first, file.num_samples), wanted
     try:
-        mono, estimated = _read_mono(*part) if file.decoder is None else file.decoder.call(file.path, _read_mono, *part)
+        if file.decoder is None:
+            mono, is_estimated = _read_mono_samples(*part)
+        else:
+            mono, is_estimated = file.decoder.call(file.path, _read_mono_samples, *part)
     except AudioInputError as error:
         raise DataError(str(error)) from error
-    if not estimated and len(mono) < min(wanted, file.num_samples - first):
+
+    if not is_estimated and len(mono) < min(wanted, file.num_samples - first):
         there = f"holds {(first + len(mono)) / file.sample_rate_hz:.2f} of {file.duration_s:.2f} s"
         raise DataError(f"{file.path}: is truncated or damaged: {there}; get a complete copy")
+
     if file.sample_rate_hz != sample_rate_hz:
         mono = resample(mono[None], file.sample_rate_hz, sample_rate_hz)[0]
+
     clip = np.zeros(num_samples, dtype=np.float32)
     clip[: min(len(mono), num_samples)] = mono[:num_samples]
     return clip
 
 
-def _read_mono(path: Path, first: int, count: int) -> tuple[np.ndarray, bool]:
+def _read_mono_samples(path: Path, first: int, count: int) -> tuple[np.ndarray, bool]:
     """At most `count` samples, mono float32 [n], from `first` on, and whether the file's length is an estimate."""
     try:
         with soundfile.SoundFile(str(path)) as stream:
@@ -142,20 +150,23 @@ def draw_clips(
         num_samples: of each clip.
         sample_rate_hz: theirs.
         rng: what decides.
-        on_damage: hears of a clip that cannot be read, in whose place another one is drawn; None refuses it.
+        on_damage: hears of a clip that cannot be read, and another one is drawn instead; None makes it an error.
 
     Raises:
         DataError: a clip cannot be read; with `on_damage`, so many in a row cannot that hardly any can.
     """
     durations = np.array([file.duration_s for file in files])
     shares, clip_s = durations / durations.sum(), num_samples / sample_rate_hz
+
+    # Files and places are drawn before any is read; those in the stead of damaged ones come later.
     chosen = rng.choice(len(files), size=count, p=shares)
     starts = rng.random(count) * np.maximum(durations[chosen] - clip_s, 0)
+
     clips = []
     for i, start in zip(chosen, starts, strict=True):
         for turn in range(MOST_DRAWS):
             try:
-                clips.append(read_clip(files[i], float(start), num_samples, sample_rate_hz))
+                clips.append(read_mono_clip(files[i], float(start), num_samples, sample_rate_hz))
                 break
             except DataError as error:
                 if on_damage is None or turn == MOST_DRAWS - 1:
@@ -163,6 +174,7 @@ def draw_clips(
                 on_damage(files[i], error)
                 i = rng.choice(len(files), p=shares)
                 start = rng.random() * max(durations[i] - clip_s, 0)
+
     return np.stack(clips)
 
 
@@ -181,13 +193,19 @@ def split_of(sha256: str) -> str:
 
 
 def split_hashes(hashes: Iterable[str]) -> dict[str, str]:
-    """The split of each content. One that is too small to fill "dev" lends it the content of the lowest hash."""
+    """The split of each content, by its hash.
+
+    Hashes decide alone, unless a split that is needed would be empty: without "train", "test" becomes it, or else
+    "dev"; without "dev", the content of "train" with the lowest hash does.
+    """
     homes = {sha256: split_of(sha256) for sha256 in hashes}
     held = {split: [sha256 for sha256, home in homes.items() if home == split] for split in SPLITS}
+
     if not held["train"]:
-        largest = "test" if held["test"] else "dev"
-        held["train"], held[largest] = held[largest], []
+        other = "test" if held["test"] else "dev"
+        held["train"], held[other] = held[other], []
         homes.update(dict.fromkeys(held["train"], "train"))
+
     if not held["dev"] and len(held["train"]) > 1:
         homes[min(held["train"])] = "dev"
     return homes

@@ -12,14 +12,18 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from audiolm_cli.audio import DeferringFile
 from audiolm_cli.data.cuts import ENDS, Cut, read_clip, read_cuts
 from audiolm_cli.data.files import SPLITS
 from audiolm_cli.data.parts import is_unfinished
 from audiolm_cli.data.storage import KINDS, ArrayReader
 from audiolm_cli.data.tokens import CodecFacts, TokenClip
 from audiolm_cli.errors import DataError
+from audiolm_cli.files import DeferringFile
+
+if TYPE_CHECKING:
+    from lhotse import MonoCut
 
 FACTS = "codec.json"
 FEATURES = "codes.h5"
@@ -52,7 +56,7 @@ ORIGINS = {
 
 
 def write_store(
-    folder: Path, facts: CodecFacts, clips: Iterable[tuple[str, TokenClip]], *, place: Path | None = None
+    folder: Path, facts: CodecFacts, clips: Iterable[tuple[str, TokenClip]], *, final_folder: Path | None = None
 ) -> dict[str, int]:
     """Write (split, clip) pairs as `cuts_<split>.jsonl.gz` and `codes.h5`; returns the number of cuts of each split.
 
@@ -60,55 +64,58 @@ def write_store(
         folder: where to write.
         facts: what the codes mean.
         clips: the pairs; they may be made on the way.
-        place: where the store will be in the end, so that lhotse finds the codes from any working directory; None is
-            `folder`.
+        final_folder: where the store will be in the end, so that lhotse finds the codes from any working directory;
+            None is `folder`.
 
     Raises:
         OSError: the disk is full or refuses.
     """
     import h5py
-    from lhotse import CutSet, Features, MonoCut
+    from lhotse import CutSet
 
     folder.mkdir(parents=True, exist_ok=True)
-    path = str((place or folder).resolve() / FEATURES)
+    features = str((final_folder or folder).resolve() / FEATURES)
     cuts: dict[str, list[MonoCut]] = {split: [] for split in SPLITS}
+
+    # HDF5 ends the process on a full disk, so it writes through a file that keeps the error for us.
     with DeferringFile(folder / FEATURES, "w+") as file:
         with h5py.File(file, "w") as arrays:
             for split, clip in clips:
                 arrays.create_dataset(clip.id, data=clip.codes)
                 file.check()
-                frames = len(clip.codes)
-                duration = round(frames * facts.frame_shift_s, 8)
-                features = Features(
-                    type="audiolm-codes",
-                    num_frames=frames,
-                    num_features=facts.num_codebooks,
-                    frame_shift=facts.frame_shift_s,
-                    sampling_rate=facts.sample_rate_hz,
-                    start=0.0,
-                    duration=duration,
-                    storage_type=KINDS[0],
-                    storage_path=path,
-                    storage_key=clip.id,
-                    recording_id=clip.id,
-                    channels=0,
-                )
-                cuts[split].append(
-                    MonoCut(
-                        id=clip.id,
-                        start=0.0,
-                        duration=duration,
-                        channel=0,
-                        features=features,
-                        custom=None if clip.ends else {ENDS: False},
-                    )
-                )
+                cuts[split].append(_describe_clip(clip, facts, features))
         file.check()
         os.fsync(file.fileno())
+
     for split, members in cuts.items():
         CutSet.from_cuts(members).to_file(folder / f"cuts_{split}.jsonl.gz")
     (folder / FACTS).write_text(json.dumps(facts.__dict__, indent=1) + "\n")
     return {split: len(members) for split, members in cuts.items()}
+
+
+def _describe_clip(clip: TokenClip, facts: CodecFacts, path: str) -> MonoCut:
+    """The cut of a clip whose codes are stored under its name in the HDF5 file `path`."""
+    from lhotse import Features, MonoCut
+
+    frames = len(clip.codes)
+    duration_s = round(frames * facts.frame_shift_s, 8)
+    features = Features(
+        type="audiolm-codes",
+        num_frames=frames,
+        num_features=facts.num_codebooks,
+        frame_shift=facts.frame_shift_s,
+        sampling_rate=facts.sample_rate_hz,
+        start=0.0,
+        duration=duration_s,
+        storage_type=KINDS[0],
+        storage_path=path,
+        storage_key=clip.id,
+        recording_id=clip.id,
+        channels=0,
+    )
+
+    custom = None if clip.ends else {ENDS: False}
+    return MonoCut(id=clip.id, start=0.0, duration=duration_s, channel=0, features=features, custom=custom)
 
 
 def find_manifest(folder: Path, split: str) -> Path | None:
@@ -118,7 +125,7 @@ def find_manifest(folder: Path, split: str) -> Path | None:
 
 
 def is_store(folder: Path) -> bool:
-    """True when the folder holds token manifests, and `tokenize` is not, or was not stopped while, making them."""
+    """True when the folder holds token manifests, and no `tokenize` is making them or was stopped while it did."""
     return any(find_manifest(folder, split) for split in SPLITS) and not is_unfinished(folder)
 
 
@@ -131,10 +138,12 @@ def read_facts(source: Path) -> CodecFacts:
     Raises:
         DataError: the store says nothing, or nothing that can be understood.
     """
-    facts = _stated(source)
+    facts = _read_stated_facts(source)
     if facts.codebook_size:
         return facts
-    with ArrayReader(_folder(source)) as arrays:
+
+    # Nothing says the codebook size: look at all codes.
+    with ArrayReader(_folder_of(source)) as arrays:
         clips = (read_clip(cut, arrays, 0) for cut in list_cuts(source, facts))
         highest = max((int(clip.codes.max(initial=0)) for clip in clips), default=0)
     return replace(facts, codebook_size=2 ** max(1, highest.bit_length()))
@@ -151,22 +160,25 @@ def list_cuts(source: Path, facts: CodecFacts, splits: Iterable[str] = SPLITS) -
     Raises:
         DataError: a manifest is damaged, or its codes are not all of one codec.
     """
-    folder = _folder(source)
+    folder = _folder_of(source)
     own = (folder / FEATURES).resolve()
     is_ours = (folder / FACTS).is_file() and own.is_file()
+
     manifests = [find_manifest(source, split) for split in splits] if source.is_dir() else [source]
     cuts = []
     for manifest in manifests:
         for cut in read_cuts(manifest) if manifest else ():
             try:
-                _check_alike(cut, facts)
+                _check_same_codec(cut, facts)
             except DataError as error:
                 raise DataError(f"{manifest}: cannot be read: {error}") from error
+
             if is_ours and Path(cut.storage[1]).name == FEATURES:  # the store may have been moved
                 cut = replace(cut, storage=(cut.storage[0], str(own), cut.storage[2]))
             if cut.ends is None:
                 cut = replace(cut, ends=is_ours)  # ours say where a clip does not end its recording
             cuts.append(cut)
+
     return cuts
 
 
@@ -186,7 +198,8 @@ def iter_store(folder: Path, split: str, facts: CodecFacts | None = None) -> Ite
         if split != "train":
             return
         raise DataError(f"{folder / f'cuts_{split}.jsonl.gz'}: no such manifest; expected what audiolm tokenize writes")
-    facts = facts or _stated(folder)
+
+    facts = facts or _read_stated_facts(folder)
     with ArrayReader(folder) as arrays:
         for cut in list_cuts(folder, facts, [split]):
             try:
@@ -204,28 +217,32 @@ def read_store(folder: Path, split: str) -> list[TokenClip]:
     return list(iter_store(folder, split))
 
 
-def _folder(source: Path) -> Path:
+def _folder_of(source: Path) -> Path:
     """The folder of a store, or of one of its manifests."""
     return source if source.is_dir() else source.parent
 
 
-def _stated(source: Path) -> CodecFacts:
+def _read_stated_facts(source: Path) -> CodecFacts:
     """The facts of a store, with a codebook size of 0 where nothing says it."""
-    path = _folder(source) / FACTS
+    path = _folder_of(source) / FACTS
     if path.exists():
         try:
             return CodecFacts.from_dict(json.loads(path.read_text()))
         except (OSError, ValueError, RecursionError) as error:
             raise DataError(f"{path}: cannot be read ({error!s:.300}); tokenize the recordings again") from error
+
+    # Without a `codec.json`: what the first cut says about its features.
     manifests = [find_manifest(source, split) for split in SPLITS] if source.is_dir() else [source]
     first = next((cut for manifest in manifests if manifest for cut in read_cuts(manifest)), None)
     if first is None:
         raise DataError(f"{source}: cannot be read: neither {FACTS} nor a cut says what its codes are")
+
     return _facts_of(first)
 
 
 def _facts_of(cut: Cut) -> CodecFacts:
     """What the features of a cut say about the codec."""
+    # A codec that recipes use, as long as its frames are as long as they should be.
     origin = ORIGINS.get(cut.type)
     if origin is not None and abs(origin.hop_samples / origin.sample_rate_hz - cut.frame_shift_s) < SHIFT_TOLERANCE_S:
         certain = origin.catalogued and cut.num_codebooks == 4
@@ -238,6 +255,8 @@ def _facts_of(cut: Cut) -> CodecFacts:
             num_codebooks=cut.num_codebooks,
             codebook_size=origin.codebook_size,
         )
+
+    # An unknown codec: sample rate and hop are whole numbers whose ratio is the frame shift.
     shift = Fraction(cut.frame_shift_s).limit_denominator(1_000_000)
     samples = shift * cut.sample_rate_hz
     rate = cut.sample_rate_hz if samples.denominator == 1 else shift.denominator
@@ -251,10 +270,11 @@ def _facts_of(cut: Cut) -> CodecFacts:
     )
 
 
-def _check_alike(cut: Cut, facts: CodecFacts) -> None:
+def _check_same_codec(cut: Cut, facts: CodecFacts) -> None:
     """Refuse a cut whose codes are not of the store's codec."""
     if cut.num_codebooks != facts.num_codebooks:
         raise DataError(f"cut {cut.id} has {cut.num_codebooks} codebooks, but the store's have {facts.num_codebooks}")
+
     if abs(cut.frame_shift_s - facts.frame_shift_s) > SHIFT_TOLERANCE_S:
         raise DataError(
             f"cut {cut.id} has a frame shift of {cut.frame_shift_s} s, but the store's have {facts.frame_shift_s} s"

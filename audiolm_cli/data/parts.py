@@ -1,6 +1,6 @@
 """A token store in the making: what is known about each input, and the codes of each recording, one file each.
 
-Every file is written under a temporary name and renamed, so that whoever is killed leaves whole files behind, and
+Every file is written under a temporary name and renamed. So a process that is killed leaves whole files behind, and
 several processes can fill one folder. Knows nothing about how recordings are encoded.
 """
 
@@ -11,7 +11,6 @@ import hashlib
 import json
 import os
 import re
-import secrets
 import zlib
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -23,6 +22,7 @@ import numpy as np
 
 from audiolm_cli.data.storage import DAMAGED
 from audiolm_cli.errors import DataError
+from audiolm_cli.files import taking_place_of
 
 PARTIAL = ".partial"
 """Where a store is while it is being made, inside its folder."""
@@ -78,12 +78,15 @@ class Part:
             return False
         if self.spans.ndim != 2 or self.spans.shape[1] != 2:
             return False
+
+        # Python's integers, which do not overflow.
         bounds = [int(frame) for frame in self.spans.flat]
         rising = bounds == sorted(bounds) and (not bounds or (bounds[0] >= 0 and bounds[-1] <= self.frames))
         return rising and sum(bounds[1::2]) - sum(bounds[::2]) == len(self.codes)
 
     def clips(self) -> list[tuple[int, np.ndarray]]:
         """(first frame in the recording, codes [t, K]) of each span."""
+        # Codes are stored without the silences between the spans, so each span ends where the sum of lengths says.
         stops = np.cumsum([stop - start for start, stop in self.spans], dtype=np.int64)
         return [
             (int(start), self.codes[end - (stop - start) : end])
@@ -95,7 +98,7 @@ class Parts:
     """The folder of a store in the making, for one codec."""
 
     def __init__(self, store: Path, codec_sha256: str) -> None:
-        """That of the store in the folder `store`."""
+        """The one for the store in the folder `store`, and for the codec with this hash."""
         self.folder = store / PARTIAL / f"{codec_sha256[:16]}-{VERSION}"
 
     def create(self) -> None:
@@ -109,11 +112,13 @@ class Parts:
             known = _as_input(json.loads(self._input_file(path).read_text()))
         except (OSError, ValueError, TypeError, AttributeError, RecursionError):
             return None
+
+        # Another path may have the same name here, though hardly ever.
         return known if known.path == os.path.abspath(path) and known.is_current() else None
 
     def save_input(self, known: Input) -> None:
         """Remember what is known about a file."""
-        _write(self._input_file(Path(known.path)), json.dumps(asdict(known)).encode())
+        _write_whole(self._input_file(Path(known.path)), json.dumps(asdict(known)).encode())
 
     def find(self, sha256: str) -> Part | None:
         """The codes of a recording by the hash of its file; None when they are not there, or not whole."""
@@ -121,16 +126,17 @@ class Parts:
             with np.load(self._codes_file(sha256), allow_pickle=False) as arrays:
                 part = Part(codes=arrays["codes"], spans=arrays["spans"], frames=int(arrays["frames"]))
             return part if part.fits() else None
-        except DAMAGED:
+        except DAMAGED:  # as a missing one: it is made again
             return None
 
     def save(self, sha256: str, part: Part) -> None:
         """Keep the codes of a recording."""
         buffer = BytesIO()
         np.savez(buffer, codes=part.codes, spans=part.spans, frames=np.int64(part.frames))
-        _write(self._codes_file(sha256), buffer.getvalue())
+        _write_whole(self._codes_file(sha256), buffer.getvalue())
 
     def _input_file(self, path: Path) -> Path:
+        # Paths may be too long for a name, or hold what no name may.
         name = hashlib.sha256(os.fsencode(os.path.abspath(path))).hexdigest()[:40]
         return self.folder / "inputs" / f"{name}.json"
 
@@ -146,7 +152,7 @@ def is_unfinished(store: Path) -> bool:
 def save_inputs(path: Path, summary: dict[str, Any], inputs: Sequence[Input]) -> None:
     """Write what a store was made of: a line of facts and a line per file."""
     lines = [json.dumps(summary), *(json.dumps(asdict(known)) for known in inputs)]
-    _write(path, gzip.compress("".join(line + "\n" for line in lines).encode(), mtime=0))
+    _write_whole(path, gzip.compress("".join(line + "\n" for line in lines).encode(), mtime=0))
 
 
 def load_inputs(store: Path) -> tuple[dict[str, Any], list[Input]] | None:
@@ -162,6 +168,7 @@ def load_inputs(store: Path) -> tuple[dict[str, Any], list[Input]] | None:
             if not isinstance(summary, dict):
                 raise ValueError("no summary")
             return summary, [_as_input(json.loads(line)) for line in stream]
+
     except (FileNotFoundError, NotADirectoryError):
         return None
     except (OSError, EOFError, zlib.error, ValueError, TypeError, AttributeError, RecursionError) as error:
@@ -173,12 +180,14 @@ def _as_input(values: dict[str, Any]) -> Input:
     """What a line says, its types checked: the hash becomes the name of a file."""
     clips = tuple((str(name), _count(start), _count(count)) for name, start, count in values.pop("clips", ()))
     known = Input(**values, clips=clips)
+
     if not all(isinstance(text, str) for text in (known.path, known.sha256, known.problem)):
         raise TypeError("path, sha256 and problem are texts")
     if known.sha256 and not _SHA256.fullmatch(known.sha256):
         raise ValueError(f"{known.sha256!r:.80} is no hash")
     if "\0" in known.path:
         raise ValueError(f"{known.path!r:.80} is no path")
+
     if type(known.bytes) is not int or type(known.mtime_ns) is not int:
         raise TypeError("bytes and mtime_ns are whole numbers")
     _count(known.frames)
@@ -186,16 +195,13 @@ def _as_input(values: dict[str, Any]) -> Input:
 
 
 def _count(value: object) -> int:
+    """`value`, checked to be a number of frames."""
     if type(value) is not int or not 0 <= value < 2**62:
         raise ValueError(f"{value!r:.40} is no number of frames")
     return value
 
 
-def _write(path: Path, data: bytes) -> None:
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
-    try:
+def _write_whole(path: Path, data: bytes) -> None:
+    """Write a file whole or not at all. Thousands are written, so none waits for the disk: a lost one is made again."""
+    with taking_place_of(path) as temporary:
         temporary.write_bytes(data)
-        os.replace(temporary, path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise

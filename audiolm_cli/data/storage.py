@@ -30,8 +30,8 @@ DAMAGED = (
 """What numpy and h5py raise over a file that is not what they expect: numpy reads headers as Python."""
 
 
-def places(path: str, folder: Path) -> Iterator[Path]:
-    """Where a storage path of a manifest in `folder` may lie, nearest first.
+def candidate_paths(path: str, folder: Path) -> Iterator[Path]:
+    """The files that a storage path of a manifest in `folder` may mean, nearest first.
 
     An absolute path is taken as it is. A relative one is tried in the manifest's folder, in as many of the folders
     above as it has folders itself, and in the working directory. Last comes its bare name beside the manifest.
@@ -48,9 +48,11 @@ def places(path: str, folder: Path) -> Iterator[Path]:
                 f"the storage path {path!r} leads out of the folder of its manifest; copy the file beside the manifest "
                 "and name it there"
             )
+
         own = folder.resolve()
         for base in (own, *own.parents[: len(pure.parts) - 1], Path.cwd()):
             yield base / pure
+
     yield folder / pure.name
 
 
@@ -77,31 +79,36 @@ class ArrayReader:
         """Rows `first` to `first + count` of an array, as it is stored; fewer where it has fewer.
 
         Raises:
-            DataError: of another kind than `KINDS`, not there, damaged, or outside the places where it may be.
+            DataError: it is of another kind than `KINDS`, missing, damaged, or outside the folders where it may be.
         """
         if kind not in KINDS:
             raise DataError(f"storage type {kind!r} is not read; expected {' or '.join(KINDS)}")
+
         found = self._find(path)
         try:
             if kind == "numpy_hdf5":
                 return np.asarray(self._dataset(found, key)[first : first + count])
+
             if ".." in PurePath(key).parts or os.path.isabs(key):
                 raise DataError(f"the storage key {key!r} leads out of {found}")
-            array = np.load(found / key, mmap_mode="r", allow_pickle=False)
+            array = np.load(found / key, mmap_mode="r", allow_pickle=False)  # the rows alone are read
             if not isinstance(array, np.ndarray):
                 raise ValueError("it is an archive")
             return np.array(array[first : first + count])
+
         except DAMAGED as error:
             cause = " ".join(str(error).split())
             raise DataError(f"{found}: {key!r} cannot be read from it ({cause:.200})") from error
 
     def _find(self, path: str) -> Path:
+        """The first file that there is of those that a storage path may mean; looked for once."""
         if path not in self._found:
-            tried = list(dict.fromkeys(places(path, self._folder)))
-            found = next((place for place in tried if place.exists()), None)
+            tried = list(dict.fromkeys(candidate_paths(path, self._folder)))
+            found = next((candidate for candidate in tried if candidate.exists()), None)
             if found is None:
-                looked = ", ".join(str(place) for place in tried)
+                looked = ", ".join(str(candidate) for candidate in tried)
                 raise DataError(f"the codes in {path} are not there; looked for {looked}")
+
             self._found[path] = found
         return self._found[path]
 
@@ -111,10 +118,13 @@ class ArrayReader:
 
         if path not in self._files:
             self._files[path] = h5py.File(path, "r")
+
+        # Looked at before it is followed: a link may lead to any file of the machine.
         link = self._files[path].get(key, getlink=True)
         dataset = self._files[path][key] if isinstance(link, h5py.HardLink) else None
         if link is None:
             raise KeyError("no such key")
+
         if not isinstance(dataset, h5py.Dataset) or dataset.external or dataset.is_virtual:
             raise DataError(f"{path}: {key!r} is no array of its own but a link or a group; expected codes")
         if dataset.dtype.kind not in "iuf":

@@ -8,9 +8,10 @@ from typing import Any, Self
 
 import numpy as np
 
+from audiolm_cli.audio.recording import RATES_HZ
+
 MOST_CODEBOOKS = 256
 """No codec has more codebooks; mel features, which are no codes, do not have as many channels either."""
-RATES_HZ = (1_000, 768_000)
 LARGEST_CODEBOOK = np.iinfo(np.int16).max + 1
 
 
@@ -21,8 +22,8 @@ class CodecFacts:
     name: str
     """The codec's name."""
     sha256: str
-    """What tells its codes from those of others: a hash of its weights, or of those it had before only its decoder
-    learned; empty when unknown."""
+    """Hash that identifies the codec's codes, unchanged by training that touches the decoder alone; empty when
+    unknown."""
     sample_rate_hz: int
     """Rate of the audio that was encoded."""
     hop_samples: int
@@ -43,14 +44,16 @@ class CodecFacts:
         """
         if not isinstance(values, dict):
             raise ValueError("expected one JSON object")
+
         fields = {field.name: field for field in dataclasses.fields(cls)}
         for name in (*values, *fields):
             if name not in fields:
                 raise ValueError(f"{name!r:.80} is unknown; known: {', '.join(fields)}")
             if name not in values and fields[name].default is dataclasses.MISSING:
                 raise ValueError(f"{name} is missing")
+
         for name, value in values.items():
-            _check(name, value)
+            _check_fact(name, value)
         return cls(**values)
 
     @property
@@ -79,11 +82,13 @@ _RANGES = {
 }
 
 
-def _check(name: str, value: Any) -> None:
+def _check_fact(name: str, value: Any) -> None:
+    """Refuse a text that is none, and a number that is none or out of its range."""
     if name not in _RANGES:
         if not isinstance(value, str):
             raise ValueError(f"{name} is {value!r:.80}, expected a text")
         return
+
     least, most = _RANGES[name]
     if type(value) is not int or not least <= value <= most:
         raise ValueError(f"{name} is {value!r:.80}, expected a whole number from {least} to {most}")

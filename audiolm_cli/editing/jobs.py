@@ -10,7 +10,6 @@ from pathlib import Path
 from audiolm_cli.audio import (
     DecoderProcess,
     Recording,
-    check_target,
     named_format,
     output_format,
     read_audio,
@@ -19,6 +18,7 @@ from audiolm_cli.config.generation import GenerateConfig
 from audiolm_cli.editing.picture import check_picture
 from audiolm_cli.errors import AudioInputError, OutputError, UsageError
 from audiolm_cli.events import Note, OnEvent
+from audiolm_cli.files import check_target
 
 STREAM = "-"
 """Standard input or output, in place of a path."""

@@ -8,8 +8,9 @@ from pathlib import Path
 
 import numpy as np
 
-from audiolm_cli.audio import Recording, mel_filters, mid, resample, write_bytes
+from audiolm_cli.audio import Recording, mel_filters, mid, resample
 from audiolm_cli.errors import UsageError
+from audiolm_cli.files import write_whole
 
 PLOT_RATE_HZ = 32000
 MEL_BANDS = 128
@@ -66,7 +67,7 @@ def plot_recording(
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Glyph")  # a name in letters that the font lacks
         figure.savefig(picture, format="png", metadata={"Software": None})
-    write_bytes(path, picture.getvalue(), force=force)
+    write_whole(path, picture.getvalue(), force=force)
 
 
 def mel_ticks(frequencies: np.ndarray) -> tuple[list[float], list[str]]:

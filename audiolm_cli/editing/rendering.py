@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from audiolm_cli.audio import balance, mid, resampled
+from audiolm_cli.audio import balance, mid, resample_blocks
 from audiolm_cli.audio.prediction import extrapolate
 from audiolm_cli.codec.base import Codec, KnownSamples
 from audiolm_cli.codec.chunked import half_of
@@ -98,7 +98,7 @@ def _render(span: Span, chunks: Iterable[_Chunk], left: Tensor, right: Tensor, c
     extra = -lead % (codec.sample_rate_hz // math.gcd(codec.sample_rate_hz, span.rate_hz))
     decoded = _decode(span, chunks, lead, level, codec)
     padded = _after_zeros(extra, (wav * np.float32(level / span.gain) for wav in decoded))
-    mono = resampled((wav[None] for wav in padded), codec.sample_rate_hz, span.rate_hz)
+    mono = resample_blocks((wav[None] for wav in padded), codec.sample_rate_hz, span.rate_hz)
     yield from _place((wav[0] for wav in mono), (lead + extra) * span.rate_hz // codec.sample_rate_hz, span)
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from audiolm_cli.audio import Recording, grown_seconds, output_format, write_blocks, write_growing
+from audiolm_cli.audio import AudioSpec, Recording, grown_seconds, output_format, write_blocks, write_growing
 from audiolm_cli.config.generation import GenerateConfig, SamplingConfig
 from audiolm_cli.editing.jobs import STREAM, Job
 from audiolm_cli.editing.picture import plot_recording
@@ -94,17 +94,11 @@ def write_samples(
             begun = True
 
     kind, subtype = output_format(path, like)
+    spec = AudioSpec(
+        shape=samples.shape, sample_rate_hz=like.sample_rate_hz, format=kind, subtype=subtype, tags=like.tags
+    )
     try:
-        (write_growing if stream else write_blocks)(
-            path,
-            blocks(),
-            shape=samples.shape,
-            sample_rate_hz=like.sample_rate_hz,
-            format=kind,
-            subtype=subtype,
-            tags=like.tags,
-            force=force,
-        )
+        (write_growing if stream else write_blocks)(path, blocks(), spec, force=force)
     except BaseException:
         if stream and begun and path != STREAM:
             session.on_event(Note(message=f"{path} holds the {grown_seconds(path):.1f} s made so far"))

@@ -19,7 +19,7 @@ from audiolm_cli.checkpoints.catalogue import (
     bundled_folders,
     cached_folders,
     find_checkpoint,
-    pulled_folder,
+    find_pulled_folder,
     resolve,
     wanted_file,
 )
@@ -64,7 +64,7 @@ def fetch_missing(
             continue
         if name not in KNOWN_CODECS:
             source = parse_source(name)
-            if source is not None and source.kind == "web" and pulled_folder(source, cache) is None:
+            if source is not None and source.kind == "web" and find_pulled_folder(source, cache) is None:
                 pull_source(source, cache, config, None, "", False, confirm, on_event)
             name = _codec_named_by(name, cache)
         if name is not None:
@@ -149,7 +149,7 @@ def remove(name: str, cache: Path) -> tuple[Path, int]:
         OutputError: it cannot be removed.
     """
     source = parse_source(name)
-    pulled = pulled_folder(source, cache) if source else None
+    pulled = find_pulled_folder(source, cache) if source else None
     path = pulled or cache / name
     if not pulled and (source or path.parent != cache or name.startswith(".") or not os.path.lexists(path)):
         if name in bundled_folders():
@@ -217,7 +217,7 @@ def _are_here(names: Sequence[str | None], cache: Path) -> bool:
         codec: str | None = name
         if name not in KNOWN_CODECS:
             source = parse_source(name)
-            if source is not None and source.kind == "web" and pulled_folder(source, cache) is None:
+            if source is not None and source.kind == "web" and find_pulled_folder(source, cache) is None:
                 return False
             codec = _codec_named_by(name, cache)
         if codec is not None and not KNOWN_CODECS[codec].unfit:

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from audiolm_cli.checkpoints.catalogue import KNOWN_CODECS, SOURCE, bundled_folders, pulled_folder, resolve
+from audiolm_cli.checkpoints.catalogue import KNOWN_CODECS, SOURCE, bundled_folders, find_pulled_folder, resolve
 from audiolm_cli.checkpoints.download import fetch, probe_size
 from audiolm_cli.checkpoints.folder import (
     CARD,
@@ -24,6 +24,7 @@ from audiolm_cli.checkpoints.folder import (
     CONFIG,
     MAX_CONFIG_BYTES,
     Folder,
+    FolderFacts,
     read_description,
     read_folder,
     verify_folder,
@@ -88,7 +89,7 @@ def pull_source(
         raise UsageError(f"{name} is the name of another checkpoint; give one of your own with --name")
     place, staging = cache / name, cache / STAGING / source.key
     with hold(cache, name, on_event=on_event):
-        pulled = pulled_folder(source, cache)
+        pulled = find_pulled_folder(source, cache)
         if pulled is not None and not force and (save_as is None or pulled == place):
             if sha256 and not _source_hash(pulled).startswith(sha256):
                 raise ModelError(f"{pulled} came from there with sha256 {_source_hash(pulled)}; fetch it again with -f")
@@ -245,11 +246,7 @@ def take_in_weights(file: Path, folder: Path, name: str, training: dict[str, obj
         described = {"family": "encodec", "name": name, "config": codec.config.to_dict()}
         return write_folder(
             folder,
-            kind="codec",
-            name=name,
-            model=None,
-            codec=described,
-            training=training,
+            FolderFacts(kind="codec", name=name, model=None, codec=described, training=training),
             tensors={CODEC_TENSORS: codec.state()},
             texts={},
             force=True,

@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from audiolm_cli.audio import write_bytes
 from audiolm_cli.evaluation.baselines import BaselineResult
+from audiolm_cli.files import write_whole
 from audiolm_cli.reports.verdict import AR_TOP10, NAR_TOP10
 
 if TYPE_CHECKING:
@@ -83,7 +83,7 @@ def draw_curves(path: Path, history: History, baselines: Sequence[BaselineResult
         return
     picture = io.BytesIO()
     figure_of(history, baselines, title, steps).savefig(picture, format="png", metadata={"Software": None})
-    write_bytes(path, picture.getvalue(), force=True)
+    write_whole(path, picture.getvalue(), force=True)
 
 
 def figure_of(history: History, baselines: Sequence[BaselineResult], title: str, steps: int) -> Figure:

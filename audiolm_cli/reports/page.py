@@ -15,10 +15,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import soundfile
 
-from audiolm_cli.audio import check_target, resample, write_bytes
+from audiolm_cli.audio import resample
 from audiolm_cli.editing.picture import PLOT_RATE_HZ, mel_decibels
 from audiolm_cli.errors import UsageError
 from audiolm_cli.evaluation.compared import Versions
+from audiolm_cli.files import check_target, write_whole
 from audiolm_cli.reports.curves import History, figure_of, headline
 from audiolm_cli.reports.tables import LEVELS, markdown
 from audiolm_cli.version import __version__
@@ -77,7 +78,7 @@ def write_page(
     Raises:
         OutputError: the file exists and `force` is false, or it cannot be written.
     """
-    write_bytes(path, page(result, excerpts, history).encode("utf-8"), force=force)
+    write_whole(path, page(result, excerpts, history).encode("utf-8"), force=force)
 
 
 def page(result: dict[str, Any], excerpts: Sequence[Versions], history: History) -> str:

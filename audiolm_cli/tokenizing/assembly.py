@@ -76,7 +76,7 @@ def assemble(inputs: list[Input], parts: Parts, output: Path, facts: CodecFacts,
     place = parts.folder.parent / STORE
     shutil.rmtree(place, ignore_errors=True)
     clips = _named(kept, parts, facts)
-    cuts = write_store(place, facts, _clips(clips, parts), place=output)
+    cuts = write_store(place, facts, _clips(clips, parts), final_folder=output)
     summary = {
         "version": VERSION,
         "codec_sha256": facts.sha256,

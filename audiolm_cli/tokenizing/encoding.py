@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from audiolm_cli.audio import DecoderProcess, Scan, resampled, sounding
+from audiolm_cli.audio import DecoderProcess, Scan, find_sounding, resample_blocks
 from audiolm_cli.audio.level import TRAINING_PEAK, training_gain
 from audiolm_cli.codec.base import Codec
 from audiolm_cli.codec.chunked import iter_encode
@@ -85,7 +85,7 @@ def frame_spans(found: Scan, codec: Codec) -> tuple[int, list[tuple[int, int]]]:
         return frames, []
     threshold = TRAINING_PEAK * 10 ** (SILENT_DB / 20) / training_gain(np.array([found.peak]))
     spans = []
-    for start, stop in sounding(found, threshold, SHORTEST_SILENCE_S, MARGIN_S):
+    for start, stop in find_sounding(found, threshold, SHORTEST_SILENCE_S, MARGIN_S):
         first = start * codec.sample_rate_hz // (found.sample_rate_hz * codec.hop_samples)
         last = -(-stop * codec.sample_rate_hz // (found.sample_rate_hz * codec.hop_samples))
         if first < min(last, frames):
@@ -104,7 +104,7 @@ def leveled_spans(
     gain, hop = np.float32(training_gain(np.array([found.peak]))), codec.hop_samples
     with decoder.open_stream(path, through_ffmpeg=found.through_ffmpeg) as stream:
         mixed = (found.mix(block) for block in stream.blocks)
-        blocks = (block * gain for block in resampled(mixed, stream.sample_rate_hz, codec.sample_rate_hz))
+        blocks = (block * gain for block in resample_blocks(mixed, stream.sample_rate_hz, codec.sample_rate_hz))
         yield _cut(blocks, [(start * hop, stop * hop) for start, stop in spans], codec.channels)
 
 

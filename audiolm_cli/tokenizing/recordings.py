@@ -102,6 +102,8 @@ def _open(path: Path, otherwise: Opener, decoder: DecoderProcess) -> AudioFile:
 
 def _copy(path: Path, copy: Path, decoder: DecoderProcess) -> None:
     """A recording as 24-bit FLAC, whole or not at all."""
+    # Not `files.taking_place_of`: under a name that is always the same, the large file that a killed process left is
+    # overwritten.
     partial = copy.with_name(f".{copy.name}.partial")
     with decoder.open_stream(path) as stream:
         try:

@@ -7,6 +7,8 @@ import math
 from collections.abc import Mapping
 from pathlib import Path
 
+from audiolm_cli.files import taking_place_of
+
 
 class Journal:
     """A file of measurements that a run goes on writing where it stopped."""
@@ -27,9 +29,8 @@ class Journal:
         lines = self.path.read_text().splitlines(keepends=True)
         kept = [line for line in lines if _step(line) <= step]
         if kept != lines:
-            temporary = self.path.with_suffix(".partial")
-            temporary.write_text("".join(kept))
-            temporary.replace(self.path)
+            with taking_place_of(self.path) as temporary:
+                temporary.write_text("".join(kept))
 
 
 def _step(line: str) -> float:

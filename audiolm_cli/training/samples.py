@@ -6,7 +6,6 @@ model are left as they were. Knows nothing about how the model is trained.
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +22,7 @@ from audiolm_cli.data.batching import WindowSampler, full_window
 from audiolm_cli.data.manifest import TokenClip
 from audiolm_cli.editing.picture import plot_recording
 from audiolm_cli.errors import OutputError
+from audiolm_cli.files import replacing_folder
 from audiolm_cli.model.decode import generate
 from audiolm_cli.model.decoders import Decoders
 from audiolm_cli.model.geometry import Geometry
@@ -86,26 +86,29 @@ class Sampler:
 
     def _write(self, place: str, windows: dict[str, Tensor], said: str) -> list[Sample]:
         """Decode windows [1, T, K] and write them into a folder that appears when it is whole."""
-        final, partial = self.folder / place, self.folder / f".{place}.partial"
+        final = self.folder / place
         rate, samples = self.codec.sample_rate_hz, []
         try:
-            shutil.rmtree(partial, ignore_errors=True)
-            partial.mkdir(parents=True)
-            for name, codes in windows.items():
-                wav = self.codec.decode(codes)[0, 0].cpu().numpy()
-                pcm, _ = quantize(wav[:, None], 16)
-                path = partial / f"{name}.wav"
-                write_audio(path, pcm, sample_rate_hz=rate, format="WAV", subtype="PCM_16", tags={}, force=True)
-                recording = Recording(
-                    samples=pcm, sample_rate_hz=rate, format="WAV", subtype="PCM_16", lossless=True, tags={}, name=name
-                )
-                geometry = self.prompts[name][0]
-                edges = (geometry.left, geometry.left + geometry.gap)
-                spans = [] if place == ORIGINAL else [(edges[0] / self._rate_hz, edges[1] / self._rate_hz)]
-                plot_recording(partial / f"{name}.png", recording, spans, f"{name}, {said}", force=True)
-                samples.append(Sample(name=name, path=final / path.name, wav=wav, sample_rate_hz=rate))
-            shutil.rmtree(final, ignore_errors=True)
-            partial.rename(final)
+            with replacing_folder(final) as folder:
+                for name, codes in windows.items():
+                    wav = self.codec.decode(codes)[0, 0].cpu().numpy()
+                    pcm, _ = quantize(wav[:, None], 16)
+                    path = folder / f"{name}.wav"
+                    write_audio(path, pcm, sample_rate_hz=rate, format="WAV", subtype="PCM_16", tags={}, force=True)
+                    recording = Recording(
+                        samples=pcm,
+                        sample_rate_hz=rate,
+                        format="WAV",
+                        subtype="PCM_16",
+                        lossless=True,
+                        tags={},
+                        name=name,
+                    )
+                    geometry = self.prompts[name][0]
+                    edges = (geometry.left, geometry.left + geometry.gap)
+                    spans = [] if place == ORIGINAL else [(edges[0] / self._rate_hz, edges[1] / self._rate_hz)]
+                    plot_recording(folder / f"{name}.png", recording, spans, f"{name}, {said}", force=True)
+                    samples.append(Sample(name=name, path=final / path.name, wav=wav, sample_rate_hz=rate))
         except OSError as error:
             raise OutputError(f"{final}: the samples cannot be written ({error.strerror or error})") from error
         return samples

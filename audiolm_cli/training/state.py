@@ -6,7 +6,6 @@ Knows nothing about what is trained.
 from __future__ import annotations
 
 import json
-import os
 import shutil
 from pathlib import Path
 from typing import Any
@@ -18,7 +17,7 @@ from torch import Tensor
 
 from audiolm_cli.errors import OutputError, UsageError
 from audiolm_cli.events import Note, OnEvent, ignore
-from audiolm_cli.files import hash_file
+from audiolm_cli.files import hash_file, replacing_folder, sync_file, write_synced
 
 MANIFEST = "manifest.json"
 TENSORS = "state.safetensors"
@@ -31,21 +30,13 @@ def save_state(folder: Path, step: int, tensors: dict[str, Tensor], meta: dict[s
         OutputError: the disk is full or refuses; the states from before are still there.
     """
     final = folder / f"step-{step:07d}"
-    temporary = folder / f".{final.name}.partial"
     try:
-        temporary.mkdir(parents=True, exist_ok=True)
-        save_file({name: t.detach().cpu().contiguous() for name, t in tensors.items()}, temporary / TENSORS)
-        with (temporary / TENSORS).open("rb+") as stream:
-            os.fsync(stream.fileno())
-        digest = hash_file(temporary / TENSORS)
-        with (temporary / MANIFEST).open("w") as stream:
-            json.dump({"step": step, "sha256": digest, "meta": meta}, stream)
-            stream.flush()
-            os.fsync(stream.fileno())
-        shutil.rmtree(final, ignore_errors=True)
-        temporary.rename(final)
+        with replacing_folder(final) as temporary:
+            save_file({name: t.detach().cpu().contiguous() for name, t in tensors.items()}, temporary / TENSORS)
+            sync_file(temporary / TENSORS)
+            digest = hash_file(temporary / TENSORS)
+            write_synced(temporary / MANIFEST, json.dumps({"step": step, "sha256": digest, "meta": meta}))
     except (OSError, safetensors.SafetensorError) as error:
-        shutil.rmtree(temporary, ignore_errors=True)
         raise OutputError(
             f"{folder}: the training state of step {step} cannot be saved ({error}); "
             "free some space and start the same command again, which goes on from the state before"

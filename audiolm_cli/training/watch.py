@@ -17,7 +17,6 @@ from dataclasses import asdict
 import numpy as np
 import torch
 
-from audiolm_cli.audio import write_bytes
 from audiolm_cli.codec.base import Codec
 from audiolm_cli.config.shapes import ModelConfig
 from audiolm_cli.data.batching import WindowSampler, full_window
@@ -25,6 +24,7 @@ from audiolm_cli.data.manifest import TokenClip
 from audiolm_cli.evaluation.baselines import BaselineResult, bigram, unigram
 from audiolm_cli.evaluation.model import continuation_geometry, score_windows
 from audiolm_cli.events import Event, Note, TrainStep, Validation
+from audiolm_cli.files import write_whole
 from audiolm_cli.model.decoders import Decoders
 from audiolm_cli.reports.board import Board
 from audiolm_cli.reports.curves import CURVES, draw_curves, headline, read_history
@@ -144,7 +144,7 @@ class Watch:
         self.listener(Note(message="measuring what a unigram and a bigram know of these recordings"))
         found = [baseline(train, targets, self.shape.codebook_size) for baseline in (unigram, bigram)]
         text = json.dumps({"codes_sha256": digest, "baselines": [asdict(baseline) for baseline in found]}, indent=1)
-        write_bytes(path, text.encode(), force=True)
+        write_whole(path, text.encode(), force=True)
         return found
 
 

@@ -24,6 +24,7 @@ from audiolm_cli.checkpoints.folder import (
     MODEL_TENSORS,
     SAMPLES,
     Folder,
+    FolderFacts,
     load_tensors,
     verify_folder,
     write_folder,
@@ -249,11 +250,13 @@ def _write_codec(request: CodecTrainRequest, trainee: Trainee, origin: _Origin |
         texts[CARD] = _card(codec.name, str(request.init), model)
     return write_folder(
         request.output,
-        kind="codec" if model is None else "model",
-        name=codec.name,
-        model=None if model is None else model.model,
-        codec=record,
-        training=facts if model is None else {**model.training, "codec": facts, "licence": facts["licence"]},
+        FolderFacts(
+            kind="codec" if model is None else "model",
+            name=codec.name,
+            model=None if model is None else model.model,
+            codec=record,
+            training=facts if model is None else {**model.training, "codec": facts, "licence": facts["licence"]},
+        ),
         tensors=tensors,
         texts=texts,
         force=request.force,

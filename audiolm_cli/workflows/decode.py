@@ -12,8 +12,8 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from audiolm_cli.audio import check_target, named_format, write_blocks
-from audiolm_cli.audio.writing import FORMATS
+from audiolm_cli.audio import AudioSpec, named_format, write_blocks
+from audiolm_cli.audio.writing import CONTAINERS
 from audiolm_cli.checkpoints.catalogue import KNOWN_CODECS
 from audiolm_cli.codec.base import Codec
 from audiolm_cli.codec.chunked import iter_decode
@@ -25,6 +25,7 @@ from audiolm_cli.editing.jobs import STREAM, make_folder
 from audiolm_cli.editing.result import Failure
 from audiolm_cli.errors import DataError, ModelError, SomeInputsFailedError, UsageError
 from audiolm_cli.events import Note, OnEvent, Progress, ignore
+from audiolm_cli.files import check_target
 from audiolm_cli.library.loading import codec_hash, load_codec
 from audiolm_cli.library.store_codec import codec_of_store
 
@@ -159,16 +160,14 @@ def _decode_cut(cut: Cut, path: str, arrays: ArrayReader, codec: Codec, force: b
                 yield np.clip(block, -1, 1)
 
     kind = named_format(path)
-    write_blocks(
-        path,
-        blocks(),
+    spec = AudioSpec(
         shape=(samples, codec.channels),
         sample_rate_hz=codec.sample_rate_hz,
         format=kind,
         subtype=SUBTYPES.get(kind, "PCM_16"),
         tags={},
-        force=force,
     )
+    write_blocks(path, blocks(), spec, force=force)
     if clipped:
         on_event(Note(message=f"{path}: {clipped} samples beyond full scale were clipped", warning=True))
     return DecodedClip(
@@ -224,7 +223,7 @@ def _paths(output: str, ids: list[str]) -> list[str]:
         OutputError: the folder cannot be made.
     """
     is_file = output == STREAM or (
-        not output.endswith("/") and not os.path.isdir(output) and Path(output).suffix.lower() in FORMATS
+        not output.endswith("/") and not os.path.isdir(output) and Path(output).suffix.lower() in CONTAINERS
     )
     if is_file and len(ids) > 1:
         raise UsageError(f"-o {output}: holds one clip, but there are {len(ids)}; name one with --id, or give a folder")

@@ -66,7 +66,7 @@ def verify(name: str, cache_dir: Path | None = None) -> Path:
     """
     cache = catalogue.cache_dir(cache_dir)
     if name in catalogue.KNOWN_CODECS:
-        return catalogue.find_checkpoint(name, cache, again=True)
+        return catalogue.find_checkpoint(name, cache, rehash=True)
     folder = catalogue.resolve(name, cache)
     verify_folder(folder)
     if not folder.carries_codec:

@@ -14,18 +14,18 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from audiolm_cli.audio import write_bytes
 from audiolm_cli.checkpoints.catalogue import BEST, resolve
-from audiolm_cli.checkpoints.folder import CODEC_TENSORS, MODEL_TENSORS, Folder, load_tensors, write_folder
+from audiolm_cli.checkpoints.folder import CODEC_TENSORS, MODEL_TENSORS, Folder, FolderFacts, load_tensors, write_folder
 from audiolm_cli.checkpoints.locks import LOCKS, hold, read_holder
 from audiolm_cli.config.shapes import ModelConfig
 from audiolm_cli.data.files import READABLE_SUFFIXES, find_audio
 from audiolm_cli.data.manifest import is_store
 from audiolm_cli.devices import prepare_cpu
-from audiolm_cli.distributed import joined
+from audiolm_cli.distributed import join_processes
 from audiolm_cli.errors import DataError, ModelError, OutputError, UsageError
 from audiolm_cli.evaluation.model import score_windows
 from audiolm_cli.events import Note, OnEvent, ignore
+from audiolm_cli.files import write_whole
 from audiolm_cli.library.loading import codec_training
 from audiolm_cli.library.store_codec import StoreCodec
 from audiolm_cli.model.decoders import Decoders
@@ -100,7 +100,7 @@ def train(request: TrainRequest) -> Trained:
         OutputError: the run folder cannot be written.
     """
     prepare_cpu(request.config.threads)
-    with joined(request.ranks, request.config.device):
+    with join_processes(request.ranks, request.config.device):
         return _train(request if request.ranks.main else dataclasses.replace(request, on_event=ignore))
 
 
@@ -267,7 +267,7 @@ def _check_settings(run: Path, source: Path, shape: ModelConfig, on_event: OnEve
     path, place, own = run / SETTINGS, str(source.resolve()), shape.to_dict()
     try:
         if not path.exists():
-            write_bytes(path, (json.dumps({"source": place, "shape": own}, indent=1) + "\n").encode(), force=True)
+            write_whole(path, (json.dumps({"source": place, "shape": own}, indent=1) + "\n").encode(), force=True)
             return
         values = json.loads(path.read_text())
         was, started_on = describe_changes(dict(values["shape"]), own), values["source"]
@@ -299,11 +299,13 @@ def _write_model(prepared: Prepared, weights: dict[str, Tensor], training: Mappi
         tensors[CODEC_TENSORS] = load_tensors(owner.folder, CODEC_TENSORS)
     write_folder(
         run / BEST,
-        kind="model",
-        name=run.name,
-        model=prepared.shape.to_dict(),
-        codec=owner.record(),
-        training=training,
+        FolderFacts(
+            kind="model",
+            name=run.name,
+            model=prepared.shape.to_dict(),
+            codec=owner.record(),
+            training=training,
+        ),
         tensors=tensors,
         texts={"MODEL_CARD.md": f"# {run.name}\n\nTrained with `audiolm train`; its facts are in `config.json`.\n"},
         force=True,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import errno
 import os
 import resource
@@ -23,9 +24,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from audiolm_cli.audio import (
+    AudioSpec,
     Recording,
     balance,
-    check_target,
     mid,
     output_format,
     read_audio,
@@ -33,10 +34,10 @@ from audiolm_cli.audio import (
     to_native,
     write_audio,
     write_blocks,
-    write_bytes,
 )
 from audiolm_cli.audio import writing as writing_module
 from audiolm_cli.errors import AudioInputError, OutputError, UsageError
+from audiolm_cli.files import check_target, write_whole
 
 RATE_HZ = 8000
 needs_ffmpeg = pytest.mark.skipif(shutil.which("ffmpeg") is None, reason="makes its input with ffmpeg")
@@ -678,12 +679,12 @@ def test_a_file_has_its_name_when_it_is_whole(tmp_path: Path, monkeypatch: pytes
         look()
 
     monkeypatch.setattr(os, "fsync", look)
-    options: dict = {"shape": (150_000, 1), "sample_rate_hz": RATE_HZ, "format": "WAV", "subtype": "PCM_16", "tags": {}}
-    write_blocks(tmp_path / "a.wav", blocks(), force=False, **options)
+    spec = AudioSpec(shape=(150_000, 1), sample_rate_hz=RATE_HZ, format="WAV", subtype="PCM_16", tags={})
+    write_blocks(tmp_path / "a.wav", blocks(), spec, force=False)
     assert found == [{}] * 5
     old = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
-    write_blocks(tmp_path / "a.wav", blocks(), force=True, **options | {"subtype": "PCM_24"})
-    write_bytes(tmp_path / "a.png", b"picture", force=False)
+    write_blocks(tmp_path / "a.wav", blocks(), dataclasses.replace(spec, subtype="PCM_24"), force=True)
+    write_whole(tmp_path / "a.png", b"picture", force=False)
     assert found[5:] == [old] * 5 + [{"a.wav": (tmp_path / "a.wav").read_bytes()}]
     assert sorted(os.listdir(tmp_path)) == ["a.png", "a.wav"] and old != found[-1]
 

@@ -7,12 +7,13 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import soundfile
 
-from audiolm_cli.audio import check_growing, read_audio, write_audio, write_growing
+from audiolm_cli.audio import AudioSpec, check_growing, read_audio, write_audio, write_growing
 from audiolm_cli.audio.recording import BITS, FLOATS, quantize
 from audiolm_cli.errors import OutputError, UsageError
 
@@ -29,8 +30,9 @@ def noise(count: int, channels: int, subtype: str) -> np.ndarray:
 
 def write(path: Path | str, blocks: Iterator[np.ndarray], samples: np.ndarray, subtype: str, **more: object) -> None:
     """`write_growing` of blocks that are `samples` in all."""
-    settings = {"format": "WAV", "tags": TAGS, "force": False, "sample_rate_hz": RATE_HZ, **more}
-    write_growing(path, blocks, shape=samples.shape, subtype=subtype, **settings)  # type: ignore[arg-type]
+    force = bool(more.pop("force", False))
+    settings: dict[str, Any] = {"format": "WAV", "tags": TAGS, "sample_rate_hz": RATE_HZ, **more}
+    write_growing(path, blocks, AudioSpec(shape=samples.shape, subtype=subtype, **settings), force=force)
 
 
 @pytest.mark.parametrize("channels", [1, 2, 3])
@@ -99,11 +101,11 @@ def test_an_error_at_first_leaves_the_old_file(tmp_path: Path) -> None:
 def test_a_full_disk_leaves_what_fitted() -> None:
     """The file plays up to the last block that was written whole."""
     script = (
-        "import resource, signal, sys, numpy as np; from audiolm_cli.audio import write_growing\n"
+        "import resource, signal, sys, numpy as np; from audiolm_cli.audio import AudioSpec, write_growing\n"
         "resource.setrlimit(resource.RLIMIT_FSIZE, (5000, 5000)); signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
         "blocks = (np.full((500, 1), i << 16, np.int32) for i in range(100))\n"
-        "settings = dict(sample_rate_hz=8000, format='WAV', subtype='PCM_16', tags={}, force=False)\n"
-        "write_growing('x.wav', blocks, shape=(50000, 1), **settings)"
+        "settings = dict(sample_rate_hz=8000, format='WAV', subtype='PCM_16', tags={})\n"
+        "write_growing('x.wav', blocks, AudioSpec(shape=(50000, 1), **settings), force=False)"
     )
     found = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
     assert "OutputError: x.wav: no space left" in found.stderr
@@ -111,10 +113,10 @@ def test_a_full_disk_leaves_what_fitted() -> None:
 
 
 SEND = (
-    "import numpy as np; from audiolm_cli.audio import write_growing\n"
+    "import numpy as np; from audiolm_cli.audio import AudioSpec, write_growing\n"
     "blocks = (np.full((50, 1), i << 24, np.int32) for i in range(3))\n"
-    "settings = dict(sample_rate_hz=8000, format='WAV', subtype='PCM_U8', tags={}, force=False)\n"
-    "write_growing('-', blocks, shape=(150, 1), **settings)"
+    "settings = dict(sample_rate_hz=8000, format='WAV', subtype='PCM_U8', tags={})\n"
+    "write_growing('-', blocks, AudioSpec(shape=(150, 1), **settings), force=False)"
 )
 
 
@@ -140,9 +142,9 @@ def test_only_wavs_grow(tmp_path: Path) -> None:
             check_growing(name)
     check_growing("-")
     check_growing("X.WAV")
-    settings = {"sample_rate_hz": 8000, "format": "WAV", "subtype": "PCM_16", "tags": {}, "force": False}
+    spec = AudioSpec(shape=(3_000_000_000, 1), sample_rate_hz=8000, format="WAV", subtype="PCM_16", tags={})
     with pytest.raises(UsageError, match="over 4 GB"):
-        write_growing(tmp_path / "x.wav", iter(()), shape=(3_000_000_000, 1), **settings)  # type: ignore[arg-type]
+        write_growing(tmp_path / "x.wav", iter(()), spec, force=False)
 
 
 def test_companded_samples_become_what_they_stand_for(tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ import soundfile
 
 from audiolm_cli.audio import DecoderProcess, open_stream, read_audio, scan
 from audiolm_cli.audio.streaming import CutShortError
-from audiolm_cli.data.files import open_audio, read_clip
+from audiolm_cli.data.files import open_audio, read_mono_clip
 from audiolm_cli.errors import AudioInputError, DataError, UsageError
 
 Piano = Callable[..., np.ndarray]
@@ -102,7 +102,7 @@ def test_a_crash_fails_one_file(take: Path, piano: Piano, tmp_path: Path, crashi
         file = decoder.call(bad, open_audio, bad)
         object.__setattr__(file, "decoder", decoder)
         with pytest.raises(DataError, match="SIGSEGV"):
-            read_clip(file, 0.0, 1000, 32000)
+            read_mono_clip(file, 0.0, 1000, 32000)
         with pytest.raises(AudioInputError, match="was killed, perhaps for want of memory"):
             decoder.call(bad, os.kill, decoder.call(bad, os.getpid), signal.SIGKILL)
 

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from audiolm_cli.audio import open_stream, read_audio, resample, resampled, scan, sounding
+from audiolm_cli.audio import find_sounding, open_stream, read_audio, resample, resample_blocks, scan
 from audiolm_cli.errors import AudioInputError
 
 RATE_HZ = 16_000
@@ -134,7 +134,7 @@ def test_resampling_in_blocks_changes_nothing(piano: Piano, from_hz: int) -> Non
     wav = piano(3.0, from_hz, 2).T
     edges = [0, 1, 1, 1000, 70_000, wav.shape[1]]
     blocks = [wav[:, start:stop] for start, stop in itertools.pairwise(edges)]
-    joined = np.concatenate(list(resampled(iter(blocks), from_hz, 32_000)), axis=1)
+    joined = np.concatenate(list(resample_blocks(iter(blocks), from_hz, 32_000)), axis=1)
     np.testing.assert_array_equal(joined, resample(wav, from_hz, 32_000))
 
 
@@ -177,5 +177,5 @@ def test_silences_are_cut_out(tmp_path: Path, pattern: str, expected: list[tuple
     """From 3 s on; one second of each stays on both sides. A letter is a second."""
     wav = np.repeat([0.5 if letter == "x" else 1e-4 for letter in pattern], RATE_HZ)
     soundfile.write(tmp_path / "a.wav", wav, RATE_HZ, subtype="FLOAT")
-    spans = sounding(scan(tmp_path / "a.wav", 1), 0.001, shortest_s=3.0, margin_s=1.0)
+    spans = find_sounding(scan(tmp_path / "a.wav", 1), 0.001, shortest_s=3.0, margin_s=1.0)
     assert [(start / RATE_HZ, stop / RATE_HZ) for start, stop in spans] == expected

@@ -26,7 +26,7 @@ from audiolm_cli.codec.encodec_shape import EncodecConfig
 from audiolm_cli.codec.spectral import SpectralCodec
 from audiolm_cli.config.shapes import SpectralConfig
 from audiolm_cli.config.training import CodecTrainConfig
-from audiolm_cli.data.files import find_audio, open_audio, read_clip
+from audiolm_cli.data.files import find_audio, open_audio, read_mono_clip
 from audiolm_cli.devices import prepare_cpu
 from audiolm_cli.evaluation.metrics import chroma_correlation, mel_distance, spectral_distance
 from audiolm_cli.events import Event, Note, Progress
@@ -135,7 +135,7 @@ def measure(family: str, held_out: Path, work: Path) -> list[object]:
     for file in files:
         start_s = max(0.0, (file.duration_s - EXCERPT_S) / 2)
         samples = round(EXCERPT_S * codec.sample_rate_hz)
-        excerpts.append(torch.from_numpy(read_clip(file, start_s, samples, codec.sample_rate_hz)))
+        excerpts.append(torch.from_numpy(read_mono_clip(file, start_s, samples, codec.sample_rate_hz)))
     began = time.process_time()
     decoded = [codec.decode(codec.encode(wav[None, None]))[0, 0] for wav in excerpts]
     speed = EXCERPT_S * len(files) / (time.process_time() - began)

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from audiolm_cli.audio import Recording
 from audiolm_cli.config.generation import GenerateConfig, SamplingConfig
-from audiolm_cli.data.files import find_audio, open_audio, read_clip
+from audiolm_cli.data.files import find_audio, open_audio, read_mono_clip
 from audiolm_cli.devices import pick_device
 from audiolm_cli.editing.rendering import render_span
 from audiolm_cli.editing.session import Session
@@ -56,7 +56,7 @@ def held_out(folder: Path, count: int, clip_s: float = CLIP_S) -> list[np.ndarra
     clips: list[np.ndarray] = []
     while len(clips) < count:
         file = files[len(clips) % len(files)]
-        clip = read_clip(file, rng.uniform(5, file.duration_s - clip_s - 7), round(clip_s * RATE_HZ), RATE_HZ)
+        clip = read_mono_clip(file, rng.uniform(5, file.duration_s - clip_s - 7), round(clip_s * RATE_HZ), RATE_HZ)
         loudness = np.sqrt(np.square(clip).reshape(-1, RATE_HZ // 2).mean(1))
         if loudness.min() > 0.005:
             clips.append(clip)

@@ -20,7 +20,7 @@ from audiolm_cli.checkpoints.catalogue import (
     list_models,
     resolve,
 )
-from audiolm_cli.checkpoints.folder import write_folder
+from audiolm_cli.checkpoints.folder import FolderFacts, write_folder
 from audiolm_cli.codec.encodec_shape import PUBLISHED
 from audiolm_cli.config.shapes import SpectralConfig
 from audiolm_cli.errors import ModelError
@@ -34,7 +34,10 @@ def make(path: Path, name: str) -> Path:
     codec = {"family": "spectral", "name": name, "config": SpectralConfig().to_dict()}
     tensors = {"codec.safetensors": {"a": torch.zeros(3)}}
     write_folder(
-        path, kind="codec", name=name, model=None, codec=codec, training={"licence": "CC0"}, tensors=tensors, texts={}
+        path,
+        FolderFacts(kind="codec", name=name, model=None, codec=codec, training={"licence": "CC0"}),
+        tensors=tensors,
+        texts={},
     )
     return path
 
@@ -203,7 +206,7 @@ def test_a_stamp_saves_hashing(known: KnownCodec, cache: Path, monkeypatch: pyte
     for _ in range(3):
         find_checkpoint("small-codec", cache)
     assert len(hashed) == 1
-    find_checkpoint("small-codec", cache, again=True)
+    find_checkpoint("small-codec", cache, rehash=True)
     assert len(hashed) == 2
     os.utime(path, ns=(0, 0))
     find_checkpoint("small-codec", cache)
@@ -224,8 +227,8 @@ def test_a_prefix_does_not_admit_another_file(tmp_path: Path, monkeypatch: pytes
     """Where only digits are published, the file that came first must stay."""
     path = tmp_path / "w.th"
     path.write_bytes(DATA)
-    digest = stamps.checked_hash(path, None, hashlib.sha256(DATA).hexdigest()[:8])
+    digest = stamps.verify_hash(path, None, hashlib.sha256(DATA).hexdigest()[:8])
     os.utime(path, ns=(0, 0))
     monkeypatch.setattr(stamps, "hash_file", lambda file: digest[:8] + "0" * 56)
     with pytest.raises(ModelError, match="has changed"):
-        stamps.checked_hash(path, None, digest[:8])
+        stamps.verify_hash(path, None, digest[:8])

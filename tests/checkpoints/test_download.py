@@ -20,7 +20,7 @@ from download_scenarios import QUICK, run_scenario
 from hostile_server import Fault, HostileServer
 
 from audiolm_cli.checkpoints import download
-from audiolm_cli.checkpoints.download import Fetched, discard_part, fetch, probe_size
+from audiolm_cli.checkpoints.download import Fetched, fetch, probe_size
 from audiolm_cli.checkpoints.locks import hold, list_holders, read_holder
 from audiolm_cli.checkpoints.source import Wanted
 from audiolm_cli.config.fetching import FetchConfig
@@ -303,7 +303,7 @@ def test_space_is_checked_first(server: HostileServer, tmp_path: Path) -> None:
 
 def test_a_full_disk_keeps_what_arrived(server: HostileServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """ENOSPC in the middle: an error of its own, and the next run goes on."""
-    write = download._Part.write
+    write = download._PartialFile.write
 
     def full(part: Any, block: bytes) -> None:
         if part.size >= 100_000:
@@ -311,7 +311,7 @@ def test_a_full_disk_keeps_what_arrived(server: HostileServer, tmp_path: Path, m
         write(part, block)
 
     with monkeypatch.context() as patch:
-        patch.setattr(download._Part, "write", full)
+        patch.setattr(download._PartialFile, "write", full)
         with pytest.raises(OutputError, match=r"the disk is full; 114688 bytes are kept"):
             fetch(wanted(server), tmp_path / "file.bin", PATIENT)
     assert not (tmp_path / "file.bin").exists()
@@ -324,14 +324,14 @@ def test_what_is_on_the_disk_is_what_counts(
     server: HostileServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Another process that writes into the same part, where locks do not work, is noticed before the rename."""
-    sync = download._Part.sync
+    sync = download._PartialFile.sync
 
     def meddled(part: Any) -> None:
         sync(part)
         with part.path.open("r+b") as stream:
             stream.write(b"x")
 
-    monkeypatch.setattr(download._Part, "sync", meddled)
+    monkeypatch.setattr(download._PartialFile, "sync", meddled)
     with pytest.raises(NetworkError, match="the disk holds something other"):
         fetch(wanted(server), tmp_path / "file.bin", PATIENT)
     assert not (tmp_path / "file.bin").exists()
@@ -345,15 +345,6 @@ def test_the_size_is_asked_for(server: HostileServer) -> None:
         probe_size(other.url, PATIENT)
     with serving(Fault(kind="close")) as other:
         assert probe_size(other.url, PATIENT) is None
-
-
-def test_discarding_a_part(tmp_path: Path) -> None:
-    """The part and its note go; the size is told."""
-    with serving(Fault(kind="drop", at=20_000), Fault(kind="status", at=404)) as server, pytest.raises(NetworkError):
-        fetch(wanted(server), tmp_path / "file.bin", PATIENT)
-    assert discard_part(tmp_path / "file.bin") == 16384
-    assert [path.name for path in tmp_path.iterdir()] == [".locks"]
-    assert discard_part(tmp_path / "file.bin") == 0
 
 
 def _fetch_in_child(known: Wanted, target: Path, barrier: Any = None) -> None:

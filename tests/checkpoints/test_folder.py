@@ -15,7 +15,7 @@ from safetensors.torch import save_file
 
 from audiolm_cli.checkpoints import folder as folders
 from audiolm_cli.checkpoints import header
-from audiolm_cli.checkpoints.folder import Folder, load_tensors, read_folder, verify_folder, write_folder
+from audiolm_cli.checkpoints.folder import Folder, FolderFacts, load_tensors, read_folder, verify_folder, write_folder
 from audiolm_cli.config.shapes import ModelConfig, SpectralConfig
 from audiolm_cli.errors import ModelError, OutputError
 
@@ -30,16 +30,15 @@ SHAPES = {"a.weight": (2, 3), "b": (1,)}
 
 def write(path: Path, **changes: Any) -> Folder:
     """A small model folder at `path`."""
-    parts: dict[str, Any] = {
+    described: dict[str, Any] = {
         "kind": "model",
         "name": "tiny",
         "model": MODEL,
         "codec": CODEC,
         "training": {"licence": "CC0", "hours": 1.5, "who": "Bézier"},
-        "tensors": TENSORS,
-        "texts": {"MODEL_CARD.md": "# Tiny\n"},
     }
-    return write_folder(path, **{**parts, **changes})
+    facts = FolderFacts(**{name: changes.pop(name, value) for name, value in described.items()})
+    return write_folder(path, facts, **{"tensors": TENSORS, "texts": {"MODEL_CARD.md": "# Tiny\n"}, **changes})
 
 
 def edit(path: Path, field: str, value: Any) -> None:

@@ -739,7 +739,7 @@ def test_a_full_disk(go: Any, take: Path, monkeypatch: pytest.MonkeyPatch) -> No
     assert (shown.exit_code, shown.stdout) == (7, "")
     assert "no space left" in shown.stderr and shown.stderr.count("\n") == 1
     assert os.listdir() == ["take.wav"]
-    monkeypatch.setattr("audiolm_cli.editing.picture.write_bytes", lambda *_, **__: full(0), raising=True)
+    monkeypatch.setattr("audiolm_cli.editing.picture.write_whole", lambda *_, **__: full(0), raising=True)
     shown = go(take, "-d", 0.2, "-q", "--plot", "p.png")
     assert shown.exit_code == 7
     assert sorted(os.listdir()) == ["take.continued.wav", "take.wav"]

@@ -178,7 +178,7 @@ def test_unusable_inputs(
     def full(*_: object, **__: object) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    monkeypatch.setattr("audiolm_cli.audio.writing.encode", full)
+    monkeypatch.setattr("audiolm_cli.audio.writing.encode_audio", full)
     shown = audiolm("decode", store, "-o", tmp_path / "out")
     assert shown.exit_code == 7 and "no space left" in shown.stderr
     assert os.listdir(tmp_path / "out") == []

@@ -18,7 +18,7 @@ import torch
 
 from audiolm_cli import packages
 from audiolm_cli.checkpoints import catalogue
-from audiolm_cli.checkpoints.folder import write_folder
+from audiolm_cli.checkpoints.folder import FolderFacts, write_folder
 from audiolm_cli.checkpoints.locks import hold
 from audiolm_cli.config.shapes import SpectralConfig
 from audiolm_cli.packages import installed_version
@@ -31,11 +31,13 @@ def piano(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     package = tmp_path / "package"
     folder = write_folder(
         package / "assets" / "piano",
-        kind="codec",
-        name="piano",
-        model=None,
-        codec={"family": "spectral", "name": "piano", "config": SpectralConfig().to_dict()},
-        training={},
+        FolderFacts(
+            kind="codec",
+            name="piano",
+            model=None,
+            codec={"family": "spectral", "name": "piano", "config": SpectralConfig().to_dict()},
+            training={},
+        ),
         tensors={"codec.safetensors": {"a": torch.zeros(3)}},
         texts={},
     )

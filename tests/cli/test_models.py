@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import torch
 
-from audiolm_cli.checkpoints.folder import write_folder
+from audiolm_cli.checkpoints.folder import FolderFacts, write_folder
 from audiolm_cli.config.shapes import ModelConfig, SpectralConfig
 
 
@@ -18,11 +18,13 @@ def mine(cache: Path) -> Path:
     """A small model in the cache."""
     return write_folder(
         cache / "mine",
-        kind="model",
-        name="mine",
-        model=ModelConfig(d_model=32, nhead=2).to_dict(),
-        codec={"family": "spectral", "name": "mine", "config": SpectralConfig().to_dict()},
-        training={"licence": "CC-BY-4.0", "hours": 2},
+        FolderFacts(
+            kind="model",
+            name="mine",
+            model=ModelConfig(d_model=32, nhead=2).to_dict(),
+            codec={"family": "spectral", "name": "mine", "config": SpectralConfig().to_dict()},
+            training={"licence": "CC-BY-4.0", "hours": 2},
+        ),
         tensors={"model.safetensors": {"a": torch.zeros(3)}, "codec.safetensors": {"b": torch.ones(2)}},
         texts={},
     ).path

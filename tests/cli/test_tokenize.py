@@ -192,7 +192,7 @@ def test_unusable_options(
     def full(*_: object, **__: object) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    for step in ("data.parts._write", "tokenizing.assembly.write_store"):
+    for step in ("data.parts._write_whole", "tokenizing.assembly.write_store"):
         with monkeypatch.context() as broken:
             broken.setattr(f"audiolm_cli.{step}", full)
             shown = audiolm("tokenize", one, "-o", store, "--codec", tiny_codec)
@@ -214,16 +214,18 @@ def test_the_hash_of_a_codec_that_a_model_only_names(tmp_path: Path) -> None:
     """Models on a catalogued codec do not carry its weights."""
     import torch
 
-    from audiolm_cli.checkpoints.folder import write_folder
+    from audiolm_cli.checkpoints.folder import FolderFacts, write_folder
     from audiolm_cli.config.shapes import ModelConfig
 
     write_folder(
         tmp_path / "m",
-        kind="model",
-        name="m",
-        model=ModelConfig(d_model=32, nhead=2).to_dict(),
-        codec={"family": "encodec", "name": "encodec-32khz", "config": {}, "sha256": "a" * 64},
-        training={},
+        FolderFacts(
+            kind="model",
+            name="m",
+            model=ModelConfig(d_model=32, nhead=2).to_dict(),
+            codec={"family": "encodec", "name": "encodec-32khz", "config": {}, "sha256": "a" * 64},
+            training={},
+        ),
         tensors={"model.safetensors": {"a": torch.zeros(1)}},
         texts={},
     )
@@ -363,7 +365,6 @@ def test_a_killed_run_goes_on(
     audiolm: Any, recordings: Path, tiny_codec: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, moment: str
 ) -> None:
     """What was done is not done again, there is no store before it is whole, and it is that of a run never stopped."""
-    from audiolm_cli.data import parts
     from audiolm_cli.tokenizing import assembly
     from audiolm_cli.tokenizing.encoding import encode_recording
     from audiolm_cli.workflows import tokenize
@@ -387,8 +388,8 @@ def test_a_killed_run_goes_on(
     os_replace = os.replace
     with monkeypatch.context() as broken:
         broken.setattr(tokenize, "encode_recording", count)
-        broken.setattr(parts.os, "replace", replace)
-        assert assembly.os is parts.os
+        broken.setattr(os, "replace", replace)
+        assert assembly.os is os
         with pytest.raises(Killed):
             tokenize.tokenize([recordings], store, str(tiny_codec))
     assert not is_store(store)

@@ -15,7 +15,7 @@ import pytest
 import soundfile
 
 from audiolm_cli.checkpoints.catalogue import resolve
-from audiolm_cli.checkpoints.folder import MODEL_TENSORS, load_tensors
+from audiolm_cli.checkpoints.folder import MODEL_TENSORS, FolderFacts, load_tensors
 from audiolm_cli.cli.render import Renderer
 from audiolm_cli.cli.trained import show_training
 from audiolm_cli.config.shapes import PRESETS, ModelConfig
@@ -219,11 +219,7 @@ def other_codec(tiny_codec: Path, tmp_path: Path) -> Path:
     tensors["network.quantizer.codebooks"] = tensors["network.quantizer.codebooks"].flip(1)
     return write_folder(
         tmp_path / "other",
-        kind="codec",
-        name="other",
-        model=None,
-        codec=folder.codec,
-        training={},
+        FolderFacts(kind="codec", name="other", model=None, codec=folder.codec, training={}),
         tensors={CODEC_TENSORS: tensors},
         texts={},
     ).path

@@ -13,7 +13,7 @@ import soundfile
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from audiolm_cli.data.files import SPLITS, AudioFile, draw_clips, find_audio, open_audio, read_clip, split_files
+from audiolm_cli.data.files import SPLITS, AudioFile, draw_clips, find_audio, open_audio, read_mono_clip, split_files
 from audiolm_cli.errors import DataError
 
 RATE_HZ = 8000
@@ -108,19 +108,19 @@ def test_one_recording_is_trained_on(split: str, copies: int) -> None:
 @pytest.mark.parametrize("channels", [1, 2])
 def test_a_clip_is_cut_where_it_is_asked_for(tmp_path: Path, channels: int) -> None:
     file = ramp(tmp_path / "a.wav", channels=channels)
-    clip = read_clip(file, 0.5, 100, RATE_HZ)
+    clip = read_mono_clip(file, 0.5, 100, RATE_HZ)
     assert clip.shape == (100,) and clip.dtype == np.float32
     np.testing.assert_array_equal(clip, np.arange(4000, 4100, dtype=np.float32) / 2**16)
 
 
 def test_channels_are_averaged(tmp_path: Path) -> None:
     soundfile.write(tmp_path / "a.wav", np.array([[0.5, 0.25]] * 100, np.float32), RATE_HZ, subtype="FLOAT")
-    np.testing.assert_array_equal(read_clip(open_audio(tmp_path / "a.wav"), 0.0, 10, RATE_HZ), np.float32(0.375))
+    np.testing.assert_array_equal(read_mono_clip(open_audio(tmp_path / "a.wav"), 0.0, 10, RATE_HZ), np.float32(0.375))
 
 
 @pytest.mark.parametrize(("start_s", "real"), [(1.99, 80), (2.0, 0), (7.0, 0)])
 def test_beyond_the_end_are_zeros(tmp_path: Path, start_s: float, real: int) -> None:
-    clip = read_clip(ramp(tmp_path / "a.wav"), start_s, 200, RATE_HZ)
+    clip = read_mono_clip(ramp(tmp_path / "a.wav"), start_s, 200, RATE_HZ)
     assert clip.shape == (200,) and (clip[:real] > 0).all() and (clip[real:] == 0).all()
 
 
@@ -130,7 +130,7 @@ def test_a_clip_has_the_rate_that_is_asked_for(tmp_path: Path, rate_hz: int) -> 
     time_s = np.arange(2 * RATE_HZ) / RATE_HZ
     soundfile.write(tmp_path / "a.wav", 0.5 * np.sin(2 * math.pi * 440 * time_s), RATE_HZ, subtype="FLOAT")
     samples = rate_hz // 2
-    clip = read_clip(open_audio(tmp_path / "a.wav"), 0.25, samples, rate_hz)
+    clip = read_mono_clip(open_audio(tmp_path / "a.wav"), 0.25, samples, rate_hz)
     truth = 0.5 * np.sin(2 * math.pi * 440 * (0.25 + np.arange(samples) / rate_hz))
     middle = slice(samples // 10, -samples // 10)
     assert clip.shape == (samples,) and clip.dtype == np.float32
@@ -164,7 +164,7 @@ def test_a_damaged_recording_gives_its_place_to_others(tmp_path: Path) -> None:
     good, bad = ramp(tmp_path / "good.wav", 4000), ramp(tmp_path / "bad.wav", 4000)
     (tmp_path / "bad.wav").write_bytes((tmp_path / "bad.wav").read_bytes()[:8000])
     with pytest.raises(DataError, match=r"bad\.wav: is truncated or damaged: holds 0\.2\d of 0\.50 s"):
-        read_clip(bad, 0.2, 1000, RATE_HZ)
+        read_mono_clip(bad, 0.2, 1000, RATE_HZ)
     with pytest.raises(DataError, match=r"bad\.wav: is .*damaged"):
         draw_clips([bad], 50, 100, RATE_HZ, np.random.default_rng(0))
     told: list[AudioFile] = []

@@ -88,7 +88,7 @@ def test_lhotse_finds_the_codes_from_any_working_directory(
 ) -> None:
     """Also where the store was written by a relative path, or under another name first."""
     monkeypatch.chdir(store.parent)
-    write_store(Path("partial"), FACTS, CLIPS, place=Path("final"))
+    write_store(Path("partial"), FACTS, CLIPS, final_folder=Path("final"))
     Path("partial").rename("final")
     monkeypatch.chdir(tmp_path)
     for folder in (store, store.parent / "final"):

@@ -16,7 +16,7 @@ from lhotse.audio import AudioSource
 from lhotse.features.io import NumpyFilesWriter, NumpyHdf5Writer
 
 from audiolm_cli.data.manifest import is_store, iter_store, list_cuts, read_facts, read_store
-from audiolm_cli.data.storage import ArrayReader, places
+from audiolm_cli.data.storage import ArrayReader, candidate_paths
 from audiolm_cli.errors import DataError
 
 RATE_HZ = 44_100  # of the recordings, which recipes store beside codes of another rate
@@ -185,14 +185,14 @@ def test_where_codes_are_looked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     """Beside the manifest, as far up as the name has folders, in the working directory, and by its bare name."""
     monkeypatch.chdir(tmp_path)
     here = tmp_path / "a" / "b" / "c"
-    assert list(places("x/y/z.h5", here)) == [
+    assert list(candidate_paths("x/y/z.h5", here)) == [
         here / "x/y/z.h5",
         tmp_path / "a" / "b" / "x/y/z.h5",
         tmp_path / "a" / "x/y/z.h5",
         tmp_path / "x/y/z.h5",
         here / "z.h5",
     ]
-    assert list(places("/far/z.h5", here)) == [Path("/far/z.h5"), here / "z.h5"]
+    assert list(candidate_paths("/far/z.h5", here)) == [Path("/far/z.h5"), here / "z.h5"]
 
 
 @pytest.mark.parametrize("move", ["beside", "working directory", "absolute"])

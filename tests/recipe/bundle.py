@@ -26,7 +26,15 @@ sys.path.insert(0, str(Path(__file__).parent))
 from render import draw
 
 from audiolm_cli.checkpoints.catalogue import bundled_folders, resolve
-from audiolm_cli.checkpoints.folder import CARD, CODEC_TENSORS, MODEL_TENSORS, Folder, load_tensors, write_folder
+from audiolm_cli.checkpoints.folder import (
+    CARD,
+    CODEC_TENSORS,
+    MODEL_TENSORS,
+    Folder,
+    FolderFacts,
+    load_tensors,
+    write_folder,
+)
 from audiolm_cli.data.manifest import read_facts, read_store
 from audiolm_cli.library.loading import codec_training
 from audiolm_cli.reports.tables import markdown, table
@@ -204,11 +212,13 @@ def main(run: str, codec_folder: str, tokens: str, machine: str, *titled: str) -
     training = {**lm_training(model), "codec": spectral_training(codec), "licence": "MIT"}
     folder = write_folder(
         ASSETS / "piano",
-        kind="model",
-        name="piano",
-        model=model.model,
-        codec={**model.codec, "name": "piano-codec"},
-        training=training,
+        FolderFacts(
+            kind="model",
+            name="piano",
+            model=model.model,
+            codec={**model.codec, "name": "piano-codec"},
+            training=training,
+        ),
         tensors={name: load_tensors(model, name) for name in (MODEL_TENSORS, CODEC_TENSORS)},
         texts={CARD: card(model, codec, Path(tokens), evaluations, machine)},
         force=True,

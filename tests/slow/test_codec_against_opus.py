@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 
 from audiolm_cli.codec.base import Codec
-from audiolm_cli.data.files import AudioFile, find_audio, open_audio, read_clip
+from audiolm_cli.data.files import AudioFile, find_audio, open_audio, read_mono_clip
 from audiolm_cli.errors import AudioLMError
 from audiolm_cli.evaluation.metrics import chroma_correlation, mel_distance, spectral_distance
 
@@ -73,7 +73,7 @@ def excerpts() -> list[Tensor]:
         pytest.skip(f"needs piano recordings of {EXCERPT_S:g} s or more: PIANO_RECORDINGS=folder")
     chosen = files[:: max(1, len(files) // EXCERPTS)][:EXCERPTS]
     samples = round(EXCERPT_S * RATE_HZ)
-    clips = [read_clip(file, (file.duration_s - EXCERPT_S) / 2, samples, RATE_HZ) for file in chosen]
+    clips = [read_mono_clip(file, (file.duration_s - EXCERPT_S) / 2, samples, RATE_HZ) for file in chosen]
     return [torch.from_numpy(np.ascontiguousarray(clip)).reshape(-1) for clip in clips]
 
 

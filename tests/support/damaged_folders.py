@@ -19,7 +19,7 @@ from typing import Any
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from audiolm_cli.checkpoints.folder import load_tensors, read_folder, write_folder
+from audiolm_cli.checkpoints.folder import FolderFacts, load_tensors, read_folder, write_folder
 from audiolm_cli.codec.encodec import EncodecCodec
 from audiolm_cli.codec.encodec_shape import EncodecConfig
 from audiolm_cli.errors import AudioLMError
@@ -76,11 +76,13 @@ def make_models(folder: Path, spectral: Path) -> list[Path]:
     origin = read_folder(spectral)
     path = write_folder(
         folder / "encodec",
-        kind="model",
-        name="encodec",
-        model=origin.model,
-        codec={"family": "encodec", "name": "small", "config": codec.config.to_dict()},
-        training={"licence": "none: a test"},
+        FolderFacts(
+            kind="model",
+            name="encodec",
+            model=origin.model,
+            codec={"family": "encodec", "name": "small", "config": codec.config.to_dict()},
+            training={"licence": "none: a test"},
+        ),
         tensors={FILES[0]: load_tensors(origin, FILES[0]), FILES[1]: codec.state()},
         texts={},
     ).path

@@ -24,7 +24,7 @@ from typing import Any
 import numpy as np
 import soundfile
 
-from audiolm_cli.audio import open_stream, resampled, scan
+from audiolm_cli.audio import open_stream, resample_blocks, scan
 from audiolm_cli.errors import AudioLMError
 from audiolm_cli.tokenizing.workers import run_workers
 
@@ -113,7 +113,7 @@ def _read(path: Path) -> None:
     found = scan(path, 1)
     with open_stream(path, through_ffmpeg=found.through_ffmpeg) as stream:
         count = 0
-        for block in resampled((found.mix(block) for block in stream.blocks), stream.sample_rate_hz, 32000):
+        for block in resample_blocks((found.mix(block) for block in stream.blocks), stream.sample_rate_hz, 32000):
             assert block.dtype == np.float32 and len(block) == 1 and np.isfinite(block).all()
             count += block.shape[1]
     assert abs(count - found.num_samples * 32000 / found.sample_rate_hz) <= 2

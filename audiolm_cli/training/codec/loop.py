@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from audiolm_cli.config.training import CodecTrainConfig
-from audiolm_cli.data.files import AudioFile, draw_clips, read_clip
+from audiolm_cli.data.files import AudioFile, draw_clips, read_mono_clip
 from audiolm_cli.errors import DataError
 from audiolm_cli.events import Note, OnEvent, Progress
 from audiolm_cli.training.average import start_average, swap_average, update_average
@@ -183,7 +183,7 @@ class CodecTrainer:
         wav = []
         for file, start in zip(files, starts, strict=True):
             try:
-                wav.append(read_clip(file, start, num_samples, rate))
+                wav.append(read_mono_clip(file, start, num_samples, rate))
             except DataError as error:
                 self._on_damage(file, error)
         if not wav:

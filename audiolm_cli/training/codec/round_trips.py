@@ -6,19 +6,19 @@ The same clips at every step, so that two steps compare. Knows nothing about how
 from __future__ import annotations
 
 import io
-import shutil
 from pathlib import Path
 
 import numpy as np
 import torch
 
-from audiolm_cli.audio import resample, write_audio, write_bytes
+from audiolm_cli.audio import resample, write_audio
 from audiolm_cli.audio.recording import quantize
 from audiolm_cli.codec.base import Codec
-from audiolm_cli.data.files import AudioFile, read_clip
+from audiolm_cli.data.files import AudioFile, read_mono_clip
 from audiolm_cli.editing.picture import MEL_BANDS, PLOT_RATE_HZ, mel_decibels, mel_ticks
 from audiolm_cli.errors import DataError
 from audiolm_cli.events import Note, OnEvent
+from audiolm_cli.files import replacing_folder, write_whole
 
 CLIPS, CLIP_S = 2, 5.0
 ORIGINAL = "original"
@@ -57,7 +57,7 @@ class RoundTrips:
             seconds = min(CLIP_S, file.duration_s)
             samples = max(1, round(seconds * rate))
             try:
-                clips[f"clip-{i}"] = read_clip(file, (file.duration_s - seconds) / 2, samples, rate)
+                clips[f"clip-{i}"] = read_mono_clip(file, (file.duration_s - seconds) / 2, samples, rate)
             except DataError:
                 continue
         return clips
@@ -68,18 +68,14 @@ class RoundTrips:
 
     def _write(self, place: str, made: dict[str, np.ndarray], originals: dict[str, np.ndarray], said: str) -> None:
         """Write clips into a folder that appears when it is whole."""
-        final, partial = self.folder / place, self.folder / f".{place}.partial"
-        shutil.rmtree(partial, ignore_errors=True)
-        partial.mkdir(parents=True)
         rate = self.codec.sample_rate_hz
-        for name, wav in made.items():
-            pcm, _ = quantize(wav[:, None], 16)
-            path = partial / f"{name}.wav"
-            write_audio(path, pcm, sample_rate_hz=rate, format="WAV", subtype="PCM_16", tags={}, force=True)
-            if place != ORIGINAL:
-                draw_pair(partial / f"{name}.png", originals[name], wav, rate, f"{name}: {said}")
-        shutil.rmtree(final, ignore_errors=True)
-        partial.rename(final)
+        with replacing_folder(self.folder / place) as folder:
+            for name, wav in made.items():
+                pcm, _ = quantize(wav[:, None], 16)
+                path = folder / f"{name}.wav"
+                write_audio(path, pcm, sample_rate_hz=rate, format="WAV", subtype="PCM_16", tags={}, force=True)
+                if place != ORIGINAL:
+                    draw_pair(folder / f"{name}.png", originals[name], wav, rate, f"{name}: {said}")
 
 
 def draw_pair(path: Path, original: np.ndarray, made: np.ndarray, sample_rate_hz: int, title: str) -> None:
@@ -110,4 +106,4 @@ def draw_pair(path: Path, original: np.ndarray, made: np.ndarray, sample_rate_hz
     figure.suptitle(title.encode("utf-8", "replace").decode("utf-8"), fontsize=11, parse_math=False)
     picture = io.BytesIO()
     figure.savefig(picture, format="png", metadata={"Software": None})
-    write_bytes(path, picture.getvalue(), force=True)
+    write_whole(path, picture.getvalue(), force=True)

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from audiolm_cli.audio import DeferringFile, write_bytes
 from audiolm_cli.errors import OutputError
+from audiolm_cli.files import DeferringFile, write_whole
 
 resource = pytest.importorskip("resource")
 DATA = bytes(range(256)) * 1000
@@ -32,12 +32,12 @@ def full_after(size: int) -> Iterator[None]:
 def test_no_byte_is_lost_unnoticed(size: int, tmp_path: Path) -> None:
     """Neither of a picture nor of a settings file, which go through the same function; the old one stays."""
     target = tmp_path / "a.png"
-    write_bytes(target, b"old", force=False)
+    write_whole(target, b"old", force=False)
     with full_after(size), pytest.raises(OutputError, match="no space left in"):
-        write_bytes(target, DATA, force=True)
+        write_whole(target, DATA, force=True)
     assert os.listdir(tmp_path) == ["a.png"] and target.read_bytes() == b"old"
     with full_after(len(DATA)):
-        write_bytes(target, DATA, force=True)
+        write_whole(target, DATA, force=True)
     assert target.read_bytes() == DATA
 
 
