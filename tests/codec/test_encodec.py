@@ -412,8 +412,8 @@ def test_stretches_are_the_whole(monkeypatch: pytest.MonkeyPatch, frames: int, m
     codec = EncodecCodec.untrained(EncodecConfig(num_filters=4, dimension=16, codebook_size=64), seed=1)
     wav = 0.3 * torch.randn(2, 1, 640 * frames + more, generator=torch.Generator().manual_seed(frames))
     with torch.inference_mode():
-        stretches = codec._latents(wav)
+        stretches = codec._encode_latents(wav)
         torch.testing.assert_close(stretches, codec.network.encoder(wav), rtol=1e-4, atol=1e-5)
         monkeypatch.setattr("audiolm_cli.codec.encodec._reach_samples", lambda convolutions: 0)
         enough = frames * 640 + more <= 100 * 640  # for one stretch
-        assert torch.allclose(codec._latents(wav), stretches, rtol=1e-4, atol=1e-5) == enough
+        assert torch.allclose(codec._encode_latents(wav), stretches, rtol=1e-4, atol=1e-5) == enough
