@@ -44,7 +44,7 @@ from audiolm_cli.training.codec.encodec import EncodecTrainee
 from audiolm_cli.training.codec.loop import CodecTrainer
 from audiolm_cli.training.codec.round_trips import RoundTrips
 from audiolm_cli.training.codec.spectral import SpectralTrainee
-from audiolm_cli.training.codec.trainee import Losses
+from audiolm_cli.training.codec.trainee import CodecLosses
 
 COPIES = "recordings"
 """Where copies of recordings lie that only `ffmpeg` reads, inside the folder of the state."""
@@ -56,7 +56,7 @@ class TrainedCodec:
 
     folder: Folder
     """The codec folder; of a model whose codes were kept, a model folder."""
-    losses: Losses
+    losses: CodecLosses
     """On held-out clips."""
     failed: list[str]
     """Recordings that could not be read, or not everywhere, with the reason."""
