@@ -197,15 +197,18 @@ def _encode_stream(codec: Codec, blocks: Iterable[Tensor], chunk: int, context: 
 
 def _encode_part(codec: Codec, wav: Tensor, lead: int, count: int, context: int) -> Tensor:
     """Codes [B, count, K] of wav [B, C, N] from frame `lead` on; in smaller pieces where memory is short."""
-    hop, size = codec.hop_samples, count
+    hop, end = codec.hop_samples, lead + count
+    size = count
     while True:
         try:
             pieces = []
-            for start in range(lead, lead + count, size):
-                first, stop = max(0, start - context), min(start + size, lead + count)
+            for start in range(lead, end, size):
+                first, stop = max(0, start - context), min(start + size, end)
                 last = None if size == count else (stop + context) * hop
+
                 codes = codec.encode(wav[:, :, first * hop : last])
                 pieces.append(codes[:, start - first : stop - first])
+
             return torch.cat(pieces, dim=1)
         except torch.OutOfMemoryError as error:
             size = halve_chunk(size, codec, error)

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, Literal
 
 import torch
@@ -19,21 +18,9 @@ from torch import Tensor
 
 from audiolm_cli.errors import ModelError
 
-
-@dataclass(frozen=True)
-class Dialect:
-    """How one checkpoint spells its keys."""
-
-    names: Literal["huggingface", "encodec"]
-    """Who named the modules; audiocraft uses the names of encodec."""
-    leaves: Literal["weight_g", "parametrizations", "plain"] = "weight_g"
-    """How weight norm is spelled; "plain" has none (folded weights, or group norm)."""
-
-
-HUGGINGFACE = Dialect("huggingface")
-"""facebook/encodec_32khz: model.safetensors and pytorch_model.bin."""
-ENCODEC = Dialect("encodec")
-"""The `encodec` package, and `best_state` of audiocraft's compression_state_dict.bin."""
+Names = Literal["huggingface", "encodec"]
+"""Who named the modules: transformers (facebook/encodec_32khz: model.safetensors and pytorch_model.bin), or the
+`encodec` package (and `best_state` of audiocraft's compression_state_dict.bin)."""
 
 _RULES = (  # (Hugging Face, encodec); a hole in braces stands for the pattern of that name below
     ("encoder.layers.{n}.conv.{leaf}", "encoder.model.{n}.conv.conv.{leaf}"),
@@ -69,34 +56,31 @@ _SETTINGS = {
 _NAMED_AT_MOST = 3
 
 
-def detect_dialect(state: Mapping[str, Any]) -> Dialect:
-    """The dialect that the keys of `state` are written in.
+def detect_names(state: Mapping[str, Any]) -> Names:
+    """Who named the keys of `state`.
 
     Raises:
         ModelError: the keys are of no known dialect, or of several at once.
     """
-    # Who named the modules shows in the first parts of a key.
     huggingface = [key for key in state if re.match(r"(encoder|decoder|quantizer)\.layers\.", key)]
     encodec = [key for key in state if re.match(r"(encoder|decoder)\.model\.|quantizer\.vq\.", key)]
     if huggingface and encodec:
         raise ModelError(
             f"This checkpoint mixes two naming schemes ({huggingface[0]!r} and {encodec[0]!r}); it is damaged."
         )
+
     if not huggingface and not encodec:
         example = next(iter(state), None)
         found = "it is empty" if example is None else f"its first key is {example!r}"
         raise ModelError(f"This is no EnCodec checkpoint: {found}, expected keys like 'encoder.…'.")
 
-    # How weight norm is spelled shows in the last parts.
+    # Weight norm may be spelled either way, but not in both.
     norms = [key for key in state if key.endswith(".weight_g")]
     parametrized = [key for key in state if key.endswith(".original0")]
     if norms and parametrized:
         raise ModelError(f"This checkpoint spells weight norm in two ways ({norms[0]!r} and {parametrized[0]!r}).")
 
-    leaves: Literal["weight_g", "parametrizations", "plain"] = (
-        "weight_g" if norms else "parametrizations" if parametrized else "plain"
-    )
-    return Dialect("huggingface" if huggingface else "encodec", leaves)
+    return "huggingface" if huggingface else "encodec"
 
 
 def to_encodec(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -105,30 +89,15 @@ def to_encodec(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     Raises:
         ModelError: the dialect is not known, or a key fits no rule.
     """
-    dialect = detect_dialect(state)
+    names = detect_names(state)
     old_leaves = {_old_leaf(key): tensor for key, tensor in state.items()}
 
-    if dialect.names == "encodec":
-        rules = _compile_rules(source=1, target=1, holes=_HOLES)
+    if names == "encodec":
+        rules = _compile_rules([(encodec, encodec) for _, encodec in _RULES], _HOLES)
     else:
-        rules = _compile_rules(source=0, target=1, holes=_huggingface_holes(old_leaves))
+        rules = _compile_rules(_RULES, _huggingface_holes(old_leaves))
 
     return {_rename_key(key, rules): tensor for key, tensor in old_leaves.items()}
-
-
-def from_encodec(state: Mapping[str, Tensor], dialect: Dialect) -> dict[str, Tensor]:
-    """The same tensors in `dialect`, from names of `encodec.model.EncodecModel` with `weight_g`/`weight_v`.
-
-    Raises:
-        ModelError: a key fits no rule.
-    """
-    target = 0 if dialect.names == "huggingface" else 1
-    rules = _compile_rules(source=1, target=target, holes=_HOLES)
-    renamed = {_rename_key(key, rules): tensor for key, tensor in state.items()}
-
-    if dialect.leaves != "parametrizations":
-        return renamed
-    return {_new_leaf(key): tensor for key, tensor in renamed.items()}
 
 
 def unwrap_package(content: Any) -> tuple[dict[str, Tensor], str | None]:
@@ -276,14 +245,14 @@ def _huggingface_holes(state: Iterable[str]) -> dict[str, str]:
     return {**_HOLES, "up": one_of(up), "same": one_of(numbers - up)}
 
 
-def _compile_rules(*, source: int, target: int, holes: Mapping[str, str]) -> list[tuple[re.Pattern[str], str]]:
-    """The rules from column `source` to column `target`: (pattern of a whole key, template of its new name)."""
+def _compile_rules(pairs: Iterable[tuple[str, str]], holes: Mapping[str, str]) -> list[tuple[re.Pattern[str], str]]:
+    """Pairs of old and new names as rules: (pattern of a whole key, template of its new name)."""
     compiled = []
-    for rule in _RULES:
-        pattern = re.escape(rule[source]).replace(r"\{", "{").replace(r"\}", "}")  # dots are dots, holes stay holes
+    for old, new in pairs:
+        pattern = re.escape(old).replace(r"\{", "{").replace(r"\}", "}")  # dots are dots, holes stay holes
         for hole, choices in holes.items():
             pattern = pattern.replace(f"{{{hole}}}", f"(?P<{hole}>{choices})")
-        compiled.append((re.compile(pattern), rule[target]))
+        compiled.append((re.compile(pattern), new))
 
     return compiled
 
@@ -303,14 +272,6 @@ def _old_leaf(key: str) -> str:
     for new, old in _PARAMETRIZED.items():
         if key.endswith(f".{new}"):
             return key.removesuffix(new) + old
-    return key
-
-
-def _new_leaf(key: str) -> str:
-    """The key with weight norm spelled as parametrizations."""
-    for new, old in _PARAMETRIZED.items():
-        if key.endswith(f".{old}"):
-            return key.removesuffix(old) + new
     return key
 
 

@@ -26,11 +26,6 @@ def stft(wav: Tensor, window: Tensor, hop: int) -> Tensor:
     return torch.fft.rfft(padded.unfold(-1, len(window), hop) * window)
 
 
-def istft(columns: Tensor, window: Tensor, hop: int) -> Tensor:
-    """Audio [B, hop * J] of columns [B, J, bins]: the least-squares inverse of `stft` (Griffin and Lim 1984, eq. 6)."""
-    return _synthesise(columns, window, hop) / _sum_squared_windows(window, hop, columns.shape[1])
-
-
 def absolute(columns: Tensor) -> Tensor:
     """Magnitudes of complex columns; several times faster on a CPU than `abs`, which guards against overflow."""
     return (columns.real.square() + columns.imag.square()).sqrt()
@@ -132,7 +127,10 @@ def _continue_phases(angles: Tensor, true_columns: Tensor, covered: Tensor) -> T
 
 
 def _synthesise(columns: Tensor, window: Tensor, hop: int) -> Tensor:
-    """Windowed columns [B, J, bins] added up: [B, hop * J]."""
+    """Windowed columns [B, J, bins] added up: [B, hop * J].
+
+    Over `_sum_squared_windows`, the least-squares inverse of `stft` (Griffin and Lim 1984, eq. 6).
+    """
     return _overlap_add(torch.fft.irfft(columns, n=len(window)).mul_(window), hop)
 
 

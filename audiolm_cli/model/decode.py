@@ -37,6 +37,36 @@ class Timing:
     """Frames generated, all takes together."""
 
 
+class GuidedAR:
+    """An AR generation in progress, and beside it, where guidance asks for one, the same without a context."""
+
+    def __init__(self, model: Decoders, context: Tensor, geometry: Geometry, takes: int, guidance: float) -> None:
+        """Read context codes [1 or takes, L, K] (memory order); `guidance` 1 is none."""
+        self._guidance = guidance
+        self._ar = AR(model, context, geometry, takes)
+        self._null = None
+        if guidance != 1 and geometry.context:
+            self._null = AR(model, context[:1, :0], Geometry(0, geometry.gap), takes)
+
+    @property
+    def done(self) -> int:
+        """Target frames stepped through."""
+        return self._ar.done
+
+    def step(self, previous: Tensor | None) -> Tensor:
+        """Logits [takes, V + 1] of the next frame, after `previous` [takes, 1] (None at the first)."""
+        logits = self._ar.step(previous)
+        if self._null is not None:
+            logits = guide_logits(logits, self._null.step(previous), self._guidance)
+        return logits
+
+    def rewind(self, done: int) -> None:
+        """Forget the target frames from `done` on."""
+        self._ar.rewind(done)
+        if self._null is not None:
+            self._null.rewind(done)
+
+
 @torch.inference_mode()
 def generate(
     model: Decoders,
@@ -184,10 +214,7 @@ def _generate_first(
     """First codebook int64 [takes, M'] of the gap, -1 after a take's end."""
     takes, M = len(generators), geometry.gap
     noise = draw_uniforms(generators, M).to(context.device)
-    ar = AR(model, context, geometry, takes)
-    null = None
-    if sampling.guidance != 1 and geometry.context:
-        null = AR(model, context[:1, :0], Geometry(0, M), takes)
+    ar = GuidedAR(model, context, geometry, takes, sampling.guidance)
 
     codes = torch.full((takes, M), -1, dtype=torch.long, device=context.device)
     is_running = torch.ones(takes, dtype=torch.bool, device=context.device)
@@ -196,9 +223,6 @@ def _generate_first(
 
     for t in range(M):
         logits = ar.step(previous)  # [takes, V + 1]
-        if null is not None:
-            logits = guide_logits(logits, null.step(previous), sampling.guidance)
-
         if not until_end:
             code = sample_ar(logits[:, : model.eos], sampling, noise[:, t])
             codes[:, t] = code

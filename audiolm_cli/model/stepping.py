@@ -86,7 +86,7 @@ class AR:
     def __init__(self, model: Decoders, context: Tensor, geometry: Geometry, takes: int) -> None:
         """Read context codes [1 or takes, L, K] (memory order); one context serves all takes."""
         device, decoder = context.device, model.ar_decoder
-        self.model, self.takes = model, takes
+        self.model = model
         self.done = 0
         """Target frames stepped through."""
 

@@ -11,11 +11,10 @@ import torch
 from torch import Tensor
 
 from audiolm_cli.config.generation import SamplingConfig
-from audiolm_cli.model.decode import Timing, fill_codebooks
+from audiolm_cli.model.decode import GuidedAR, Timing, fill_codebooks
 from audiolm_cli.model.decoders import Decoders
 from audiolm_cli.model.geometry import Geometry
-from audiolm_cli.model.sampling import draw_uniforms, guide_logits, sample_ar
-from audiolm_cli.model.stepping import AR
+from audiolm_cli.model.sampling import draw_uniforms, sample_ar
 
 
 class StreamedWindow:
@@ -47,11 +46,7 @@ class StreamedWindow:
         self._noise = draw_uniforms([generator], M).to(context.device)
         self._fine_noise = draw_uniforms([generator], M * K).view(1, K, M).to(context.device)
 
-        self._ar = AR(model, context, geometry, 1)
-        self._null = None
-        if sampling.guidance != 1 and geometry.context:
-            self._null = AR(model, context[:, :0], Geometry(0, M), 1)
-
+        self._ar = GuidedAR(model, context, geometry, 1, sampling.guidance)
         self._first = torch.zeros(1, M, dtype=torch.long, device=context.device)
         timing.ar_s += time.perf_counter() - started
 
@@ -62,9 +57,7 @@ class StreamedWindow:
         self._noise[:, start:stop] = draw_uniforms([generator], stop - start)
         self._fine_noise[:, :, start:stop] = draw_uniforms([generator], fine[0].numel()).view(fine.shape)
 
-        for ar in (self._ar, self._null):
-            if ar is not None:
-                ar.rewind(start)
+        self._ar.rewind(start)
 
     @torch.inference_mode()
     def advance(self, stop: int) -> None:
@@ -72,10 +65,7 @@ class StreamedWindow:
         started = time.perf_counter()
         for t in range(self._ar.done, stop):
             previous = self._first[:, t - 1 : t] if t else None
-            logits = self._ar.step(previous)
-            if self._null is not None:
-                logits = guide_logits(logits, self._null.step(previous), self._sampling.guidance)
-
+            logits = self._ar.step(previous)  # [1, V + 1]
             self._first[:, t] = sample_ar(logits[:, : self._model.eos], self._sampling, self._noise[:, t])
 
         self._timing.ar_s += time.perf_counter() - started
