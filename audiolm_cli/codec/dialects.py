@@ -213,6 +213,7 @@ def _refuse_other_models(state: Mapping[str, Tensor], expected: Mapping[str, Seq
     books = [key for key in state if key.endswith("._codebook.embed")]
     shortcuts = [key for key in state if ".shortcut." in key and key not in expected]
     expected_books = [key for key in expected if key.endswith("._codebook.embed")]
+
     if shortcuts and len(books) > len(expected_books):
         raise ModelError(
             f"This is the 24 kHz EnCodec ({len(books)} codebooks and conv shortcuts), which this codec is not."

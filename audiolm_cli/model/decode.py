@@ -223,8 +223,9 @@ def _generate_first(
 
     for t in range(M):
         logits = ar.step(previous)  # [takes, V + 1]
+
         if not until_end:
-            code = sample_ar(logits[:, : model.eos], sampling, noise[:, t])
+            code = sample_ar(logits[:, : model.eos], sampling, noise[:, t])  # [takes]
             codes[:, t] = code
         else:
             code = sample_ar(logits, sampling, noise[:, t])
