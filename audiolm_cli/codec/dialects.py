@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, Literal
 
 import torch
@@ -19,21 +18,9 @@ from torch import Tensor
 
 from audiolm_cli.errors import ModelError
 
-
-@dataclass(frozen=True)
-class Dialect:
-    """How one checkpoint spells its keys."""
-
-    names: Literal["huggingface", "encodec"]
-    """Who named the modules; audiocraft uses the names of encodec."""
-    leaves: Literal["weight_g", "parametrizations", "plain"] = "weight_g"
-    """How weight norm is spelled; "plain" has none (folded weights, or group norm)."""
-
-
-HUGGINGFACE = Dialect("huggingface")
-"""facebook/encodec_32khz: model.safetensors and pytorch_model.bin."""
-ENCODEC = Dialect("encodec")
-"""The `encodec` package, and `best_state` of audiocraft's compression_state_dict.bin."""
+Names = Literal["huggingface", "encodec"]
+"""Who named the modules: transformers (facebook/encodec_32khz: model.safetensors and pytorch_model.bin), or the
+`encodec` package (and `best_state` of audiocraft's compression_state_dict.bin)."""
 
 _RULES = (  # (Hugging Face, encodec); a hole in braces stands for the pattern of that name below
     ("encoder.layers.{n}.conv.{leaf}", "encoder.model.{n}.conv.conv.{leaf}"),
@@ -69,8 +56,8 @@ _SETTINGS = {
 _NAMED_AT_MOST = 3
 
 
-def detect_dialect(state: Mapping[str, Any]) -> Dialect:
-    """The dialect that the keys of `state` are written in.
+def detect_names(state: Mapping[str, Any]) -> Names:
+    """Who named the keys of `state`.
 
     Raises:
         ModelError: the keys are of no known dialect, or of several at once.
@@ -81,18 +68,19 @@ def detect_dialect(state: Mapping[str, Any]) -> Dialect:
         raise ModelError(
             f"This checkpoint mixes two naming schemes ({huggingface[0]!r} and {encodec[0]!r}); it is damaged."
         )
+
     if not huggingface and not encodec:
         example = next(iter(state), None)
         found = "it is empty" if example is None else f"its first key is {example!r}"
         raise ModelError(f"This is no EnCodec checkpoint: {found}, expected keys like 'encoder.…'.")
+
+    # Weight norm may be spelled either way, but not in both.
     norms = [key for key in state if key.endswith(".weight_g")]
     parametrized = [key for key in state if key.endswith(".original0")]
     if norms and parametrized:
         raise ModelError(f"This checkpoint spells weight norm in two ways ({norms[0]!r} and {parametrized[0]!r}).")
-    leaves: Literal["weight_g", "parametrizations", "plain"] = (
-        "weight_g" if norms else "parametrizations" if parametrized else "plain"
-    )
-    return Dialect("huggingface" if huggingface else "encodec", leaves)
+
+    return "huggingface" if huggingface else "encodec"
 
 
 def to_encodec(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -101,27 +89,15 @@ def to_encodec(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     Raises:
         ModelError: the dialect is not known, or a key fits no rule.
     """
-    dialect = detect_dialect(state)
+    names = detect_names(state)
     old_leaves = {_old_leaf(key): tensor for key, tensor in state.items()}
-    if dialect.names == "encodec":
-        rules = _compile(source=1, target=1, holes=_HOLES)
+
+    if names == "encodec":
+        rules = _compile_rules([(encodec, encodec) for _, encodec in _RULES], _HOLES)
     else:
-        rules = _compile(source=0, target=1, holes=_huggingface_holes(old_leaves))
-    return {_rename(key, rules): tensor for key, tensor in old_leaves.items()}
+        rules = _compile_rules(_RULES, _huggingface_holes(old_leaves))
 
-
-def from_encodec(state: Mapping[str, Tensor], dialect: Dialect) -> dict[str, Tensor]:
-    """The same tensors in `dialect`, from names of `encodec.model.EncodecModel` with `weight_g`/`weight_v`.
-
-    Raises:
-        ModelError: a key fits no rule.
-    """
-    target = 0 if dialect.names == "huggingface" else 1
-    rules = _compile(source=1, target=target, holes=_HOLES)
-    renamed = {_rename(key, rules): tensor for key, tensor in state.items()}
-    if dialect.leaves != "parametrizations":
-        return renamed
-    return {_new_leaf(key): tensor for key, tensor in renamed.items()}
+    return {_rename_key(key, rules): tensor for key, tensor in old_leaves.items()}
 
 
 def unwrap_package(content: Any) -> tuple[dict[str, Tensor], str | None]:
@@ -137,15 +113,18 @@ def unwrap_package(content: Any) -> tuple[dict[str, Tensor], str | None]:
         raise ModelError(f"This is no EnCodec checkpoint: it holds a {type(content).__name__}, expected a state dict.")
     if "pretrained" in content and "best_state" not in content:
         raise ModelError(f"This audiocraft package only points to {content['pretrained']!r} and holds no weights.")
+
     settings = content.get("xp.cfg")
     tensors = content.get("best_state", content)
     if not isinstance(tensors, Mapping):
         raise ModelError(f"'best_state' of this package holds a {type(tensors).__name__}, expected a state dict.")
+
     for key, value in tensors.items():
         if not isinstance(key, str) or not isinstance(value, Tensor):
             raise ModelError(
                 f"This is no EnCodec checkpoint: entry {key!r} is a {type(value).__name__}, expected a tensor."
             )
+
     return dict(tensors), settings if isinstance(settings, str) else None
 
 
@@ -167,11 +146,13 @@ def read_settings(settings: str | None) -> dict[str, Any]:
         values = yaml.safe_load(settings or "")
     except yaml.YAMLError as error:
         raise ModelError("The settings of this package (xp.cfg) cannot be read; it is damaged.") from error
+
     found: dict[str, Any] = {}
     for name, path in _SETTINGS.items():
         value = values
         for key in path.split("/"):
             value = value.get(key) if isinstance(value, dict) else None
+
         if isinstance(value, (int, str)) and not str(value).startswith("${"):
             found[name] = value
     return found
@@ -188,27 +169,36 @@ def check_layout(state: Mapping[str, Tensor], expected: Mapping[str, Sequence[in
         ModelError: another model, or a tensor that is missing, unexpected, wrong-shaped, not a float or not finite.
     """
     _refuse_other_models(state, expected)
-    missing = sorted(set(expected) - set(state))
-    if missing:
-        raise ModelError(f"The EnCodec checkpoint lacks {_some(missing)}; it is incomplete.")
-    unexpected = sorted(set(state) - set(expected))
-    if unexpected:
-        raise ModelError(f"The EnCodec checkpoint has {_some(unexpected)}, which this model does not.")
-    wrong = [
-        f"{key} (is {_shape(state[key].shape)}, expected {_shape(shape)})"
-        for key, shape in expected.items()
-        if tuple(state[key].shape) != tuple(shape)
-    ]
-    if wrong:
-        raise ModelError(f"The EnCodec checkpoint has tensors of another shape: {_some(wrong)}.")
+    _check_names_and_shapes(state, expected)
+
     for key, tensor in state.items():
         if not tensor.is_floating_point():
             raise ModelError(f"{key} of the EnCodec checkpoint is {tensor.dtype}, expected floats.")
         if not bool(torch.isfinite(tensor).all()):
             raise ModelError(f"{key} of the EnCodec checkpoint holds NaN or infinity; it is damaged.")
+
     empty = [key for key, tensor in state.items() if key.endswith("._codebook.inited") and not bool(tensor.all())]
     if empty:
-        raise ModelError(f"The codebooks of this checkpoint were never trained ({_some(empty)} is 0).")
+        raise ModelError(f"The codebooks of this checkpoint were never trained ({_list_some(empty)} is 0).")
+
+
+def _check_names_and_shapes(state: Mapping[str, Tensor], expected: Mapping[str, Sequence[int]]) -> None:
+    """Refuse tensors that are missing, unexpected or of another shape."""
+    missing = sorted(set(expected) - set(state))
+    if missing:
+        raise ModelError(f"The EnCodec checkpoint lacks {_list_some(missing)}; it is incomplete.")
+
+    unexpected = sorted(set(state) - set(expected))
+    if unexpected:
+        raise ModelError(f"The EnCodec checkpoint has {_list_some(unexpected)}, which this model does not.")
+
+    wrong = [
+        f"{key} (is {_format_shape(state[key].shape)}, expected {_format_shape(shape)})"
+        for key, shape in expected.items()
+        if tuple(state[key].shape) != tuple(shape)
+    ]
+    if wrong:
+        raise ModelError(f"The EnCodec checkpoint has tensors of another shape: {_list_some(wrong)}.")
 
 
 def _refuse_other_models(state: Mapping[str, Tensor], expected: Mapping[str, Sequence[int]]) -> None:
@@ -218,9 +208,12 @@ def _refuse_other_models(state: Mapping[str, Tensor], expected: Mapping[str, Seq
         raise ModelError(
             f"This is the 48 kHz stereo EnCodec (group norm at {group_norms[0]!r}), which this codec is not."
         )
+
+    # Convolutions where the model skips by identity: the 24 kHz model, or the upload that was withdrawn.
     books = [key for key in state if key.endswith("._codebook.embed")]
     shortcuts = [key for key in state if ".shortcut." in key and key not in expected]
     expected_books = [key for key in expected if key.endswith("._codebook.embed")]
+
     if shortcuts and len(books) > len(expected_books):
         raise ModelError(
             f"This is the 24 kHz EnCodec ({len(books)} codebooks and conv shortcuts), which this codec is not."
@@ -230,6 +223,7 @@ def _refuse_other_models(state: Mapping[str, Tensor], expected: Mapping[str, Seq
             f"This is the withdrawn first upload of facebook/encodec_32khz: it has conv shortcuts ({shortcuts[0]!r}), "
             f"which the model does not. Use the corrected file (revision 4966e19f)."
         )
+
     if any(key.endswith(".weight_g") for key in expected) and not any(key.endswith(".weight_g") for key in state):
         raise ModelError(
             "The weights of this checkpoint are folded (no weight_g), as in conversions for other frameworks; "
@@ -252,43 +246,41 @@ def _huggingface_holes(state: Iterable[str]) -> dict[str, str]:
     return {**_HOLES, "up": one_of(up), "same": one_of(numbers - up)}
 
 
-def _compile(*, source: int, target: int, holes: Mapping[str, str]) -> list[tuple[re.Pattern[str], str]]:
-    """The rules from column `source` to column `target`: (pattern of a whole key, template of its new name)."""
+def _compile_rules(pairs: Iterable[tuple[str, str]], holes: Mapping[str, str]) -> list[tuple[re.Pattern[str], str]]:
+    """Pairs of old and new names as rules: (pattern of a whole key, template of its new name)."""
     compiled = []
-    for rule in _RULES:
-        pattern = re.escape(rule[source]).replace(r"\{", "{").replace(r"\}", "}")
+    for old, new in pairs:
+        pattern = re.escape(old).replace(r"\{", "{").replace(r"\}", "}")  # dots are dots, holes stay holes
         for hole, choices in holes.items():
             pattern = pattern.replace(f"{{{hole}}}", f"(?P<{hole}>{choices})")
-        compiled.append((re.compile(pattern), rule[target]))
+        compiled.append((re.compile(pattern), new))
+
     return compiled
 
 
-def _rename(key: str, rules: Sequence[tuple[re.Pattern[str], str]]) -> str:
+def _rename_key(key: str, rules: Sequence[tuple[re.Pattern[str], str]]) -> str:
+    """The new name of a key, by the one rule that fits it."""
     fitting = [(found, template) for pattern, template in rules if (found := pattern.fullmatch(key))]
     if len(fitting) != 1:
         raise ModelError(f"{key!r} is not the name of an EnCodec tensor; this is another kind of model.")
+
     found, template = fitting[0]
     return template.format(**found.groupdict())
 
 
 def _old_leaf(key: str) -> str:
+    """The key with weight norm spelled `weight_g`, `weight_v`."""
     for new, old in _PARAMETRIZED.items():
         if key.endswith(f".{new}"):
             return key.removesuffix(new) + old
     return key
 
 
-def _new_leaf(key: str) -> str:
-    for new, old in _PARAMETRIZED.items():
-        if key.endswith(f".{old}"):
-            return key.removesuffix(old) + new
-    return key
-
-
-def _some(items: Sequence[str]) -> str:
+def _list_some(items: Sequence[str]) -> str:
+    """The first few items, and how many more there are."""
     more = f" and {len(items) - _NAMED_AT_MOST} more" if len(items) > _NAMED_AT_MOST else ""
     return ", ".join(items[:_NAMED_AT_MOST]) + more
 
 
-def _shape(shape: Sequence[int]) -> str:
+def _format_shape(shape: Sequence[int]) -> str:
     return "x".join(map(str, shape)) or "scalar"

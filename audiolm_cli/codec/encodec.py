@@ -1,4 +1,4 @@
-"""EnCodec behind the codec protocol: imports the `encodec` package, as nothing but `discriminator.py` does beside it.
+"""EnCodec behind the codec protocol: the only file beside the training's discriminator that imports `encodec`.
 
 Builds `encodec.model.EncodecModel` from a configuration and loads it strictly. Knows nothing about downloads, caches or
 long recordings (`chunked.py`).
@@ -31,7 +31,7 @@ from audiolm_cli.packages import explained_imports
 _FETCH_HINT = "`audiolm models pull encodec-32khz` fetches the published weights."
 _PICKLED = (".bin", ".th", ".pt")
 STRETCH_FRAMES = 100
-"""Frames whose convolutions are computed at once: of 50 to 1400, the fastest on a CPU, by 20 % over all at once."""
+"""Frames whose convolutions are computed at once: on a CPU, faster than fewer, and than all of them."""
 
 
 class EncodecCodec:
@@ -52,6 +52,7 @@ class EncodecCodec:
         self.channels = config.channels
         self.num_codebooks = config.num_codebooks
         self.codebook_size = config.codebook_size
+
         margin = config.last_kernel - 1 if config.causal else config.last_kernel // 2
         self.min_samples = (margin + 1) * config.hop_samples
         """Shorter audio is followed by silence up to this length, in samples: the last convolution reflects
@@ -72,11 +73,13 @@ class EncodecCodec:
         config = config or EncodecConfig()
         path = Path(path)
         _import_encodec()  # before the file is read: a broken installation is not the file's fault
+
         if not path.is_file():
             raise ModelError(f"{path}: there is no such file. {_FETCH_HINT}")
+
         try:
-            tensors, settings = unwrap_package(_read(path))
-            return cls.from_state(tensors, _with_settings(config, read_settings(settings)))
+            tensors, settings = unwrap_package(_read_checkpoint(path))
+            return cls.from_state(tensors, _apply_package_settings(config, read_settings(settings)))
         except ModelError as error:
             raise ModelError(f"{path}: {error} {_FETCH_HINT}") from error
 
@@ -92,12 +95,14 @@ class EncodecCodec:
             ModelError: a tensor is missing, unexpected, wrong-shaped or damaged.
         """
         config = config or EncodecConfig()
-        renamed = {key: value for key, value in to_encodec(state).items() if not _left_out(key, config)}
+        renamed = {key: value for key, value in to_encodec(state).items() if not _is_left_out(key, config)}
+
         try:
             with torch.device("meta"):  # no time and no random numbers are spent on weights that are replaced at once
-                network = _build(config)
+                network = _build_network(config)
         except (RuntimeError, ValueError, TypeError, ArithmeticError, AssertionError) as error:
             raise ModelError(f"No EnCodec can be built as its configuration says ({error}).") from error
+
         check_layout(renamed, {key: tuple(value.shape) for key, value in network.state_dict().items()})
         copies = {key: value.detach().to("cpu", torch.float32, copy=True) for key, value in renamed.items()}
         network.load_state_dict(copies, strict=True, assign=True)
@@ -111,24 +116,17 @@ class EncodecCodec:
         global random state is left alone.
         """
         config = config or EncodecConfig()
+
         with torch.random.fork_rng(devices=[]), torch.no_grad():
             torch.manual_seed(seed)
-            network: Any = _build(config).eval()
+            network: Any = _build_network(config).eval()
             for name, parameter in network.named_parameters():
                 if name.endswith(".weight_g"):
                     parameter.mul_(math.sqrt(3))  # torch's own initialisation fades a signal layer by layer
+
             wav = torch.randn(1, config.channels, 50 * config.hop_samples)  # [1, C, N]
-            residual = network.encoder(wav)  # [1, D, T]
-            for layer in network.quantizer.vq.layers:
-                frames = residual[0].t()  # [T, D]
-                mean = frames.mean(dim=0)
-                mixture = torch.randn(config.codebook_size, len(frames)) / math.sqrt(len(frames))  # [V, T]
-                codebook = layer._codebook
-                codebook.embed.copy_(mean + mixture @ (frames - mean))
-                codebook.embed_avg.copy_(codebook.embed)
-                codebook.cluster_size.fill_(1)
-                codebook.inited.fill_(1)
-                residual = residual - layer.decode(layer.encode(residual))
+            _fit_random_codebooks(network, network.encoder(wav), config.codebook_size)
+
         return cls(network, config)
 
     @property
@@ -168,21 +166,25 @@ class EncodecCodec:
         B, C, N = wav.shape
         if self.channels != C:
             raise AudioInputError(f"{self.name} encodes {self.channels} channel(s), got audio with {C}.")
+
         T = -(-N // self.hop_samples)
         if B == 0 or T == 0:
             return torch.zeros(B, T, self.num_codebooks, dtype=torch.int64, device=self.device)
+
         wav = wav.to(self.device, torch.float32)
         if not bool(torch.isfinite(wav).all()):
             raise AudioInputError("The audio holds NaN or infinite samples; repair or re-export the file.")
+
         with torch.inference_mode(), exact_float32():
             wav = F.pad(wav, (0, max(0, self.min_samples - N)))
-            latents = self._latents(wav)  # [B, D, >=T]
+            latents = self._encode_latents(wav)  # [B, D, >=T]
             codes = self.network.quantizer.encode(latents, self.network.frame_rate, self.network.bandwidth)
             codes = codes[:, :, :T].permute(1, 2, 0)  # [B, T, K], of [K, B, >=T]
+
         assert codes.shape == (B, T, self.num_codebooks), codes.shape
         return codes.contiguous().clone()  # a copy made out here may be used in training; an inference tensor may not
 
-    def _latents(self, wav: Tensor) -> Tensor:
+    def _encode_latents(self, wav: Tensor) -> Tensor:
         """[B, D, T] of `wav` [B, C, N]: what the encoder makes of it, the convolutions a stretch at a time.
 
         They work at the rate of the samples, where half a minute takes hundreds of MB, and see a few frames only; the
@@ -192,12 +194,14 @@ class EncodecCodec:
         recurrent = next(i for i, layer in enumerate(layers) if hasattr(layer, "lstm"))
         convolutions = layers[:recurrent]
         context = -(-_reach_samples(convolutions) // hop)
+
         T, parts = -(-N // hop), []
         for start in range(0, T, STRETCH_FRAMES):
             stop = min(start + STRETCH_FRAMES, T)
             first, last = max(0, start - context), stop + context
             part = convolutions(wav[..., first * hop : N if last >= T else last * hop])
             parts.append(part[..., start - first : stop - first])
+
         latents: Tensor = layers[recurrent:](torch.cat(parts, dim=-1))
         return latents
 
@@ -221,13 +225,16 @@ class EncodecCodec:
             raise DataError(f"{self.name} decodes 1..{self.num_codebooks} codebooks, got codes with {K}.")
         if B == 0 or T == 0:
             return torch.zeros(B, self.channels, T * self.hop_samples, device=self.device)
+
         lowest, highest = (int(edge) for edge in torch.aminmax(codes))
         if lowest < 0 or highest >= self.codebook_size:
             wrong = lowest if lowest < 0 else highest
             raise DataError(f"{self.name} has codes 0..{self.codebook_size - 1}, got {wrong}: another codec's tokens?")
+
         with torch.inference_mode(), exact_float32():
             codes = codes.to(self.device, torch.int64).transpose(1, 2)  # [B, K, T]
             wav = self.network.decode([(codes, None)])  # [B, C, T * hop]
+
         assert wav.shape == (B, self.channels, T * self.hop_samples), wav.shape
         return wav.clone()
 
@@ -252,10 +259,12 @@ def exact_float32() -> Iterator[None]:
     fine = [backends.cuda.matmul, backends.cudnn.conv, backends.cudnn.rnn]
     fine += [backends.mkldnn.matmul, backends.mkldnn.conv, backends.mkldnn.rnn]
     saved = [backend.fp32_precision for backend in fine]
+
     # torch keeps an older pair of switches beside the fine ones and raises when it reads one that disagrees with
     # them. Setting the old ones sets both; they cannot be read where a caller made them disagree.
-    matmul = _readable(torch.get_float32_matmul_precision)
-    cudnn = _readable(lambda: backends.cudnn.allow_tf32)
+    matmul = _read_unless_mixed(torch.get_float32_matmul_precision)
+    cudnn = _read_unless_mixed(lambda: backends.cudnn.allow_tf32)
+
     try:
         if matmul is not None:
             torch.set_float32_matmul_precision("highest")
@@ -263,6 +272,7 @@ def exact_float32() -> Iterator[None]:
             backends.cudnn.allow_tf32 = False
         for backend in fine:
             backend.fp32_precision = "ieee"
+
         with torch.autocast("cpu", enabled=False), torch.autocast("cuda", enabled=False):
             yield
     finally:
@@ -274,13 +284,14 @@ def exact_float32() -> Iterator[None]:
             backend.fp32_precision = precision
 
 
-def _left_out(key: str, config: EncodecConfig) -> bool:
+def _is_left_out(key: str, config: EncodecConfig) -> bool:
     """Whether a tensor is of a stage that the checkpoint has and the codec does without."""
     found = re.match(r"quantizer\.vq\.layers\.(\d+)\.", key)
     return found is not None and config.num_codebooks <= int(found[1]) < config.stored_codebooks
 
 
-def _readable(read: Callable[[], Any]) -> Any:
+def _read_unless_mixed(read: Callable[[], Any]) -> Any:
+    """What one of torch's older switches says; None where it disagrees with the finer ones."""
     try:
         return read()
     except RuntimeError:
@@ -300,7 +311,7 @@ def _import_encodec() -> tuple[Any, Any, Any, Any]:
     return EncodecModel, SEANetEncoder, SEANetDecoder, ResidualVectorQuantizer
 
 
-def _build(config: EncodecConfig) -> nn.Module:
+def _build_network(config: EncodecConfig) -> nn.Module:
     """The network `config` describes, with fresh weights on torch's default device."""
     EncodecModel, SEANetEncoder, SEANetDecoder, ResidualVectorQuantizer = _import_encodec()
     seanet: dict[str, Any] = {
@@ -320,7 +331,10 @@ def _build(config: EncodecConfig) -> nn.Module:
         "compress": config.compress,
         "lstm": config.num_lstm_layers,
     }
+
+    # `encodec` counts codebooks by the bits per second that they take.
     bits_per_s = config.num_codebooks * math.log2(config.codebook_size) * config.sample_rate_hz / config.hop_samples
+
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", FutureWarning)  # encodec uses the older of torch's two weight norms
         network: nn.Module = EncodecModel(
@@ -337,7 +351,24 @@ def _build(config: EncodecConfig) -> nn.Module:
     return network
 
 
-def _read(path: Path) -> Any:
+def _fit_random_codebooks(network: Any, latents: Tensor, codebook_size: int) -> None:
+    """Give each codebook random mixtures of the frames of latents [1, D, T] that the stages before it left over."""
+    residual = latents
+    for layer in network.quantizer.vq.layers:
+        frames = residual[0].t()  # [T, D]
+        mean = frames.mean(dim=0)
+        mixture = torch.randn(codebook_size, len(frames)) / math.sqrt(len(frames))  # [V, T]
+
+        codebook = layer._codebook
+        codebook.embed.copy_(mean + mixture @ (frames - mean))
+        codebook.embed_avg.copy_(codebook.embed)
+        codebook.cluster_size.fill_(1)
+        codebook.inited.fill_(1)
+
+        residual = residual - layer.decode(layer.encode(residual))
+
+
+def _read_checkpoint(path: Path) -> Any:
     """Whatever the checkpoint file at `path` holds; nothing but tensors and plain values is ever unpickled."""
     try:
         if path.suffix == ".safetensors":
@@ -350,12 +381,13 @@ def _read(path: Path) -> Any:
     raise ModelError(f"Codec weights end in .safetensors, {', '.join(_PICKLED)}, not {path.suffix!r}.")
 
 
-def _with_settings(config: EncodecConfig, settings: Mapping[str, Any]) -> EncodecConfig:
+def _apply_package_settings(config: EncodecConfig, settings: Mapping[str, Any]) -> EncodecConfig:
     """`config` with the padding mode of an audiocraft package, after a check that the package is of the same codec."""
     expected = {"sample_rate_hz": config.sample_rate_hz, "causal": config.causal, "normalize": False}
     for key, value in expected.items():
         if settings.get(key, value) != value:
             raise ModelError(f"The settings of this package have {key} {settings[key]}, expected {value}.")
+
     pad_mode = settings.get("pad_mode", config.pad_mode)
     if pad_mode not in PAD_MODES:
         raise ModelError(f"This package pads by {pad_mode!r}, expected one of {', '.join(PAD_MODES)}.")

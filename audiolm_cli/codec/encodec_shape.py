@@ -63,24 +63,23 @@ class EncodecConfig(Settings):
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "ratios", tuple(self.ratios))  # JSON has lists only
-        require(len(self.ratios) <= 16, f"ratios must be at most 16, got {len(self.ratios)}")
+        require(1 <= len(self.ratios) <= 16, f"ratios must be 1 to 16 numbers, got {len(self.ratios)}")
+
         for name, low, high in _RANGES:
             for value in self.ratios if name == "ratios" else (getattr(self, name),):
                 fits = type(value) is int and low <= value <= high
                 require(fits, f"{name} must be a whole number in {low}..{high}, got {value!r:.40}")
+
+        # What a range cannot say.
         require(type(self.trim_right_ratio) in (int, float), f"trim_right_ratio is {self.trim_right_ratio!r:.40}")
-        require(len(self.ratios) >= 1 and min(self.ratios) >= 1, f"ratios must be 1 or more each, got {self.ratios}")
         require(self.channels in (1, 2), f"channels must be 1 or 2, got {self.channels}")
-        require(self.num_residual_layers >= 1, f"num_residual_layers must be 1 or more, got {self.num_residual_layers}")
-        require(self.num_lstm_layers >= 1, f"num_lstm_layers must be 1 or more, got {self.num_lstm_layers}")
         require(
-            1 <= self.compress <= self.num_filters,
+            self.compress <= self.num_filters,
             f"compress must be in 1..num_filters, got {self.compress}, {self.num_filters}",
         )
         require(self.pad_mode in PAD_MODES, f"pad_mode must be one of {', '.join(PAD_MODES)}, got {self.pad_mode!r}")
-        require(self.num_codebooks >= 1, f"num_codebooks must be 1 or more, got {self.num_codebooks}")
         require(
-            self.codebook_size >= 2 and self.codebook_size.bit_count() == 1,
+            self.codebook_size.bit_count() == 1,
             f"codebook_size must be a power of two, got {self.codebook_size}",
         )
 

@@ -17,10 +17,12 @@ def frame_rms(codec: Codec, codes: Tensor) -> Tensor:
     """
     if codes.shape[1] == 0:
         return torch.zeros(codes.shape[:2], device=codes.device)
+
     if not isinstance(codec, SpectralCodec):
         wav = codec.decode(codes)  # [B, C, T * hop]
         return wav.square().mean(1).view(*codes.shape[:2], codec.hop_samples).mean(-1).sqrt()
+
     energy = codec.magnitudes(codec.network.features(codec.network.quantizer.decode(codes))).square()  # [B, 2T, bins]
     both = 2 * energy.sum(-1) - energy[..., 0] - energy[..., -1]  # the bins of negative frequencies as well
-    mean_square = both / (len(codec.window) * codec.window.square().sum())
+    mean_square = both / (len(codec.window) * codec.window.square().sum())  # [B, 2T]
     return mean_square.view(*codes.shape[:2], COLUMNS_PER_FRAME).mean(-1).sqrt()

@@ -22,12 +22,8 @@ def stft(wav: Tensor, window: Tensor, hop: int) -> Tensor:
     """Complex columns [B, N / hop, window / 2 + 1] of wav [B, N]; N is a multiple of hop."""
     margin = (len(window) - hop) // 2
     padded = F.pad(wav, (margin, margin))
+
     return torch.fft.rfft(padded.unfold(-1, len(window), hop) * window)
-
-
-def istft(columns: Tensor, window: Tensor, hop: int) -> Tensor:
-    """Audio [B, hop * J] of columns [B, J, bins]: the least-squares inverse of `stft` (Griffin and Lim 1984, eq. 6)."""
-    return _synthesised(columns, window, hop) / _overlapping(window, hop, columns.shape[1])
 
 
 def absolute(columns: Tensor) -> Tensor:
@@ -41,30 +37,34 @@ def griffin_lim(
     """Audio [B, hop * J] whose `stft` has about the magnitudes [B, J, bins]; the same input gives the same samples.
 
     Starts from the phases of steady sinusoids at the spectral peaks, counted onward from the last phase that `known`
-    samples (`wav` [B, 1, N], `mask` [N]) fix. The known samples are put back before every iteration, so what follows
-    them continues their partials. They come back exactly, but for rounding, a window away
-    from unknown ones, and nearly so beside them.
+    samples (`wav` [B, 1, N], `mask` [N]) fix. The known samples are put back before every iteration, so that what
+    follows them continues their partials. A window away from unknown samples they come back exactly but for rounding;
+    beside unknown ones, nearly so.
     """
+    # First phases, and the true columns where all samples are known.
     angles = _sinusoidal_phases(magnitudes, hop, len(window))
     if known is not None:
         fixed, given = known.wav[:, 0], known.mask
         true_columns = stft(torch.where(given, fixed, torch.zeros_like(fixed)), window, hop)
-        covered = _covered_columns(given, len(window), hop)  # [J]
-        angles = _anchor(angles, true_columns, covered)
+        covered = _find_covered_columns(given, len(window), hop)  # [J]
+        angles = _continue_phases(angles, true_columns, covered)
         magnitudes = torch.where(covered[None, :, None], absolute(true_columns), magnitudes)
-    weight = _overlapping(window, hop, magnitudes.shape[1])
-    columns = torch.polar(magnitudes, angles)
+
+    weight = _sum_squared_windows(window, hop, magnitudes.shape[1])  # [1, hop * J]
+    columns = torch.polar(magnitudes, angles)  # [B, J, bins]
     previous = torch.zeros_like(columns)
     for _ in range(iterations):
-        wav = _synthesised(columns, window, hop) / weight
+        wav = _synthesise(columns, window, hop) / weight
         if known is not None:
             wav = torch.where(given, fixed, wav)
         consistent = stft(wav, window, hop)
+
         # Complex numbers as pairs: one pass over memory, which is what an iteration waits for.
         pairs = torch.lerp(torch.view_as_real(previous), torch.view_as_real(consistent), 1 + MOMENTUM)
         columns, previous = torch.view_as_complex(pairs), consistent
         pairs *= (magnitudes / absolute(columns).clamp_(min=1e-8))[..., None]
-    return _synthesised(columns, window, hop) / weight
+
+    return _synthesise(columns, window, hop) / weight
 
 
 def _sinusoidal_phases(magnitudes: Tensor, hop: int, window_samples: int) -> Tensor:
@@ -73,57 +73,69 @@ def _sinusoidal_phases(magnitudes: Tensor, hop: int, window_samples: int) -> Ten
     Single-pass inversion after Beauregard, Harish, Wyse (2015), section 3: peak frequencies by parabolic interpolation
     of the log magnitude, accumulated over the columns.
     """
+    # Peaks, and how far from its bin each one really lies.
     log_magnitudes = magnitudes.clamp(min=1e-7).log()
     left, centre, right = log_magnitudes[..., :-2], log_magnitudes[..., 1:-1], log_magnitudes[..., 2:]
     is_peak = (centre > left) & (centre >= right)
     curvature = (left - 2 * centre + right).clamp(max=-1e-6)
     offset = (0.5 * (left - right) / curvature).clamp(-0.5, 0.5)
+
+    # Every bin turns at the frequency of its peak.
     bins = torch.arange(magnitudes.shape[-1], device=magnitudes.device)
     frequency = bins.to(magnitudes.dtype).expand_as(magnitudes).clone()
     frequency[..., 1:-1] += torch.where(is_peak, offset, torch.zeros_like(offset))
-    nearest_peak = _nearest_peak(F.pad(is_peak, (1, 1)))
+    nearest_peak = _find_nearest_peak(F.pad(is_peak, (1, 1)))
     advance = torch.gather(frequency, -1, nearest_peak) * (2 * math.pi * hop / window_samples)
+
     parity = (bins % 2).to(magnitudes.dtype) * math.pi  # a sinusoid in the middle of the window alternates over bins
-    return torch.remainder(torch.cumsum(advance.double(), dim=-2), 2 * math.pi).to(magnitudes.dtype) + parity
+    phases = torch.remainder(torch.cumsum(advance.double(), dim=-2), 2 * math.pi)  # [B, J, bins]
+    return phases.to(magnitudes.dtype) + parity
 
 
-def _nearest_peak(is_peak: Tensor) -> Tensor:
+def _find_nearest_peak(is_peak: Tensor) -> Tensor:
     """For each bin the index of the nearest peak [..., bins], itself where there is none."""
     bins = torch.arange(is_peak.shape[-1], device=is_peak.device).expand(is_peak.shape)
     below = torch.where(is_peak, bins, -1).cummax(-1).values
+
     far = is_peak.shape[-1] * 2
     above = torch.where(is_peak, bins, far).flip(-1).cummin(-1).values.flip(-1)
+
     choose_below = (bins - below <= above - bins) & (below >= 0)
     nearest = torch.where(choose_below, below, above)
     return torch.where((nearest < 0) | (nearest >= far), bins, nearest)
 
 
-def _covered_columns(given: Tensor, window_samples: int, hop: int) -> Tensor:
+def _find_covered_columns(given: Tensor, window_samples: int, hop: int) -> Tensor:
     """Columns [J] whose whole window lies in known samples (or beyond the ends)."""
     margin = (window_samples - hop) // 2
     unknown = F.pad((~given).to(torch.float32), (margin, margin))
     return unknown.unfold(-1, window_samples, hop).sum(-1) == 0
 
 
-def _anchor(angles: Tensor, true_columns: Tensor, covered: Tensor) -> Tensor:
+def _continue_phases(angles: Tensor, true_columns: Tensor, covered: Tensor) -> Tensor:
     """Shift the phases that follow each covered stretch so that they count on from its last true phase."""
     if not covered.any():
         return angles
+
     true_angles = true_columns.angle()
     positions = torch.arange(len(covered), device=covered.device)
     last = torch.where(covered, positions, -1).cummax(0).values  # [J] nearest covered column at or before
     last = torch.where(last >= 0, last, positions[covered][0])  # before the first one: count back from it
+
     offset = (true_angles - angles)[:, last]
     return torch.where(covered[None, :, None], true_angles, angles + offset)
 
 
-def _synthesised(columns: Tensor, window: Tensor, hop: int) -> Tensor:
-    """Windowed columns [B, J, bins] added up: [B, hop * J]."""
+def _synthesise(columns: Tensor, window: Tensor, hop: int) -> Tensor:
+    """Windowed columns [B, J, bins] added up: [B, hop * J].
+
+    Over `_sum_squared_windows`, the least-squares inverse of `stft` (Griffin and Lim 1984, eq. 6).
+    """
     return _overlap_add(torch.fft.irfft(columns, n=len(window)).mul_(window), hop)
 
 
-def _overlapping(window: Tensor, hop: int, columns: int) -> Tensor:
-    """What `_synthesised` makes too loud: the squares of all windows over each sample, [1, hop * columns]."""
+def _sum_squared_windows(window: Tensor, hop: int, columns: int) -> Tensor:
+    """What `_synthesise` makes too loud: the squares of all windows over each sample, [1, hop * columns]."""
     return _overlap_add((window * window).expand(1, columns, -1), hop).clamp(min=1e-8)
 
 
@@ -131,9 +143,12 @@ def _overlap_add(frames: Tensor, hop: int) -> Tensor:
     """Sum frames [B, J, window] at steps of hop and drop the margins: [B, hop * J]."""
     B, J, window_samples = frames.shape
     parts = -(-window_samples // hop)
+
+    # As rows of one hop: the i-th part of every frame adds to the row i later.
     summed = frames.new_zeros(B, J + parts - 1, hop)
     for i in range(parts):
         piece = frames[..., i * hop : (i + 1) * hop]
         summed[:, i : i + J, : piece.shape[-1]] += piece
+
     margin = (window_samples - hop) // 2
     return summed.view(B, -1)[:, margin : margin + hop * J]

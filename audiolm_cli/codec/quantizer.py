@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 BLOCK = 4096
-"""Vectors compared with a codebook at once: of 60 000 twice as fast as all at once, in a fraction of the memory."""
+"""Vectors compared with a codebook at once: faster than all of them at once, in a fraction of the memory."""
 
 
 class ResidualVectorQuantizer(nn.Module):
@@ -29,12 +29,13 @@ class ResidualVectorQuantizer(nn.Module):
 
     def encode(self, latents: Tensor) -> Tensor:
         """Codes int64 [..., K] of latents [..., D]: the nearest vector, stage by stage."""
-        residual = latents
-        codes = []
+        residual, codes = latents, []
+
         for codebook in self.codebooks:
-            index = nearest(residual, codebook)
+            index = find_nearest(residual, codebook)
             residual = residual - codebook[index]
             codes.append(index)
+
         return torch.stack(codes, dim=-1)
 
     def decode(self, codes: Tensor) -> Tensor:
@@ -51,14 +52,17 @@ class ResidualVectorQuantizer(nn.Module):
         Few frames collapse many codes into one (M should be 15 times the codebook size or more).
         """
         residual = latents
+
         for codebook in self.codebooks:
             start = torch.randperm(len(residual), generator=generator)[: len(codebook)]
             codebook.copy_(residual[start.to(residual.device)])
+
             for _ in range(iterations):
-                counts, sums = self._statistics(residual, nearest(residual, codebook))
+                counts, sums = self._count_and_sum(residual, find_nearest(residual, codebook))
                 used = counts > 0
                 codebook[used] = sums[used] / counts[used, None]
-            residual = residual - codebook[nearest(residual, codebook)]
+
+            residual = residual - codebook[find_nearest(residual, codebook)]
         self.start_averages(latents)
 
     @torch.no_grad()
@@ -75,24 +79,29 @@ class ResidualVectorQuantizer(nn.Module):
 
         At most `revive` unused vectors per codebook are put on random residuals; more at once makes training diverge.
         """
-        residual = latents
-        codes = []
+        residual, codes = latents, []
+        scale = self.codebook_size / len(latents)  # counts average one per vector
+
         for k, codebook in enumerate(self.codebooks):
-            index = nearest(residual, codebook)
-            counts, sums = self._statistics(residual, index)
-            quantized = codebook[index]
-            scale = self.codebook_size / len(residual)  # counts average one per vector
+            index = find_nearest(residual, codebook)
+            counts, sums = self._count_and_sum(residual, index)
+            quantized = codebook[index]  # [M, D], before the move
+
             self.counts[k].mul_(decay).add_(counts * scale, alpha=1 - decay)
             self.sums[k].mul_(decay).add_(sums * scale, alpha=1 - decay)
             codebook.copy_(self.sums[k] / self.counts[k, :, None].clamp(min=1e-5))
+
+            # Vectors that hardly anything is nearest to start anew on a random residual.
             dead = torch.nonzero(self.counts[k] < 0.03)[:revive, 0]
             if len(dead):
                 chosen = torch.randint(len(residual), (len(dead),), generator=generator).to(residual.device)
                 codebook[dead] = residual[chosen]
                 self.counts[k][dead] = 1.0
                 self.sums[k][dead] = residual[chosen]
+
             residual = residual - quantized
             codes.append(index)
+
         return torch.stack(codes, dim=-1)
 
     @property
@@ -105,15 +114,18 @@ class ResidualVectorQuantizer(nn.Module):
         shares = self.counts / self.counts.sum(-1, keepdim=True).clamp(min=1e-9)
         return (-(shares * shares.clamp(min=1e-12).log()).sum(-1)).exp().tolist()
 
-    def _statistics(self, latents: Tensor, index: Tensor) -> tuple[Tensor, Tensor]:
+    def _count_and_sum(self, latents: Tensor, index: Tensor) -> tuple[Tensor, Tensor]:
+        """How many of latents [M, D] have each index [M], and their sum: [V] and [V, D]."""
         counts = torch.bincount(index, minlength=self.codebook_size).to(latents.dtype)
         sums = torch.zeros_like(self.codebooks[0]).index_add_(0, index, latents)
         return counts, sums
 
 
-def nearest(latents: Tensor, codebook: Tensor) -> Tensor:
+def find_nearest(latents: Tensor, codebook: Tensor) -> Tensor:
     """Index int64 [...] of the vector of codebook [V, D] nearest to each of latents [..., D]."""
     half_norms = 0.5 * codebook.square().sum(-1)
     blocks = latents.reshape(-1, latents.shape[-1]).split(BLOCK)
+
+    # The vector c nearest to x has the largest x . c - |c|^2 / 2.
     found = torch.cat([(block @ codebook.T - half_norms).argmax(-1) for block in blocks])
     return found.reshape(latents.shape[:-1])

@@ -20,6 +20,7 @@ from audiolm_cli.codec.quantizer import ResidualVectorQuantizer
 from audiolm_cli.config.shapes import SpectralConfig
 
 COLUMNS_PER_FRAME = 2
+"""STFT columns that a frame holds side by side."""
 
 
 class Block(nn.Module):
@@ -40,6 +41,7 @@ class Block(nn.Module):
         """[B, T, W] to [B, T, W]."""
         y = self.mix(x.transpose(1, 2)).transpose(1, 2)
         y = self.down(F.gelu(self.up(self.norm(y))))
+
         return x + self.scale * y
 
 
@@ -53,12 +55,16 @@ class SpectralNetwork(nn.Module):
         super().__init__()
         features = COLUMNS_PER_FRAME * (config.window_samples // 2 + 1)
         block = (config.width, config.kernel, config.expansion)
+
         self.register_buffer("mean", torch.zeros(features))
         self.register_buffer("deviation", torch.ones(()))
+
         self.analysis = nn.Linear(features, config.width)
         self.encoder = nn.Sequential(*(Block(*block) for _ in range(config.encoder_blocks)))
         self.to_latent = nn.Linear(config.width, config.latent)
+
         self.quantizer = ResidualVectorQuantizer(config.num_codebooks, config.codebook_size, config.latent)
+
         self.from_latent = nn.Linear(config.latent, config.width)
         self.decoder = nn.Sequential(*(Block(*block) for _ in range(config.decoder_blocks)))
         self.synthesis = nn.Linear(config.width, features)
@@ -86,12 +92,16 @@ class SpectralNetwork(nn.Module):
         self.mean.copy_(features.mean(0))
         centred = features - self.mean
         self.deviation.copy_(centred.std())
+
+        # Principal components, scaled so that the first one has a deviation of 4 after the analysis.
         width, latent = self.analysis.out_features, self.to_latent.out_features
         _, _, components = torch.pca_lowrank(centred, q=width, center=False, niter=4)  # [F, W]
         scores = centred @ components / self.deviation  # [M, W]
         spread = scores[:, 0].std() / 4
         self.analysis.weight.copy_(components.T / spread)
         self.synthesis.weight.copy_(components * spread)
+
+        # The latents begin as the leading components themselves.
         for linear in (self.analysis, self.to_latent, self.from_latent, self.synthesis):
             linear.bias.zero_()
         self.to_latent.weight.copy_(torch.eye(latent, width))
@@ -99,10 +109,11 @@ class SpectralNetwork(nn.Module):
 
 
 def least_weights(config: SpectralConfig) -> tuple[int, int]:
-    """(tensors, numbers) that no codec of this shape has fewer of; to judge a file before anything is built."""
+    """The fewest (tensors, numbers) that a codec of this shape has; to judge a file before anything is built."""
     blocks = config.encoder_blocks + config.decoder_blocks
     block = config.width * (config.kernel + 2 * config.expansion * config.width)
     codebooks = config.num_codebooks * config.codebook_size * config.latent
+
     return blocks, blocks * block + config.width * config.window_samples + codebooks
 
 
@@ -120,8 +131,11 @@ class SpectralCodec(nn.Module):
         self.channels = 1
         self.num_codebooks = config.num_codebooks
         self.codebook_size = config.codebook_size
+
+        # To either side: the convolutions of the encoder, and the window of a column.
         reach = math.ceil((config.window_samples - config.hop_samples // COLUMNS_PER_FRAME) / 2 / config.hop_samples)
         self.receptive_field_frames: int | None = config.encoder_blocks * (config.kernel // 2) + reach
+
         self.network = SpectralNetwork(config)
         self.register_buffer("window", torch.hann_window(config.window_samples), persistent=False)
 
@@ -144,7 +158,8 @@ class SpectralCodec(nn.Module):
         """Features [B, T, 2 * bins]: log(|STFT| + floor) of wav [B, N], both columns of a frame side by side."""
         padded = F.pad(wav, (0, -wav.shape[-1] % self.hop_samples))
         columns = stft(padded, self.window, self.column_samples)
-        features = (absolute(columns) + self.config.floor).log()
+        features = (absolute(columns) + self.config.floor).log()  # [B, 2T, bins]
+
         return features.reshape(len(features), -1, COLUMNS_PER_FRAME * features.shape[-1])
 
     def magnitudes(self, features: Tensor) -> Tensor:
@@ -157,6 +172,7 @@ class SpectralCodec(nn.Module):
         """Codes [B, T, K] of wav [B, 1, N], T = ceil(N / hop)."""
         if wav.shape[-1] == 0:
             return torch.zeros(len(wav), 0, self.num_codebooks, dtype=torch.int64, device=wav.device)
+
         return self.network.quantizer.encode(self.network.latents(self.log_magnitudes(wav[:, 0])))
 
     @torch.inference_mode()
@@ -164,6 +180,7 @@ class SpectralCodec(nn.Module):
         """Audio [B, 1, T * hop] of codes [B, T, K]; its phase runs on from `known` samples."""
         if codes.shape[1] == 0:
             return torch.zeros(len(codes), 1, 0, device=codes.device)
-        magnitudes = self.magnitudes(self.network.features(self.network.quantizer.decode(codes)))
+
+        magnitudes = self.magnitudes(self.network.features(self.network.quantizer.decode(codes)))  # [B, 2T, bins]
         wav = griffin_lim(magnitudes, self.window, self.column_samples, self.config.griffin_lim_iterations, known)
         return wav[:, None]

@@ -17,7 +17,7 @@ from torch import Tensor
 from audiolm_cli.audio import balance, mid, resample_blocks
 from audiolm_cli.audio.prediction import extrapolate
 from audiolm_cli.codec.base import Codec, KnownSamples
-from audiolm_cli.codec.chunked import half_of
+from audiolm_cli.codec.chunked import halve_chunk
 from audiolm_cli.codec.loudness import frame_rms
 from audiolm_cli.editing.spans import SEAM_FRAMES, Span
 
@@ -154,7 +154,7 @@ def _decode(span: Span, chunks: Iterable[_Chunk], lead: int, level: float, codec
         try:
             wav = codec.decode(chunk.codes, known)[0, 0][: ahead + (chunk.stop - chunk.start) * hop]
         except torch.OutOfMemoryError as error:
-            parts = [*_split(chunk, half_of(chunk.stop - chunk.start, codec, error)), *parts]
+            parts = [*_split(chunk, halve_chunk(chunk.stop - chunk.start, codec, error)), *parts]
             continue
         new = wav[ahead:]
         yield _faded(past[max(0, len(past) - fade) :], wav[max(0, ahead - fade) : ahead], ramp).cpu().numpy()

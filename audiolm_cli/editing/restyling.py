@@ -25,7 +25,7 @@ from audiolm_cli.events import Progress
 from audiolm_cli.model.decode import fill_codebooks
 from audiolm_cli.model.decoders import Decoders
 from audiolm_cli.model.geometry import Geometry
-from audiolm_cli.model.sampling import uniforms
+from audiolm_cli.model.sampling import draw_uniforms
 
 CARRIED_SHARE = 0.1
 """Share of the window that repeats what was made last, so that one step runs on from the other."""
@@ -112,7 +112,7 @@ def restyle_codes(
     while made.shape[1] < T:
         context = torch.cat([prompt, made[:, max(0, made.shape[1] - carried) :]], dim=1)
         target = codes[:, made.shape[1] : made.shape[1] + window - context.shape[1]]
-        noise = uniforms([generator], target.shape[1] * K).view(1, K, -1).to(codes.device)
+        noise = draw_uniforms([generator], target.shape[1] * K).view(1, K, -1).to(codes.device)
         shape = Geometry(context.shape[1], target.shape[1])
         new = fill_codebooks(model, context, target, shape, sampling, noise, known_codebooks=strength)
         made = torch.cat([made, new], dim=1)

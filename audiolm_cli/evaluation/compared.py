@@ -36,7 +36,7 @@ from audiolm_cli.events import OnEvent, Progress
 from audiolm_cli.model.decode import fill_codebooks
 from audiolm_cli.model.decoders import Decoders
 from audiolm_cli.model.geometry import Geometry
-from audiolm_cli.model.sampling import uniforms
+from audiolm_cli.model.sampling import draw_uniforms
 
 MEASURES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
     "mel": mel_distance,
@@ -187,7 +187,7 @@ def _made(model: Decoders, codec: Codec, codes: Tensor, geometry: Geometry, seed
     """What follows the prompt: with its true first codebook, codes [1, M, K], and all as by `audiolm continue`, codes
     [TAKES, M, K]."""
     context, target = geometry.split(codes)
-    noise = uniforms([torch.Generator().manual_seed(seed)], codes.shape[2] * geometry.gap)
+    noise = draw_uniforms([torch.Generator().manual_seed(seed)], codes.shape[2] * geometry.gap)
     noise = noise.view(1, -1, geometry.gap)
     generators, nothing = [torch.Generator().manual_seed(seed + 1000 * i) for i in range(TAKES)], context[:, :0]
     judge = Guard(codec, context, nothing).fault

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from audiolm_cli.model.decode import portions
+from audiolm_cli.model.decode import plan_passes
 from audiolm_cli.model.decoders import Decoders, Predictions
 from audiolm_cli.model.geometry import Geometry
 
@@ -129,7 +129,7 @@ def score_windows(
         for k in range(1, model.config.num_quantizers):
             memory = model.nar_memory(context, geometry, k)
             order = torch.rand(target.shape[:2], generator=generator).argsort(-1).argsort(-1).to(model.device)
-            for known, now in portions(order, passes or model.config.nar_passes):
+            for known, now in plan_passes(order, passes or model.config.nar_passes):
                 logits = model.nar_read(memory, target, geometry, k, known, now)
                 sums[:, k] += _sums(Predictions(codebook=k, logits=logits, labels=target[..., k].gather(1, now)))
     model.train(was_training)
@@ -139,5 +139,5 @@ def score_windows(
 
 def _sums(predictions: Predictions) -> Tensor:
     """Bits, likeliest codes hit and ten likeliest hit, summed [3] over all frames."""
-    places = predictions.places()
-    return torch.stack([predictions.losses().sum() / math.log(2), (places < 1).sum(), (places < 10).sum()]).cpu()
+    ranks = predictions.ranks()
+    return torch.stack([predictions.losses().sum() / math.log(2), (ranks < 1).sum(), (ranks < 10).sum()]).cpu()

@@ -16,12 +16,12 @@ from torch import Tensor
 from audiolm_cli.config.generation import SamplingConfig
 from audiolm_cli.model.decoders import Decoders
 from audiolm_cli.model.geometry import Geometry
-from audiolm_cli.model.sampling import guided, sample_ar, sample_nar, uniforms
+from audiolm_cli.model.sampling import draw_uniforms, guide_logits, sample_ar, sample_nar
 from audiolm_cli.model.stepping import AR
 
 
-def end_checks(device: torch.device) -> int:
-    """Frames after which a device is asked whether every take has ended; on a GPU, each answer keeps it waiting."""
+def frames_per_end_check(device: torch.device) -> int:
+    """After how many frames the device is asked whether every take has ended; each answer keeps a GPU waiting."""
     return 1 if device.type == "cpu" else 16
 
 
@@ -35,6 +35,36 @@ class Timing:
     """In the NAR decoder."""
     frames: int = 0
     """Frames generated, all takes together."""
+
+
+class GuidedAR:
+    """An AR generation in progress, and beside it, where guidance asks for one, the same without a context."""
+
+    def __init__(self, model: Decoders, context: Tensor, geometry: Geometry, takes: int, guidance: float) -> None:
+        """Read context codes [1 or takes, L, K] (memory order); `guidance` 1 is none."""
+        self._guidance = guidance
+        self._ar = AR(model, context, geometry, takes)
+        self._null = None
+        if guidance != 1 and geometry.context:
+            self._null = AR(model, context[:1, :0], Geometry(0, geometry.gap), takes)
+
+    @property
+    def done(self) -> int:
+        """Target frames stepped through."""
+        return self._ar.done
+
+    def step(self, previous: Tensor | None) -> Tensor:
+        """Logits [takes, V + 1] of the next frame, after `previous` [takes, 1] (None at the first)."""
+        logits = self._ar.step(previous)
+        if self._null is not None:
+            logits = guide_logits(logits, self._null.step(previous), self._guidance)
+        return logits
+
+    def rewind(self, done: int) -> None:
+        """Forget the target frames from `done` on."""
+        self._ar.rewind(done)
+        if self._null is not None:
+            self._null.rewind(done)
 
 
 @torch.inference_mode()
@@ -63,23 +93,15 @@ def generate(
         timing: where the seconds are added.
     """
     timing = timing if timing is not None else Timing()
-    takes, M, K = len(generators), geometry.gap, model.config.num_quantizers
+
     started = time.perf_counter()
     first = _generate_first(model, context, geometry, sampling, generators, until_end, on_frame)  # [takes, M']
     timing.ar_s += time.perf_counter() - started
+
     started = time.perf_counter()
-    codes = torch.full((takes, first.shape[1], K), -1, dtype=torch.long, device=context.device)
-    codes[..., 0] = first
-    lengths = (first >= 0).sum(1).tolist()
-    noise = uniforms(generators, M * K).view(takes, K, M)
-    for length in sorted(set(lengths) - {0}):
-        items = [i for i, own in enumerate(lengths) if own == length]
-        shape = Geometry(geometry.left, length, geometry.right) if length < M else geometry
-        fine = noise[items, :, :length].to(context.device)
-        own = context if len(context) == 1 else context[items]
-        codes[items, :length] = fill_codebooks(model, own, codes[items, :length], shape, sampling, fine)
+    codes = _fill_takes(model, context, first, geometry, sampling, generators)  # [takes, M', K]
     timing.nar_s += time.perf_counter() - started
-    timing.frames += sum(lengths)
+    timing.frames += int((first >= 0).sum())
     return codes
 
 
@@ -95,10 +117,9 @@ def fill_codebooks(
 ) -> Tensor:
     """The target with its further codebooks generated, one after the other.
 
-    With several passes, each codebook comes in portions, so that the later ones hear the earlier (Chang et al.,
-    "MaskGIT", 2022, section 3.2; per codebook: Borsos et al., "SoundStorm", 2023, section 3.3). Which frames come when
-    is random, as in training: with the likeliest first, as there, sounds are held up to three times as often as in
-    recordings.
+    With several passes, each codebook comes in portions, so that the later portions hear the earlier (Chang et al.,
+    "MaskGIT", 2022, section 3.2; per codebook: Borsos et al., "SoundStorm", 2023, section 3.3). Unlike there, the order
+    of the frames is random, as in training.
 
     Args:
         model: the decoders, in eval mode.
@@ -110,40 +131,75 @@ def fill_codebooks(
         known_codebooks: how many codebooks are kept, 1..K.
     """
     target, alone = target.clone(), Geometry(0, target.shape[1])
-    order = noise[:, -1].argsort(-1).argsort(-1)
+    order = noise[:, -1].argsort(-1).argsort(-1)  # int64 [B, M], when each frame comes
+    passes = sampling.nar_passes or model.config.nar_passes
+
     for k in range(known_codebooks, target.shape[-1]):
+        # The context is read once for all passes of a codebook.
         memory = model.nar_memory(context, geometry, k)
         unguided = None
         if sampling.guidance != 1 and geometry.context:
             unguided = model.nar_memory(context[:1, :0], alone, k)
-        for known, now in portions(order, sampling.nar_passes or model.config.nar_passes):
-            logits = model.nar_read(memory, target, geometry, k, known, now)
+
+        for known, now in plan_passes(order, passes):
+            logits = model.nar_read(memory, target, geometry, k, known, now)  # [B, n, V]
             if unguided is not None:
-                logits = guided(logits, model.nar_read(unguided, target, alone, k, known, now), sampling.guidance)
+                null = model.nar_read(unguided, target, alone, k, known, now)
+                logits = guide_logits(logits, null, sampling.guidance)
+
             drawn = sample_nar(logits, sampling, noise[:, k - 1].gather(1, now))
             target[..., k] = target[..., k].scatter(1, now, drawn)
     return target
 
 
-def portions(order: Tensor, passes: int) -> Iterator[tuple[Tensor | None, Tensor]]:
-    """Before each pass, what is known as a mask [B, M] (None for nothing), and which frames it brings, int64 [B, n].
+def plan_passes(order: Tensor, passes: int) -> Iterator[tuple[Tensor | None, Tensor]]:
+    """For each pass, a mask [B, M] of what is known before it (None for nothing) and the frames int64 [B, n] it brings.
 
-    `order` int64 [B, M] says when each frame comes.
+    Args:
+        order: int64 [B, M], when each frame comes.
+        passes: how many passes a codebook takes; no more than there are frames.
     """
     M, done, frames = order.shape[1], 0, order.argsort(-1)
     passes = min(passes, M)
     for number in range(1, passes + 1):
-        after = known_after(number, passes, M)
+        after = count_known(number, passes, M)
         yield (order < done if done else None), frames[:, done:after]
         done = after
 
 
-def known_after(done: int, passes: int, frames: int) -> int:
-    """How many of a codebook's frames are kept after `done` of its passes, all after the last.
+def count_known(done: int, passes: int, frames: int) -> int:
+    """How many of a codebook's frames are known after `done` of its passes; all of them after the last.
 
     The masked part falls as a cosine (Chang et al., "MaskGIT", 2022, section 3.3): few at first, while little is known.
     """
     return frames if done == passes else max(1, round(frames * (1 - math.cos(math.pi / 2 * done / passes))))
+
+
+def _fill_takes(
+    model: Decoders,
+    context: Tensor,
+    first: Tensor,
+    geometry: Geometry,
+    sampling: SamplingConfig,
+    generators: list[torch.Generator],
+) -> Tensor:
+    """Codes int64 [takes, M', K] for first codebooks [takes, M'], -1 after a take's end.
+
+    Takes of one length are filled together, since each needs a geometry of its own length.
+    """
+    takes, M, K = len(generators), geometry.gap, model.config.num_quantizers
+    codes = torch.full((takes, first.shape[1], K), -1, dtype=torch.long, device=context.device)
+    codes[..., 0] = first
+    noise = draw_uniforms(generators, M * K).view(takes, K, M)
+
+    lengths = (first >= 0).sum(1).tolist()
+    for length in sorted(set(lengths) - {0}):
+        items = [i for i, own in enumerate(lengths) if own == length]
+        shape = Geometry(geometry.left, length, geometry.right) if length < M else geometry
+        fine = noise[items, :, :length].to(context.device)  # [n, K, length]
+        own = context if len(context) == 1 else context[items]
+        codes[items, :length] = fill_codebooks(model, own, codes[items, :length], shape, sampling, fine)
+    return codes
 
 
 def _generate_first(
@@ -157,30 +213,30 @@ def _generate_first(
 ) -> Tensor:
     """First codebook int64 [takes, M'] of the gap, -1 after a take's end."""
     takes, M = len(generators), geometry.gap
-    noise = uniforms(generators, M).to(context.device)
-    ar = AR(model, context, geometry, takes)
-    null = None
-    if sampling.guidance != 1 and geometry.context:
-        null = AR(model, context[:1, :0], Geometry(0, M), takes)
-    out = torch.full((takes, M), -1, dtype=torch.long, device=context.device)
-    running = torch.ones(takes, dtype=torch.bool, device=context.device)
-    every = end_checks(context.device)
+    noise = draw_uniforms(generators, M).to(context.device)
+    ar = GuidedAR(model, context, geometry, takes, sampling.guidance)
+
+    codes = torch.full((takes, M), -1, dtype=torch.long, device=context.device)
+    is_running = torch.ones(takes, dtype=torch.bool, device=context.device)
+    check_every = frames_per_end_check(context.device)
     previous: Tensor | None = None
+
     for t in range(M):
-        logits = ar.step(previous)
-        if null is not None:
-            logits = guided(logits, null.step(previous), sampling.guidance)
+        logits = ar.step(previous)  # [takes, V + 1]
+
         if not until_end:
-            code = sample_ar(logits[:, : model.eos], sampling, noise[:, t])
-            out[:, t] = code
+            code = sample_ar(logits[:, : model.eos], sampling, noise[:, t])  # [takes]
+            codes[:, t] = code
         else:
             code = sample_ar(logits, sampling, noise[:, t])
-            running &= code != model.eos
-            code = code.clamp(max=model.eos - 1)
-            out[:, t] = torch.where(running, code, -1)
-            if (t + 1) % every == 0 and not running.any():
+            is_running &= code != model.eos
+            code = code.clamp(max=model.eos - 1)  # a take that has ended is stepped on with any code
+            codes[:, t] = torch.where(is_running, code, -1)
+            if (t + 1) % check_every == 0 and not is_running.any():
                 break
+
         previous = code[:, None]
         if on_frame is not None:
             on_frame(t + 1)
-    return out[:, : int((out >= 0).sum(1).max())]
+
+    return codes[:, : int((codes >= 0).sum(1).max())]

@@ -15,16 +15,15 @@ from torch import Tensor, nn
 
 from audiolm_cli.config.shapes import ModelConfig
 from audiolm_cli.errors import ModelError
-from audiolm_cli.model.copying import Copying, taken
+from audiolm_cli.model.copying import Copying, gather_frames
 from audiolm_cli.model.geometry import TARGET, Geometry
 from audiolm_cli.model.layers import Decoder
 
 IGNORE = -100
 """Label of a step without a target."""
 WEIGHT_STD, AR_EMBEDDING_STD = 0.02, 1.0
-"""Deviations of first weights. Small AR embeddings are drowned by what the first layers add to them: with large ones,
-codebook 1 costs 2.74 bits per frame for 2.95 after 800 steps of a model of 4 layers of 128. The NAR decoder, whose
-input is a sum over codebooks, gained nothing (`training/optim.py` has the rates that belong to them)."""
+"""Deviations of first weights. Small AR embeddings would be drowned by what the first layers add to them.
+`training/optim.py` has the learning rates that belong to these deviations."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,14 +49,16 @@ class Predictions:
         return flat.view(self.labels.shape)
 
     @torch.no_grad()
-    def places(self) -> Tensor:
-        """int64 [B, S]: how many codes are likelier than the label, of equals the first; only where there is a label.
+    def ranks(self) -> Tensor:
+        """int64 [B, S]: how many codes are likelier than the label; means nothing where there is no label.
 
-        The end of the sequence, which is no code, is never counted among them.
+        Of codes that are equally likely, the first is the likelier one. The end of the sequence is no code, so it is
+        never counted.
         """
         codes = self.logits[..., :-1] if self.codebook == 0 else self.logits  # [B, S, V]
-        labels = self.labels.clamp(min=0)[..., None]
+        labels = self.labels.clamp(min=0)[..., None]  # [B, S, 1]
         own = self.logits.gather(-1, labels)
+
         before = torch.arange(codes.shape[-1], device=codes.device) < labels
         return ((codes > own) | ((codes == own) & before)).sum(-1)
 
@@ -74,46 +75,25 @@ class NarMemory(NamedTuple):
 class Decoders(nn.Module):
     """The two decoders and their losses; each has weights of its own."""
 
-    def __init__(
-        self,
-        d_model: int = 1024,
-        nhead: int = 16,
-        num_layers: int = 12,
-        num_quantizers: int = 4,
-        *,
-        codebook_size: int = 2048,
-        max_frames: int = 750,
-        positions: str = "rotary",
-        dropout: float = 0.0,
-        prompt_share: float = 0.4,
-        nar_passes: int = 1,
-    ) -> None:
+    def __init__(self, config: ModelConfig) -> None:
         super().__init__()
-        self.config = config = ModelConfig(
-            d_model=d_model,
-            nhead=nhead,
-            num_layers=num_layers,
-            num_quantizers=num_quantizers,
-            codebook_size=codebook_size,
-            max_frames=max_frames,
-            positions=positions,
-            dropout=dropout,
-            prompt_share=prompt_share,
-            nar_passes=nar_passes,
-        )
+        self.config = config
         D, K, V = config.d_model, config.num_quantizers, config.codebook_size
         shape = (D, config.nhead, config.num_layers, config.dropout)
+
         self.ar_embeddings = nn.ModuleList(nn.Embedding(V, D) for _ in range(K))
         self.ar_segments = nn.Embedding(3, D)
         self.ar_start = nn.Parameter(torch.zeros(D))
         self.ar_decoder = Decoder(*shape, adaptive=False, positions=config.positions)
         self.ar_head = nn.Linear(D, V + 1, bias=False)
+
         self.nar_embeddings = nn.ModuleList(nn.Embedding(V, D) for _ in range(K))
         self.nar_segments = nn.Embedding(3, D)
         self.nar_stages = nn.Embedding(max(K - 1, 1), D)
         self.nar_decoder = Decoder(*shape, adaptive=True, positions=config.positions)
         self.nar_heads = nn.ModuleList(nn.Linear(D, V, bias=False) for _ in range(K - 1))
         self.nar_copying = Copying(D, max(K - 1, 1))
+
         self._initialise()
 
     def _initialise(self) -> None:
@@ -124,8 +104,10 @@ class Decoders(nn.Module):
             scale = (2 * self.config.num_layers) ** -0.5 if name.endswith(("out.weight", "down.weight")) else 1.0
             std = AR_EMBEDDING_STD if name.startswith("ar_embeddings") else WEIGHT_STD * scale
             nn.init.normal_(parameter, std=std)
+
         nn.init.normal_(self.ar_start, std=WEIGHT_STD)
         self.nar_copying.reset()
+
         for name, parameter in self.named_parameters():
             if name.endswith("bias") and "norm" not in name:
                 nn.init.zeros_(parameter)
@@ -139,9 +121,11 @@ class Decoders(nn.Module):
         D = self.config.d_model
         if codebooks.shape[-1] > D:
             return
+
         frame = torch.linalg.qr(torch.randn(D, codebooks.shape[-1]))[0].to(codebooks)  # orthonormal columns
         vectors = codebooks @ frame.T  # [K, V, D]
         vectors = vectors / codebooks[0].std() * (D / codebooks.shape[-1]) ** 0.5
+
         for k, vector in enumerate(vectors):
             self.ar_embeddings[k].weight.copy_(vector * AR_EMBEDDING_STD)  # type: ignore[operator]
             self.nar_embeddings[k].weight.copy_(vector * WEIGHT_STD)  # type: ignore[operator]
@@ -182,8 +166,10 @@ class Decoders(nn.Module):
                 there and nothing elsewhere.
         """
         B, M, _ = target.shape
-        first = target[..., 0]
+        first = target[..., 0]  # [B, M]
         positions, labels = geometry.target_positions(target.device), first
+
+        # Each step hears the code before it; the first one hears the start of the gap.
         inputs = [self.ar_input(None, B)]
         if ends is not None:
             inputs.append(self.ar_input(first, B))
@@ -192,6 +178,7 @@ class Decoders(nn.Module):
             labels = torch.cat([labels, end_label[:, None]], dim=1)
         elif M > 1:
             inputs.append(self.ar_input(first[:, :-1], B))
+
         states = self.ar_decoder(
             self.ar_context(context, geometry),
             torch.cat(inputs, dim=1),
@@ -223,7 +210,8 @@ class Decoders(nn.Module):
             stage=self.nar_stages.weight[codebook - 1],
         )
         logits = self._nar_logits(states, target, codebook, known, geometry.edges(context[..., : codebook + 1]))
-        own = target[..., codebook]
+
+        own = target[..., codebook]  # [B, M]
         labels = own if known is None else own.masked_fill(known, IGNORE)
         return Predictions(codebook=codebook, logits=logits, labels=labels)
 
@@ -240,11 +228,17 @@ class Decoders(nn.Module):
         geometry: Geometry,
         codebook: int,
         known: Tensor | None = None,
-        places: Tensor | None = None,
+        frames: Tensor | None = None,
     ) -> Tensor:
-        """The logits [B, n, V] of `nar_predict` at the frames `places` int64 [B, n], None for all of them.
+        """The logits [B, n, V] of `nar_predict` for a context [1 or B] that is read already.
 
-        The context [1 or B] is read already.
+        Args:
+            memory: what `nar_memory` kept of the context.
+            target: codes [B, M, K].
+            geometry: where context and target lie on the timeline.
+            codebook: which one is predicted, 1..K-1.
+            known: bool [B, M], as in `nar_predict`.
+            frames: int64 [B, n], the frames of the target whose logits are wanted; None is all of them.
         """
         states = self.nar_decoder.read(
             self._nar_target(target, codebook, known),
@@ -252,7 +246,7 @@ class Decoders(nn.Module):
             memory.layers,
             self.nar_stages.weight[codebook - 1],
         )
-        return self._nar_logits(states, target, codebook, known, memory.edges, places)
+        return self._nar_logits(states, target, codebook, known, memory.edges, frames)
 
     def _nar_context(self, context: Tensor, geometry: Geometry) -> Tensor:
         """NAR embeddings [B, L, D] of context codes [B, L, K] in memory order."""
@@ -273,28 +267,35 @@ class Decoders(nn.Module):
         codebook: int,
         known: Tensor | None,
         edges: Tensor,
-        places: Tensor | None = None,
+        frames: Tensor | None = None,
     ) -> Tensor:
-        """NAR logits [B, n, V] of `codebook` at `places` [B, n], from the decoder's states [B, M, D]."""
-        B, M = target.shape[:2]
+        """NAR logits [B, n, V] of `codebook` at `frames` [B, n], from the decoder's states [B, M, D]."""
+        B, M, _ = target.shape
         known = torch.zeros_like(target[..., 0], dtype=torch.bool) if known is None else known
-        if places is None:
-            places = torch.arange(M, device=states.device).expand(B, -1)
+
+        # Only the states that are asked for are multiplied by the head.
+        if frames is None:
+            frames = torch.arange(M, device=states.device).expand(B, -1)
         else:
-            states = taken(states, places)
+            states = gather_frames(states, frames)  # [B, n, D]
+
         logits = self.nar_heads[codebook - 1](states)
-        return self.nar_copying(logits, states, target[..., : codebook + 1], known, edges, places)
+        return self.nar_copying(logits, states, target[..., : codebook + 1], known, edges, frames)
 
 
 def least_weights(config: ModelConfig) -> tuple[int, int]:
-    """(tensors, numbers) that no model of this shape has fewer of; to judge a file before anything is built."""
+    """The fewest (tensors, numbers) that a model of this shape has; to judge a file before anything is built."""
     D, K, V = config.d_model, config.num_quantizers, config.codebook_size
-    return 2 * 8 * config.num_layers + 2 * K, 2 * 4 * config.num_layers * D**2 + 2 * K * V * D
+    layers = 2 * config.num_layers  # of both decoders
+
+    tensors = 8 * layers + 2 * K
+    numbers = 4 * layers * D**2 + 2 * K * V * D
+    return tensors, numbers
 
 
 def build(config: ModelConfig) -> Decoders:
     """An untrained model of this shape."""
-    return Decoders(**config.to_dict())
+    return Decoders(config)
 
 
 def load_weights(model: Decoders, state: dict[str, Tensor]) -> None:

@@ -57,14 +57,21 @@ class Geometry:
         return torch.tensor([RIGHT] * self.right + [LEFT] * self.left, dtype=torch.long, device=device)
 
     def edges(self, context: Tensor) -> Tensor:
-        """Of a context [B, right + left, k] in memory order the frames beside the gap [B, 2, k]; -1 where none are."""
+        """The frames just before and just after the gap [B, 2, k]; -1 where there is none.
+
+        Args:
+            context: [B, right + left, k], in memory order.
+        """
         none = context.new_full((len(context), 1, context.shape[2]), -1)
-        return torch.cat([context[:, -1:] if self.left else none, context[:, :1] if self.right else none], dim=1)
+        before = context[:, -1:] if self.left else none
+        after = context[:, :1] if self.right else none
+        return torch.cat([before, after], dim=1)
 
     def split(self, codes: Tensor) -> tuple[Tensor, Tensor]:
         """Context [B, right + left, K] in memory order and target [B, gap, K] of a window [B, frames, K]."""
         end = self.left + self.gap
-        return torch.cat([codes[:, end:], codes[:, : self.left]], dim=1), codes[:, self.left : end]
+        context = torch.cat([codes[:, end:], codes[:, : self.left]], dim=1)
+        return context, codes[:, self.left : end]
 
     def join(self, context: Tensor, target: Tensor) -> Tensor:
         """The window [B, frames, K]: inverse of `split`."""
@@ -84,19 +91,29 @@ class TaskMix:
 def draw_geometry(frames: int, mix: TaskMix, rng: np.random.Generator) -> Geometry:
     """A random geometry of `frames`, or of fewer for an infill; the prompt takes 5..80 % of a continuation or prepend.
 
-    The sides of an infill are cut back log-uniformly: a short gap in a full
-    window is a few labels for the price of many frames, and most of what a gap needs is near it.
+    A window that is too short for an infill becomes a continuation.
     """
     tasks = ["continuation", "infill", "prepend", "unconditional"]
     task = rng.choice(tasks, p=[mix.continuation, mix.infill, mix.prepend, mix.unconditional])
     if task == "infill" and frames >= 2 * SHORTEST_SIDE + SHORTEST_INFILL:
-        longest = min(LONGEST_INFILL, frames - 2 * SHORTEST_SIDE)
-        gap = int(np.exp(rng.uniform(np.log(SHORTEST_INFILL), np.log(longest))))
-        left = int(rng.integers(SHORTEST_SIDE, frames - gap - SHORTEST_SIDE + 1))
-        near, far = np.log(SHORTEST_SIDE), np.log([left, frames - gap - left])
-        sides = np.exp(rng.uniform(near, far)).round().astype(int).tolist()
-        return Geometry(sides[0], gap, sides[1])
+        return _draw_infill(frames, rng)
+
     prompt = min(frames - 1, max(1, round(frames * rng.uniform(0.05, 0.8))))
     if task == "unconditional":
         return Geometry(0, frames)
     return Geometry(0, frames - prompt, prompt) if task == "prepend" else Geometry(prompt, frames - prompt)
+
+
+def _draw_infill(frames: int, rng: np.random.Generator) -> Geometry:
+    """A random infill within `frames`: gap and sides are log-uniform.
+
+    The sides are cut back because a short gap in a full window is a few labels for the price of many frames, and most
+    of what a gap needs is near it.
+    """
+    longest = min(LONGEST_INFILL, frames - 2 * SHORTEST_SIDE)
+    gap = int(np.exp(rng.uniform(np.log(SHORTEST_INFILL), np.log(longest))))
+    left = int(rng.integers(SHORTEST_SIDE, frames - gap - SHORTEST_SIDE + 1))
+
+    shortest, most = np.log(SHORTEST_SIDE), np.log([left, frames - gap - left])
+    sides = np.exp(rng.uniform(shortest, most)).round().astype(int).tolist()
+    return Geometry(sides[0], gap, sides[1])

@@ -46,6 +46,7 @@ class Rotation:
     def __init__(self, positions: Tensor, head_dim: int, dtype: torch.dtype) -> None:
         frequencies = 10_000 ** (-torch.arange(0, head_dim, 2, device=positions.device, dtype=torch.float64) / head_dim)
         angles = positions.to(torch.float64)[:, None] * frequencies  # [S, Dh / 2]
+
         self.cos, self.sin = angles.cos().to(dtype), angles.sin().to(dtype)
 
     def __call__(self, x: Tensor) -> Tensor:
@@ -55,20 +56,23 @@ class Rotation:
         return rotated.to(x.dtype)
 
 
-def attended(q: Tensor, k: Tensor, v: Tensor, causal: bool = False) -> Tensor:
-    """What queries [B, H, M, Dh] attend to of keys and values [B, H, S, Dh]; if causal, only the last query sees all.
+def attend(q: Tensor, k: Tensor, v: Tensor, causal: bool = False) -> Tensor:
+    """What queries [B, H, M, Dh] attend to of keys and values [B, H, S, Dh].
 
-    Plain products where a training on a CPU needs their gradients in bf16: forward and back, they take 0.6 of the fused
-    call's time. They round the scores, which moves two of a hundred likeliest codes, and held-out losses by 0.02 %.
+    If causal, the last query sees all, and each one before it sees one less.
     """
     M, S = q.shape[2], k.shape[2]
+
+    # A training on a CPU that needs gradients in bf16: plain products are faster there than the fused call.
     if q.device.type == "cpu" and q.dtype == torch.bfloat16 and q.requires_grad:
         scores = (q * q.shape[-1] ** -0.5) @ k.mT  # [B, H, M, S]
         if causal:
             scores += scores.new_full((M, S), float("-inf")).triu(S - M + 1)
         return scores.softmax(-1) @ v
+
     if not causal or M == S:
         return F.scaled_dot_product_attention(q, k, v, is_causal=causal)
+
     from torch.nn.attention.bias import causal_lower_right  # brings torch.compile: a second that only this needs
 
     return F.scaled_dot_product_attention(q, k, v, attn_mask=causal_lower_right(M, S))
@@ -87,6 +91,7 @@ class Attention(nn.Module):
         """Queries, keys and values [B, H, S, Dh] of x [B, S, D]."""
         B, S, D = x.shape
         qkv = self.qkv(x).view(B, S, 3, self.heads, D // self.heads).permute(2, 0, 3, 1, 4)  # [3, B, H, S, Dh]
+
         q, k = qkv[:2] if rotation is None else rotation(qkv[:2])
         return q, k, qkv[2]
 
@@ -97,23 +102,26 @@ class Attention(nn.Module):
     def forward(self, x: Tensor, context: int, rotation: Rotation | None, causal: bool, last: bool) -> Tensor:
         """x [B, S, D]: the first `context` positions see each other, the rest see all (if causal, what came before)."""
         q, k, v = self.project(x, rotation)
-        rest = attended(q[:, :, context:], k, v, causal)
+        rest = attend(q[:, :, context:], k, v, causal)
         if context == 0 or last:
             return self.merge(rest)
-        own = attended(q[:, :, :context], k[:, :, :context], v[:, :, :context])
+
+        own = attend(q[:, :, :context], k[:, :, :context], v[:, :, :context])
         return self.merge(torch.cat([own, rest], dim=2))
 
     def prefill(self, x: Tensor, rotation: Rotation | None) -> tuple[Tensor, Tensor, Tensor]:
         """Context x [B, S, D] on itself, and its keys and values [B, H, S, Dh]."""
         q, k, v = self.project(x, rotation)
-        return self.merge(attended(q, k, v)), k, v
+        return self.merge(attend(q, k, v)), k, v
 
     def read(self, x: Tensor, rotation: Rotation | None, keys: Tensor, values: Tensor) -> Tensor:
         """Target x [B, S, D] on itself and on a context's keys and values [1 or B, H, L, Dh]."""
         q, k, v = self.project(x, rotation)
+
         k = torch.cat([keys.expand(len(x), -1, -1, -1), k], dim=2)
         v = torch.cat([values.expand(len(x), -1, -1, -1), v], dim=2)
-        return self.merge(attended(q, k, v))
+
+        return self.merge(attend(q, k, v))
 
 
 class Layer(nn.Module):
@@ -137,6 +145,7 @@ class Layer(nn.Module):
     ) -> Tensor:
         """x [B, S, D], context first; the `last` layer leaves the context out, since nothing reads it any more."""
         attended = self.attention(self.norm1(x, stage), context, rotation, causal, last)
+
         x = (x[:, context:] if last else x) + self.dropout(attended)
         return self.feed_forward(x, stage)
 
@@ -161,8 +170,9 @@ class SinePositions(nn.Module):
     def forward(self, x: Tensor, positions: Tensor) -> Tensor:
         """x [B, S, D] plus the sinusoids of timeline frames [S]."""
         half = torch.arange(0, self.width, 2, device=x.device, dtype=torch.float32)
-        angles = positions[:, None].float() * torch.exp(-math.log(10_000.0) * half / self.width)
-        table = torch.stack([angles.sin(), angles.cos()], dim=-1).flatten(1)  # [S, D]
+        angles = positions[:, None].float() * torch.exp(-math.log(10_000.0) * half / self.width)  # [S, D / 2]
+
+        table = torch.stack([angles.sin(), angles.cos()], dim=-1).flatten(1)  # [S, D], sines and cosines in turns
         return x + self.alpha * table.to(x.dtype)
 
 
@@ -177,12 +187,12 @@ class Decoder(nn.Module):
         self.norm = (AdaptiveNorm if adaptive else PlainNorm)(width)
         self.dropout = nn.Dropout(dropout)
 
-    def place(self, x: Tensor, positions: Tensor) -> tuple[Tensor, Rotation | None]:
-        """x with its positions added, or the rotation that its queries and keys need."""
+    def add_positions(self, x: Tensor, positions: Tensor) -> tuple[Tensor, Rotation | None]:
+        """x [B, S, D] with timeline frames [S] added, or with the rotation that its queries and keys need."""
         return x if self.sine is None else self.sine(x, positions), self.rotation(positions, x.dtype)
 
     def rotation(self, positions: Tensor, dtype: torch.dtype) -> Rotation | None:
-        """What queries and keys at timeline frames [S] need; None where positions are added to the input."""
+        """The rotation of queries and keys at timeline frames [S]; None where positions are added to the input."""
         return Rotation(positions, self.head_dim, dtype) if self.sine is None else None
 
     def forward(
@@ -196,19 +206,24 @@ class Decoder(nn.Module):
     ) -> Tensor:
         """Target states [B, M, D] of context [B, L, D] and target [B, M, D] at timeline frames [L] and [M]."""
         L = context.shape[1]
-        x = self.dropout(torch.cat([context, target], dim=1))
-        x, rotation = self.place(x, torch.cat([context_positions, target_positions]))
+        x = self.dropout(torch.cat([context, target], dim=1))  # [B, L + M, D]
+        x, rotation = self.add_positions(x, torch.cat([context_positions, target_positions]))
+
         for layer in self.layers:
             x = layer(x, L, rotation, causal, stage, last=layer is self.layers[-1])
+
         return self.norm(x, stage)
 
     def prefill(self, context: Tensor, positions: Tensor, stage: Tensor | None = None) -> list[tuple[Tensor, Tensor]]:
         """Keys and values [B, H, L, Dh] of each layer for context [B, L, D] at timeline frames [L]."""
-        x, rotation = self.place(context, positions)
+        x, rotation = self.add_positions(context, positions)
         kept: list[tuple[Tensor, Tensor]] = []
+
         for layer in self.layers[:-1]:
             x, keys, values = layer.prefill(x, rotation, stage)  # type: ignore[operator]
             kept.append((keys, values))
+
+        # Nothing reads what the last layer makes of the context, so its attention is not computed.
         last = self.layers[-1]
         _, keys, values = last.attention.project(last.norm1(x, stage), rotation)  # type: ignore[operator, union-attr]
         return [*kept, (keys, values)]
@@ -217,7 +232,7 @@ class Decoder(nn.Module):
         self, target: Tensor, positions: Tensor, context: list[tuple[Tensor, Tensor]], stage: Tensor | None = None
     ) -> Tensor:
         """What `forward` gives for target [B, M, D], not causal, with a context [1 or B] that is prefilled already."""
-        x, rotation = self.place(target, positions)
+        x, rotation = self.add_positions(target, positions)
         for layer, (keys, values) in zip(self.layers, context, strict=True):
             x = layer.read(x, rotation, stage, keys, values)  # type: ignore[operator]
         return self.norm(x, stage)

@@ -34,8 +34,8 @@ def _has_instructions(question: str) -> bool:
     return bool(getattr(torch.cpu, question, bool)())
 
 
-def works(form: Callable[[nn.Linear], nn.Module]) -> bool:
-    """Whether this torch on this processor multiplies by that form of a layer; some need kernels of its own."""
+def is_supported(form: Callable[[nn.Linear], nn.Module]) -> bool:
+    """Whether this torch on this processor multiplies by that form of a layer; some forms need kernels of their own."""
     try:
         with _no_deprecations():
             form(nn.Linear(64, 64))(torch.zeros(1, 64))
@@ -48,7 +48,7 @@ def works(form: Callable[[nn.Linear], nn.Module]) -> bool:
 def _no_deprecations() -> Iterator[None]:
     """Without torch's warning that quantized tensors will go one day: until then they are the fastest form.
 
-    From then on, `works` says so, and another number format is used.
+    From then on, `is_supported` says no, and another number format is used.
     """
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=".*quantized tensor creation functions")
@@ -69,7 +69,7 @@ class Bf16Linear(nn.Module):
 
 
 class PackedLinear(Bf16Linear):
-    """The same with its weight in oneDNN's own order: one row takes 0.6 of the time."""
+    """A `Bf16Linear` with its weight in oneDNN's own order, which is read faster."""
 
     def __init__(self, linear: nn.Linear) -> None:
         super().__init__(linear)
@@ -83,7 +83,7 @@ class PackedLinear(Bf16Linear):
 class HalfLinear(nn.Module):
     """A linear layer with its weight in half precision; everything else about it is float32.
 
-    Of all 16-bit forms, the one that a single row multiplies fastest: 0.65 of the time of `PackedLinear`.
+    Of all 16-bit forms, this one multiplies a single row fastest.
     """
 
     def __init__(self, linear: nn.Linear) -> None:
@@ -97,7 +97,7 @@ class HalfLinear(nn.Module):
 
 
 class StepLinear(HalfLinear):
-    """The same for few rows, as of a step; more of them, as of a context, are multiplied faster in bf16."""
+    """A `HalfLinear` for few rows, as of a step; many rows, as of a context, are multiplied faster in bf16."""
 
     FEW = 16
 
@@ -120,11 +120,12 @@ class Int8Linear(nn.Module):
 
     def __init__(self, linear: nn.Linear) -> None:
         super().__init__()
-        weight, scale = quantized_rows(linear.weight)
+        weight, scale = quantize_rows(linear.weight)
         zeros = torch.zeros(len(scale), dtype=torch.long)
         quantized = torch._make_per_channel_quantized_tensor(weight, scale.double(), zeros, 0)
         self.bias = torch.zeros_like(scale) if linear.bias is None else linear.bias.detach().float()
         self.packed = torch.ops.quantized.linear_prepack(quantized, self.bias)
+
         self.sums = weight.sum(1) * scale  # [out]
         self.levels = 255 if multiplies_int8() else 127  # without VNNI, sums of larger products overflow
 
@@ -132,12 +133,16 @@ class Int8Linear(nn.Module):
         """float32 [..., in] to [..., out]."""
         if x.numel() == x.shape[-1]:
             return self._multiply(x)
+
+        # Each row's own range, and the row in whole numbers 0..levels.
         low, high = x.aminmax(dim=-1, keepdim=True)  # [..., 1]
         low = low.clamp(max=0)
         step = ((high.clamp(min=0) - low) / self.levels).clamp(min=1e-30)
-        least = (low / step).round()  # of the whole numbers that stand for the row
+        least = (low / step).round()  # [..., 1]
         rounded = (x / step).sub_(least).round_().clamp_(0, self.levels).flatten(0, -2)  # [rows, in]
-        ends = F.pad(rounded.new_full((1, 1), self.levels), (0, x.shape[-1] - 1))  # makes the kernel's step 1
+
+        # One more row of the largest number and zeros makes the kernel's own step 1: it rounds nothing any more.
+        ends = F.pad(rounded.new_full((1, 1), self.levels), (0, x.shape[-1] - 1))  # [1, in]
         out = self._multiply(torch.cat([rounded, ends]))[:-1].view(*x.shape[:-1], len(self.sums))
         return out.sub_(self.bias).addcmul_(least, self.sums).mul_(step).add_(self.bias)
 
@@ -145,10 +150,10 @@ class Int8Linear(nn.Module):
         return torch.ops.quantized.linear_dynamic(x, self.packed, self.levels < 255)
 
 
-def quantized_rows(weight: Tensor) -> tuple[Tensor, Tensor]:
+def quantize_rows(weight: Tensor) -> tuple[Tensor, Tensor]:
     """int8 [out, in] and its float32 scale [out], whose product is nearest to the weight.
 
-    >>> quantized_rows(torch.tensor([[127.0, -3.0]]))
+    >>> quantize_rows(torch.tensor([[127.0, -3.0]]))
     (tensor([[127,  -3]], dtype=torch.int8), tensor([1.]))
     """
     scale = weight.detach().float().abs().amax(dim=1).clamp(min=1e-12) / 127
@@ -157,49 +162,55 @@ def quantized_rows(weight: Tensor) -> tuple[Tensor, Tensor]:
 
 def replace_linears(module: nn.Module, form: Callable[[nn.Linear], nn.Module]) -> None:
     """Replace every linear layer below `module` by that form of it, in place, several at a time."""
-    places = [
+    found = [
         (parent, name, child)
         for parent in module.modules()
         for name, child in parent.named_children()
         if isinstance(child, nn.Linear)
     ]
+
     with _no_deprecations(), ThreadPoolExecutor(torch.get_num_threads()) as pool:  # torch packs a weight on one core
-        made = list(pool.map(form, (child for _, _, child in places)))
-    for (parent, name, _), layer in zip(places, made, strict=True):
+        made = list(pool.map(form, (child for _, _, child in found)))
+
+    for (parent, name, _), layer in zip(found, made, strict=True):
         setattr(parent, name, layer)
 
 
 def use_dtype(model: Decoders, dtype: str) -> str:
     """Bring the weights into "fp32", "bf16" or "int8" for generating, in place, and say into which.
 
-    That is another one where a processor or its torch has no kernel for int8: bf16 where there is one for that, else
-    fp32. On a CPU, only the layers' products are narrow, while the sums they add to stay float32, and in bf16 the
-    logits: in bf16 throughout, three times as many of the likeliest codes change. The AR decoder, which reads all its
-    weights for every frame, gets them in the form that is read fastest (for "bf16" half precision, and bf16 for
-    contexts); the NAR decoder multiplies whole targets at once, in bf16 also with int8 weights in the other.
+    A processor or a torch without a kernel for int8 gets another form: bf16 where it multiplies that, otherwise fp32.
+
+    On a CPU, only the products of the layers are narrow; the sums they add to stay float32, and in bf16 the logits
+    too. The AR decoder reads all its weights for every frame, so it gets them in the form that is read fastest: for
+    "bf16" that is half precision, with bf16 for contexts. The NAR decoder multiplies whole targets at once; it gets
+    bf16, also where the AR decoder has int8.
     """
     if model.device.type != "cpu":
         model.to(torch.bfloat16 if dtype == "bf16" else torch.float32)
         return dtype
+
     model.float()
     fast = multiplies_bf16(model.device)
-    if dtype == "int8" and not works(Int8Linear):
+    if dtype == "int8" and not is_supported(Int8Linear):
         dtype = "bf16" if fast else "fp32"
+
     if dtype == "bf16":
-        replace_linears(model.ar_decoder, _sixteen_bits(fast))
-        if works(HalfLinear):
+        replace_linears(model.ar_decoder, _sixteen_bit_form(fast))
+        if is_supported(HalfLinear):
             model.set_submodule("ar_head", HalfLinear(model.ar_head))
     elif dtype == "int8":
         replace_linears(model.ar_decoder, Int8Linear)
         model.set_submodule("ar_head", Int8Linear(model.ar_head))
+
     if dtype == "bf16" or (dtype == "int8" and fast):
         replace_linears(model.nar_decoder, Bf16Linear)
     return dtype
 
 
-def _sixteen_bits(fast: bool) -> Callable[[nn.Linear], nn.Module]:
-    """The fastest form with such weights for layers that multiply few rows at a time, and sometimes many."""
-    wide = PackedLinear if fast and works(PackedLinear) else Bf16Linear
-    if not works(HalfLinear):
+def _sixteen_bit_form(fast: bool) -> Callable[[nn.Linear], nn.Module]:
+    """The fastest form with 16-bit weights for layers that multiply few rows at a time, and sometimes many."""
+    wide = PackedLinear if fast and is_supported(PackedLinear) else Bf16Linear
+    if not is_supported(HalfLinear):
         return wide
     return partial(StepLinear, wide=wide) if fast else HalfLinear

@@ -7,6 +7,7 @@ batches of codes.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -21,6 +22,19 @@ from audiolm_cli.model.geometry import Geometry
 
 class AudioLM(Decoders):
     """The two decoders behind two methods of which `x` and `y` are prompt and target codes [B, T, K]."""
+
+    def __init__(
+        self,
+        d_model: int = 1024,
+        nhead: int = 16,
+        num_layers: int = 12,
+        num_quantizers: int = 4,
+        **shape: Any,
+    ) -> None:
+        """An untrained model; `shape` takes the further fields of `ModelConfig` by name."""
+        super().__init__(
+            ModelConfig(d_model=d_model, nhead=nhead, num_layers=num_layers, num_quantizers=num_quantizers, **shape)
+        )
 
     def forward(
         self, x: Tensor, x_lens: Tensor, y: Tensor, y_lens: Tensor, codebook: int | None = None
@@ -40,16 +54,19 @@ class AudioLM(Decoders):
         K = self.config.num_quantizers
         stages = [codebook] if codebook is not None else list(range(1, K))
         frames = y_lens.sum()
+
         ar, nar = y.new_zeros((), dtype=torch.float32), y.new_zeros((), dtype=torch.float32)
         for items, geometry in _equal_lengths(x_lens, y_lens):
             context, target = x[items, : geometry.left], y[items, : geometry.gap]
+
             ar = ar + self.ar_predict(context, target, geometry).losses().sum() / frames
             for stage in stages:
                 predictions = self.nar_predict(context, target, geometry, stage)
                 nar = nar + predictions.losses().sum() / (frames * len(stages))
-        bits = torch.log(torch.tensor(2.0)).item()
+
+        nats_per_bit = torch.log(torch.tensor(2.0)).item()
         loss = (ar + nar) / 2 if stages else ar
-        return loss, {"ar": ar.item() / bits, "nar": nar.item() / bits}
+        return loss, {"ar": ar.item() / nats_per_bit, "nar": nar.item() / nats_per_bit}
 
     def inference(
         self,
@@ -65,10 +82,12 @@ class AudioLM(Decoders):
         """
         sampling = SamplingConfig(temperature=temperature, nar_temperature=temperature)
         generator = generator or torch.Generator().manual_seed(torch.initial_seed())
+
         out = x.new_zeros(len(x), max_new_tokens, self.config.num_quantizers)
         for i, length in enumerate(x_lens.tolist()):
             geometry = Geometry(length, max_new_tokens)
             out[i] = generate(self, x[i : i + 1, :length], geometry, sampling, [generator])[0]
+
         return out
 
 
@@ -81,13 +100,15 @@ def get_model(name: str, **fields: int | float | str) -> AudioLM:
     """
     if name.lower() not in ("audiolm", "audio-lm"):
         raise UsageError(f'no model is called {name!r}; expected "audiolm" or "audio-lm"')
+
     config = ModelConfig.from_dict(dict(fields))
     return AudioLM(**config.to_dict())
 
 
 def _equal_lengths(x_lens: Tensor, y_lens: Tensor) -> Iterator[tuple[Tensor, Geometry]]:
     """Items of a batch by their lengths, so that padding never enters a computation."""
-    lengths = torch.stack([x_lens, y_lens], dim=1).cpu()
+    lengths = torch.stack([x_lens, y_lens], dim=1).cpu()  # [B, 2]
+
     for pair in torch.unique(lengths, dim=0):
         items = (lengths == pair).all(dim=1).nonzero()[:, 0]
         yield items.to(x_lens.device), Geometry(int(pair[0]), int(pair[1]))

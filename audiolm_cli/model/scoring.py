@@ -18,18 +18,21 @@ FOLLOWING_SHARE = 0.25
 def continuation_score(model: Decoders, left: Tensor, made: Tensor) -> Tensor:
     """Mean log2 likelihood [B] of the first codebook of made [B, M, K] after left [1 or B, L, K], per frame.
 
-    Longer stretches are scored in steps of half a window, each after what fits in front of it.
+    Longer stretches are scored in steps of half a window. Each step sees the half window in front of it.
     """
-    B, M = made.shape[:2]
+    B, M, _ = made.shape
     half = model.config.max_frames // 2
-    past = torch.cat([left.expand(B, -1, -1), made], dim=1)
+    past = torch.cat([left.expand(B, -1, -1), made], dim=1)  # [B, L + M, K]
+
     total = torch.zeros(B, device=made.device)
     for start in range(0, M, half):
         target = made[:, start : start + half]
         end = left.shape[1] + start
         context = past[:, max(0, end - half) : end]
+
         predictions = model.ar_predict(context, target, Geometry(context.shape[1], target.shape[1]))
         total += predictions.losses().sum(1)
+
     return -total / (max(M, 1) * math.log(2))
 
 
@@ -45,7 +48,10 @@ def following_score(model: Decoders, left: Tensor, made: Tensor, right: Tensor) 
     """
     B, window = len(made), model.config.max_frames
     target = right[:, : max(1, int(window * FOLLOWING_SHARE))].expand(B, -1, -1)
-    past = torch.cat([left.expand(B, -1, -1), made], dim=1)
+
+    # The context is as much of what comes before as fits into the window beside the target.
+    past = torch.cat([left.expand(B, -1, -1), made], dim=1)  # [B, L + M, K]
     context = past[:, max(0, past.shape[1] - (window - target.shape[1])) :]
+
     losses = model.ar_predict(context, target, Geometry(context.shape[1], target.shape[1])).losses()
     return -losses.mean(1) / math.log(2)

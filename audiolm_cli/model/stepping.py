@@ -16,11 +16,9 @@ from audiolm_cli.model.decoders import Decoders
 from audiolm_cli.model.geometry import Geometry
 from audiolm_cli.model.layers import Decoder, Layer
 
-PORTION = 128
+VISIBLE_MULTIPLE = 128
 """Target frames that attention looks at are a multiple of this: few shapes, and what is not there yet costs little."""
-
-
-SHORT = 32
+FEWEST_CAPTURED = 32
 """Fewer target frames are not worth the capture of a CUDA graph."""
 
 
@@ -32,14 +30,18 @@ class Cache:
     """
 
     def __init__(self, keys: Tensor, values: Tensor, takes: int, size: int, dtype: torch.dtype) -> None:
-        """Those of the context [1 or takes, H, L, Dh], and room for `size` target frames; float32 is best on a CPU.
+        """Keep the context's keys and values [1 or takes, H, L, Dh], and room for `size` target frames.
 
-        There, products of one row by keys in bf16 take longer, although they are read in half the time.
+        `dtype` is best float32 on a CPU: products of one row by keys in bf16 take longer there, although bf16 is read
+        in half the time.
         """
         both = torch.stack([keys, values]).to(dtype).transpose(1, 2)  # [2, H, 1 or takes, L, Dh]
         _, H, contexts, L, Dh = both.shape
+
+        # A context that all takes share is kept once; a context of each take's own stands in front of its target.
         self.shared = both[:, :, 0] if contexts < takes else None  # [2, H, L, Dh]
         self.start = 0 if contexts < takes else L
+
         own = both.new_zeros(2, H, takes, self.start + size, Dh)
         if self.start:
             own[..., :L, :] = both
@@ -47,30 +49,34 @@ class Cache:
         self.show(size)
 
     def show(self, frames: int) -> None:
-        """Let attention look at so many of the target's frames."""
+        """Let attention look at the first `frames` frames of the target."""
         keys, values = self._own[:, : self.start + frames].chunk(2)
         self._keys, self._values = keys, values  # [H * takes, S, Dh]
 
-    def attend(self, qkv: Tensor, place: Tensor, hidden: Tensor) -> Tensor:
+    def attend(self, qkv: Tensor, slot: Tensor, hidden: Tensor) -> Tensor:
         """What the queries of one frame attend to, [B, H * Dh], after its keys and values have been kept.
 
         Args:
             qkv: [3, H, B, Dh], the queries scaled.
-            place: int64 [1], where the keys and values go.
+            slot: int64 [1], where the keys and values go.
             hidden: [S], -inf where there is nothing yet, 0 elsewhere.
         """
         _, H, B, Dh = qkv.shape
-        self._own.index_copy_(1, place, qkv[1:].reshape(2 * H * B, 1, Dh))
+        self._own.index_copy_(1, slot, qkv[1:].reshape(2 * H * B, 1, Dh))
+
         scores = torch.baddbmm(hidden, qkv[0].reshape(H * B, 1, Dh), self._keys.mT)  # [H * B, 1, S]
         if self.shared is None:
-            out = torch.bmm(scores.softmax(-1), self._values)
+            out = torch.bmm(scores.softmax(-1), self._values)  # [H * B, 1, Dh]
         else:
+            # One softmax over the shared context and each take's own frames, then the sum of both products.
             keys, values = self.shared
             L = keys.shape[1]
             scores = torch.cat([torch.bmm(qkv[0], keys.mT), scores.view(H, B, -1)], dim=-1)  # [H, B, L + S]
             weights = scores.softmax(-1)
+
             out = torch.bmm(weights[..., L:].reshape(H * B, 1, -1), self._values)
-            out = torch.baddbmm(out.view(H, B, Dh), weights[..., :L], values)
+            out = torch.baddbmm(out.view(H, B, Dh), weights[..., :L], values)  # [H, B, Dh]
+
         return out.view(H, B, Dh).transpose(0, 1).reshape(B, H * Dh)
 
 
@@ -80,56 +86,67 @@ class AR:
     def __init__(self, model: Decoders, context: Tensor, geometry: Geometry, takes: int) -> None:
         """Read context codes [1 or takes, L, K] (memory order); one context serves all takes."""
         device, decoder = context.device, model.ar_decoder
-        embedded = model.ar_context(context, geometry)
-        kept = decoder.prefill(embedded, geometry.context_positions(device))
-        positions = geometry.target_positions(device)
-        start = model.ar_input(None, 1)[0]
-        every = torch.arange(model.eos, device=device)
-        self.model, self.takes = model, takes
-        self._cache_dtype = torch.float32 if device.type == "cpu" else kept[0][0].dtype
-        self.caches = [Cache(keys, values, takes, geometry.gap, self._cache_dtype) for keys, values in kept]
+        self.model = model
         self.done = 0
         """Target frames stepped through."""
-        self._inputs = torch.cat([model.ar_input(every[None], 1)[0], start])  # [V + 1, D], the start last
+
+        # The context is read once; its keys and values stay.
+        embedded = model.ar_context(context, geometry)
+        kept = decoder.prefill(embedded, geometry.context_positions(device))
+        self._cache_dtype = torch.float32 if device.type == "cpu" else kept[0][0].dtype
+        self.caches = [Cache(keys, values, takes, geometry.gap, self._cache_dtype) for keys, values in kept]
+
+        # Every input there can be, in a table: the codes, and the start of the gap behind them.
+        start = model.ar_input(None, 1)[0]  # [1, D]
+        every_code = torch.arange(model.eos, device=device)
+        self._inputs = torch.cat([model.ar_input(every_code[None], 1)[0], start])  # [V + 1, D]
         self._first = torch.full((takes,), model.eos, device=device)
+
+        # And everything that depends on the position, by target frame.
+        positions = geometry.target_positions(device)
         self._added = None if decoder.sine is None else decoder.sine(torch.zeros_like(start), positions)  # [M, D]
-        self._cos, self._sin = _turns(decoder, positions, embedded.dtype)
+        self._cos, self._sin = _rotation_factors(decoder, positions, embedded.dtype)
         self._order = torch.arange(self.caches[0].start + geometry.gap, device=device)
+
         self._size, self._shown = geometry.gap, geometry.gap
         self._graph: Graph | None = None
 
     def step(self, previous: Tensor | None) -> Tensor:
         """Logits [takes, V + 1] of the next frame, after `previous` [takes, 1] (None at the first)."""
-        at = self.done
-        if self.model.device.type == "cpu":
-            self.show(min(self._size, (at // PORTION + 1) * PORTION))
+        frame = self.done
         self.done += 1
-        codes = self._first if previous is None else previous[:, 0]
-        where = self._order[at : at + 1]
-        if self.model.device.type == "cuda" and self._size >= SHORT:
-            self._graph = self._graph or Graph(self.frame, self._first.clone(), where.clone())
+        if self.model.device.type == "cpu":
+            self.show(min(self._size, (frame // VISIBLE_MULTIPLE + 1) * VISIBLE_MULTIPLE))
+
+        codes = self._first if previous is None else previous[:, 0]  # [takes]
+        where = self._order[frame : frame + 1]  # [1]
+        if self.model.device.type == "cuda" and self._size >= FEWEST_CAPTURED:
+            self._graph = self._graph or Graph(self.predict_frame, self._first.clone(), where.clone())
             return self._graph(codes, where)
-        return self.frame(codes, where)
+        return self.predict_frame(codes, where)
 
     def show(self, frames: int) -> None:
-        """Let attention look at so many target frames, of which those that are not there yet are hidden."""
+        """Let attention look at the first `frames` target frames; those that are not there yet are hidden."""
         if frames != self._shown:
             self._shown = frames
             for cache in self.caches:
                 cache.show(frames)
 
-    def frame(self, codes: Tensor, at: Tensor) -> Tensor:
+    def predict_frame(self, codes: Tensor, at: Tensor) -> Tensor:
         """Logits [takes, V + 1] of frame `at` (int64 [1]) after the codes [takes] of the one before."""
-        start = self.caches[0].start
         x = self._inputs.index_select(0, codes)  # [B, D]
         if self._added is not None:
             x = x + self._added.index_select(0, at)
         cos, sin = self._cos.index_select(0, at)[0], self._sin.index_select(0, at)[0]
-        place = at + start
-        later = self._order[: start + self._shown] > place
-        hidden = torch.zeros_like(later, dtype=self._cache_dtype).masked_fill_(later, float("-inf"))
+
+        # Comparing on the device keeps the frame a tensor, so that a graph serves all of them.
+        start = self.caches[0].start
+        slot = at + start
+        later = self._order[: start + self._shown] > slot
+        hidden = torch.zeros_like(later, dtype=self._cache_dtype).masked_fill_(later, float("-inf"))  # [S]
+
         for layer, cache in zip(self.model.ar_decoder.layers, self.caches, strict=True):
-            x = _step(layer, x, cos, sin, cache, place, hidden)  # type: ignore[arg-type]
+            x = _step_layer(layer, x, cos, sin, cache, slot, hidden)  # type: ignore[arg-type]
         return self.model.ar_head(self.model.ar_decoder.norm(x))
 
     def rewind(self, done: int) -> None:
@@ -140,20 +157,22 @@ class AR:
 class Graph:
     """A function of two tensors as a CUDA graph: one launch in place of hundreds, for shapes that stay the same.
 
-    torch's notes on CUDA semantics, "CUDA Graphs": warmed up on a stream of its own, captured with tensors whose place
-    in memory stays, and replayed after new values are copied into them. Runs the function three times more than asked:
-    it must not matter that it does.
+    After torch's notes on CUDA semantics, "CUDA Graphs": the function is warmed up on a stream of its own and captured
+    with tensors whose place in memory stays; a replay follows after new values are copied into them. The function runs
+    three times more often than it is asked for, which must not matter.
     """
 
     def __init__(self, function: Callable[[Tensor, Tensor], Tensor], *given: Tensor) -> None:
         """Capture `function` of these tensors, which become its own."""
         self._given = given
+
         stream = torch.cuda.Stream()
         stream.wait_stream(torch.cuda.current_stream())
         with torch.cuda.stream(stream):
             for _ in range(2):
                 function(*given)
         torch.cuda.current_stream().wait_stream(stream)
+
         self._graph = torch.cuda.CUDAGraph()
         with torch.cuda.graph(self._graph):
             self._made = function(*given)
@@ -166,27 +185,32 @@ class Graph:
         return self._made.clone()
 
 
-def _step(layer: Layer, x: Tensor, cos: Tensor, sin: Tensor, cache: Cache, place: Tensor, hidden: Tensor) -> Tensor:
+def _step_layer(
+    layer: Layer, x: Tensor, cos: Tensor, sin: Tensor, cache: Cache, slot: Tensor, hidden: Tensor
+) -> Tensor:
     """One frame x [B, D] through a layer."""
     B, attention = len(x), layer.attention
     qkv = attention.qkv(layer.norm1(x)).view(B, 3, attention.heads, -1).permute(1, 2, 0, 3)  # [3, H, B, Dh]
-    turned = torch.addcmul(qkv * cos, qkv.roll(qkv.shape[-1] // 2, -1), sin).to(hidden.dtype)
-    x = x + attention.out(cache.attend(turned, place, hidden))
+    rotated = torch.addcmul(qkv * cos, qkv.roll(qkv.shape[-1] // 2, -1), sin).to(hidden.dtype)
+
+    x = x + attention.out(cache.attend(rotated, slot, hidden))
     return x + layer.down(F.gelu(layer.up(layer.norm2(x))))
 
 
-def _turns(decoder: Decoder, positions: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+def _rotation_factors(decoder: Decoder, positions: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
     """Factors [M, 3, 1, 1, Dh] of queries, keys and values, and of the same with their halves exchanged.
 
-    What `Rotation` does at timeline frames [M]; the queries are scaled as well, the values stay.
+    Together they do what `Rotation` does at timeline frames [M]. They also scale the queries; the values stay.
     """
     Dh = decoder.head_dim
     cos = torch.ones(len(positions), 3, 1, 1, Dh, device=positions.device, dtype=dtype)
     sin = torch.zeros_like(cos)
+
     rotation = decoder.rotation(positions, dtype)
     if rotation is not None:
         cos[:, :2] = rotation.cos.repeat(1, 2)[:, None, None, None]
         sin[:, :2] = torch.cat([-rotation.sin, rotation.sin], dim=-1)[:, None, None, None]
+
     for factors in (cos, sin):
         factors[:, 0] *= Dh**-0.5
     return cos, sin

@@ -11,11 +11,10 @@ import torch
 from torch import Tensor
 
 from audiolm_cli.config.generation import SamplingConfig
-from audiolm_cli.model.decode import Timing, fill_codebooks
+from audiolm_cli.model.decode import GuidedAR, Timing, fill_codebooks
 from audiolm_cli.model.decoders import Decoders
 from audiolm_cli.model.geometry import Geometry
-from audiolm_cli.model.sampling import guided, sample_ar, uniforms
-from audiolm_cli.model.stepping import AR
+from audiolm_cli.model.sampling import draw_uniforms, sample_ar
 
 
 class StreamedWindow:
@@ -37,52 +36,55 @@ class StreamedWindow:
     ) -> None:
         """Read the context codes [1, L, K]; `geometry` has no right context. Seconds are added to `timing`."""
         assert geometry.right == 0, geometry
-        began = time.perf_counter()
+
+        started = time.perf_counter()
         K, M = model.config.num_quantizers, geometry.gap
         self.geometry, self._model, self._context = geometry, model, context
         self._sampling, self._timing = sampling, timing
-        self._noise = uniforms([generator], M).to(context.device)
-        self._fine_noise = uniforms([generator], M * K).view(1, K, M).to(context.device)
-        self._ar = AR(model, context, geometry, 1)
-        self._null = None
-        if sampling.guidance != 1 and geometry.context:
-            self._null = AR(model, context[:, :0], Geometry(0, M), 1)
+
+        # The numbers are drawn in the order of `decode.generate`: first codebook, then the others.
+        self._noise = draw_uniforms([generator], M).to(context.device)
+        self._fine_noise = draw_uniforms([generator], M * K).view(1, K, M).to(context.device)
+
+        self._ar = GuidedAR(model, context, geometry, 1, sampling.guidance)
         self._first = torch.zeros(1, M, dtype=torch.long, device=context.device)
-        timing.ar_s += time.perf_counter() - began
+        timing.ar_s += time.perf_counter() - started
 
     @torch.inference_mode()
     def redraw(self, start: int, stop: int, generator: torch.Generator) -> None:
-        """Take other random numbers for the frames `start` to `stop`, and go back to the first of them."""
+        """Draw other random numbers for the frames `start` to `stop`, and go back to the first of them."""
         fine = self._fine_noise[:, :, start:stop]
-        self._noise[:, start:stop] = uniforms([generator], stop - start)
-        self._fine_noise[:, :, start:stop] = uniforms([generator], fine[0].numel()).view(fine.shape)
-        for ar in (self._ar, self._null):
-            if ar is not None:
-                ar.rewind(start)
+        self._noise[:, start:stop] = draw_uniforms([generator], stop - start)
+        self._fine_noise[:, :, start:stop] = draw_uniforms([generator], fine[0].numel()).view(fine.shape)
+
+        self._ar.rewind(start)
 
     @torch.inference_mode()
     def advance(self, stop: int) -> None:
         """Draw the first codebook of the frames up to `stop`."""
-        began = time.perf_counter()
+        started = time.perf_counter()
         for t in range(self._ar.done, stop):
             previous = self._first[:, t - 1 : t] if t else None
-            logits = self._ar.step(previous)
-            if self._null is not None:
-                logits = guided(logits, self._null.step(previous), self._sampling.guidance)
+            logits = self._ar.step(previous)  # [1, V + 1]
             self._first[:, t] = sample_ar(logits[:, : self._model.eos], self._sampling, self._noise[:, t])
-        self._timing.ar_s += time.perf_counter() - began
+
+        self._timing.ar_s += time.perf_counter() - started
 
     @torch.inference_mode()
     def fill(self, made: Tensor, stop: int) -> Tensor:
         """Codes [1, n, K] of the frames after those `made` [1, m, K] up to `stop`, which `advance` has reached."""
-        began = time.perf_counter()
+        started = time.perf_counter()
         window, K = self._model.config.max_frames, self._model.config.num_quantizers
         start = made.shape[1]
+
+        # Half a window of what came before: more would cost more, and each call is to cost the same.
         near = torch.cat([self._context, made], dim=1)
-        near = near[:, max(0, near.shape[1] - min(window // 2, window - (stop - start))) :]  # costs the same each time
+        near = near[:, max(0, near.shape[1] - min(window // 2, window - (stop - start))) :]  # [1, L, K]
+
         target = self._first.new_zeros(1, stop - start, K)
         target[..., 0] = self._first[:, start:stop]
         shape = Geometry(near.shape[1], stop - start)
+
         codes = fill_codebooks(self._model, near, target, shape, self._sampling, self._fine_noise[:, :, start:stop])
-        self._timing.nar_s += time.perf_counter() - began
+        self._timing.nar_s += time.perf_counter() - started
         return codes

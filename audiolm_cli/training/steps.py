@@ -183,8 +183,8 @@ class Stepper:
 
 def _hits(predictions: Predictions) -> list[Tensor]:
     """How many labels were the likeliest code, and among the ten likeliest."""
-    places, labelled = predictions.places(), predictions.labels >= 0
-    return [((places < n) & labelled).sum().float() for n in (1, 10)]
+    ranks, labelled = predictions.ranks(), predictions.labels >= 0
+    return [((ranks < n) & labelled).sum().float() for n in (1, 10)]
 
 
 def _decoders(batch: Batch, sums: Tensor) -> list[DecoderReport]:

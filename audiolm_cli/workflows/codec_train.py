@@ -45,7 +45,7 @@ from audiolm_cli.training.codec.encodec import EncodecTrainee
 from audiolm_cli.training.codec.loop import CodecTrainer
 from audiolm_cli.training.codec.round_trips import RoundTrips
 from audiolm_cli.training.codec.spectral import SpectralTrainee
-from audiolm_cli.training.codec.trainee import Losses
+from audiolm_cli.training.codec.trainee import CodecLosses
 
 Trainee = SpectralTrainee | EncodecTrainee
 COPIES = "recordings"
@@ -88,7 +88,7 @@ class TrainedCodec:
 
     folder: Folder
     """The codec folder; given a model whose codes were kept, a model folder."""
-    losses: Losses
+    losses: CodecLosses
     """On held-out clips."""
     failed: list[str]
     """Recordings that could not be read, or not everywhere, with the reason."""
@@ -216,7 +216,11 @@ def _make_folder(state: Path) -> None:
 
 
 def _describe_training(
-    request: CodecTrainRequest, trainer: CodecTrainer, origin: _Origin | None, recordings: _Recordings, losses: Losses
+    request: CodecTrainRequest,
+    trainer: CodecTrainer,
+    origin: _Origin | None,
+    recordings: _Recordings,
+    losses: CodecLosses,
 ) -> dict[str, Any]:
     """What the codec's folder says about how it was trained."""
     config = dataclasses.replace(request.config, learning_rate=trainer.learning_rate)

@@ -79,7 +79,7 @@ def plan(family: str, source: Path, seconds: float) -> int:
         taken.append(time.process_time() - began)
     began = time.process_time()
     with torch.no_grad():
-        frames = trainee.latents(trainee.inputs(next(trainer._draws("pilot"))))
+        frames = trainee.latents(trainee.inputs(next(trainer._endless_clips("pilot"))))
     once = (time.process_time() - began) * trainee.start_frames / frames.shape[:2].numel()
     began = time.process_time()
     trainer.evaluate()

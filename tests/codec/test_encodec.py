@@ -13,10 +13,10 @@ from typing import Any
 import pytest
 import safetensors.torch
 import torch
+from encodec_dialects import ENCODEC, HUGGINGFACE, Dialect, from_encodec
 from torch import Tensor
 
 from audiolm_cli.codec.base import Codec, KnownSamples
-from audiolm_cli.codec.dialects import ENCODEC, HUGGINGFACE, Dialect, from_encodec
 from audiolm_cli.codec.encodec import EncodecCodec, EncodecConfig, exact_float32
 from audiolm_cli.codec.encodec_shape import PUBLISHED
 from audiolm_cli.errors import AudioInputError, DataError, InstallationError, ModelError, UsageError
@@ -179,7 +179,7 @@ def test_loading_draws_no_random_numbers_and_copies(codec: EncodecCodec) -> None
 SETTINGS = "sample_rate: 32000\nencodec:\n  causal: false\n  renormalize: false\nseanet:\n  pad_mode: reflect\n"
 
 
-@pytest.mark.parametrize("leaves", ["weight_g", "parametrizations"])
+@pytest.mark.parametrize("parametrized", [False, True])
 @pytest.mark.parametrize(
     ("file", "names", "settings"),
     [
@@ -191,9 +191,9 @@ SETTINGS = "sample_rate: 32000\nencodec:\n  causal: false\n  renormalize: false\
     ],
 )
 def test_every_dialect_loads_to_the_same_codec(
-    codec: EncodecCodec, tmp_path: Path, file: str, names: Any, settings: str | None, leaves: Any
+    codec: EncodecCodec, tmp_path: Path, file: str, names: Any, settings: str | None, parametrized: bool
 ) -> None:
-    path = save(codec.state(), tmp_path / file, Dialect(names, leaves), settings)
+    path = save(codec.state(), tmp_path / file, Dialect(names, parametrized), settings)
     loaded = EncodecCodec.load(path, TINY)
     wav = noise(9 * HOP)
     codes = codec.encode(wav)
@@ -412,8 +412,8 @@ def test_stretches_are_the_whole(monkeypatch: pytest.MonkeyPatch, frames: int, m
     codec = EncodecCodec.untrained(EncodecConfig(num_filters=4, dimension=16, codebook_size=64), seed=1)
     wav = 0.3 * torch.randn(2, 1, 640 * frames + more, generator=torch.Generator().manual_seed(frames))
     with torch.inference_mode():
-        stretches = codec._latents(wav)
+        stretches = codec._encode_latents(wav)
         torch.testing.assert_close(stretches, codec.network.encoder(wav), rtol=1e-4, atol=1e-5)
         monkeypatch.setattr("audiolm_cli.codec.encodec._reach_samples", lambda convolutions: 0)
         enough = frames * 640 + more <= 100 * 640  # for one stretch
-        assert torch.allclose(codec._latents(wav), stretches, rtol=1e-4, atol=1e-5) == enough
+        assert torch.allclose(codec._encode_latents(wav), stretches, rtol=1e-4, atol=1e-5) == enough

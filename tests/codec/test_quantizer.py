@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from audiolm_cli.codec.quantizer import ResidualVectorQuantizer, nearest
+from audiolm_cli.codec.quantizer import ResidualVectorQuantizer, find_nearest
 
 K, V, D = 3, 8, 4
 
@@ -44,10 +44,10 @@ def error(quantizer: ResidualVectorQuantizer, latents: Tensor, stages: int = K) 
 
 def test_nearest_is_the_vector_at_the_smallest_distance() -> None:
     latents, codebook = torch.randn(5, 7, D, generator=seeded(1)), torch.randn(V, D, generator=seeded(2))
-    assert torch.equal(nearest(latents, codebook), torch.cdist(latents, codebook).argmin(-1))
-    assert nearest(latents[:0], codebook).shape == (0, 7)
+    assert torch.equal(find_nearest(latents, codebook), torch.cdist(latents, codebook).argmin(-1))
+    assert find_nearest(latents[:0], codebook).shape == (0, 7)
     many = latents.repeat(300, 1, 1)  # more than one block
-    assert torch.equal(nearest(many, codebook), nearest(latents, codebook).repeat(300, 1))
+    assert torch.equal(find_nearest(many, codebook), find_nearest(latents, codebook).repeat(300, 1))
 
 
 def test_each_stage_takes_what_is_nearest_to_what_is_left() -> None:

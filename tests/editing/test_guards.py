@@ -19,7 +19,7 @@ from audiolm_cli.library.loading import load_model
 from audiolm_cli.model.decode import generate
 from audiolm_cli.model.decoders import Decoders
 from audiolm_cli.model.geometry import Geometry
-from audiolm_cli.model.sampling import guided
+from audiolm_cli.model.sampling import guide_logits
 from audiolm_cli.model.scoring import continuation_score, following_score
 
 Piano = Callable[..., np.ndarray]
@@ -178,9 +178,9 @@ def test_scores_are_mean_log_likelihoods(parts: tuple[Decoders, Codec]) -> None:
 def test_guidance_moves_away_from_the_null() -> None:
     """1 changes no probability, 0 is the null, 2 squares the ratio."""
     logits, null = torch.tensor([[2.0, 1.0, 0.0]]), torch.tensor([[0.0, 0.0, 0.0]])
-    assert torch.allclose(guided(logits, null, 1.0).softmax(-1), logits.softmax(-1))
-    assert torch.allclose(guided(logits, null, 0.0).softmax(-1), null.softmax(-1))
-    assert torch.allclose(guided(logits, null, 2.0).softmax(-1), (2 * logits).softmax(-1))
+    assert torch.allclose(guide_logits(logits, null, 1.0).softmax(-1), logits.softmax(-1))
+    assert torch.allclose(guide_logits(logits, null, 0.0).softmax(-1), null.softmax(-1))
+    assert torch.allclose(guide_logits(logits, null, 2.0).softmax(-1), (2 * logits).softmax(-1))
 
 
 def test_guidance_in_generation(parts: tuple[Decoders, Codec]) -> None:

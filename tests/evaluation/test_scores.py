@@ -9,7 +9,7 @@ import torch
 
 from audiolm_cli.config.shapes import ModelConfig
 from audiolm_cli.evaluation.model import continuation_geometry, score_windows
-from audiolm_cli.model.decode import known_after
+from audiolm_cli.model.decode import count_known
 from audiolm_cli.model.decoders import Decoders, build
 
 V, K = 16, 3
@@ -38,8 +38,8 @@ def test_one_pass_scores_what_the_model_predicts(own: int) -> None:
         predicted = [model.ar_predict(context, target, geometry)]
         predicted += [model.nar_predict(context, target, geometry, k) for k in range(1, K)]
     assert scores.bits == pytest.approx([p.loss().item() / math.log(2) for p in predicted], rel=1e-5)
-    assert scores.top1 == pytest.approx([(p.places() < 1).float().mean().item() for p in predicted])
-    assert scores.top10 == pytest.approx([(p.places() < 10).float().mean().item() for p in predicted])
+    assert scores.top1 == pytest.approx([(p.ranks() < 1).float().mean().item() for p in predicted])
+    assert scores.top10 == pytest.approx([(p.ranks() < 10).float().mean().item() for p in predicted])
     assert (score_windows(model, WINDOWS) == scores) is (own == 1)
     assert score_windows(model, WINDOWS) == score_windows(model, WINDOWS, passes=own)
 
@@ -77,6 +77,6 @@ def test_later_passes_read_the_true_codes_of_earlier_ones() -> None:
 
 
 def test_portions_grow_to_the_whole() -> None:
-    counts = [known_after(done, 4, 100) for done in range(1, 5)]
+    counts = [count_known(done, 4, 100) for done in range(1, 5)]
     assert counts == [8, 29, 62, 100]
-    assert [known_after(done, 3, 3) for done in range(1, 4)] == [1, 1, 3], "in a short gap a pass may add nothing"
+    assert [count_known(done, 3, 3) for done in range(1, 4)] == [1, 1, 3], "in a short gap a pass may add nothing"

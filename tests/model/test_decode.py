@@ -12,7 +12,7 @@ from audiolm_cli.config.generation import SamplingConfig
 from audiolm_cli.config.shapes import ModelConfig
 from audiolm_cli.editing import windows
 from audiolm_cli.editing.windows import fill_gap, plan_step
-from audiolm_cli.model.decode import Timing, fill_codebooks, generate, portions
+from audiolm_cli.model.decode import Timing, fill_codebooks, generate, plan_passes
 from audiolm_cli.model.decoders import Decoders, build
 from audiolm_cli.model.geometry import Geometry
 
@@ -240,7 +240,7 @@ def test_later_passes_hear_the_frames_of_earlier_ones(model: Decoders) -> None:
 def test_every_frame_comes_once_in_the_order_that_is_given(passes: int) -> None:
     order = torch.tensor([[3, 0, 4, 1, 2, 7, 6, 5], [0, 1, 2, 3, 4, 5, 6, 7]])
     known = torch.zeros(2, 8, dtype=torch.bool)
-    for before, frames in portions(order, passes):
+    for before, frames in plan_passes(order, passes):
         now = torch.zeros_like(known).scatter(1, frames, True)
         assert torch.equal(torch.zeros_like(known) if before is None else before, known) and not (known & now).any()
         if known.any(1).all() and now.any(1).all():

@@ -376,5 +376,5 @@ def test_places_of_labels() -> None:
     """How many codes are likelier; of equal ones the first comes first, and the end of the sequence is none of them."""
     logits = torch.tensor([[0.0, 2.0, 1.0, 2.0, 9.0], [1.0, 1.0, 1.0, 1.0, 1.0]]).repeat(2, 1)[None]  # [1, 4, 5]
     labels = torch.tensor([[0, 2, 3, 4]])
-    assert Predictions(codebook=0, logits=logits, labels=labels).places().tolist() == [[3, 2, 1, 4]]
-    assert Predictions(codebook=1, logits=logits, labels=labels).places().tolist() == [[4, 2, 2, 4]]
+    assert Predictions(codebook=0, logits=logits, labels=labels).ranks().tolist() == [[3, 2, 1, 4]]
+    assert Predictions(codebook=1, logits=logits, labels=labels).ranks().tolist() == [[4, 2, 2, 4]]

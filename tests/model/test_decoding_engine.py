@@ -22,8 +22,8 @@ from audiolm_cli.model import quantize, stepping
 from audiolm_cli.model.decode import generate
 from audiolm_cli.model.decoders import Decoders, build
 from audiolm_cli.model.geometry import Geometry
-from audiolm_cli.model.layers import attended
-from audiolm_cli.model.quantize import Bf16Linear, HalfLinear, Int8Linear, StepLinear, quantized_rows, use_dtype
+from audiolm_cli.model.layers import attend
+from audiolm_cli.model.quantize import Bf16Linear, HalfLinear, Int8Linear, StepLinear, quantize_rows, use_dtype
 from audiolm_cli.model.stepping import AR
 
 V, K = 40, 3
@@ -98,11 +98,11 @@ def test_nar_passes_over_a_context_read_before_are_whole_passes(geometry: Geomet
         for given in (None, known):
             whole = model.nar_predict(context.expand(3, -1, -1), target, geometry, 2, given).logits
             torch.testing.assert_close(model.nar_read(memory, target, geometry, 2, given), whole, rtol=1e-4, atol=1e-5)
-            places = torch.rand(3, geometry.gap, generator=torch.Generator().manual_seed(3)).argsort(1)[
+            frames = torch.rand(3, geometry.gap, generator=torch.Generator().manual_seed(3)).argsort(1)[
                 :, : -(-geometry.gap // 3)
             ]
-            some = whole.gather(1, places[..., None].expand(-1, -1, whole.shape[-1]))
-            found = model.nar_read(memory, target, geometry, 2, given, places)
+            some = whole.gather(1, frames[..., None].expand(-1, -1, whole.shape[-1]))
+            found = model.nar_read(memory, target, geometry, 2, given, frames)
             torch.testing.assert_close(found, some, rtol=1e-4, atol=1e-5)
 
 
@@ -139,7 +139,7 @@ def test_an_int8_layer_multiplies_by_its_rounded_weight(rows: int) -> None:
     torch.manual_seed(0)
     linear = torch.nn.Linear(64, 48)
     layer, x = Int8Linear(linear), torch.randn(2, rows, 64)
-    weight, scale = quantized_rows(linear.weight)
+    weight, scale = quantize_rows(linear.weight)
     exact = x @ (weight * scale[:, None]).T + linear.bias
     assert layer(x).shape == exact.shape
     assert 0 < distance(layer(x), exact) < 0.01
@@ -197,7 +197,7 @@ def test_attention_and_its_gradients_are_the_definition(
     hidden = torch.arange(S) > torch.arange(M)[:, None] + S - M
     scores = (wide[0] @ wide[1].mT / 8**0.5).masked_fill(hidden & causal, float("-inf"))
     exact = scores.softmax(-1) @ wide[2]
-    got = attended(q, k, v, causal)
+    got = attend(q, k, v, causal)
     got.backward(grad)
     exact.backward(grad.double())
     tolerance = 1e-6 if dtype == torch.float32 else 0.01
@@ -262,7 +262,7 @@ def test_the_private_operations_are_all_that_are_used() -> None:
 
 
 def test_another_dtype_than_the_one_asked_for_is_said(tiny_model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(quantize, "works", lambda form: False)
+    monkeypatch.setattr(quantize, "is_supported", lambda form: False)
     monkeypatch.setattr(quantize, "multiplies_bf16", lambda device: False)
     said: list[Event] = []
     session = open_session(GenerateConfig(model=str(tiny_model), dtype="int8"), SamplingConfig(), said.append)
@@ -292,7 +292,7 @@ def test_a_step_depends_on_its_tensors_alone() -> None:
     model, target = tiny(), codes(40, batch=3, seed=1)
     for geometry, context in ((Geometry(6, 40, 5), codes(11)), (Geometry(6, 40), codes(6, batch=3))):
         plain, graphed = (AR(model, context, geometry, 3) for _ in range(2))
-        graph = Replayed(graphed.frame, torch.full((3,), V), torch.zeros(1, dtype=torch.long))
+        graph = Replayed(graphed.predict_frame, torch.full((3,), V), torch.zeros(1, dtype=torch.long))
         for t in range(geometry.gap):
             before = target[:, t - 1, 0] if t else torch.full((3,), V)
             expected = plain.step(before[:, None] if t else None)
@@ -307,7 +307,7 @@ def test_a_graph_on_a_gpu_gives_the_codes_of_single_operations(dtype: str, monke
     use_dtype(model, dtype)
     made = []
     for short in (1, 1000):
-        monkeypatch.setattr(stepping, "SHORT", short)
+        monkeypatch.setattr(stepping, "FEWEST_CAPTURED", short)
         seeds = [torch.Generator().manual_seed(seed) for seed in (1, 2)]
         made.append(generate(model, codes(6).cuda(), geometry, SamplingConfig(), seeds))
     assert torch.equal(made[0], made[1])
@@ -324,7 +324,7 @@ def test_ends_that_are_seen_late_change_nothing(wait: int, monkeypatch: pytest.M
         model.ar_head.weight[model.eos] = 2 / 64
     context, geometry, found = codes(6), Geometry(6, 60), []
     for every in (1, wait):
-        monkeypatch.setattr("audiolm_cli.model.decode.end_checks", lambda device, n=every: n)
+        monkeypatch.setattr("audiolm_cli.model.decode.frames_per_end_check", lambda device, n=every: n)
         seeds = [torch.Generator().manual_seed(seed) for seed in (1, 2)]
         found.append(generate(model, context, geometry, SamplingConfig(), seeds, until_end=True))
     assert 0 < found[0].shape[1] < 60, "takes that do not end would prove nothing"

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from audiolm_cli.config.generation import SamplingConfig
 from audiolm_cli.model import sampling
-from audiolm_cli.model.sampling import draw, filtered_probabilities, sample_ar, sample_nar, uniforms
+from audiolm_cli.model.sampling import draw_codes, draw_uniforms, filter_probabilities, sample_ar, sample_nar
 
 V = 12
 seeds = st.integers(0, 10_000)
@@ -36,7 +36,7 @@ def test_probabilities_sum_to_one_and_keep_their_order(
 ) -> None:
     """Whatever the filters, the most likely code stays, and what stays keeps its proportions."""
     given_logits = logits(seed)
-    filtered = filtered_probabilities(given_logits, temperature, top_k, top_p, min_p)
+    filtered = filter_probabilities(given_logits, temperature, top_k, top_p, min_p)
     torch.testing.assert_close(filtered.sum(-1), torch.ones(3))
     full = (given_logits / temperature).softmax(-1)
     best = given_logits.argmax(-1, keepdim=True)
@@ -49,7 +49,7 @@ def test_probabilities_sum_to_one_and_keep_their_order(
 @settings(deadline=None)
 def test_top_k_keeps_the_k_most_likely(seed: int, top_k: int) -> None:
     given_logits = logits(seed)
-    kept = filtered_probabilities(given_logits, 1.0, top_k=top_k) > 0
+    kept = filter_probabilities(given_logits, 1.0, top_k=top_k) > 0
     assert (kept.sum(-1) == top_k).all()
     assert (given_logits.masked_fill(~kept, 1e9).amin(-1) > given_logits.masked_fill(kept, -1e9).amax(-1)).all()
 
@@ -59,7 +59,7 @@ def test_top_k_keeps_the_k_most_likely(seed: int, top_k: int) -> None:
 def test_top_p_keeps_the_smallest_set_with_that_mass(seed: int, top_p: float) -> None:
     given_logits = logits(seed)
     full = given_logits.softmax(-1)
-    kept = filtered_probabilities(given_logits, 1.0, top_p=top_p) > 0
+    kept = filter_probabilities(given_logits, 1.0, top_p=top_p) > 0
     mass = (full * kept).sum(-1)
     least = full.masked_fill(~kept, 2.0).amin(-1)
     assert (mass >= top_p - 1e-5).all()
@@ -72,7 +72,7 @@ def test_top_p_keeps_the_smallest_set_with_that_mass(seed: int, top_p: float) ->
 def test_min_p_drops_what_is_unlikely_beside_the_best(seed: int, min_p: float) -> None:
     full = logits(seed).softmax(-1)
     share = full / full.amax(-1, keepdim=True)
-    kept = filtered_probabilities(logits(seed), 1.0, min_p=min_p) > 0
+    kept = filter_probabilities(logits(seed), 1.0, min_p=min_p) > 0
     assert kept[share > min_p + 1e-5].all() and not kept[share < min_p - 1e-5].any()
 
 
@@ -80,13 +80,13 @@ def test_min_p_drops_what_is_unlikely_beside_the_best(seed: int, min_p: float) -
 @settings(deadline=None)
 def test_temperature_zero_is_greedy(seed: int) -> None:
     given_logits, uniform = logits(seed), torch.rand(3, dtype=torch.float64)
-    assert torch.equal(filtered_probabilities(given_logits, 0.0).argmax(-1), given_logits.argmax(-1))
-    assert filtered_probabilities(given_logits, 0.0).amax(-1).tolist() == [1.0] * 3
+    assert torch.equal(filter_probabilities(given_logits, 0.0).argmax(-1), given_logits.argmax(-1))
+    assert filter_probabilities(given_logits, 0.0).amax(-1).tolist() == [1.0] * 3
     assert torch.equal(sample_ar(given_logits, SamplingConfig(temperature=0), uniform), given_logits.argmax(-1))
 
 
 def test_a_lower_temperature_is_surer() -> None:
-    best = [filtered_probabilities(logits(0), t).amax(-1) for t in (0.1, 0.5, 1.0, 3.0, 100.0)]
+    best = [filter_probabilities(logits(0), t).amax(-1) for t in (0.1, 0.5, 1.0, 3.0, 100.0)]
     assert all((a > b).all() for a, b in pairwise(best))
     assert (best[-1] < 1.3 / V).all()
 
@@ -94,8 +94,8 @@ def test_a_lower_temperature_is_surer() -> None:
 @given(seeds, st.floats(0, 1, exclude_max=True))
 @settings(deadline=None)
 def test_draw_is_the_inverse_of_the_cumulative_distribution(seed: int, uniform: float) -> None:
-    probabilities = filtered_probabilities(logits(seed), 1.0, top_k=5)
-    codes = draw(probabilities, torch.full((3,), uniform, dtype=torch.float64))
+    probabilities = filter_probabilities(logits(seed), 1.0, top_k=5)
+    codes = draw_codes(probabilities, torch.full((3,), uniform, dtype=torch.float64))
     cumulative = probabilities.double().cumsum(-1)
     for row, code in enumerate(codes.tolist()):
         threshold = uniform * cumulative[row, -1]
@@ -107,30 +107,30 @@ def test_draw_is_the_inverse_of_the_cumulative_distribution(seed: int, uniform: 
 @pytest.mark.parametrize("uniform", [0.0, 1.0 - 2**-53])
 def test_the_ends_of_the_unit_interval_draw_the_outermost_possible_codes(uniform: float) -> None:
     probabilities = torch.tensor([[0.0, 0.25, 0.5, 0.25, 0.0]])
-    assert draw(probabilities, torch.tensor([uniform], dtype=torch.float64)).item() == (1 if uniform == 0 else 3)
+    assert draw_codes(probabilities, torch.tensor([uniform], dtype=torch.float64)).item() == (1 if uniform == 0 else 3)
 
 
 def test_codes_come_as_often_as_they_are_likely() -> None:
     draws = 20_000
-    probabilities = filtered_probabilities(logits(7, rows=1), 1.0, top_p=0.9)
-    uniform = uniforms([torch.Generator().manual_seed(0)], draws)[0]
-    counts = torch.bincount(draw(probabilities.expand(draws, -1), uniform), minlength=V)
+    probabilities = filter_probabilities(logits(7, rows=1), 1.0, top_p=0.9)
+    uniform = draw_uniforms([torch.Generator().manual_seed(0)], draws)[0]
+    counts = torch.bincount(draw_codes(probabilities.expand(draws, -1), uniform), minlength=V)
     spread = (probabilities[0] * (1 - probabilities[0]) / draws).sqrt()
     assert ((counts / draws - probabilities[0]).abs() <= 4 * spread).all()
 
 
 def test_a_row_of_numbers_comes_from_its_own_generator() -> None:
     """Take i of n is the same as that take alone."""
-    together = uniforms([torch.Generator().manual_seed(seed) for seed in (1, 2, 3)], 50)
+    together = draw_uniforms([torch.Generator().manual_seed(seed) for seed in (1, 2, 3)], 50)
     for i, seed in enumerate((1, 2, 3)):
-        assert torch.equal(together[i], uniforms([torch.Generator().manual_seed(seed)], 50)[0])
+        assert torch.equal(together[i], draw_uniforms([torch.Generator().manual_seed(seed)], 50)[0])
     assert together.dtype == torch.float64 and together.min() >= 0 and together.max() < 1
 
 
 def test_nar_codes_are_drawn_frame_by_frame() -> None:
     """Greedy at temperature 0; with a temperature, frame t of take i depends on its own logits and number alone."""
     given_logits = torch.stack([logits(seed, rows=4) for seed in range(3)])  # [takes, M, V]
-    numbers = uniforms([torch.Generator().manual_seed(seed) for seed in range(3)], 4)
+    numbers = draw_uniforms([torch.Generator().manual_seed(seed) for seed in range(3)], 4)
     assert torch.equal(sample_nar(given_logits, SamplingConfig(nar_temperature=0), numbers), given_logits.argmax(-1))
     warm = SamplingConfig(nar_temperature=0.8)
     codes = sample_nar(given_logits, warm, numbers)
@@ -143,6 +143,6 @@ def test_nar_codes_are_drawn_frame_by_frame() -> None:
 
 def test_ar_codes_pass_through_the_filters() -> None:
     given_logits = logits(11, rows=1).expand(400, -1)
-    numbers = uniforms([torch.Generator().manual_seed(0)], 400)[0]
+    numbers = draw_uniforms([torch.Generator().manual_seed(0)], 400)[0]
     drawn = sample_ar(given_logits, SamplingConfig(top_k=3, temperature=2.0), numbers)
     assert set(drawn.tolist()) == set(given_logits[0].topk(3).indices.tolist())

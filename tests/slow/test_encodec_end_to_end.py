@@ -15,10 +15,10 @@ import numpy as np
 import pytest
 import safetensors.torch
 import soundfile
+from encodec_dialects import HUGGINGFACE, from_encodec
 from hostile_server import Fault, HostileServer
 
 from audiolm_cli.checkpoints.catalogue import KNOWN_CODECS, resolve
-from audiolm_cli.codec.dialects import HUGGINGFACE, from_encodec
 from audiolm_cli.codec.encodec import EncodecCodec
 from audiolm_cli.data.manifest import read_facts
 

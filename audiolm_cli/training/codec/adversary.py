@@ -31,26 +31,34 @@ class Adversary:
     def learn(self, outputs: Tensor, inputs: Tensor) -> float:
         """One step at telling decoded waveforms [B, N] from true ones; returns its loss: 2 knows nothing, 0 all."""
         self.network.requires_grad_(True)
+
         fake, _ = self.network(outputs.detach()[:, None])
         true, _ = self.network(inputs[:, None])
         pairs = list(zip(fake, true, strict=True))
         loss = torch.stack([F.relu(1 + f).mean() + F.relu(1 - t).mean() for f, t in pairs]).mean()
+
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
         norm = torch.nn.utils.clip_grad_norm_(self.network.parameters(), 10.0)
         if torch.isfinite(norm):
             self.optimizer.step()
+
         return loss.item()
 
     def losses(self, outputs: Tensor, inputs: Tensor) -> tuple[Tensor, Tensor]:
         """What the codec wants small: the hinge loss of its waveforms [B, N], and the distance of their features."""
-        self.network.requires_grad_(False)
+        self.network.requires_grad_(False)  # the gradient passes through the network; its weights take none
+
         with torch.no_grad():
             _, true_maps = self.network(inputs[:, None])
         logits, maps = self.network(outputs[:, None])
+
         adversarial = torch.stack([F.relu(1 - logit).mean() for logit in logits]).mean()
+
+        # Each feature map's distance in proportion to the true map's size.
         pairs = [pair for own, true in zip(maps, true_maps, strict=True) for pair in zip(own, true, strict=True)]
         features = torch.stack([(own - true).abs().mean() / true.abs().mean().clamp(min=1e-6) for own, true in pairs])
+
         return adversarial, features.mean()
 
     def state(self) -> dict[str, Tensor]:

@@ -16,7 +16,7 @@ from audiolm_cli.codec.encodec import EncodecCodec
 from audiolm_cli.codec.quantizer import ResidualVectorQuantizer
 from audiolm_cli.config.training import CodecTrainConfig
 from audiolm_cli.training.codec.adversary import Adversary
-from audiolm_cli.training.codec.trainee import Losses
+from audiolm_cli.training.codec.trainee import CodecLosses
 from audiolm_cli.training.codec.waveforms import mel_loss, stft_loss
 
 ADVERSARIAL, MATCHING = 0.07, 0.14
@@ -41,6 +41,8 @@ class EncodecNetwork(nn.Module):
         """Start the quantizer from the codec's codebooks and their averages."""
         for k, book in enumerate(self.books):
             self.quantizer.codebooks[k] = book.embed
+
+            # How often each code is used, in shares that average one.
             shares = book.cluster_size.clamp(min=0) / book.cluster_size.clamp(min=0).sum().clamp(min=1e-9)
             self.quantizer.counts[k] = shares * self.quantizer.codebook_size
             self.quantizer.sums[k] = book.embed * self.quantizer.counts[k, :, None]
@@ -66,6 +68,7 @@ class EncodecTrainee:
         self.network = EncodecNetwork(codec).to(codec.device).train().requires_grad_(True)
         self.quantizer = self.network.quantizer
         self.start_frames = 30 * codec.codebook_size
+
         self.adversary: Adversary | None = None
         if config.adversarial_from is not None:
             self.adversary = Adversary(codec.device, config.seed)
@@ -93,29 +96,32 @@ class EncodecTrainee:
         wav: Tensor = self.network.decoder(latents.transpose(1, 2))  # [B, 1, N]
         return wav[:, 0]
 
-    def distance(self, outputs: Tensor, inputs: Tensor, step: int | None) -> tuple[Tensor, Losses]:
-        """The loss of waveforms [B, N], and its parts; from the step on that brings the adversary in, also its own."""
+    def distance(self, outputs: Tensor, inputs: Tensor, step: int | None) -> tuple[Tensor, CodecLosses]:
+        """The loss of waveforms [B, N] and its parts, those of the adversary too once it has come in."""
         mel, stft = mel_loss(outputs, inputs, self.codec.sample_rate_hz), stft_loss(outputs, inputs)
         loss, parts = mel + stft, {"mel": mel.item(), "stft": stft.item()}
+
         first = self.config.adversarial_from
         if self.adversary is None or first is None or step is None or step < first:
             return loss, parts
+
+        # The adversary learns first, and then judges.
         critic = self.adversary.learn(outputs, inputs)
         adversarial, features = self.adversary.losses(outputs, inputs)
         loss = loss + ADVERSARIAL * adversarial + MATCHING * features
         return loss, parts | {"adversarial": adversarial.item(), "matching": features.item(), "critic": critic}
 
-    def start(self, clips: Iterator[Tensor], seed: int) -> None:
+    def initialise(self, clips: Iterator[Tensor], seed: int) -> None:
         """Even out the random weights over one batch of clips."""
         wav = next(clips)
-        latents = even_out(self.network.encoder, wav[:, None])
-        even_out(self.network.decoder, latents, last_deviation=wav.std().item())
+        latents = even_out_layers(self.network.encoder, wav[:, None])  # [B, D, T]
+        even_out_layers(self.network.decoder, latents, last_deviation=wav.std().item())
 
-    def take_over(self) -> None:
+    def take_codebooks(self) -> None:
         """Take the codec's codebooks and the averages that it was left with."""
         self.network.take_codebooks()
 
-    def hand_over(self) -> None:
+    def give_codebooks(self) -> None:
         """Put the codebooks into the codec."""
         self.network.give_codebooks()
 
@@ -130,7 +136,7 @@ class EncodecTrainee:
 
 
 @torch.no_grad()
-def even_out(stack: nn.Module, inputs: Tensor, last_deviation: float = 1.0) -> Tensor:
+def even_out_layers(stack: nn.Module, inputs: Tensor, last_deviation: float = 1.0) -> Tensor:
     """Scale each convolution, in the order of the signal, so that its outputs have no mean and a deviation of one.
 
     As torch initialises it, such an encoder hardly varies over time, and all its frames fall into a few codes. The
@@ -148,16 +154,19 @@ def even_out(stack: nn.Module, inputs: Tensor, last_deviation: float = 1.0) -> T
 
     def scale(layer: Any, _: Any, outputs: Tensor) -> Tensor:
         mean = outputs.mean(dim=(0, 2))  # [C]
-        deviation = (outputs - mean[:, None]).std().clamp(min=1e-8) / (last_deviation if layer is layers[-1] else 1.0)
+        wanted = last_deviation if layer is layers[-1] else 1.0
+        deviation = (outputs - mean[:, None]).std().clamp(min=1e-8) / wanted
+
         layer.weight_g.div_(deviation)
         layer.bias.sub_(mean).div_(deviation)
         return (outputs - mean[:, None]) / deviation
 
     layers = [layer for layer in stack.modules() if isinstance(layer, (nn.Conv1d, nn.ConvTranspose1d))]
-    hooks = [layer.register_forward_hook(scale) for layer in layers]
+    hooks = [layer.register_forward_hook(scale) for layer in layers]  # what a hook returns goes on to the next layer
     try:
         outputs: Tensor = stack(inputs)
     finally:
         for hook in hooks:
             hook.remove()
+
     return outputs

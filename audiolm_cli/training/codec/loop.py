@@ -20,7 +20,7 @@ from audiolm_cli.data.files import AudioFile, draw_clips, read_mono_clip
 from audiolm_cli.errors import DataError
 from audiolm_cli.events import Note, OnEvent, Progress
 from audiolm_cli.training.average import start_average, swap_average, update_average
-from audiolm_cli.training.codec.trainee import Losses, Trainee
+from audiolm_cli.training.codec.trainee import CodecLosses, Trainee
 from audiolm_cli.training.schedules import cosine
 from audiolm_cli.training.state import (
     check_same_settings,
@@ -50,21 +50,26 @@ class CodecTrainer:
         self.trainee, self.config, self.train, self.dev, self.init = trainee, config, train, dev, init
         self.state_folder, self.on_event = state_folder, on_event
         self.codec, self.network, self.quantizer = trainee.codec, trainee.network, trainee.quantizer
+
         self.step, self.elapsed_s = 0, 0.0
         self.damaged: dict[str, str] = {}
         """Recordings that could not be read everywhere, and why."""
+
         self.quantize_from_step = 0 if init else int(config.quantize_from * config.steps)
+
+        # Where codes are kept, only what comes after the quantizer learns.
         if config.keep_codes:
             assert init, "there are no codes to keep"
             self.network.requires_grad_(False)
-        self.learning = list(trainee.after_quantizer if config.keep_codes else self.network.parameters())
-        for parameter in self.learning:
+        self.learned = list(trainee.after_quantizer if config.keep_codes else self.network.parameters())
+        for parameter in self.learned:
             parameter.requires_grad_(True)
+
         self.learning_rate = config.learning_rate or trainee.usual_rates[1 if init else 0]
         self.average = start_average(self.network)
-        self.optimizer = torch.optim.AdamW(self.learning, lr=self.learning_rate, betas=(0.9, 0.98), weight_decay=0.0)
+        self.optimizer = torch.optim.AdamW(self.learned, lr=self.learning_rate, betas=(0.9, 0.98), weight_decay=0.0)
 
-    def run(self, on_sample: Callable[[int], None] | None = None) -> Losses:
+    def run(self, on_sample: Callable[[int], None] | None = None) -> CodecLosses:
         """Train to the last step and return the held-out losses of the averaged weights, which the codec then holds.
 
         Args:
@@ -73,26 +78,30 @@ class CodecTrainer:
         """
         if not self._resume():
             self._start()
+
         started, first, before_s = time.monotonic(), self.step, self.elapsed_s
         held_out = None
         while self.step < self.config.steps:
             if self.step >= self.quantize_from_step and not self.quantizing:
                 self._start_quantizer()
             losses = self._train_step()
+
             self.step += 1
             self.elapsed_s = before_s + time.monotonic() - started
-            detail = f"{_told(losses)} {(self.step - first) / (self.elapsed_s - before_s):.2f} steps/s"
-            self.on_event(Progress(stage="train", done=self.step, total=self.config.steps, unit="steps", detail=detail))
+            self._report_step(losses, (self.step - first) / (self.elapsed_s - before_s))
+
             last = self.step == self.config.steps
             if self.step % self.config.state_every == 0 or last:
                 self._save()
-                held_out = self._report()
+                held_out = self._report_held_out()
+
             every = self.config.sample_every
             if on_sample is not None and every and self.quantizing and (self.step % every == 0 or last):
-                self._sample(on_sample)
+                self._make_sample(on_sample)
+
         held_out = held_out or self.evaluate()
         swap_average(self.average, self.network)
-        self.trainee.hand_over()
+        self.trainee.give_codebooks()
         return held_out
 
     @property
@@ -104,88 +113,109 @@ class CodecTrainer:
         """What comes before the first step."""
         if self.init is None:
             self.on_event(Note(message="first weights from the training clips"))
-            self.trainee.start(self._draws("components"), self.config.seed)
+            self.trainee.initialise(self._endless_clips("components"), self.config.seed)
             self.average = start_average(self.network)
             return
-        self.trainee.take_over()
-        if not self.quantizing or self.config.keep_codes:  # the codec does not say how often these recordings use it
-            self.quantizer.start_averages(self._many_latents("codebooks"))
-        self._report()
 
-    def _report(self) -> Losses:
-        """Held-out losses, which are told."""
+        self.trainee.take_codebooks()
+        if not self.quantizing or self.config.keep_codes:  # the codec does not say how often these recordings use it
+            self.quantizer.start_averages(self._sample_latents("codebooks"))
+        self._report_held_out()
+
+    def _report_step(self, losses: CodecLosses, steps_per_s: float) -> None:
+        """Say how far the training is, with the losses of the step."""
+        detail = f"{_format_losses(losses)} {steps_per_s:.2f} steps/s"
+        self.on_event(Progress(stage="train", done=self.step, total=self.config.steps, unit="steps", detail=detail))
+
+    def _report_held_out(self) -> CodecLosses:
+        """Measure the held-out losses and say what they are."""
         held_out = self.evaluate()
         usage = "/".join(f"{p:.0f}" for p in self.quantizer.perplexities())
-        self.on_event(Note(message=f"step {self.step}: held-out {_told(held_out, ', ')}, codebook perplexity {usage}"))
+        self.on_event(
+            Note(message=f"step {self.step}: held-out {_format_losses(held_out, ', ')}, codebook perplexity {usage}")
+        )
         return held_out
 
-    def _sample(self, on_sample: Callable[[int], None]) -> None:
+    def _make_sample(self, on_sample: Callable[[int], None]) -> None:
+        """Call `on_sample` while the codec holds the averaged weights."""
         swap_average(self.average, self.network)
-        self.trainee.hand_over()
+        self.trainee.give_codebooks()
         on_sample(self.step)
         swap_average(self.average, self.network)
 
-    def _train_step(self) -> Losses:
+    def _train_step(self) -> CodecLosses:
+        """One step of training: a gradient that is not finite is left out."""
         for group in self.optimizer.param_groups:
             group["lr"] = self.learning_rate * cosine(self.step, self.config.steps, self.config.warmup_steps)
-        inputs = self.trainee.inputs(self._clips(self._rng("clips", self.step)))
+
+        inputs = self.trainee.inputs(self._draw_clips(self._rng("clips", self.step)))
         loss, losses = self._loss(inputs, self.step)
+
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
-        norm = torch.nn.utils.clip_grad_norm_(self.learning, 1.0)
+        norm = torch.nn.utils.clip_grad_norm_(self.learned, 1.0)
         if torch.isfinite(norm):
             self.optimizer.step()
+
         update_average(self.average, self.network, self.config.ema_decay, self.step)
         return losses
 
-    def _loss(self, inputs: Tensor, step: int | None) -> tuple[Tensor, Losses]:
+    def _loss(self, inputs: Tensor, step: int | None) -> tuple[Tensor, CodecLosses]:
         """The loss of inputs [B, ...]; in a `step` of training, codebooks move as well, unless codes are kept."""
         if self.config.keep_codes:
             with torch.no_grad():
                 latents = self.quantizer.decode(self.quantizer.encode(self.trainee.latents(inputs)))
             loss, parts = self.trainee.distance(self.trainee.outputs(latents), inputs, step)
             return loss, {**parts, "commitment": 0.0}
+
         latents = self.trainee.latents(inputs)  # [B, T, D]
         commitment = latents.new_zeros(())
         if self.quantizing:
-            flat = latents.detach().reshape(-1, latents.shape[-1])
-            before = self.quantizer.codebooks.clone()
-            codes = (
-                self.quantizer.encode(flat)
-                if step is None
-                else self.quantizer.update(flat, 0.99, revive=3, generator=self._torch_rng("revive", step))
-            )
-            quantized = sum(before[k][codes[:, k]] for k in range(codes.shape[1])).reshape(latents.shape)  # type: ignore[union-attr]
+            quantized = self._quantize(latents.detach(), step)
             commitment = (latents - quantized).square().mean() / latents.detach().var()
-            latents = latents + (quantized - latents).detach()
+            latents = latents + (quantized - latents).detach()  # straight through: the encoder gets the same gradient
+
         loss, parts = self.trainee.distance(self.trainee.outputs(latents), inputs, step)
         return loss + self.config.commitment * commitment, {**parts, "commitment": commitment.item()}
 
+    def _quantize(self, latents: Tensor, step: int | None) -> Tensor:
+        """What the codebooks make of latents [B, T, D]; in a `step` of training, the codebooks move afterwards."""
+        flat = latents.reshape(-1, latents.shape[-1])  # [B * T, D]
+        if step is None:
+            return self.quantizer.decode(self.quantizer.encode(flat)).reshape(latents.shape)
+
+        before = self.quantizer.codebooks.clone()
+        codes = self.quantizer.update(flat, 0.99, revive=3, generator=self._generator("revive", step))
+        quantized: Tensor = sum(before[k][codes[:, k]] for k in range(codes.shape[1]))  # type: ignore[assignment]
+        return quantized.reshape(latents.shape)
+
     @torch.no_grad()
-    def evaluate(self, clips: int = 24) -> Losses:
+    def evaluate(self, clips: int = 24) -> CodecLosses:
         """Held-out losses of the averaged weights, on clips that are the same at every call."""
         swap_average(self.average, self.network)
-        wav, totals = self._dev_clips(clips), dict[str, float]()
+        wav, totals = self._held_out_clips(clips), dict[str, float]()
+
         for part in wav.split(self.config.clips):  # no more at once than in a step
             _, losses = self._loss(self.trainee.inputs(part), None)
             for name, value in losses.items():
                 totals[name] = totals.get(name, 0.0) + value * len(part) / len(wav)
+
         swap_average(self.average, self.network)
         return totals
 
-    def _dev_clips(self, clips: int) -> Tensor:
+    def _held_out_clips(self, clips: int) -> Tensor:
         """Held-out clips [B, N]."""
         rng = self._rng("dev", 0)
-        num_samples = self._clip_samples()
         files = [self.dev[i % len(self.dev)] for i in range(clips)]
-        rate = self.codec.sample_rate_hz
-        starts = [rng.random() * max(0.0, f.duration_s - self.config.clip_s) for f in files]
+        starts_s = [rng.random() * max(0.0, file.duration_s - self.config.clip_s) for file in files]
+
         wav = []
-        for file, start in zip(files, starts, strict=True):
+        for file, start_s in zip(files, starts_s, strict=True):
             try:
-                wav.append(read_mono_clip(file, start, num_samples, rate))
+                wav.append(read_mono_clip(file, start_s, self._clip_samples(), self.codec.sample_rate_hz))
             except DataError as error:
                 self._on_damage(file, error)
+
         if not wav:
             raise DataError(
                 f"none of the clips to measure on can be read; the first: {next(iter(self.damaged.values()))}"
@@ -199,40 +229,47 @@ class CodecTrainer:
             self.on_event(Note(message=str(error), warning=True))
 
     def _start_quantizer(self) -> None:
+        """Let the quantizer come in, its codebooks set by k-means."""
         self.on_event(Note(message=f"step {self.step}: k-means for {self.codec.num_codebooks} codebooks"))
-        self.quantizer.initialise(self._many_latents("codebooks"), 12, self._torch_rng("codebooks", 0))
+        self.quantizer.initialise(self._sample_latents("codebooks"), 12, self._generator("codebooks", 0))
 
     @torch.no_grad()
-    def _many_latents(self, purpose: str) -> Tensor:
+    def _sample_latents(self, purpose: str) -> Tensor:
         """Latents [M, D] of random training clips, as many as k-means needs."""
         parts: list[Tensor] = []
-        for wav in self._draws(purpose):
+        for wav in self._endless_clips(purpose):
             parts.append(self.trainee.latents(self.trainee.inputs(wav)).flatten(0, 1))
             if sum(map(len, parts)) >= self.trainee.start_frames:
                 break
+
         return torch.cat(parts)[: self.trainee.start_frames]
 
-    def _draws(self, purpose: str) -> Iterator[Tensor]:
+    def _endless_clips(self, purpose: str) -> Iterator[Tensor]:
         """Random training clips [B, N] without end."""
-        return (self._clips(self._rng(purpose, draw)) for draw in itertools.count())
+        return (self._draw_clips(self._rng(purpose, draw)) for draw in itertools.count())
 
-    def _clips(self, rng: np.random.Generator) -> Tensor:
+    def _draw_clips(self, rng: np.random.Generator) -> Tensor:
         """Random training clips [B, N], each with a random gain."""
         shape = self.config.clips, self._clip_samples(), self.codec.sample_rate_hz
         wav = draw_clips(self.train, *shape, rng, self._on_damage)
+
         gains = 10 ** (rng.uniform(*self.config.gain_db, size=(len(wav), 1)) / 20)
         return torch.from_numpy(wav * gains.astype(np.float32)).to(self.codec.device)
 
     def _clip_samples(self) -> int:
+        """Samples of a clip: whole frames."""
         return round(self.config.clip_s * self.codec.frame_rate_hz) * self.codec.hop_samples
 
     def _rng(self, purpose: str, step: int) -> np.random.Generator:
+        """The random numbers of one purpose in one step, a function of the seed."""
         return np.random.default_rng([self.config.seed, step, *purpose.encode()])
 
-    def _torch_rng(self, purpose: str, step: int) -> torch.Generator:
+    def _generator(self, purpose: str, step: int) -> torch.Generator:
+        """The same for torch."""
         return torch.Generator().manual_seed(int(self._rng(purpose, step).integers(2**62)))
 
     def _save(self) -> None:
+        """Write all that a training goes on from."""
         tensors = (
             with_prefix("network", self.network.state_dict())
             | with_prefix("average", self.average)
@@ -240,6 +277,7 @@ class CodecTrainer:
             | with_prefix("extra", self.trainee.extra_state())
             | {"quantizer.counts": self.quantizer.counts, "quantizer.sums": self.quantizer.sums}
         )
+
         meta = {"config": self._settings(), "elapsed_s": self.elapsed_s, "damaged": self.damaged}
         save_state(self.state_folder, self.step, tensors, meta)
 
@@ -249,23 +287,29 @@ class CodecTrainer:
         return {**self.config.to_dict(), **own, **self.trainee.settings()}
 
     def _resume(self) -> bool:
+        """Go on from the state that was saved last; False where there is none."""
         found = load_state(self.state_folder)
         if found is None:
             return False
+
         self.step, tensors, meta = found
-        saved = {"family": "spectral", "keep_codes": False, **meta["config"]}
+        saved = {"family": "spectral", "keep_codes": False, **meta["config"]}  # of states that did not have them yet
         check_same_settings(self.state_folder, saved, self._settings())
         self.elapsed_s, self.damaged = float(meta.get("elapsed_s", 0.0)), dict(meta.get("damaged", {}))
+
         self.network.load_state_dict(without_prefix("network", tensors))
         average = without_prefix("average", tensors)
         self.average = {name: average[name].to(self.codec.device) for name in self.average}
+
         restore_optimizer(self.optimizer, without_prefix("optimizer", tensors))
         self.trainee.restore_extra(without_prefix("extra", tensors))
         self.quantizer.counts.copy_(tensors["quantizer.counts"])
         self.quantizer.sums.copy_(tensors["quantizer.sums"])
+
         self.on_event(Note(message=f"resumed at step {self.step}"))
         return True
 
 
-def _told(losses: Losses, between: str = " ") -> str:
+def _format_losses(losses: CodecLosses, between: str = " ") -> str:
+    """Losses as they are shown: names and values."""
     return between.join(f"{name} {value:.4f}" for name, value in losses.items())

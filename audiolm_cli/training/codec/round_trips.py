@@ -36,9 +36,10 @@ class RoundTrips:
     def __call__(self, step: int) -> None:
         """Write the round trips of the codec as it now is, after `step` steps."""
         try:
-            clips = self._clips()
+            clips = self._read_clips()
             if not (self.folder / ORIGINAL).is_dir():
                 self._write(ORIGINAL, clips, clips, "the recording itself")
+
             with torch.no_grad():
                 made = {name: self._round_trip(wav) for name, wav in clips.items()}
             self._write(f"step-{step:07d}", made, clips, f"step {step}")
@@ -48,9 +49,10 @@ class RoundTrips:
                 self.on_event(Note(message=f"round trips cannot be made ({reason}); training goes on", warning=True))
             self._failed = True
             return
+
         self.on_event(Note(message=f"step {step}: round trips in {self.folder / f'step-{step:07d}'}"))
 
-    def _clips(self) -> dict[str, np.ndarray]:
+    def _read_clips(self) -> dict[str, np.ndarray]:
         """float32 [N] by name; recordings that are damaged there are left out."""
         rate, clips = self.codec.sample_rate_hz, {}
         for i, file in enumerate(self.files, start=1):
@@ -63,19 +65,20 @@ class RoundTrips:
         return clips
 
     def _round_trip(self, wav: np.ndarray) -> np.ndarray:
+        """What the codec makes of a clip [N]."""
         decoded = self.codec.decode(self.codec.encode(torch.from_numpy(wav)[None, None].to(self.codec.device)))
         return decoded[0, 0, : len(wav)].cpu().numpy()
 
-    def _write(self, place: str, made: dict[str, np.ndarray], originals: dict[str, np.ndarray], said: str) -> None:
+    def _write(self, folder: str, made: dict[str, np.ndarray], originals: dict[str, np.ndarray], caption: str) -> None:
         """Write clips into a folder that appears when it is whole."""
         rate = self.codec.sample_rate_hz
-        with replacing_folder(self.folder / place) as folder:
+        with replacing_folder(self.folder / folder) as partial:
             for name, wav in made.items():
                 pcm, _ = quantize(wav[:, None], 16)
-                path = folder / f"{name}.wav"
+                path = partial / f"{name}.wav"
                 write_audio(path, pcm, sample_rate_hz=rate, format="WAV", subtype="PCM_16", tags={}, force=True)
-                if place != ORIGINAL:
-                    draw_pair(folder / f"{name}.png", originals[name], wav, rate, f"{name}: {said}")
+                if folder != ORIGINAL:
+                    draw_pair(partial / f"{name}.png", originals[name], wav, rate, f"{name}: {caption}")
 
 
 def draw_pair(path: Path, original: np.ndarray, made: np.ndarray, sample_rate_hz: int, title: str) -> None:
@@ -93,6 +96,7 @@ def draw_pair(path: Path, original: np.ndarray, made: np.ndarray, sample_rate_hz
     panels = figure.subplots(1, 2, sharey=True)
     pairs = [mel_decibels(resample(wav[None], sample_rate_hz, PLOT_RATE_HZ)[0]) for wav in (original, made)]
     top = max(decibels.max() for decibels, _ in pairs)
+
     for axes, (decibels, frequencies), name in zip(panels, pairs, ("original", "round trip"), strict=True):
         extent = (0, len(original) / sample_rate_hz, 0, MEL_BANDS)
         image = axes.imshow(
@@ -101,9 +105,11 @@ def draw_pair(path: Path, original: np.ndarray, made: np.ndarray, sample_rate_hz
         axes.set_yticks(*mel_ticks(frequencies))
         axes.set_title(name, loc="left", fontsize=10)
         axes.set_xlabel("seconds")
+
     panels[0].set_ylabel("Hz (mel scale)")
     figure.colorbar(image, ax=panels, label="dB", pad=0.01)
     figure.suptitle(title.encode("utf-8", "replace").decode("utf-8"), fontsize=11, parse_math=False)
+
     picture = io.BytesIO()
     figure.savefig(picture, format="png", metadata={"Software": None})
     write_whole(path, picture.getvalue(), force=True)

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from audiolm_cli.codec.base import Codec
 from audiolm_cli.codec.quantizer import ResidualVectorQuantizer
 
-Losses = dict[str, float]
+CodecLosses = dict[str, float]
 """What a batch or a held-out set gave, by name; every family has "commitment", 0 before its quantizer comes in."""
 
 
@@ -57,19 +57,19 @@ class Trainee(Protocol):
         """What the network makes of latents [B, T, D]; shaped as its inputs."""
         ...
 
-    def distance(self, outputs: Tensor, inputs: Tensor, step: int | None) -> tuple[Tensor, Losses]:
+    def distance(self, outputs: Tensor, inputs: Tensor, step: int | None) -> tuple[Tensor, CodecLosses]:
         """The loss of outputs, and its parts by name; `step` is None when nothing is to be learned from them."""
         ...
 
-    def start(self, clips: Iterator[Tensor], seed: int) -> None:
-        """First weights of a codec from nothing, which fit random training clips [B, N] of an endless supply."""
+    def initialise(self, clips: Iterator[Tensor], seed: int) -> None:
+        """Set the first weights of a codec from nothing, to fit random training clips [B, N] of an endless supply."""
         ...
 
-    def take_over(self) -> None:
-        """Give the quantizer the codec's own codebooks, and how often each code is used where the codec knows."""
+    def take_codebooks(self) -> None:
+        """Start the quantizer from the codec's own codebooks, and from how often it uses each, where it knows that."""
         ...
 
-    def hand_over(self) -> None:
+    def give_codebooks(self) -> None:
         """Put the codebooks where the codec reads them."""
         ...
 

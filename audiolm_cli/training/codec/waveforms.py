@@ -30,8 +30,9 @@ def mel_loss(outputs: Tensor, inputs: Tensor, sample_rate_hz: int) -> Tensor:
     total = outputs.new_zeros(())
     for window, bands in zip(MEL_WINDOWS, MEL_BANDS, strict=True):
         triangles = torch.from_numpy(mel_filters(window, bands, sample_rate_hz)).to(outputs.device)
-        a, b = (_magnitudes(wav, window) @ triangles for wav in (outputs, inputs))
-        total = total + log_difference(a, b, FLOOR_PER_SAMPLE * window)
+        made, true = (_magnitudes(wav, window) @ triangles for wav in (outputs, inputs))  # [B, frames, bands]
+        total = total + log_difference(made, true, FLOOR_PER_SAMPLE * window)
+
     return total / len(MEL_WINDOWS)
 
 
@@ -44,6 +45,7 @@ def stft_loss(outputs: Tensor, inputs: Tensor) -> Tensor:
     for window in STFT_WINDOWS:
         made, true = _magnitudes(outputs, window), _magnitudes(inputs, window)
         total = total + log_difference(made, true, FLOOR_PER_SAMPLE * window)
+
     return total / len(STFT_WINDOWS)
 
 
@@ -56,6 +58,7 @@ def _magnitudes(wav: Tensor, window: int) -> Tensor:
     """STFT magnitudes [B, frames, window // 2 + 1] of waveforms [B, N]; their gradient is finite in silence."""
     padded = F.pad(wav, (window // 2, window // 2))
     frames = padded.unfold(-1, window, window // 4) * torch.hann_window(window, device=wav.device)
-    columns = torch.view_as_real(torch.fft.rfft(frames))
+    columns = torch.view_as_real(torch.fft.rfft(frames))  # [B, frames, bins, 2]
+
     tiny = (1e-3 * FLOOR_PER_SAMPLE * window) ** 2
     return (columns.square().sum(-1) + tiny).sqrt()

@@ -19,7 +19,7 @@ from audiolm_cli.data.files import AudioFile, open_audio
 from audiolm_cli.events import Event, OnEvent, Progress, ignore
 from audiolm_cli.training.codec import encodec as encodec_training
 from audiolm_cli.training.codec.adversary import Adversary
-from audiolm_cli.training.codec.encodec import EncodecTrainee, even_out
+from audiolm_cli.training.codec.encodec import EncodecTrainee, even_out_layers
 from audiolm_cli.training.codec.loop import CodecTrainer
 from audiolm_cli.training.codec.waveforms import mel_loss, stft_loss
 
@@ -115,7 +115,7 @@ def test_as_torch_initialises_it_the_encoder_hardly_varies_over_time_and_evened_
             for name, parameter in network.named_parameters():
                 if name.endswith("weight_g"):
                     parameter.div_(math.sqrt(3))  # which `untrained` multiplies by
-            outputs = even_out(network.encoder, wav[:, None]) if even else network.encoder(wav[:, None])
+            outputs = even_out_layers(network.encoder, wav[:, None]) if even else network.encoder(wav[:, None])
             shares.append((outputs.std(dim=(0, 2)).square().mean() / outputs.square().mean()).item())
             torch.testing.assert_close(network.encoder(wav[:, None]), outputs, atol=1e-4, rtol=1e-3)
     assert shares[0] < 0.3 < 0.95 < shares[1], shares
@@ -123,8 +123,8 @@ def test_as_torch_initialises_it_the_encoder_hardly_varies_over_time_and_evened_
 
 def test_evened_out_the_decoder_is_as_loud_as_the_clips(recordings: list[AudioFile], tmp_path: Path) -> None:
     trainer = trainer_of(recordings, tmp_path)
-    wav = next(trainer._draws("components"))
-    trainer.trainee.start(iter([wav]), 0)
+    wav = next(trainer._endless_clips("components"))
+    trainer.trainee.initialise(iter([wav]), 0)
     with torch.no_grad():
         made = trainer.trainee.outputs(trainer.trainee.latents(wav))
     assert made.std().item() == pytest.approx(wav.std().item(), rel=0.02)
@@ -140,7 +140,7 @@ def test_it_learns_and_does_not_collapse(recordings: list[AudioFile], tmp_path: 
             usage.extend(trainer.quantizer.perplexities())
 
     trainer = trainer_of(recordings, tmp_path, listen, config)
-    trainer.trainee.start(trainer._draws("components"), config.seed)
+    trainer.trainee.initialise(trainer._endless_clips("components"), config.seed)
     before = trainer.evaluate()
     trainer = trainer_of(recordings, tmp_path, listen, config)
     after = trainer.run()
@@ -152,7 +152,7 @@ def test_it_learns_and_does_not_collapse(recordings: list[AudioFile], tmp_path: 
 def test_dead_codes_come_back_a_few_at_a_time(recordings: list[AudioFile], tmp_path: Path) -> None:
     """And stay: their averages start anew with them, so that the next step does not undo it."""
     trainer = trainer_of(recordings, tmp_path)
-    trainer.trainee.start(trainer._draws("components"), 0)
+    trainer.trainee.initialise(trainer._endless_clips("components"), 0)
     trainer._start_quantizer()
     dead = torch.arange(7)
     trainer.quantizer.codebooks[:, dead] = 1e3
@@ -169,9 +169,9 @@ def test_fine_tuning_begins_where_the_codec_stands(recordings: list[AudioFile], 
     """What is measured before the first step is what the codec itself makes of the clips; its codebooks are kept."""
     codec = EncodecCodec.untrained(SHAPE, seed=5)
     trainer = trainer_of(recordings, tmp_path, codec=codec)
-    trainer.trainee.take_over()
+    trainer.trainee.take_codebooks()
     first = trainer.evaluate(8)
-    wav = trainer._dev_clips(8)
+    wav = trainer._held_out_clips(8)
     made = codec.decode(codec.encode(wav[:, None]))[:, 0]
     assert first["mel"] == pytest.approx(mel_loss(made, wav, 8000).item(), rel=1e-3)
     assert first["stft"] == pytest.approx(stft_loss(made, wav).item(), rel=1e-3)
@@ -187,7 +187,7 @@ def test_the_use_of_codes_goes_with_the_codec(recordings: list[AudioFile], tmp_p
     assert isinstance(trainer.codec, EncodecCodec)
     copy = EncodecCodec.from_state(trainer.codec.state(), SHAPE)
     again = trainer_of(recordings, tmp_path / "second", codec=copy)
-    again.trainee.take_over()
+    again.trainee.take_codebooks()
     torch.testing.assert_close(again.quantizer.codebooks, trainer.quantizer.codebooks)
     torch.testing.assert_close(
         again.quantizer.counts, trainer.quantizer.counts * (16 / trainer.quantizer.counts.sum(-1, keepdim=True))
