@@ -15,10 +15,14 @@ NEWTON_SCHULZ = (3.4445, -4.7750, 2.0315)
 """Coefficients of the quintic iteration (Jordan et al., "Muon", 2024)."""
 
 EMBEDDING_RATE = 50.0
-"""Rate of the AR decoder's embeddings over Adam's: Adam moves every weight alike, and these are that much larger."""
+"""Learning rate of the AR decoder's embeddings over Adam's.
+
+Adam moves all weights by about the same amount, and the embeddings are that much larger than the others.
+"""
 AR_RATE = 5.0
-"""Under Muon, rate over Adam's of what Adam trains of the AR decoder beside its embeddings."""
+"""Learning rate over Adam's of the AR decoder's other weights, of those that Adam trains beside Muon."""
 ADAM_BETAS = (0.9, 0.95)
+"""Decay of Adam's two moments."""
 
 
 class Muon(torch.optim.Optimizer):

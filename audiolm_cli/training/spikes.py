@@ -11,7 +11,7 @@ COUNTED_FROM = 100
 
 
 class SpikeGuard:
-    """Tells losses that no longer belong to the ones before them."""
+    """Recognises losses that no longer belong to the ones before them."""
 
     def __init__(self, deviations: float) -> None:
         """`deviations` is how many standard deviations over the mean a loss may be."""
