@@ -74,6 +74,21 @@ class TokenClip:
     """True where the last frame is the end of the recording."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class Corpus:
+    """The clips of a training."""
+
+    train: list[TokenClip]
+    """Clips to train on."""
+    dev: list[TokenClip]
+    """Clips to validate on."""
+
+    @property
+    def frames(self) -> int:
+        """Frames to train on."""
+        return sum(len(clip.codes) for clip in self.train)
+
+
 _RANGES = {
     "sample_rate_hz": RATES_HZ,
     "hop_samples": (1, 1 << 20),

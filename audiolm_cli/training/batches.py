@@ -8,12 +8,12 @@ import numpy as np
 
 from audiolm_cli.config.shapes import ModelConfig
 from audiolm_cli.config.training import TrainConfig
-from audiolm_cli.data.batching import WindowBuckets, Windows
+from audiolm_cli.data.batching import WindowBuckets, Windows, WindowSampler, full_window
 from audiolm_cli.data.tokens import TokenClip
 from audiolm_cli.model.geometry import Geometry, TaskMix, draw_geometry
 
 STAGE_SHARES = (0.4, 0.3, 0.3)
-"""How often codebooks 2, 3 and 4 are the NAR target; more codebooks share evenly."""
+"""How often codebooks 2, 3 and 4 are the NAR target. Where there are more codebooks, all are as likely."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,7 +39,7 @@ class Batches:
         self.shape, self.config = shape, config
         self.buckets = WindowBuckets(clips, shape.max_frames, config.shortest_window, config.full_windows)
         self.frames = sum(len(clip.codes) for clip in clips)
-        """Of all clips."""
+        """Frames of all clips."""
 
     def epoch(self, step: int) -> float:
         """Passes over the data when `step` steps are done."""
@@ -48,24 +48,32 @@ class Batches:
     def draw(self, step: int, attempt: int = 0, least: int = 1) -> Batch:
         """The batch of `step`, of at least `least` windows; another one for each attempt at it."""
         rng = np.random.default_rng([self.config.seed, step, *([attempt] if attempt else [])])
-        bucket, most = self.buckets.choose(rng)
-        geometry = self._geometry(most, rng)
-        B, K = max(least, round(self.config.batch_frames / geometry.frames)), self.shape.num_quantizers
-        windows = bucket.draw(B, rng, geometry.frames)
-        has_ar, has_nar = self.config.train_stage != 2, self.config.train_stage != 1 and K > 1
-        codebook = draw_codebook(K, rng) if has_nar else 0
-        known = draw_known((B, geometry.gap), self.config.nar_known if has_nar else 0.0, rng)
+
+        # All batches have about as many frames: the shorter the windows, the more of them.
+        bucket, most_frames = self.buckets.choose(rng)
+        geometry = self._draw_geometry(most_frames, rng)
+        B = max(least, round(self.config.batch_frames / geometry.frames))
+        windows = bucket.draw(B, rng, geometry.frames)  # [B, T, K]
+
+        K = self.shape.num_quantizers
+        trains_ar = self.config.train_stage != 2
+        trains_nar = self.config.train_stage != 1 and K > 1
+        codebook = draw_codebook(K, rng) if trains_nar else 0
+        known = draw_known((B, geometry.gap), self.config.nar_known if trains_nar else 0.0, rng)  # [B, M]
+
+        # The AR decoder also predicts that a recording ends, where nothing follows the gap.
         ends = int(windows.ends.sum()) if geometry.right == 0 else 0
         return Batch(
             windows=windows,
             geometry=geometry,
             codebook=codebook,
             known=known,
-            ar_labels=B * geometry.gap + ends if has_ar else 0,
-            nar_labels=int((~known).sum()) if has_nar else 0,
+            ar_labels=B * geometry.gap + ends if trains_ar else 0,
+            nar_labels=int((~known).sum()) if trains_nar else 0,
         )
 
-    def _geometry(self, frames: int, rng: np.random.Generator) -> Geometry:
+    def _draw_geometry(self, frames: int, rng: np.random.Generator) -> Geometry:
+        """Where the gap lies in windows of at most `frames` frames."""
         if self.config.fixed_split:
             left = min(frames - 1, max(1, round(self.shape.prompt_share * frames)))
             return Geometry(left, frames - left)
@@ -77,6 +85,7 @@ def task_mix(infill_share: float) -> TaskMix:
     usual = TaskMix()
     if infill_share == usual.infill:
         return usual
+
     scale = (1 - infill_share) / (1 - usual.infill)
     return TaskMix(
         continuation=usual.continuation * scale,
@@ -84,6 +93,12 @@ def task_mix(infill_share: float) -> TaskMix:
         prepend=usual.prepend * scale,
         unconditional=usual.unconditional * scale,
     )
+
+
+def fixed_windows(clips: list[TokenClip], max_frames: int, count: int) -> np.ndarray:
+    """Windows int64 [count, T, K] spread evenly over clips, always the same ones; T is what most clips allow."""
+    sampler = WindowSampler(clips, full_window(clips, max_frames))
+    return sampler.fixed(count).codes
 
 
 def draw_codebook(num_quantizers: int, rng: np.random.Generator) -> int:
@@ -94,13 +109,14 @@ def draw_codebook(num_quantizers: int, rng: np.random.Generator) -> int:
 
 
 def draw_known(shape: tuple[int, int], share: float, rng: np.random.Generator) -> np.ndarray:
-    """Which frames' codes are given, bool [B, M]: in `share` of the items some, in the others none.
+    """Which frames' codes are given, bool [B, M]: some in `share` of the items, none in the others.
 
-    The masked part is the cosine of a uniform angle (Chang et al., "MaskGIT", 2022, section 3.3): mostly much.
+    The masked part is the cosine of a uniform angle (Chang et al., "MaskGIT", 2022, section 3.3), so most is masked.
     """
     B, M = shape
-    given = 1 - np.cos(rng.uniform(0, np.pi / 2, size=B))
+    given = 1 - np.cos(rng.uniform(0, np.pi / 2, size=B))  # share of each item's frames, [B]
     given[rng.random(B) >= share] = 0
-    known = rng.random((B, M)) < given[:, None]
+
+    known = rng.random((B, M)) < given[:, None]  # [B, M]
     known[0, rng.integers(M)] = False  # something is left to predict
     return known

@@ -14,7 +14,7 @@ import torch
 from audiolm_cli.events import TrainStep
 from audiolm_cli.training.steps import DecoderReport, StepReport
 
-MEMORY = 0.95
+MEAN_DECAY = 0.95
 """Decay of the running means, per step in which the codebook was predicted."""
 
 
@@ -24,14 +24,16 @@ class Running:
     def __init__(self, num_quantizers: int, device: torch.device) -> None:
         self.device = device
         self.means: list[tuple[float, float, float]] = [(math.nan,) * 3] * num_quantizers
+        """Bits, top-1 and top-10 accuracy of each codebook."""
         self.started, self.frames, self.steps = time.monotonic(), 0, 0
 
     def add(self, report: StepReport, step: int, steps: int, skipped: int) -> TrainStep:
-        """The event of a step that has just been done."""
+        """Count a step that has just been done, and return its event."""
         self.frames += report.frames
         self.steps += 1
         for decoder in report.decoders:
-            self.means[decoder.codebook] = _mixed(self.means[decoder.codebook], decoder)
+            self.means[decoder.codebook] = _update_mean(self.means[decoder.codebook], decoder)
+
         elapsed_s = max(time.monotonic() - self.started, 1e-9)
         bits, top1, top10 = (list(column) for column in zip(*self.means, strict=True))
         return TrainStep(
@@ -46,11 +48,11 @@ class Running:
             top10=top10,
             frames_per_s=self.frames / elapsed_s,
             eta_s=(steps - step) * elapsed_s / self.steps,
-            memory_bytes=memory_bytes(self.device),
+            memory_bytes=peak_memory_bytes(self.device),
         )
 
 
-def memory_bytes(device: torch.device) -> int:
+def peak_memory_bytes(device: torch.device) -> int:
     """The largest amount of memory in use so far: the device's on CUDA, this process's elsewhere; 0 where unknown."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device)
@@ -58,15 +60,19 @@ def memory_bytes(device: torch.device) -> int:
         import resource
     except ImportError:  # Windows
         return 0
+
+    # macOS counts in bytes, Linux in KiB.
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak if sys.platform == "darwin" else peak * 1024
 
 
-def _mixed(mean: tuple[float, float, float], decoder: DecoderReport) -> tuple[float, float, float]:
+def _update_mean(mean: tuple[float, float, float], decoder: DecoderReport) -> tuple[float, float, float]:
+    """The running means of one codebook after a step; what is no number is left out."""
     new = (decoder.bits, decoder.top1, decoder.top10)
     if not all(map(math.isfinite, new)):
         return mean
-    if math.isnan(mean[0]):
+    if math.isnan(mean[0]):  # the first step that predicted this codebook
         return new
-    a, b, c = (MEMORY * old + (1 - MEMORY) * now for old, now in zip(mean, new, strict=True))
-    return a, b, c
+
+    bits, top1, top10 = (MEAN_DECAY * old + (1 - MEAN_DECAY) * now for old, now in zip(mean, new, strict=True))
+    return bits, top1, top10

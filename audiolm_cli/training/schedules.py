@@ -15,18 +15,20 @@ def warmup_stable_decay(step: int, steps: int, warmup: int, decay_share: float) 
 
     Hu et al., "MiniCPM" (2024), section 4.
     """
-    decay = max(1, round(decay_share * steps))
-    return min((step + 1) / max(warmup, 1), 1.0, max(0.0, (steps - step) / decay))
+    warm = (step + 1) / max(warmup, 1)
+    decay_steps = max(1, round(decay_share * steps))
+    return min(warm, 1.0, max(0.0, (steps - step) / decay_steps))
 
 
 def cosine(step: int, steps: int, warmup: int, floor: float = 0.02) -> float:
     """Factor on the learning rate: linear warm-up, then half a cosine down to `floor`."""
     warm = min(1.0, (step + 1) / max(warmup, 1))
-    return warm * (floor + (1 - floor) * 0.5 * (1 + math.cos(math.pi * min(step, steps) / steps)))
+    fallen = 0.5 * (1 + math.cos(math.pi * min(step, steps) / steps))  # from 1 to 0
+    return warm * (floor + (1 - floor) * fallen)
 
 
 def eden(step: int, epoch: float, warmup: int, steps_scale: float, epochs_scale: float) -> float:
-    """Factor on the learning rate: it falls with the square root of steps and of epochs once both are many.
+    """Factor on the learning rate: it falls with the square root of steps and of epochs, once they are many.
 
     Yao et al., "Zipformer" (2023), section 3.5 (Eden).
 
@@ -38,6 +40,8 @@ def eden(step: int, epoch: float, warmup: int, steps_scale: float, epochs_scale:
         epochs_scale: epochs after which it begins to fall.
     """
     warm = EDEN_START + (1 - EDEN_START) * min(1.0, step / warmup) if warmup > 0 else 1.0
+
+    # Each is 1 at the beginning and falls with the square root of its count in the end.
     by_steps = ((step / steps_scale) ** 2 + 1) ** -0.25
     by_epochs = ((epoch / epochs_scale) ** 2 + 1) ** -0.25
     return warm * by_steps * by_epochs

@@ -19,58 +19,12 @@ from audiolm_cli.errors import OutputError, UsageError
 from audiolm_cli.events import Note, OnEvent, ignore
 from audiolm_cli.files import hash_file, replacing_folder, sync_file, write_synced
 
+STATE_FOLDER = "state"
+"""Where a run folder keeps its saved states."""
 MANIFEST = "manifest.json"
 TENSORS = "state.safetensors"
-
-
-def save_state(folder: Path, step: int, tensors: dict[str, Tensor], meta: dict[str, Any], keep: int = 2) -> Path:
-    """Write `step-NNNNNNN` under `folder` by a temporary name, its hashes last, and prune all but `keep` states.
-
-    Raises:
-        OutputError: the disk is full or refuses; the states from before are still there.
-    """
-    final = folder / f"step-{step:07d}"
-    try:
-        with replacing_folder(final) as temporary:
-            save_file({name: t.detach().cpu().contiguous() for name, t in tensors.items()}, temporary / TENSORS)
-            sync_file(temporary / TENSORS)
-            digest = hash_file(temporary / TENSORS)
-            write_synced(temporary / MANIFEST, json.dumps({"step": step, "sha256": digest, "meta": meta}))
-    except (OSError, safetensors.SafetensorError) as error:
-        raise OutputError(
-            f"{folder}: the training state of step {step} cannot be saved ({error}); "
-            "free some space and start the same command again, which goes on from the state before"
-        ) from error
-    states = sorted(folder.glob("step-*"))
-    kept = states[: states.index(final) + 1][-keep:]  # states of later steps did not verify, or this step were not done
-    for old in set(states) - set(kept):
-        shutil.rmtree(old, ignore_errors=True)
-    for partial in folder.glob(".step-*.partial"):  # of a process that was killed while it saved
-        shutil.rmtree(partial, ignore_errors=True)
-    return final
-
-
-def load_state(
-    folder: Path, step: int | None = None, on_event: OnEvent = ignore
-) -> tuple[int, dict[str, Tensor], dict[str, Any]] | None:
-    """Step, tensors and meta of the newest state under `folder` that verifies; None when there is none.
-
-    Args:
-        folder: what `save_state` wrote into.
-        step: take the state of this step or none.
-        on_event: hears of states that do not verify.
-    """
-    for candidate in sorted(folder.glob("step-*" if step is None else f"step-{step:07d}"), reverse=True):
-        try:
-            manifest = json.loads((candidate / MANIFEST).read_text())
-            if hash_file(candidate / TENSORS) == manifest["sha256"]:
-                return int(manifest["step"]), load_file(candidate / TENSORS), manifest["meta"]
-        except (OSError, ValueError, KeyError, TypeError, safetensors.SafetensorError):
-            pass
-        on_event(Note(message=f"{candidate}: this saved state is damaged; looking for an older one", warning=True))
-    return None
-
-
+KEPT_STATES = 2
+"""How many saved states stay: the newest, and one to go back to where that is damaged."""
 MAY_CHANGE = (
     "steps",
     "num_epochs",
@@ -83,7 +37,7 @@ MAY_CHANGE = (
     "log_every",
     "patience",
 )
-"""Settings that a run may be continued with other values of."""
+"""Settings that may be others when a run goes on."""
 OPTIONS = {
     "adversarial_from": "--adversarial-from",
     "batch_frames": "--batch-frames",
@@ -108,7 +62,72 @@ OPTIONS = {
     "train_stage": "--train-stage",
     "warmup_steps": "--warmup-steps",
 }
-"""How the commands call settings."""
+"""The options of the commands, by setting."""
+
+
+def save_state(folder: Path, step: int, tensors: dict[str, Tensor], meta: dict[str, Any]) -> Path:
+    """Write `step-NNNNNNN` under `folder` and remove all but the newest states.
+
+    Raises:
+        OutputError: the disk is full or refuses; the states from before are still there.
+    """
+    final = folder / f"step-{step:07d}"
+    try:
+        with replacing_folder(final) as partial:
+            _write_state(partial, step, tensors, meta)
+    except (OSError, safetensors.SafetensorError) as error:
+        raise OutputError(
+            f"{folder}: the training state of step {step} cannot be saved ({error}); "
+            "free some space and start the same command again, which goes on from the state before"
+        ) from error
+
+    _remove_old_states(final)
+    return final
+
+
+def _write_state(folder: Path, step: int, tensors: dict[str, Tensor], meta: dict[str, Any]) -> None:
+    """Write a state and see it onto the disk; the manifest comes last, with the hash of the tensors."""
+    save_file({name: t.detach().cpu().contiguous() for name, t in tensors.items()}, folder / TENSORS)
+    sync_file(folder / TENSORS)
+
+    digest = hash_file(folder / TENSORS)
+    write_synced(folder / MANIFEST, json.dumps({"step": step, "sha256": digest, "meta": meta}))
+
+
+def _remove_old_states(newest: Path) -> None:
+    """Remove all but `KEPT_STATES` of the states beside `newest`, which has just been written, and itself."""
+    states = sorted(newest.parent.glob("step-*"))
+
+    # States of later steps did not verify, or this step would not have been done.
+    kept = states[: states.index(newest) + 1][-KEPT_STATES:]
+    for old in set(states) - set(kept):
+        shutil.rmtree(old, ignore_errors=True)
+
+    # Of a process that was killed while it saved.
+    for partial in newest.parent.glob(".step-*.partial"):
+        shutil.rmtree(partial, ignore_errors=True)
+
+
+def load_state(
+    folder: Path, step: int | None = None, on_event: OnEvent = ignore
+) -> tuple[int, dict[str, Tensor], dict[str, Any]] | None:
+    """Step, tensors and meta of the newest state under `folder` that verifies; None when there is none.
+
+    Args:
+        folder: what `save_state` wrote into.
+        step: take the state of this step or none.
+        on_event: hears of states that do not verify.
+    """
+    pattern = "step-*" if step is None else f"step-{step:07d}"
+    for candidate in sorted(folder.glob(pattern), reverse=True):
+        try:
+            manifest = json.loads((candidate / MANIFEST).read_text())
+            if hash_file(candidate / TENSORS) == manifest["sha256"]:
+                return int(manifest["step"]), load_file(candidate / TENSORS), manifest["meta"]
+        except (OSError, ValueError, KeyError, TypeError, safetensors.SafetensorError):
+            pass
+        on_event(Note(message=f"{candidate}: this saved state is damaged; looking for an older one", warning=True))
+    return None
 
 
 def check_same_settings(folder: Path, saved: dict[str, Any], given: dict[str, Any]) -> None:
@@ -117,23 +136,29 @@ def check_same_settings(folder: Path, saved: dict[str, Any], given: dict[str, An
     Raises:
         UsageError: a setting differs; the message names it.
     """
-    was = describe_changes(saved, {name: value for name, value in given.items() if name not in MAY_CHANGE})
-    if was:
-        raise UsageError(f"{folder}: was started with {was}; give the same settings, or another output with -o")
+    decisive = {name: value for name, value in given.items() if name not in MAY_CHANGE}
+    changes = describe_changes(saved, decisive)
+    if changes:
+        raise UsageError(f"{folder}: was started with {changes}; give the same settings, or another output with -o")
 
 
 def describe_changes(saved: dict[str, Any], given: dict[str, Any]) -> str:
-    """Settings that differ, as options of the command where there are such; empty when none does.
+    """Settings that differ, named as the command names its options where it has one; empty when none differs.
 
     >>> describe_changes({"seed": 0, "max_duration_s": 40.0}, {"seed": 0, "max_duration_s": None})
     '--max-duration 40.0 (now none)'
     """
-    given = json.loads(json.dumps(given))
+    given = json.loads(json.dumps(given))  # as the saved ones went: tuples have become lists
     changed = [name for name, value in given.items() if saved.get(name, value) != value]
-    if "max_duration_s" in changed:  # which decides them
+    if "max_duration_s" in changed:  # frames per step follow from it
         changed = [name for name in changed if name != "batch_frames"]
-    told = {name: [("none" if v is None else v) for v in (saved[name], given[name])] for name in changed}
-    return ", ".join(f"{OPTIONS.get(name, name)} {was} (now {now})" for name, (was, now) in told.items())
+
+    def describe(value: object) -> object:
+        return "none" if value is None else value
+
+    return ", ".join(
+        f"{OPTIONS.get(name, name)} {describe(saved[name])} (now {describe(given[name])})" for name in changed
+    )
 
 
 def optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
@@ -148,6 +173,8 @@ def restore_optimizer(optimizer: torch.optim.Optimizer, tensors: dict[str, Tenso
     for name, tensor in tensors.items():
         index, key = name.split(".", 1)
         state.setdefault(int(index), {})[key] = tensor
+
+    # Rates and the like come from the configuration, not from the state.
     optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
 
 

@@ -60,8 +60,8 @@ class StepReport:
     """False where the loss or the gradient was not usable and nothing changed."""
 
 
-class Losses(nn.Module):
-    """The training loss of part of a batch, as one module."""
+class BatchLoss(nn.Module):
+    """The training loss of part of a batch, as one module, whose gradients several processes can average."""
 
     def __init__(self, model: Decoders) -> None:
         super().__init__()
@@ -83,17 +83,19 @@ class Losses(nn.Module):
         sums = codes.new_zeros(2, 3, dtype=torch.float32)
         loss = sums.new_zeros(())
         decoders = (batch.ar_labels > 0) + (batch.nar_labels > 0)
+
         if batch.ar_labels:
             known_ends = ends if batch.geometry.right == 0 else None
             predictions = self.model.ar_predict(context, target, batch.geometry, known_ends)
             nats = predictions.losses().sum()
             loss = loss + nats / (batch.ar_labels * decoders)
-            sums[0] = torch.stack([nats.detach(), *_hits(predictions)])
+            sums[0] = torch.stack([nats.detach(), *_count_hits(predictions)])
+
         if batch.nar_labels:
             predictions = self.model.nar_predict(context, target, batch.geometry, batch.codebook, known)
             nats = predictions.losses().sum()
             loss = loss + nats / (batch.nar_labels * decoders)
-            sums[1] = torch.stack([nats.detach(), *_hits(predictions)])
+            sums[1] = torch.stack([nats.detach(), *_count_hits(predictions)])
         return loss, sums
 
 
@@ -104,9 +106,9 @@ class Stepper:
         self, model: Decoders, config: TrainConfig, clips: list[TokenClip], ranks: Ranks | None = None
     ) -> None:
         self.model, self.config, self.ranks = model, config, ranks or Ranks()
-        self.losses = self.ranks.wrap(Losses(model), model.device)
+        self.batch_loss = self.ranks.wrap(BatchLoss(model), model.device)
         self.micro_frames = config.micro_frames
-        """Most frames at once; falls where memory runs out."""
+        """Most frames at once; falls where memory runs out. 0 is all."""
         self.batches = Batches(clips, model.config, config)
         self.bf16 = config.dtype == "bf16" or (config.dtype == "auto" and multiplies_bf16(model.device))
         self.optimizers = build_optimizers(model, config, bf16=self.bf16)
@@ -115,79 +117,100 @@ class Stepper:
 
     def step(self, step: int, attempt: int = 0) -> StepReport:
         """Train on the batch of `step`."""
-        factor = rate_factor(self.config, step, self.batches.epoch(step))
-        for optimizer in self.optimizers:
-            for group in optimizer.param_groups:
-                group["lr"] = group["peak"] * factor
-            optimizer.zero_grad(set_to_none=True)
+        self._set_rates(step)
+        self._drop_gradients()
         batch = self.batches.draw(step, attempt, least=self.ranks.size)
+
         self.model.train()
-        loss, sums = self._gradients(batch, step, attempt)
+        loss, sums = self.compute_gradients(batch, step, attempt)
         norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.config.clip_norm)
+
+        # One bad batch would undo many good ones.
         used = math.isfinite(norm.item()) and self.spikes.accept(loss.item())
         if used:
             for optimizer in self.optimizers:
                 optimizer.step()
         update_average(self.average, self.model, self.config.ema_decay, step)
+
         B, T, _ = batch.windows.codes.shape
         return StepReport(
             loss=loss.item(),
-            decoders=_decoders(batch, sums),
+            decoders=_report_decoders(batch, sums),
             frames=B * T,
             learning_rate=self.optimizers[0].param_groups[0]["lr"],
             gradient_norm=norm.item(),
             used=used,
         )
 
-    def _gradients(self, batch: Batch, step: int, attempt: int) -> tuple[Tensor, Tensor]:
+    def _set_rates(self, step: int) -> None:
+        factor = rate_factor(self.config, step, self.batches.epoch(step))
+        for optimizer in self.optimizers:
+            for group in optimizer.param_groups:
+                group["lr"] = group["peak"] * factor
+
+    def _drop_gradients(self) -> None:
+        for optimizer in self.optimizers:
+            optimizer.zero_grad(set_to_none=True)
+
+    def compute_gradients(self, batch: Batch, step: int, attempt: int) -> tuple[Tensor, Tensor]:
         """The loss and the sums [2, 3] of a batch, over all processes, with its gradients in the parameters.
 
         Raises:
             MemoryLimitError: not even one window fits into memory.
         """
         own = self.ranks.part(len(batch.windows.codes))
-        T, device = batch.windows.codes.shape[1], self.model.device
         arrays = [torch.from_numpy(a[own]) for a in (batch.windows.codes, batch.windows.ends, batch.known)]
+        B, T, _ = arrays[0].shape
+
         while True:
-            if self.model.config.dropout > 0:
-                words = [self.config.seed, step, attempt + 1, *([self.ranks.rank] if self.ranks.rank else [])]
-                torch.manual_seed(int(np.random.default_rng(words).integers(2**62)))
-            rows = max(1, self.micro_frames // T) if self.micro_frames else len(arrays[0])
-            parts = [tuple(p.to(device) for p in part) for part in zip(*(a.split(rows) for a in arrays), strict=True)]
+            rows = max(1, self.micro_frames // T) if self.micro_frames else B
+            parts = list(zip(*(array.to(self.model.device).split(rows) for array in arrays), strict=True))
+            self._seed_dropout(step, attempt)
             try:
-                total = sum((self._part(part, batch, last=part is parts[-1]) for part in parts), torch.zeros(7))
+                total = sum((self._add_part(part, batch, last=part is parts[-1]) for part in parts), torch.zeros(7))
                 break
             except torch.OutOfMemoryError as error:
-                rows = min(rows, len(arrays[0]))
+                rows = min(rows, B)
                 if rows == 1 or self.ranks.size > 1:  # the others wait for gradients that do not come
                     raise MemoryLimitError(
-                        f"a step of {rows} windows of {T} frames does not fit into memory on {device}; give fewer "
-                        "--micro-frames, or a smaller --preset"
+                        f"a step of {rows} windows of {T} frames does not fit into memory on {self.model.device}; give "
+                        "fewer --micro-frames, or a smaller --preset"
                     ) from error
-                self.micro_frames = rows // 2 * T
-            for optimizer in self.optimizers:
-                optimizer.zero_grad(set_to_none=True)
-        total = self.ranks.total(total.to(device)).cpu()
+
+            # Again from the beginning, in parts of half the size; outside `except`, whose error holds on to memory.
+            self.micro_frames = rows // 2 * T
+            self._drop_gradients()
+
+        total = self.ranks.total(total.to(self.model.device)).cpu()
         return total[0], total[1:].view(2, 3)
 
-    def _part(self, part: tuple[Tensor, ...], batch: Batch, last: bool) -> Tensor:
+    def _seed_dropout(self, step: int, attempt: int) -> None:
+        """Make what dropout draws a function of (seed, step, attempt, process)."""
+        if self.model.config.dropout > 0:
+            words = [self.config.seed, step, attempt + 1, *([self.ranks.rank] if self.ranks.rank else [])]
+            torch.manual_seed(int(np.random.default_rng(words).integers(2**62)))
+
+    def _add_part(self, part: tuple[Tensor, ...], batch: Batch, last: bool) -> Tensor:
         """Add the gradients of part of a batch; its loss and sums, flat [7], on the processor."""
         codes, ends, known = part
-        alone = isinstance(self.losses, Losses)
-        with nullcontext() if alone or last else self.losses.no_sync():  # type: ignore[operator]
+        alone = isinstance(self.batch_loss, BatchLoss)
+
+        # Processes exchange their gradients once, with the last part.
+        with nullcontext() if alone or last else self.batch_loss.no_sync():  # type: ignore[operator]
             with torch.autocast(self.model.device.type, torch.bfloat16, enabled=self.bf16):
-                loss, sums = self.losses(codes, ends, known, batch)
+                loss, sums = self.batch_loss(codes, ends, known, batch)
             (loss * self.ranks.size).backward()  # the average over processes is to be the sum
         return torch.cat([loss.detach()[None], sums.flatten()]).cpu()
 
 
-def _hits(predictions: Predictions) -> list[Tensor]:
+def _count_hits(predictions: Predictions) -> list[Tensor]:
     """How many labels were the likeliest code, and among the ten likeliest."""
     ranks, labelled = predictions.ranks(), predictions.labels >= 0
     return [((ranks < n) & labelled).sum().float() for n in (1, 10)]
 
 
-def _decoders(batch: Batch, sums: Tensor) -> list[DecoderReport]:
+def _report_decoders(batch: Batch, sums: Tensor) -> list[DecoderReport]:
+    """What each trained decoder did, from the sums [2, 3] over a batch."""
     rows = zip((0, batch.codebook), (batch.ar_labels, batch.nar_labels), sums.tolist(), strict=True)
     return [
         DecoderReport(codebook=codebook, bits=nats / labels / NATS_PER_BIT, top1=top1 / labels, top10=top10 / labels)

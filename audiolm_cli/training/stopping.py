@@ -11,16 +11,17 @@ SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 class HeldSignals:
-    """A context that holds the first SIGINT or SIGTERM back until it ends; a second one ends the program at once.
+    """A context that holds the first SIGINT or SIGTERM back until it ends. A second signal ends the program at once.
 
-    What becomes of a signal in the end is up to the handlers from before. Ignored signals stay ignored, and outside
+    When the context ends, the handlers from before get the signal that was held. Ignored signals stay ignored. Outside
     the main thread, where Python allows no handlers, nothing is held.
     """
 
     def __init__(self) -> None:
         self.held: int | None = None
         """The signal that came and waits."""
-        self._before: dict[int, Callable[[int, FrameType | None], Any] | int | None] = {}
+        self._handlers: dict[int, Callable[[int, FrameType | None], Any] | int | None] = {}
+        """The handlers from before, by signal."""
 
     def hold(self, number: int) -> None:
         """Act as if the signal had come, unless one has."""
@@ -31,7 +32,7 @@ class HeldSignals:
             if signal.getsignal(number) is signal.SIG_IGN:
                 continue
             try:
-                self._before[number] = signal.signal(number, self._came)
+                self._handlers[number] = signal.signal(number, self._handle)
             except ValueError:  # not the main thread
                 break
         return self
@@ -39,18 +40,20 @@ class HeldSignals:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._restore()
+        self._restore_handlers()
         if self.held is not None and kind is None:
             signal.raise_signal(self.held)
 
-    def _came(self, number: int, frame: FrameType | None) -> None:
+    def _handle(self, number: int, frame: FrameType | None) -> None:
         if self.held is None:
             self.held = number
             return
-        self._restore()
+
+        # The second signal: whoever sends it does not want to wait.
+        self._restore_handlers()
         signal.raise_signal(number)
 
-    def _restore(self) -> None:
-        for number, handler in self._before.items():
+    def _restore_handlers(self) -> None:
+        for number, handler in self._handlers.items():
             signal.signal(number, handler)
-        self._before.clear()
+        self._handlers.clear()

@@ -1,7 +1,7 @@
 """What a training leaves to see and hear beside its model: curves, TensorBoard events, samples, and a verdict.
 
-Everything here only looks on: a training is the same, bit for bit, with and without it, and goes on where something
-here fails. Knows nothing about terminals.
+Everything here only looks on. A training is the same, bit for bit, with and without it. Where something here fails, the
+training goes on. Knows nothing about terminals.
 """
 
 from __future__ import annotations
@@ -10,17 +10,17 @@ import hashlib
 import json
 import math
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
+from pathlib import Path
 
 import numpy as np
 import torch
 
 from audiolm_cli.codec.base import Codec
 from audiolm_cli.config.shapes import ModelConfig
-from audiolm_cli.data.batching import WindowSampler, full_window
-from audiolm_cli.data.manifest import TokenClip
+from audiolm_cli.data.tokens import Corpus
 from audiolm_cli.evaluation.baselines import BaselineResult, bigram, unigram
 from audiolm_cli.evaluation.model import continuation_geometry, score_windows
 from audiolm_cli.events import Event, Note, TrainStep, Validation
@@ -29,66 +29,70 @@ from audiolm_cli.model.decoders import Decoders
 from audiolm_cli.reports.board import Board
 from audiolm_cli.reports.curves import CURVES, draw_curves, headline, read_history
 from audiolm_cli.reports.verdict import Outcome, Verdict, judge
+from audiolm_cli.training.batches import fixed_windows
 from audiolm_cli.training.preflight.preparing import Prepared
-from audiolm_cli.training.samples import Sample, Sampler
+from audiolm_cli.training.samples import Sample, SampleWriter
 
 BASELINES = "baselines.json"
 """Where a run keeps its baselines, so that going on costs nothing."""
 MOST_FRAMES = 3_000_000
 """Training frames that the baselines are fitted on at most: 17 hours."""
 DRAW_EVERY_S = 10.0
-"""Seconds between two drawings of the curves at least; drawing takes about one."""
+"""Seconds between two drawings of the curves at least."""
 
 
 class Watch:
     """Listens to one run: pass it every event, and the model when samples are due."""
 
-    def __init__(self, prepared: Prepared, codec: Codec | None, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, prepared: Prepared, codec: Codec | None) -> None:
         """`codec` is None when it is not here, and then there are no samples."""
         self.run, self.listener = prepared.request.run, prepared.request.on_event
-        self.shape, self.config = prepared.shape, prepared.config
-        self.train, self.dev, self.clock = prepared.train, prepared.dev, clock
+        self.shape, self.config, self.corpus = prepared.shape, prepared.config, prepared.corpus
         self.board = Board(self.run, self.config.log_every)
-        self.sampler: Sampler | None = None
+        self.writer: SampleWriter | None = None
         if codec is not None and self.config.sample_every:
-            self.sampler = Sampler(self.run, codec, self.dev, self.shape.max_frames, self.config.seed)
-        self.baselines = self._find_baselines()
-        self._drawn_s, self._validated = clock(), False
+            self.writer = SampleWriter(self.run, codec, self.corpus.dev, self.shape.max_frames, self.config.seed)
+        self.baselines = self._find_or_measure_baselines()
+
+        self._drawn_s, self._validated = time.monotonic(), False
+        """When the curves were drawn, and whether there was a validation since then."""
         self._failed: set[str] = set()
+        """What could not be made and has been warned of."""
 
     def on_event(self, event: Event) -> None:
         """Write down what belongs on the board and the curves, and pass the event on."""
         if isinstance(event, TrainStep):
-            with self._warned("TensorBoard"):
+            with self._warning_of("TensorBoard"):
                 self.board.add_step(event)
         elif isinstance(event, Validation):
-            with self._warned("TensorBoard"):
+            with self._warning_of("TensorBoard"):
                 self.board.add_validation(event.step, event.scores)
             self._validated = True
-            if self.clock() - self._drawn_s >= DRAW_EVERY_S:
+            if time.monotonic() - self._drawn_s >= DRAW_EVERY_S:
                 self._draw()
         self.listener(event)
 
     def on_sample(self, step: int, model: Decoders) -> None:
         """Write samples of the model, which is in eval mode."""
-        if self.sampler is None:
+        if self.writer is None:
             return
         samples: list[Sample] = []
-        with self._warned("the samples"):
-            samples = self.sampler(step, model)
+        with self._warning_of("the samples"):
+            samples = self.writer.write(step, model)
         if not samples:
             return
-        with self._warned("TensorBoard"):
+
+        with self._warning_of("TensorBoard"):
             for sample in samples:
                 self.board.add_sound(step, sample.name, sample.wav, sample.sample_rate_hz)
         names = " and ".join(sample.name for sample in samples)
         self.listener(Note(message=f"step {step}: {names} in {samples[0].path.parent}"))
 
     def close(self) -> None:
-        """The last picture, and the end of the event files."""
+        """Draw the last picture and end the event files."""
         if self._validated or not (self.run / CURVES).exists():
             self._draw()
-        with self._warned("TensorBoard"):
+        with self._warning_of("TensorBoard"):
             self.board.close()
 
     def verdict(self, model: Decoders) -> Verdict | None:
@@ -97,15 +101,16 @@ class Watch:
         if history.best is None:
             return None
         step, scores = history.best
-        frames = full_window(self.train, self.shape.max_frames)
-        windows = WindowSampler(self.train, frames).fixed(self.config.validation_windows)
-        seen = score_windows(model, torch.from_numpy(windows.codes))
+
+        # On windows that it was trained on: where these are much better, it has learned them by heart.
+        windows = fixed_windows(self.corpus.train, self.shape.max_frames, self.config.validation_windows)  # [N, T, K]
+        on_train = score_windows(model, torch.from_numpy(windows))
         return judge(
             Outcome(
                 best=scores,
                 best_step=step,
                 held_out=history.held_out,
-                train=seen.to_dict(),
+                train=on_train.to_dict(),
                 baselines=self.baselines,
                 codebook_size=self.shape.codebook_size,
                 stage=self.config.train_stage,
@@ -113,14 +118,14 @@ class Watch:
         )
 
     def _draw(self) -> None:
-        with self._warned(CURVES):
+        with self._warning_of(CURVES):
             history = read_history(self.run / "metrics.jsonl")
             title = headline(self.run.resolve().name, history, self.config.steps)
             draw_curves(self.run / CURVES, history, self.baselines, title, self.config.steps)
-        self._drawn_s, self._validated = self.clock(), False
+        self._drawn_s, self._validated = time.monotonic(), False
 
     @contextmanager
-    def _warned(self, what: str) -> Iterator[None]:
+    def _warning_of(self, what: str) -> Iterator[None]:
         """Turns a failure into a warning, once for each `what`: a training is worth more than its pictures."""
         try:
             yield
@@ -130,33 +135,44 @@ class Watch:
                 self.listener(Note(message=f"{what} cannot be made ({reason}); training goes on", warning=True))
             self._failed.add(what)
 
-    def _find_baselines(self) -> list[BaselineResult]:
+    def _find_or_measure_baselines(self) -> list[BaselineResult]:
         """Unigram and bigram on the targets of the validation windows; those of an earlier start on the same codes."""
-        path = self.run / BASELINES
-        train, targets = baseline_codes(self.train, self.dev, self.shape, self.config.validation_windows)
-        digest = _digest(train, targets, self.shape.codebook_size)
-        try:
-            known = json.loads(path.read_text(encoding="utf-8"))
-            if known["codes_sha256"] == digest:
-                return [BaselineResult(**values) for values in known["baselines"]]
-        except (OSError, ValueError, KeyError, TypeError):
-            pass
+        path, V = self.run / BASELINES, self.shape.codebook_size
+        train, targets = baseline_codes(self.corpus, self.shape, self.config.validation_windows)
+
+        # Measuring takes a while, and a run may be started many times.
+        digest = _digest(train, targets, V)
+        known = _read_baselines(path, digest)
+        if known is not None:
+            return known
+
         self.listener(Note(message="measuring what a unigram and a bigram know of these recordings"))
-        found = [baseline(train, targets, self.shape.codebook_size) for baseline in (unigram, bigram)]
+        found = [baseline(train, targets, V) for baseline in (unigram, bigram)]
         text = json.dumps({"codes_sha256": digest, "baselines": [asdict(baseline) for baseline in found]}, indent=1)
         write_whole(path, text.encode(), force=True)
         return found
 
 
-def baseline_codes(
-    train: Sequence[TokenClip], dev: Sequence[TokenClip], shape: ModelConfig, count: int
-) -> tuple[list[np.ndarray], list[np.ndarray]]:
+def baseline_codes(corpus: Corpus, shape: ModelConfig, count: int) -> tuple[list[np.ndarray], list[np.ndarray]]:
     """Codes [T, K] of training clips to fit baselines on, and those that validations score, to measure them on."""
-    windows = WindowSampler(list(dev), full_window(list(dev), shape.max_frames)).fixed(count).codes
+    windows = fixed_windows(corpus.dev, shape.max_frames, count)  # [N, T, K]
     left = continuation_geometry(windows.shape[1]).left
     targets = [window[max(0, left - 1) :] for window in windows]  # with the frame that the first target follows
-    every = math.ceil(sum(len(clip.codes) for clip in train) / MOST_FRAMES)
-    return [clip.codes for clip in train[::every]], targets
+
+    # Of a large corpus only every second clip, or every third, and so on.
+    every = math.ceil(corpus.frames / MOST_FRAMES)
+    return [clip.codes for clip in corpus.train[::every]], targets
+
+
+def _read_baselines(path: Path, digest: str) -> list[BaselineResult] | None:
+    """The baselines in a file; None where it is missing, damaged, or of other codes."""
+    try:
+        known = json.loads(path.read_text(encoding="utf-8"))
+        if known["codes_sha256"] == digest:
+            return [BaselineResult(**values) for values in known["baselines"]]
+    except (OSError, ValueError, KeyError, TypeError):
+        pass
+    return None
 
 
 def _digest(train: Sequence[np.ndarray], targets: Sequence[np.ndarray], codebook_size: int) -> str:

@@ -42,12 +42,10 @@ from audiolm_cli.training.preflight.preparing import (
     starting_model,
 )
 from audiolm_cli.training.preflight.request import TrainRequest
-from audiolm_cli.training.state import describe_changes
+from audiolm_cli.training.state import STATE_FOLDER, describe_changes
 from audiolm_cli.training.watch import Watch
 from audiolm_cli.workflows.tokenize import tokenize
 
-STATES = "state"
-"""Where the trainer keeps its saved states, inside the run folder."""
 SETTINGS = "train.json"
 """What a run folder says about the training in it."""
 TRIED_FILES = 6
@@ -139,7 +137,7 @@ def _train(request: TrainRequest) -> Trained:
         model = starting_model(prepared)
         announce(prepared, model)
         if ranks.main:
-            if not any((run / STATES).glob("step-*")):
+            if not any((run / STATE_FOLDER).glob("step-*")):
                 go_through(prepared, model)
             watch = Watch(prepared, codec_if_here(prepared))
         _run_trainer(prepared, model, watch)
@@ -183,13 +181,11 @@ def _run_trainer(prepared: Prepared, model: Decoders, watch: Watch | None) -> No
     trainer = Trainer(
         model,
         prepared.config,
-        prepared.train,
-        prepared.dev,
+        prepared.corpus,
         request.run,
         score_windows,
         listener,
         request.ranks,
-        score_start=prepared.fine_tunes,
     )
     before = _describe_past(request.origin, prepared.owner)
 
@@ -200,14 +196,14 @@ def _run_trainer(prepared: Prepared, model: Decoders, watch: Watch | None) -> No
             "init": request.origin.name if request.origin else None,
             **before,
             "hours": round(prepared.hours, 3),
-            "frames": prepared.frames,
+            "frames": prepared.corpus.frames,
             "minutes": round(trainer.elapsed_s / 60, 1),
             "held_out": scores.to_dict(),
         }
         _write_model(prepared, weights, training)
 
     try:
-        trainer.run(keep, None if watch is None else watch.on_sample)
+        trainer.run(keep, None if watch is None else watch.on_sample, score_start=prepared.fine_tunes)
     finally:
         if watch is not None:
             watch.close()

@@ -202,7 +202,7 @@ def train(threads: int) -> str:
     for preset, frames in (("tiny", 2500), ("small", 1500)):
         stepper, batch = drawn(preset, frames)
         counted = operations(stepper, batch)
-        ms, error = spread(lambda: stepper._gradients(batch, 0, 0), 3)  # noqa: B023
+        ms, error = spread(lambda: stepper.compute_gradients(batch, 0, 0), 3)  # noqa: B023
         optimizer, _ = spread(lambda: [one.step() for one in stepper.optimizers], 3)  # noqa: B023
         floor = 1000 * counted / product_rate(frames, stepper.model.config.d_model, torch.bfloat16)
         took = [f"{floor:.0f}", f"{ms:.0f} ± {error:.0f}", f"{ms / floor:.2f}", f"{optimizer:.0f}"]

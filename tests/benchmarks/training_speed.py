@@ -46,7 +46,7 @@ def operations(stepper: Stepper, batch: Batch) -> int:
         counted += 2 * output.numel() * module.in_features
 
     hooks = [m.register_forward_hook(count) for m in stepper.model.modules() if isinstance(m, nn.Linear)]  # type: ignore[arg-type]
-    stepper._gradients(batch, 0, 0)
+    stepper.compute_gradients(batch, 0, 0)
     for hook in hooks:
         hook.remove()
     B, shape = len(batch.windows.codes), stepper.model.config
@@ -82,7 +82,7 @@ def main() -> None:
 
     stepper, batch = drawn(given.preset, given.frames, given.optimizer)
     counted = operations(stepper, batch)
-    step_s = seconds(lambda: stepper._gradients(batch, 0, 0), 1)
+    step_s = seconds(lambda: stepper.compute_gradients(batch, 0, 0), 1)
     optimizer_s = seconds(lambda: [optimizer.step() for optimizer in stepper.optimizers], 1)
     print("| what | figure |\n|---|---|")
     print(

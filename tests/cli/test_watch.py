@@ -18,13 +18,12 @@ import soundfile
 
 from audiolm_cli.config.shapes import PRESETS, ModelConfig
 from audiolm_cli.config.training import TrainConfig
-from audiolm_cli.data.manifest import TokenClip, read_store
-from audiolm_cli.events import Event, Note, TrainStep, Validation, ignore
-from audiolm_cli.library.store_codec import codec_of_store
+from audiolm_cli.data.tokens import Corpus, TokenClip
+from audiolm_cli.events import Event, Note, TrainStep, Validation
 from audiolm_cli.reports.board import BOARD
 from audiolm_cli.reports.curves import CURVES
 from audiolm_cli.training import watch
-from audiolm_cli.training.preflight.preparing import Prepared
+from audiolm_cli.training.preflight.preparing import prepare
 from audiolm_cli.training.preflight.request import TrainRequest
 from audiolm_cli.workflows.train import Trained, train
 
@@ -203,21 +202,20 @@ def test_a_run_that_goes_on_is_not_checked_again(
 
 def test_baselines_are_those_of_the_codes(watched: tuple[Trained, list[Event]], tokens: Path, tmp_path: Path) -> None:
     """As many other codes are measured anew, be they to fit on or to measure on; the same ones are not."""
-    train_clips, dev_clips = read_store(tokens, "train"), read_store(tokens, "dev")
+    said: list[Event] = []
+    request = TrainRequest(tokens, tmp_path, shape=SHAPE, config=STEPS, on_event=said.append)
+    prepared = prepare(request, tokens)
+    train_clips, dev_clips = prepared.corpus.train, prepared.corpus.dev
     other = [dataclasses.replace(clip, codes=clip.codes[:, ::-1].copy()) for clip in train_clips]
-    shape = dataclasses.replace(SHAPE, num_quantizers=4, codebook_size=32)
 
-    def measured(train: list[TokenClip], dev: list[TokenClip]) -> bool:
-        said: list[Event] = []
-        request = TrainRequest(tokens, tmp_path, on_event=said.append)
-        owner = codec_of_store(tokens, None, None, ignore)
-        prepared = Prepared(request=request, config=STEPS, shape=shape, owner=owner, train=train, dev=dev)
-        watch.Watch(prepared, None)
+    def measures(train: list[TokenClip], dev: list[TokenClip]) -> bool:
+        said.clear()
+        watch.Watch(dataclasses.replace(prepared, corpus=Corpus(train=train, dev=dev)), None)
         return any(isinstance(event, Note) and "unigram" in event.message for event in said)
 
-    found = [measured(*clips) for clips in ((train_clips, dev_clips),) * 2]
-    found += [measured(*clips) for clips in ((other, dev_clips), (other, other[:1]), (other, other[:1]))]
-    assert found == [True, False, True, True, False]
+    assert measures(train_clips, dev_clips) and not measures(train_clips, dev_clips)
+    assert measures(other, dev_clips)
+    assert measures(other, other[:1]) and not measures(other, other[:1])
 
 
 def test_the_verdict(
@@ -280,7 +278,7 @@ def test_a_dry_run_that_fails(
     from audiolm_cli.training.preflight import checks
 
     monkeypatch.setitem(PRESETS, "tiny", SHAPE)
-    monkeypatch.setattr(checks, "STATES", 1e18)
+    monkeypatch.setattr(checks, "STATES_ON_DISK", 1e18)
     options = ["-o", tmp_path / "run", "--batch-frames", 80]
     shown = audiolm("train", tokens, *options, "--dry-run")
     assert shown.exit_code == 7 and re.search(r"disk +failed", shown.stdout)

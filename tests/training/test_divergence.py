@@ -17,7 +17,7 @@ from torch import Tensor
 
 from audiolm_cli.config.shapes import ModelConfig
 from audiolm_cli.config.training import TrainConfig
-from audiolm_cli.data.tokens import TokenClip
+from audiolm_cli.data.tokens import Corpus, TokenClip
 from audiolm_cli.errors import UsageError
 from audiolm_cli.evaluation.model import score_windows
 from audiolm_cli.events import Event, Note, TrainStep, Validation
@@ -50,7 +50,7 @@ def trainer(folder: Path, events: list[Event], bad: range, config: TrainConfig =
         made.append(len(made))
         return dataclasses.replace(found, bits=[math.nan] * 2) if made[-1] in bad else found
 
-    return Trainer(model, config, clips, clips[:1], folder, score, events.append)
+    return Trainer(model, config, Corpus(train=clips, dev=clips[:1]), folder, score, events.append)
 
 
 def strict(path: Path) -> list[dict[str, Any]]:
@@ -73,11 +73,14 @@ def test_a_training_that_diverges_goes_back(tmp_path: Path) -> None:
     best: list[int] = []
     run = trainer(tmp_path, events, range(2, 3))
     run.run(lambda weights, scores: best.append(run.step))
+
     warned = [event.message for event in events if isinstance(event, Note) and event.warning]
     assert len(warned) == 1 and "at step 9 the held-out loss is no number: training has diverged" in warned[0]
     assert "going on from step 6 on other batches" in warned[0]
+
     assert (run.step, run.attempt, run.saved) == (12, 1, 12)
     assert [event.step for event in events if isinstance(event, Validation)] == [3, 6, 9, 12]
+
     entries = strict(tmp_path / "metrics.jsonl")
     assert [entry["step"] for entry in entries if "validation" in entry] == [3, 6, 9, 12]
     assert set(best) <= {3, 6, 9, 12}
@@ -90,6 +93,7 @@ def test_a_training_that_diverges_again_and_again(tmp_path: Path, first: int) ->
     run = trainer(tmp_path, [], range(first, 100))
     with pytest.raises(UsageError, match=r"training has diverged; .* lower --base-lr") as caught:
         run.run(lambda weights, scores: kept.append(run.step))
+
     states = sorted(path.name for path in (tmp_path / "state").glob("step-*"))
     assert states == ([] if first == 0 else ["step-0000003", "step-0000006"])
     assert bool(kept) == ("the best weights so far are kept in" in str(caught.value)) == (first > 0)
@@ -114,6 +118,7 @@ def test_a_signal_says_what_was_saved(tmp_path: Path, at: int) -> None:
         run._validation_due = lambda: signal.raise_signal(signal.SIGINT) or False  # type: ignore[method-assign,func-returns-value]
     with pytest.raises(KeyboardInterrupt):
         run.run(lambda weights, scores: None)
+
     said = [event.message for event in events if isinstance(event, Note)]
     assert any("nothing to save" in text for text in said) == (at == 0)
     assert any(text.startswith("saved at step 2") for text in said) == (at == 2)

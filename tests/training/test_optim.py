@@ -23,6 +23,7 @@ def test_singular_values_come_near_one(shape: tuple[int, int]) -> None:
     diagonal = torch.zeros(4, *shape)
     diagonal[:, range(min(shape)), range(min(shape))] = values
     matrices = left @ diagonal @ right * torch.tensor([1e-4, 1.0, 30.0, 1e4])[:, None, None]
+
     made = orthogonalise(matrices)
     assert made.shape == matrices.shape
     singular = torch.linalg.svdvals(made)
@@ -64,6 +65,7 @@ def test_muon_fits_a_linear_map() -> None:
     wanted = inputs @ torch.randn(8, 6, generator=generator)
     first = nn.Parameter(torch.randn(8, 12, generator=generator) * 0.1)
     second = nn.Parameter(torch.randn(12, 6, generator=generator) * 0.1)
+
     optimizer = Muon([first, second], lr=0.1)
     losses = []
     for step in range(100):
@@ -90,6 +92,7 @@ def test_hidden_matrices_are_those_of_the_layers() -> None:
     names = {parameter: name for name, parameter in model.named_parameters()}
     assert len(hidden) + len(embeddings) + len(other) == len(names)
     assert sorted(names[p] for p in embeddings) == [f"ar_embeddings.{k}.weight" for k in range(3)]
+
     matrices = ("attention.qkv", "attention.out", "up", "down")
     layers = [f"{kind}_decoder.layers.{layer}" for kind in ("ar", "nar") for layer in (0, 1)]
     expected = [f"{layer}.{matrix}.weight" for layer in layers for matrix in matrices]
@@ -102,9 +105,11 @@ def test_every_parameter_has_one_rate(optimizer: str) -> None:
     model = build(ModelConfig(d_model=32, nhead=2, num_layers=2, num_quantizers=3, codebook_size=16))
     names = {parameter: name for name, parameter in model.named_parameters()}
     config = TrainConfig(optimizer=optimizer, adam_learning_rate=0.5)
+
     groups = [group for one in build_optimizers(model, config) for group in one.param_groups]
     peaks = {names[p]: group["peak"] for group in groups for p in group["params"]}
     assert sorted(peaks) == sorted(names.values()) and sum(len(group["params"]) for group in groups) == len(names)
+
     rate = config.learning_rate
     expected = {
         "muon": {"ar_embeddings.1.weight": 25.0, "ar_head.weight": 2.5, "ar_decoder.norm.weight": 2.5, "ar_start": 2.5,

@@ -68,10 +68,12 @@ def test_sizes_and_scalars_stay_within_their_bounds() -> None:
     large.data *= LARGEST_RMS / rms(large)
     optimizer = ScaledAdam([zero, large, scalar], lr=0.1)
     zero.grad, large.grad, scalar.grad = -torch.ones(4, 4), -large.detach().clone(), torch.tensor([-3.0])
+
     optimizer.step()
     torch.testing.assert_close(zero.detach(), torch.full((4, 4), 0.1 * SMALLEST_RMS))
     assert rms(large) < LARGEST_RMS * 1.11, "its direction still moves, its size does not"
     torch.testing.assert_close(scalar.detach(), torch.tensor([1.01]))
+
     for _ in range(400):
         zero.grad, scalar.grad = -torch.ones(4, 4), torch.tensor([-3.0])
         large.grad = None
@@ -88,8 +90,11 @@ def test_a_parameter_without_a_gradient_stays_and_ages_on_its_own() -> None:
     before = b.detach().clone()
     optimizer.step()
     assert torch.equal(b, before)
+
     b.grad = torch.ones(3, 3)
     optimizer.step()
+
+    # As the first step of an optimizer that has no other parameter.
     alone = nn.Parameter(before.clone())
     alone.grad = torch.ones(3, 3)
     ScaledAdam([alone], lr=0.1).step()
@@ -108,6 +113,7 @@ def test_it_goes_on_from_its_tensors() -> None:
 
     whole, first = fresh(), fresh()
     go(whole, ScaledAdam(whole, lr=0.1), range(6))
+
     optimizer = ScaledAdam(first, lr=0.1)
     go(first, optimizer, range(3))
     resumed = ScaledAdam(first, lr=0.1)
@@ -121,6 +127,7 @@ def test_eden_warms_up_from_a_half_and_falls_with_steps_and_epochs() -> None:
     assert eden(100, 0, 200, 5000, 4) == pytest.approx(0.75, rel=1e-3)
     assert eden(5000, 0, 200, 5000, 4) == pytest.approx(2**-0.25)
     assert eden(0, 4, 0, 5000, 4) == pytest.approx(2**-0.25)
+
     far = [eden(step, 0, 200, 5000, 4) for step in (10**6, 4 * 10**6)]
     assert far[1] / far[0] == pytest.approx(0.5, rel=1e-3), "with the square root of the steps"
     assert eden(10_000, 8.0, 200, 5000, 4) == pytest.approx(5**-0.25 * 5**-0.25)

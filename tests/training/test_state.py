@@ -42,10 +42,12 @@ def test_a_state_comes_back_as_it_was(tmp_path: Path) -> None:
         "empty": torch.zeros(0, 3),
     }
     meta = {"best": float("inf"), "config": {"steps": 5, "name": "ä"}}
+
     path = save_state(tmp_path / "state", 42, tensors, meta)
     assert path.name == "step-0000042"
     found = load_state(tmp_path / "state")
     assert found is not None
+
     step, loaded, loaded_meta = found
     assert (step, loaded_meta) == (42, meta)
     assert loaded.keys() == tensors.keys()
@@ -130,15 +132,18 @@ def test_an_optimizer_goes_on_from_its_tensors(kind: str) -> None:
 
     whole, optimizer = fresh()
     go(whole, optimizer, range(6))
+
     before, optimizer = fresh()
     go(before, optimizer, range(3))
     after, resumed = fresh()
     with torch.no_grad():
         for own, theirs in zip(after, before, strict=True):
             own.copy_(theirs)
+
     tensors = {name: tensor.clone() for name, tensor in optimizer_tensors(optimizer).items()}
     restore_optimizer(resumed, tensors)
     go(after, resumed, range(3, 6))
+
     for a, b in zip(whole, after, strict=True):
         assert torch.equal(a, b)
 
@@ -164,6 +169,7 @@ def test_changes_are_told_as_options_that_there_are() -> None:
     given = {"max_duration_s": 80.0, "batch_frames": 4000, "filter_min_duration_s": 2.0, "ema_decay": 0.5}
     told = "--max-duration 40.0 (now 80.0), --filter-min-duration none (now 2.0), ema_decay 0.9 (now 0.5)"
     assert describe_changes(saved, given) == told
+
     offered = {name for command in (train, codec_train) for name in re.findall(r'"(--[a-z-]+)"', getsource(command))}
     offered |= {flag_of(field, about) for cls in (TrainConfig, CodecTrainConfig) for field, about, _ in declared(cls)}
     assert set(OPTIONS.values()) <= offered

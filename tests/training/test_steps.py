@@ -18,7 +18,7 @@ from audiolm_cli.errors import MemoryLimitError
 from audiolm_cli.model.decoders import Decoders, build
 from audiolm_cli.training.batches import Batches, task_mix
 from audiolm_cli.training.spikes import COUNTED_FROM, SpikeGuard
-from audiolm_cli.training.steps import Losses, Stepper
+from audiolm_cli.training.steps import BatchLoss, Stepper
 
 SHAPE = ModelConfig(d_model=32, nhead=2, num_layers=1, num_quantizers=3, codebook_size=16, max_frames=24)
 CONFIG = TrainConfig(
@@ -74,18 +74,19 @@ def test_the_batches_have_endings_and_known_frames() -> None:
 def test_a_step_that_does_not_fit_is_made_in_smaller_parts(monkeypatch: pytest.MonkeyPatch) -> None:
     """The same step, with dropout as well; where not even one window fits, the message says what to do."""
     room = 3
-    forward = Losses.forward
+    forward = BatchLoss.forward
 
-    def small(self: Losses, codes: Tensor, *rest: object) -> tuple[Tensor, Tensor]:
+    def small(self: BatchLoss, codes: Tensor, *rest: object) -> tuple[Tensor, Tensor]:
         if len(codes) > room:
             raise torch.OutOfMemoryError
         return forward(self, codes, *rest)  # type: ignore[arg-type]
 
     whole = gradients(CONFIG, 0)
-    monkeypatch.setattr(Losses, "forward", small)
+    monkeypatch.setattr(BatchLoss, "forward", small)
     stepper = Stepper(model(), CONFIG, clips())
     assert stepper.step(0).loss == pytest.approx(whole[0], rel=1e-6)
     assert stepper.micro_frames == 2 * 24
+
     room = 0
     with pytest.raises(MemoryLimitError, match="--micro-frames"):
         stepper.step(1)
@@ -106,6 +107,7 @@ def test_a_spike_is_told_from_a_hard_batch() -> None:
     assert not guard.accept(math.nan) and not guard.accept(math.inf)
     assert all(guard.accept(float(rng.uniform(2, 6))) for _ in range(COUNTED_FROM))
     assert not guard.accept(60.0) and not guard.accept(60.0) and guard.accept(6.0)
+
     other = SpikeGuard(8.0)
     other.restore(guard.to_dict())
     assert not other.accept(60.0) and other.accept(5.0)

@@ -21,7 +21,7 @@ from audiolm_cli.codec.spectral import SpectralCodec
 from audiolm_cli.config.shapes import ModelConfig, SpectralConfig
 from audiolm_cli.config.training import CodecTrainConfig, TrainConfig
 from audiolm_cli.data.files import AudioFile, open_audio
-from audiolm_cli.data.manifest import TokenClip
+from audiolm_cli.data.tokens import Corpus, TokenClip
 from audiolm_cli.errors import DataError, OutputError, UsageError
 from audiolm_cli.evaluation.model import score_windows
 from audiolm_cli.events import Event, Note, OnEvent, Progress, TrainStep, Validation, ignore
@@ -39,13 +39,16 @@ class StoppedError(Exception):
     """Stands for a run that was killed."""
 
 
-def corpus(clips: int, frames: int, seed: int = 0) -> list[TokenClip]:
+def clips_with_a_rule(clips: int, frames: int, seed: int = 0) -> list[TokenClip]:
     """Recordings with a rule: codebook 1 is a walk of few steps, and the others follow from it."""
     rng = np.random.default_rng(seed)
     steps = rng.choice([3, 3, 3, 3, 3, 3, 3, 5], size=(clips, frames))
     first = (np.cumsum(steps, axis=1) + rng.integers(V, size=(clips, 1))) % V
     codes = np.stack([first, (first + 1) % V, first * 7 % V], axis=-1).astype(np.int16)
     return [TokenClip(id=str(i), codes=own) for i, own in enumerate(codes)]
+
+
+CORPUS = Corpus(train=clips_with_a_rule(6, 60), dev=clips_with_a_rule(2, 40, seed=1))
 
 
 def tiny(**fields: int | float) -> Decoders:
@@ -90,8 +93,7 @@ class Run:
         self, on_event: OnEvent = ignore, model: Decoders | None = None, on_sample: OnSample | None = None
     ) -> Trainer:
         model = model or tiny(**self.shape)
-        clips = corpus(6, 60), corpus(2, 40, seed=1)
-        trainer = Trainer(model, self.config, *clips, self.folder, score_windows, on_event)
+        trainer = Trainer(model, self.config, CORPUS, self.folder, score_windows, on_event)
         trainer.run(lambda weights, scores: self.best.append({n: t.clone() for n, t in weights.items()}), on_sample)
         return trainer
 
@@ -141,11 +143,13 @@ def test_an_interrupted_run_ends_as_an_uninterrupted_one(
     """Bit for bit: weights, averages, best weights and metrics; stopped before the first state and after."""
     config = TrainConfig(**{**CONFIG.to_dict(), "optimizer": optimizer, "dtype": dtype})
     whole, broken = Run(tmp_path / "whole", config, dropout=dropout), Run(tmp_path / "broken", config, dropout=dropout)
+
     expected = whole.start()
     for stop in (stop_at(3), stop_at(11), stop_in_validation(15), stop_at(20)):
         with pytest.raises(StoppedError):
             broken.start(stop)
         torch.manual_seed(99)  # a new process has another random state
+
     ended = broken.start()
     assert same(ended.model.state_dict(), expected.model.state_dict())
     assert same(ended.average, expected.average)
@@ -188,9 +192,10 @@ def test_the_best_weights_are_those_of_the_best_validation(tmp_path: Path) -> No
     scores = [entry["validation"]["total_bits"] for entry in run.metrics() if "validation" in entry]
     assert len(scores) == 5 and trainer.best == min(scores)
     assert len(run.best) == sum(score < min(scores[:i], default=math.inf) for i, score in enumerate(scores))
+
     model = tiny()
     model.load_state_dict(run.best[-1])
-    assert score_windows(model, torch.from_numpy(trainer.validation.codes)).total_bits == min(scores)
+    assert score_windows(model, trainer.held_out).total_bits == min(scores)
 
 
 def test_a_model_learns_the_rule_of_its_corpus(tmp_path: Path) -> None:
@@ -204,8 +209,10 @@ def test_a_model_learns_the_rule_of_its_corpus(tmp_path: Path) -> None:
         validation_windows=8,
         ema_decay=0.95,
     )
-    trainer = Trainer(tiny(), config, corpus(40, 60), corpus(4, 60, seed=1), tmp_path, score_windows, ignore)
+    corpus = Corpus(train=clips_with_a_rule(40, 60), dev=clips_with_a_rule(4, 60, seed=1))
+    trainer = Trainer(tiny(), config, corpus, tmp_path, score_windows, ignore)
     trainer.run(lambda weights, scores: None)
+
     validations = [
         json.loads(line)["validation"]
         for line in (tmp_path / "metrics.jsonl").read_text().splitlines()
@@ -223,11 +230,13 @@ def test_a_stage_trains_its_decoder_and_no_other(tmp_path: Path, stage: int, tra
     config = TrainConfig(**{**CONFIG.to_dict(), "train_stage": stage, "optimizer": optimizer})
     run = Run(tmp_path, config)
     trainer = run.start()
+
     before, after = tiny().state_dict(), trainer.model.state_dict()
     for name, tensor in before.items():
         assert torch.equal(after[name], tensor) == (not name.startswith(trained)), name
         if not name.startswith(trained):
             assert torch.equal(trainer.average[name], tensor), name
+
     missing = "nar_bits" if stage == 1 else "ar_bits"
     assert [entry[missing] for entry in run.metrics() if "loss" in entry] == [None, None]
 
@@ -260,6 +269,7 @@ def test_several_unusable_steps_in_a_row_bring_the_last_state_back(tmp_path: Pat
     break_gradients(model, range(12, 15), [])
     run = Run(tmp_path, config)
     trainer = run.start(notes.append, model=model)
+
     warned = [note.message for note in notes if isinstance(note, Note) and note.warning]
     assert len(warned) == 1 and "3 steps in a row up to step 15" in warned[0] and "from step 10" in warned[0]
     assert (trainer.step, trainer.skipped, trainer.attempt) == (25, 3, 1)
@@ -309,8 +319,8 @@ def train_patiently(folder: Path, on_event: OnEvent) -> tuple[Trainer, list[int]
     """A run that loses its patience, and the steps of its best weights."""
     best: list[int] = []
     folder.mkdir(exist_ok=True)
-    config, clips = dataclasses.replace(CONFIG, steps=100, patience=3), corpus(6, 60)
-    trainer = Trainer(tiny(), config, clips, clips, folder, lambda model, codes: Worse(trainer.step // 5), on_event)
+    config = dataclasses.replace(CONFIG, steps=100, patience=3)
+    trainer = Trainer(tiny(), config, CORPUS, folder, lambda model, codes: Worse(trainer.step // 5), on_event)
     trainer.run(lambda weights, scores: best.append(trainer.step))
     return trainer, best
 
@@ -325,6 +335,7 @@ def test_patience_ends_a_training_that_gets_no_better(tmp_path: Path, stop: int 
     trainer, best = train_patiently(tmp_path, notes.append)
     assert trainer.step == 30 and trainer.best == 1.0 and best == ([5, 10, 15] if stop is None else [])
     assert any("3 validations without a better one" in note.message for note in notes if isinstance(note, Note))
+
     again, best = train_patiently(tmp_path, ignore)
     assert again.step == 30 and best == [], "once ended, it stays so"
 
@@ -335,15 +346,15 @@ def test_a_start_that_is_never_beaten_stays_the_best(tmp_path: Path) -> None:
     best: list[int] = []
 
     def train(on_event: OnEvent) -> None:
-        clips = corpus(6, 60), corpus(2, 40, seed=1)
-        trainer = Trainer(tiny(), config, *clips, tmp_path, score_windows, on_event, score_start=True)
-        trainer.run(lambda weights, scores: best.append(trainer.step))
+        trainer = Trainer(tiny(), config, CORPUS, tmp_path, score_windows, on_event)
+        trainer.run(lambda weights, scores: best.append(trainer.step), score_start=True)
 
     (tmp_path / "metrics.jsonl").write_text('{"step": 0, "validation": {}}\n')  # of a run killed before its state
     with pytest.raises(StoppedError):
         train(stop_at(3))
     train(ignore)
     assert best == [0]
+
     steps = [entry["step"] for entry in Run(tmp_path).metrics() if "validation" in entry]
     assert steps == [0, 5, 10, 15, 20, 25]
 
@@ -363,6 +374,7 @@ def test_a_damaged_state_is_named_and_the_one_before_goes_on(tmp_path: Path) -> 
         broken.start(stop_at(17))
     newest = tmp_path / "broken" / "state" / "step-0000015" / "state.safetensors"
     newest.write_bytes(newest.read_bytes()[:-1] + b"x")
+
     notes: list[Event] = []
     ended = broken.start(notes.append)
     said = [note.message for note in notes if isinstance(note, Note)]
@@ -375,6 +387,7 @@ def test_a_signal_waits_for_the_state_and_then_ends_the_program(tmp_path: Path, 
     """At a step that is no validation, and at one that is: the validation is made up for later."""
     whole, broken = Run(tmp_path / "whole"), Run(tmp_path / "broken")
     expected = whole.start()
+
     before = signal.signal(number, raise_stopped)
     try:
         for step in (3, 10):
@@ -383,6 +396,7 @@ def test_a_signal_waits_for_the_state_and_then_ends_the_program(tmp_path: Path, 
             assert (tmp_path / "broken" / "state" / f"step-{step:07d}").is_dir()
     finally:
         signal.signal(number, before)
+
     ended = broken.start()
     assert same(ended.model.state_dict(), expected.model.state_dict()) and broken.metrics() == whole.metrics()
     assert same(broken.best[-1], whole.best[-1]) and ended.best == expected.best
@@ -413,16 +427,17 @@ def test_a_full_disk_leaves_the_state_before(tmp_path: Path) -> None:
             broken.start(fill)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
     assert [path.name for path in (tmp_path / "broken" / "state").iterdir()] == ["step-0000005"]
     assert same(broken.start().model.state_dict(), expected.model.state_dict()) and broken.metrics() == whole.metrics()
 
 
 def test_what_cannot_be_trained_is_refused(tmp_path: Path) -> None:
-    clips, stage2 = corpus(2, 40), TrainConfig(train_stage=2)
+    stage2 = TrainConfig(train_stage=2)
     with pytest.raises(DataError, match="no clips"):
-        Trainer(tiny(), CONFIG, [], clips, tmp_path, score_windows, ignore)
+        Trainer(tiny(), CONFIG, Corpus(train=[], dev=CORPUS.dev), tmp_path, score_windows, ignore)
     with pytest.raises(UsageError, match="train-stage 2"):
-        Trainer(tiny(num_quantizers=1), stage2, clips, clips, tmp_path, score_windows, ignore)
+        Trainer(tiny(num_quantizers=1), stage2, CORPUS, tmp_path, score_windows, ignore)
 
 
 def test_events_say_what_the_metrics_say(tmp_path: Path) -> None:
@@ -430,6 +445,7 @@ def test_events_say_what_the_metrics_say(tmp_path: Path) -> None:
     events: list[Event] = []
     run = Run(tmp_path, dataclasses.replace(CONFIG, log_every=1))
     run.start(events.append)
+
     steps = [event for event in events if isinstance(event, TrainStep)]
     logged = [entry for entry in run.metrics() if "loss" in entry]
     assert [(e.step, e.loss, e.gradient_norm, e.learning_rate) for e in steps] == [
@@ -437,9 +453,11 @@ def test_events_say_what_the_metrics_say(tmp_path: Path) -> None:
     ]
     assert steps[0].bits[0] == logged[0]["ar_bits"]
     assert steps[0].bits[logged[0]["nar_codebook"] - 1] == logged[0]["nar_bits"]
+
     last = steps[-1]
     assert last.steps == 25 and last.eta_s == 0 and last.frames_per_s > 0 and last.memory_bytes > 10_000_000
     assert min(last.bits) > 0 and all(0 <= a <= b <= 1 for a, b in zip(last.top1, last.top10, strict=True))
+
     validations = [event for event in events if isinstance(event, Validation)]
     assert [{"step": v.step, "validation": v.scores} for v in validations] == [
         entry for entry in run.metrics() if "validation" in entry
@@ -457,13 +475,16 @@ def test_accuracies_are_those_of_the_batch(tmp_path: Path) -> None:
             norm.fill_(1.0)
         for head in (model.ar_head, *model.nar_heads):
             head.weight.copy_(-torch.arange(len(head.weight))[:, None] / 32.0)  # type: ignore[operator,arg-type]
+
     codes = np.tile(np.array([[0, 9, 10]], dtype=np.int16), (40, 1))
     codes[::4] = 63
     config = dataclasses.replace(CONFIG, fixed_split=True, full_windows=1.0, batch_frames=32, nar_known=0.0)
     stepper = Stepper(model, config, [TokenClip(id="a", codes=codes, ends=False)])
+
     expected = {0: (1.0, 1.0), 1: (0.0, 1.0), 2: (0.0, 0.0)}
     batch = stepper.batches.draw(0)
     share = (batch.windows.codes[:, batch.geometry.left :, 0] != 63).mean()
+
     ar, nar = stepper.step(0).decoders
     assert (ar.top1, ar.top10) == pytest.approx([share * x for x in expected[0]])
     assert (nar.top1, nar.top10) == pytest.approx([share * x for x in expected[nar.codebook]])

@@ -25,7 +25,7 @@ from audiolm_cli.errors import AudioLMError, DataError, MemoryLimitError, ModelE
 from audiolm_cli.model.decoders import Decoders
 from audiolm_cli.model.geometry import Geometry
 from audiolm_cli.training.preflight.preparing import Prepared
-from audiolm_cli.training.running import memory_bytes
+from audiolm_cli.training.running import peak_memory_bytes
 from audiolm_cli.training.state import optimizer_tensors
 from audiolm_cli.training.steps import Stepper
 
@@ -39,7 +39,7 @@ TIMED_STEPS, PATIENCE_S = 3, 20.0
 """Real steps that are timed; only the first when it takes longer than this."""
 FULL = 0.9
 """Share of all memory that brings a warning when it is expected to be used."""
-STATES = 3.5
+STATES_ON_DISK = 3.5
 """Saved states that lie on the disk at once: two kept, one being written, and the best model."""
 
 
@@ -112,11 +112,11 @@ def _findings(prepared: Prepared, model: Decoders, expected: list[Expected]) -> 
 
 def check_clips(prepared: Prepared) -> Finding:
     """How much there is to train on, in clips of which length, and how much to validate on."""
-    lengths = np.array([len(clip.codes) for clip in prepared.train])
+    lengths = np.array([len(clip.codes) for clip in prepared.corpus.train])
     shift_s = prepared.facts.frame_shift_s
-    held_out = [clip for clip in prepared.dev if all(clip is not own for own in prepared.train)]
+    held_out = [clip for clip in prepared.corpus.dev if all(clip is not own for own in prepared.corpus.train)]
     found = (
-        f"{prepared.hours:.2f} h in {len(prepared.train)} clips of {lengths.min() * shift_s:.1f} to "
+        f"{prepared.hours:.2f} h in {len(prepared.corpus.train)} clips of {lengths.min() * shift_s:.1f} to "
         f"{lengths.max() * shift_s:.1f} s, {len(held_out)} clips held out"
     )
 
@@ -131,7 +131,7 @@ def check_clips(prepared: Prepared) -> Finding:
 
 def check_codes(prepared: Prepared) -> Finding:
     """Whether the codes are those of the model's codebooks, and whether they vary."""
-    clips = [*prepared.train, *prepared.dev]
+    clips = [*prepared.corpus.train, *prepared.corpus.dev]
     low, high = min(int(clip.codes.min()) for clip in clips), max(int(clip.codes.max()) for clip in clips)
     K, V = prepared.shape.num_quantizers, prepared.shape.codebook_size
     found = f"{K} codebooks, codes {low}..{high} of 0..{V - 1}, {1 / prepared.facts.frame_shift_s:g} frames per second"
@@ -144,7 +144,7 @@ def check_codes(prepared: Prepared) -> Finding:
     if low < 0 or high >= V:
         return Finding(name="codes", status="failed", found=found, remedy=remedy, error=DataError)
 
-    first = np.concatenate([clip.codes[:, 0] for clip in prepared.train])
+    first = np.concatenate([clip.codes[:, 0] for clip in prepared.corpus.train])
     share = np.bincount(first.astype(np.int64)).max() / len(first)
     if share > HARDLY_VARY:
         found = f"{100 * share:.0f} % of all frames have the same first code"
@@ -175,9 +175,9 @@ def check_start(prepared: Prepared, model: Decoders) -> Finding:
 
 def _small_batch(prepared: Prepared, model: Decoders) -> tuple[Tensor, Geometry]:
     """Codes [B, T, K] on the device, and a continuation of them."""
-    longest = max(len(clip.codes) for clip in prepared.train)
+    longest = max(len(clip.codes) for clip in prepared.corpus.train)
     frames = max(2, min(SMALL_FRAMES, prepared.shape.max_frames, longest))
-    clips = [clip for clip in prepared.train if len(clip.codes) >= frames][:SMALL_BATCH]
+    clips = [clip for clip in prepared.corpus.train if len(clip.codes) >= frames][:SMALL_BATCH]
 
     # From the middle: recordings begin and end with silence.
     starts = [(len(clip.codes) - frames) // 2 for clip in clips]
@@ -209,7 +209,7 @@ def time_steps(prepared: Prepared, model: Decoders) -> tuple[Finding, Expected |
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
     share = max(1, config.batch_frames // prepared.request.ranks.size)
-    stepper = Stepper(model, dataclasses.replace(config, batch_frames=share), prepared.train)
+    stepper = Stepper(model, dataclasses.replace(config, batch_frames=share), prepared.corpus.train)
 
     times: list[float] = []
     try:
@@ -228,7 +228,7 @@ def time_steps(prepared: Prepared, model: Decoders) -> tuple[Finding, Expected |
     step_s = float(np.mean(times[1:] or times))  # the first step warms up
     copied = sum(p.numel() * p.element_size() for p in model.parameters())  # in memory only for this check
     expected = Expected(
-        step_s=step_s, memory_bytes=max(0, memory_bytes(device) - copied), state_bytes=state_bytes(stepper)
+        step_s=step_s, memory_bytes=max(0, peak_memory_bytes(device) - copied), state_bytes=state_bytes(stepper)
     )
     found = f"{step_s:.2f} s for {config.batch_frames} frames, {config.batch_frames / step_s:.0f} frames/s"
     return Finding(name="a real step", status="ok", found=found), expected
@@ -247,7 +247,7 @@ def check_memory(expected: Expected, device: torch.device) -> Finding:
 def check_disk(expected: Expected, run: Path) -> Finding:
     """Whether the saved states fit on the disk of the run folder."""
     existing = next(folder for folder in (run.resolve(), *run.resolve().parents) if folder.is_dir())
-    free, needed = shutil.disk_usage(existing).free, STATES * expected.state_bytes
+    free, needed = shutil.disk_usage(existing).free, STATES_ON_DISK * expected.state_bytes
     found = f"{needed / 1e9:.1f} GB for saved states, {free / 1e9:.1f} GB free"
     if needed > free:
         remedy = "free some space, or choose another run folder with -o"

@@ -24,14 +24,14 @@ def announce(prepared: Prepared, model: Decoders) -> None:
     """Say how much there is to train on, and whether it is little for this model."""
     config, on_event = prepared.config, prepared.request.on_event
     parameters = sum(p.numel() for p in model.parameters())
-    passes = config.steps * config.batch_frames / prepared.frames
+    passes = config.steps * config.batch_frames / prepared.corpus.frames
     message = (
-        f"{prepared.hours:.2f} h in {len(prepared.train)} clips, {parameters / 1e6:.1f} M parameters, {config.steps} "
-        f"steps of {config.batch_frames} frames ({passes:.1f} times the data) on {model.device}"
+        f"{prepared.hours:.2f} h in {len(prepared.corpus.train)} clips, {parameters / 1e6:.1f} M parameters, "
+        f"{config.steps} steps of {config.batch_frames} frames ({passes:.1f} times the data) on {model.device}"
     )
     on_event(Note(message=message))
 
-    warning = too_little(model.config, prepared.hours, prepared.frames, parameters, prepared.fine_tunes)
+    warning = too_little(model.config, prepared.hours, prepared.corpus.frames, parameters, prepared.fine_tunes)
     if warning:
         on_event(Note(message=warning, warning=True))
 

@@ -19,7 +19,7 @@ from audiolm_cli.config.shapes import ModelConfig
 from audiolm_cli.config.training import TrainConfig
 from audiolm_cli.data.files import READABLE_SUFFIXES, find_audio
 from audiolm_cli.data.manifest import CodecFacts, is_store, read_store
-from audiolm_cli.data.tokens import TokenClip
+from audiolm_cli.data.tokens import Corpus
 from audiolm_cli.errors import DataError, ModelError, UsageError
 from audiolm_cli.events import Note
 from audiolm_cli.library.loading import codes_hash, load_codec
@@ -53,10 +53,8 @@ class Prepared:
     """The model's."""
     owner: StoreCodec
     """The codec of the codes."""
-    train: list[TokenClip]
-    """Clips to train on."""
-    dev: list[TokenClip]
-    """Clips to validate on."""
+    corpus: Corpus
+    """The clips to train on and to validate on."""
 
     @property
     def facts(self) -> CodecFacts:
@@ -69,14 +67,9 @@ class Prepared:
         return self.request.origin is not None
 
     @property
-    def frames(self) -> int:
-        """Frames to train on."""
-        return sum(len(clip.codes) for clip in self.train)
-
-    @property
     def hours(self) -> float:
         """Hours of audio to train on."""
-        return self.frames * self.facts.frame_shift_s / 3600
+        return self.corpus.frames * self.facts.frame_shift_s / 3600
 
 
 def prepare(request: TrainRequest, store: Path) -> Prepared:
@@ -99,9 +92,9 @@ def prepare(request: TrainRequest, store: Path) -> Prepared:
             request.on_event(Note(message=unsaid, warning=True))
 
     shape = _choose_shape(request, facts)
-    train, dev = _read_clips(request, store, facts)
-    config = sized(request.config, sum(len(clip.codes) for clip in train), facts.frame_shift_s)
-    return Prepared(request=request, config=config, shape=shape, owner=owner, train=train, dev=dev)
+    corpus = _read_corpus(request, store, facts)
+    config = sized(request.config, corpus.frames, facts.frame_shift_s)
+    return Prepared(request=request, config=config, shape=shape, owner=owner, corpus=corpus)
 
 
 def codec_for(request: TrainRequest) -> str:
@@ -164,8 +157,8 @@ def check_init(request: TrainRequest, name: str, sha256: str) -> None:
         )
 
 
-def _read_clips(request: TrainRequest, store: Path, facts: CodecFacts) -> tuple[list[TokenClip], list[TokenClip]]:
-    """Training clips, and those to validate on.
+def _read_corpus(request: TrainRequest, store: Path, facts: CodecFacts) -> Corpus:
+    """The clips of a store that the request keeps; where none are held out, one to train on is validated on.
 
     Raises:
         DataError: there are none to train on.
@@ -177,7 +170,7 @@ def _read_clips(request: TrainRequest, store: Path, facts: CodecFacts) -> tuple[
     dev_clips = keep_clips(dev_clips, "dev", request.config, facts.frame_shift_s, request.on_event)
     if not dev_clips:
         request.on_event(Note(message="no held-out clips: validating on the first training clip", warning=True))
-    return train_clips, dev_clips or train_clips[:1]
+    return Corpus(train=train_clips, dev=dev_clips or train_clips[:1])
 
 
 def _choose_shape(request: TrainRequest, facts: CodecFacts) -> ModelConfig:

@@ -14,7 +14,7 @@ import torch
 
 from audiolm_cli.config.shapes import ModelConfig
 from audiolm_cli.config.training import TrainConfig
-from audiolm_cli.data.manifest import CodecFacts, TokenClip
+from audiolm_cli.data.tokens import CodecFacts, Corpus, TokenClip
 from audiolm_cli.errors import DataError, MemoryLimitError, ModelError, OutputError
 from audiolm_cli.events import Event, Note, ignore
 from audiolm_cli.library.store_codec import StoreCodec
@@ -56,9 +56,9 @@ def prepared(tmp_path: Path) -> Callable[..., Prepared]:
         request = TrainRequest(tmp_path, tmp_path / "run", on_event=changed.pop("on_event", ignore))
         if fine_tunes:
             request.__dict__["origin"] = SimpleNamespace(name="origin")  # where a cached property is kept
-        parts = {"train": clips(), "dev": clips(1), **changed}
+        corpus = Corpus(**{"train": clips(), "dev": clips(1), **changed})
         owner = StoreCodec(facts=FACTS, name=None, folder=None)
-        return Prepared(request=request, config=config, shape=SHAPE, owner=owner, **parts)
+        return Prepared(request=request, config=config, shape=SHAPE, owner=owner, corpus=corpus)
 
     return make
 
@@ -162,7 +162,7 @@ def test_memory_and_disk(listed: Listed, monkeypatch: pytest.MonkeyPatch) -> Non
         memory = listed()[-2]
         assert (memory.name, memory.status) == ("memory", "warning") and "--batch-frames" in memory.remedy
     with monkeypatch.context() as patch:
-        patch.setattr(checks, "STATES", 1e18)
+        patch.setattr(checks, "STATES_ON_DISK", 1e18)
         disk = listed()[-1]
         assert (disk.name, disk.status, disk.error) == ("disk", "failed", OutputError)
     monkeypatch.setattr(checks, "Stepper", Full)
