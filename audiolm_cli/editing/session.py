@@ -102,5 +102,5 @@ def open_session(
     if config.dtype not in ("auto", loaded.dtype):
         told = f"torch {torch.__version__} has no {config.dtype} products for this processor; {loaded.dtype} is used"
         on_event(Note(message=told, warning=True))
-    watch.loaded()
+    watch.end_loading()
     return Session(loaded=loaded, config=config, sampling=sampling, on_event=on_event, watch=watch)

@@ -23,8 +23,6 @@ Do = Callable[[Any, Callable[[float], None]], Any]
 """Does a task; is given the task and what to call with the share that is done."""
 Setup = Callable[..., Do]
 """Prepares a worker; a function of a module, because another process calls it."""
-
-
 OnShare = Callable[[int, float], None]
 """Gets a task's place among the tasks and the share of it that is done, 0..1."""
 
@@ -63,45 +61,43 @@ def run_workers(
     if min(count, len(tasks)) <= 1:
         yield from _run_here(setup, args, tasks, on_share)
         return
+
     pending = list(range(len(tasks)))[::-1]
     workers: dict[Connection, _Worker] = {}
+
+    def start_worker() -> None:
+        worker = _Worker(setup, args)
+        workers[worker.pipe] = worker
+
     try:
         for _ in range(min(count, len(tasks))):
-            worker = _Worker(setup, args)
-            workers[worker.pipe] = worker
+            start_worker()
+
         while workers:
             for pipe in wait(list(workers)):
                 assert isinstance(pipe, Connection)
                 worker = workers[pipe]
                 try:
                     kind, value = pipe.recv()
-                except (EOFError, OSError):
+                except (EOFError, OSError):  # it died
                     del workers[pipe]
-                    code = worker.end()
-                    if not worker.ready:
-                        raise UsageError(
-                            f"a worker process cannot be started (exit code {code}); use one worker, and in a program "
-                            'of your own, call this below `if __name__ == "__main__":`'
-                        ) from None
+                    code = worker.end_dead()
                     if worker.task is not None:
                         yield Report(task=worker.task, died=code)
                     if pending:
-                        worker = _Worker(setup, args)
-                        workers[worker.pipe] = worker
+                        start_worker()
                     continue
+
                 if kind == "error":
                     raise value
                 if kind == "share" and worker.task is not None:
                     on_share(worker.task, value)
                     continue
+
+                # It is ready, or done with a task: it gets another one, or ends.
                 done, worker.task, worker.ready = worker.task, None, True
                 if pending:
-                    worker.task = pending.pop()
-                    try:
-                        pipe.send(tasks[worker.task])
-                    except OSError:  # it died while it had nothing to do; its pipe ends, and another one takes over
-                        pending.append(worker.task)
-                        worker.task = None
+                    worker.give_task(tasks, pending)
                 else:
                     del workers[pipe]
                     worker.end()
@@ -129,15 +125,40 @@ class _Worker:
         context = multiprocessing.get_context("spawn")  # a fork would copy the locks of torch's threads
         self.pipe, theirs = context.Pipe()
         self.process: BaseProcess = context.Process(target=_serve, args=(theirs, setup, args), daemon=True)
+
         try:
             self.process.start()
         except OSError as error:
             raise UsageError(
                 f"a worker process cannot be started ({error.strerror or error}); use fewer workers"
             ) from error
-        theirs.close()
+        theirs.close()  # so that the pipe ends when the worker does
+
         self.task: int | None = None
         self.ready = False
+
+    def give_task(self, tasks: Sequence[Any], pending: list[int]) -> None:
+        """Send it the last of the `pending` tasks."""
+        self.task = pending.pop()
+        try:
+            self.pipe.send(tasks[self.task])
+        except OSError:  # it died while it had nothing to do; its pipe ends, and another one takes over
+            pending.append(self.task)
+            self.task = None
+
+    def end_dead(self) -> int:
+        """The exit code of a worker that died.
+
+        Raises:
+            UsageError: it died before it was ready, as all others will.
+        """
+        code = self.end()
+        if not self.ready:
+            raise UsageError(
+                f"a worker process cannot be started (exit code {code}); use one worker, and in a program "
+                'of your own, call this below `if __name__ == "__main__":`'
+            ) from None
+        return code
 
     def end(self) -> int:
         """Let it end, and return its exit code."""

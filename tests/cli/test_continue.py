@@ -687,7 +687,7 @@ def test_a_format_that_cannot_hold_it_is_refused_before_the_work(
 ) -> None:
     """Three channels do not go into an MP3."""
     soundfile.write("in.wav", piano(0.5, 44100, 3), 44100)
-    monkeypatch.setattr("audiolm_cli.editing.takes.fill_gap", lambda *_, **__: pytest.fail("worked"))
+    monkeypatch.setattr("audiolm_cli.editing.takes.GapFiller", lambda *_, **__: pytest.fail("worked"))
     shown = go("in.wav", "-d", 0.2, "-o", "out.mp3")
     assert shown.exit_code == 2 and "MP3" in shown.stderr
     assert os.listdir() == ["in.wav"]

@@ -266,7 +266,7 @@ def test_what_goes_wrong_is_said(go: Any, take: Path, monkeypatch: pytest.Monkey
     from audiolm_cli.editing.guards import Fault, Guard
 
     faults = iter([Fault("silence", 1.0), None, *[Fault("swelling", 0.5)] * 4])
-    monkeypatch.setattr(Guard, "fault", lambda self, codes: next(faults))
+    monkeypatch.setattr(Guard, "find_fault", lambda self, codes: next(faults))
     shown = go(take, "--gap", "0.5:0.75", "--seed", 1)
     assert shown.exit_code == 0 and "seed 1: silence, sampled again" in shown.stderr and "warning" not in shown.stderr
     shown = go(take, "--gap", "0.5:0.75", "--seed", 1, "-f", "-q")

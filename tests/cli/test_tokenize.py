@@ -192,12 +192,12 @@ def test_unusable_options(
     def full(*_: object, **__: object) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    for step in ("data.parts._write", "workflows.assembly.write_store"):
+    for step in ("data.parts._write", "tokenizing.assembly.write_store"):
         with monkeypatch.context() as broken:
             broken.setattr(f"audiolm_cli.{step}", full)
             shown = audiolm("tokenize", one, "-o", store, "--codec", tiny_codec)
         assert shown.exit_code == 7 and "No space left" in shown.stderr and "goes on from here" in shown.stderr
-        assert store.exists() == (step == "workflows.assembly.write_store"), "what is done is kept, and nothing else"
+        assert store.exists() == (step == "tokenizing.assembly.write_store"), "what is done is kept, and nothing else"
     monkeypatch.setattr("audiolm_cli.workflows.tokenize.encode_recording", full)
     shown = audiolm("tokenize", one, "-o", store, "--codec", tiny_codec)
     assert shown.exit_code == 0 and len(codes(store)) == 1, "what was done before is not done again"
