@@ -2,9 +2,9 @@
 
 Judges codes and how loud they will be. Knows nothing about how they are sampled, or sampled again.
 
-The bounds are set by recordings: of twelve held-out piano pieces, brought to the training level, no half second is
-louder than 0.19, the loudest half second of ten seconds is at most 2.2 times that of the eight seconds before, and 95 %
-of all stretches of 1.5 s have nine or more different codes; those with three or fewer are silent.
+The bounds are set by recordings of piano at the training level. No half second of them is louder than 0.19, or more
+than 2.2 times as loud as the loudest of the eight seconds before. Stretches of 1.5 s with three or fewer different
+codes are silent.
 """
 
 from __future__ import annotations

@@ -183,7 +183,7 @@ def _fill_spans(session: Session, spans: list[Span], candidates: list[_Candidate
 
 def _score_codes(session: Session, span: Span, codes: torch.Tensor) -> float:
     """How likely the codes [T, K] make what follows them, or where nothing does, how likely they are themselves."""
-    made = codes[None, codes[:, 0] >= 0]
+    made = codes[None, codes[:, 0] >= 0]  # [1, T, K], up to where the model ended the piece
     if span.right.codes.shape[1]:
         return following_score(session.model, span.left.codes, made, span.right.codes).item()
     return continuation_score(session.model, span.left.codes, made).item()

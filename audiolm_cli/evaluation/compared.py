@@ -44,8 +44,8 @@ MEASURES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
     "chroma": chroma_correlation,
 }
 TAKES = 4
-"""Continuations of each excerpt. The distance of their distribution is that of one set of takes, averaged over these:
-with 20 excerpts one set has half the distance of another."""
+"""Continuations of each excerpt. Each makes one set over all excerpts; the distance of their distribution is the mean
+over the sets, because a single set of few excerpts says little."""
 REPEATED_S = 3.0
 """A continuation without a model: this much before the seam, over and over."""
 SHUFFLED_S = 0.5

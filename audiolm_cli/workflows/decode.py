@@ -26,7 +26,7 @@ from audiolm_cli.editing.result import Failure
 from audiolm_cli.errors import DataError, ModelError, SomeInputsFailedError, UsageError
 from audiolm_cli.events import Note, OnEvent, Progress, ignore
 from audiolm_cli.library.loading import codec_hash, load_codec
-from audiolm_cli.library.store_codec import codec_of_store
+from audiolm_cli.library.store_codec import StoreCodec, codec_of_store
 
 SUBTYPES = {"OGG": "VORBIS", "MP3": "MPEG_LAYER_III"}
 """Encoding of the files; all other formats hold 16 bits."""
@@ -111,12 +111,7 @@ def decode(
     cuts = _choose_cuts(list_cuts(source, owner.facts), ids or [], source)
 
     prepare_cpu(threads)
-    if owner.name is None:
-        raise ModelError(
-            f"the codec {owner.facts.name} that made the codes in {source} is not here; name it with --codec"
-        )
-    module = load_codec(owner.name, pick_device(device), cache)
-    _check_shape(module, owner.facts, source)
+    module = _load_owner(owner, source, pick_device(device), cache)
 
     paths = _output_paths(output, [cut.id for cut in cuts])
     for path in paths:
@@ -124,7 +119,24 @@ def decode(
     folder = source if source.is_dir() else source.parent
     with ArrayReader(folder) as arrays:
         outputs, failed = _decode_cuts(cuts, paths, arrays, module, force, on_event)
-    return Decoded(outputs=outputs, codec={"name": module.name, "sha256": codec_hash(owner.name, cache)}, failed=failed)
+    return Decoded(
+        outputs=outputs, codec={"name": module.name, "sha256": codec_hash(str(owner.name), cache)}, failed=failed
+    )
+
+
+def _load_owner(owner: StoreCodec, source: Path, device: torch.device, cache: Path | None) -> Codec:
+    """The codec of a store.
+
+    Raises:
+        ModelError: it is not here, or cannot have made the codes.
+    """
+    if owner.name is None:
+        raise ModelError(
+            f"the codec {owner.facts.name} that made the codes in {source} is not here; name it with --codec"
+        )
+    codec = load_codec(owner.name, device, cache)
+    _check_shape(codec, owner.facts, source)
+    return codec
 
 
 def named_codec(source: Path) -> str | None:

@@ -20,8 +20,8 @@ from audiolm_cli.devices import pick_device, prepare_cpu
 from audiolm_cli.errors import DataError
 from audiolm_cli.evaluation import excerpts
 from audiolm_cli.evaluation.baselines import measure_baselines
-from audiolm_cli.evaluation.compared import compare, measure_seams
-from audiolm_cli.evaluation.excerpts import Excerpt, draw_windows, perplexities, read_held_out
+from audiolm_cli.evaluation.compared import Comparison, compare, measure_seams
+from audiolm_cli.evaluation.excerpts import Excerpt, codebook_perplexities, draw_windows, read_held_out
 from audiolm_cli.evaluation.model import context_use, continuation_geometry, score_windows
 from audiolm_cli.events import Note, OnEvent, ignore
 from audiolm_cli.library.loading import codec_hash, load_codec, load_model
@@ -108,23 +108,7 @@ def evaluate(
     sample = _read_sample(source, subject.codec, clips, on_event)
     train = [clip.codes for clip in read_store(tokens, "train")] if tokens is not None else []
 
-    scored: dict[str, Any] = dict.fromkeys(("windows", "scores", "one_pass", "context", "seams")) | {"baselines": []}
-    if subject.model is not None:
-        scored = _score(subject.model, subject.codec, sample.codes, windows, train)
-        scored["seams"] = measure_seams(sample.excerpts, subject.codec, subject.model, seed, on_event)
-    compared = compare(sample.excerpts, subject.codec, subject.model, seed, on_event)
-
-    result = Evaluation(
-        model={"kind": "codec" if subject.model is None else "model", "name": subject.name, "sha256": subject.sha256},
-        recordings=len(sample.codes),
-        held_out=sample.held_out,
-        clips=len(sample.excerpts),
-        levels=compared.levels(),
-        codebook_perplexity=perplexities(sample.codes, subject.codec.codebook_size),
-        unpaired=compared.unpaired(train, seed),
-        failed=sample.failed,
-        **scored,
-    )
+    result, compared = _measure(subject, sample, train, windows, seed, on_event)
     if report is not None:
         write_page(report, result.to_dict(), compared.heard, read_history(subject.history), force=force)
     return result
@@ -195,6 +179,39 @@ def _load_subject(name_or_path: str, device: str, cache: Path | None) -> _Subjec
         model=loaded.model,
         history=loaded.folder.path.parent / "metrics.jsonl",
     )
+
+
+def _measure(
+    subject: _Subject, sample: _Sample, train: list[np.ndarray], windows: int, seed: int, on_event: OnEvent
+) -> tuple[Evaluation, Comparison]:
+    """All numbers, and the excerpts as codec and model make them.
+
+    Args:
+        subject: what is measured.
+        sample: on what.
+        train: codes that the model was trained on, int16 [T, K] each; may be empty.
+        windows: how many windows of codes are scored.
+        seed: what random numbers come from.
+        on_event: gets the progress.
+    """
+    scored: dict[str, Any] = dict.fromkeys(("windows", "scores", "one_pass", "context", "seams")) | {"baselines": []}
+    if subject.model is not None:
+        scored = _score(subject.model, subject.codec, sample.codes, windows, train)
+        scored["seams"] = measure_seams(sample.excerpts, subject.codec, subject.model, seed, on_event)
+    compared = compare(sample.excerpts, subject.codec, subject.model, seed, on_event)
+
+    evaluation = Evaluation(
+        model={"kind": "codec" if subject.model is None else "model", "name": subject.name, "sha256": subject.sha256},
+        recordings=len(sample.codes),
+        held_out=sample.held_out,
+        clips=len(sample.excerpts),
+        levels=compared.levels(),
+        codebook_perplexity=codebook_perplexities(sample.codes, subject.codec.codebook_size),
+        unpaired=compared.unpaired(train, seed),
+        failed=sample.failed,
+        **scored,
+    )
+    return evaluation, compared
 
 
 def _score(

@@ -20,6 +20,7 @@ from typing import Any
 import torch
 
 from audiolm_cli.audio import DecoderProcess
+from audiolm_cli.codec.base import Codec
 from audiolm_cli.data.files import READABLE_SUFFIXES, find_audio
 from audiolm_cli.data.manifest import is_store
 from audiolm_cli.data.parts import VERSION, Input, Parts, load_inputs
@@ -130,14 +131,27 @@ def _report_finished_store(done: Tokenized, on_event: OnEvent) -> None:
         on_event(Note(message=line, warning=True))
 
 
-def prepare_worker(store: str, codec: str, device: str, threads: int, cache: Path | None, sha256: str) -> Do:
-    """What does one file after the other in a worker process: from its path to an `Input`."""
+def prepare_worker(
+    store: str, codec: str, device: str, threads: int, cache: Path | None, sha256: str, loaded: Codec | None = None
+) -> Do:
+    """What does one file after the other in a worker process: from its path to an `Input`.
+
+    Args:
+        store: the folder of the store.
+        codec: a codec's name or path.
+        device: where to encode.
+        threads: of this worker.
+        cache: the checkpoint cache; None is the user's.
+        sha256: the hash that identifies the codec's codes.
+        loaded: the codec, where the worker is the process that has loaded it already.
+    """
     torch.set_num_threads(threads)
     if multiprocessing.parent_process() is not None:  # the caller's own process is the caller's
         give_back_freed_memory()
     decoder = DecoderProcess()
     decoder.start()  # while the codec is loaded
-    module, parts = load_codec(codec, pick_device(device), cache), Parts(Path(store), sha256)
+    module = load_codec(codec, pick_device(device), cache) if loaded is None else loaded
+    parts = Parts(Path(store), sha256)
 
     def encode_file(path: Path, on_share: Any) -> Input:
         known = _hash_input(path)
@@ -178,36 +192,39 @@ class _Work:
 
     def run(self) -> Tokenized:
         """All of it, in a folder that is there."""
-        facts = codec_facts(self.codec, load_codec(self.codec, None, self.cache), self.cache)
-        lost = self._encode()
+        sizes = {path: _file_size(path) for path in self.paths}
+        own = [path for path in self.paths[self.ranks.rank :: self.ranks.size] if not self._is_done(path)]
+        own.sort(key=lambda path: (-sizes[path], path))  # the largest first, so that all workers end at about one time
+        workers = min(self._count_workers(sum(sizes[path] for path in own)), len(own))
+
+        # A single worker is this process: the codec that says what its codes mean is the one that encodes.
+        codec = load_codec(self.codec, pick_device(self.device) if workers == 1 else None, self.cache)
+        facts = codec_facts(self.codec, codec, self.cache)
+        lost = self._encode([(path, sizes[path]) for path in own], workers, codec if workers == 1 else None)
         if self.ranks.rank:
             for path, reason in lost.items():  # rank 0 waits for news of every file
                 self.parts.save_input(_with_problem(_hash_input(path), reason))
             return self._await_store()
         return assemble(self._await_inputs(lost), self.parts, self.output, facts, self.on_event)
 
-    def _encode(self) -> dict[Path, str]:
-        """Encode this rank's share of what is missing; returns the files of which no news was left, and the reason."""
-        sizes = {path: _file_size(path) for path in self.paths}
-        own = [path for path in self.paths[self.ranks.rank :: self.ranks.size] if not self._is_done(path)]
-        own.sort(key=lambda path: (-sizes[path], path))  # the largest first, so that all workers end at about one time
-        report_share = self._progress([(path, sizes[path]) for path in own])
-
-        setup = (str(self.output), self.codec, self.device, self.threads, self.cache, self.sha256)
-        workers = self._count_workers(sum(sizes[path] for path in own))
+    def _encode(self, files: list[tuple[Path, int]], workers: int, codec: Codec | None) -> dict[Path, str]:
+        """Encode files, each given with its bytes; returns those of which no news was left, and the reason."""
+        own = [path for path, _ in files]
+        report_share = self._progress(files)
+        setup = (str(self.output), self.codec, self.device, self.threads, self.cache, self.sha256, codec)
         lost: dict[Path, str] = {}
         with (
             contextlib.closing(run_workers(prepare_worker, setup, own, workers, report_share)) as reports,
             _same_threads(),
         ):
-            for report in reports:
-                path = own[report.task]
-                if report.died is not None:
-                    reason = f"a worker died over it (exit code {report.died}), perhaps for want of memory"
+            for ended in reports:
+                path = own[ended.task]
+                if ended.died is not None:
+                    reason = f"a worker died over it (exit code {ended.died}), perhaps for want of memory"
                     lost[path] = f"{path}: {reason}; try fewer --workers"
-                elif not report.result.is_current():
+                elif not ended.result.is_current():
                     lost[path] = f"{path}: {CHANGED}"
-                report_share(report.task, 1.0)
+                report_share(ended.task, 1.0)
         return lost
 
     def _count_workers(self, work_bytes: int) -> int:
