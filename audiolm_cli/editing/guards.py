@@ -93,10 +93,10 @@ def _mean_rms(rms: Tensor, frames: int) -> Tensor:
     return squares.unfold(0, min(frames, len(squares)), 1).mean(-1).sqrt()
 
 
-def derive_seed(seed: int, place: int, attempt: int) -> int:
+def derive_seed(seed: int, frame: int, attempt: int) -> int:
     """A seed for sampling a stretch again, the same each time: splitmix64 (Steele et al. 2014) over the three."""
     state = seed
-    for part in (place, attempt):
+    for part in (frame, attempt):
         state = (state + 0x9E3779B97F4A7C15 * (part + 1)) % 2**64
         state = ((state ^ (state >> 30)) * 0xBF58476D1CE4E5B9) % 2**64
         state = ((state ^ (state >> 27)) * 0x94D049BB133111EB) % 2**64
@@ -104,6 +104,6 @@ def derive_seed(seed: int, place: int, attempt: int) -> int:
     return state % 2**63
 
 
-def retry_generator(generator: torch.Generator, place: int, attempt: int) -> torch.Generator:
-    """The generator for sampling the stretch at frame `place` of a take again."""
-    return torch.Generator().manual_seed(derive_seed(generator.initial_seed(), place, attempt))
+def retry_generator(generator: torch.Generator, frame: int, attempt: int) -> torch.Generator:
+    """The generator for sampling the stretch at `frame` of a take again."""
+    return torch.Generator().manual_seed(derive_seed(generator.initial_seed(), frame, attempt))

@@ -38,7 +38,7 @@ PORTION_S = 1.0
 """Length of the others."""
 
 
-def streamed_takes(session: Session, recording: Recording, gaps: list[Gap]) -> list[Take]:
+def stream_takes(session: Session, recording: Recording, gaps: list[Gap]) -> list[Take]:
     """One take for the gap at the end of a recording, in a list; its audio is made while the blocks are read.
 
     Raises:
@@ -78,7 +78,7 @@ def streamed_takes(session: Session, recording: Recording, gaps: list[Gap]) -> l
 
     def blocks() -> Iterator[np.ndarray]:
         portions = stream.draw(span.left.codes, span.gap_frames, torch.Generator().manual_seed(seed))
-        yield from _timed(render_stream(span, portions, codec), session.watch)
+        yield from _time_blocks(render_stream(span, portions, codec), session.watch)
 
     piece = Piece(num_samples=gap.new_samples, blocks=Repeated(blocks))
     return [Take(seed=seed, pieces=[piece], drawn=[sampling])]
@@ -163,7 +163,7 @@ class CodeStream:
         return codes
 
 
-def _timed(blocks: Iterator[np.ndarray], watch: Stopwatch) -> Iterator[np.ndarray]:
+def _time_blocks(blocks: Iterator[np.ndarray], watch: Stopwatch) -> Iterator[np.ndarray]:
     """The blocks, with the time spent on them: that beside AR and NAR is decoding."""
     while True:
         began, modelled = time.perf_counter(), watch.model.ar_s + watch.model.nar_s

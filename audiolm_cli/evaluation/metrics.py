@@ -310,7 +310,7 @@ class _SharedWindows:
         hashes = self._corpus.at(starts, length)
         return starts[wanted[np.searchsorted(wanted, hashes).clip(max=len(wanted) - 1)] == hashes]
 
-    def place(self, start: int, length: int) -> int:
+    def locate(self, start: int, length: int) -> int:
         """The first frame of the query at which the corpus window from `start` on stands."""
         return int(np.flatnonzero(self._hash_query(length) == self._corpus.at(np.array([start]), length))[0])
 
@@ -354,7 +354,7 @@ def longest_match(codes: np.ndarray | Tensor, corpus_codes: Sequence[np.ndarray 
 
     start = int(starts[0])
     run = corpus[start : start + length]
-    at = windows.place(start, length)
+    at = windows.locate(start, length)
     assert np.array_equal(query[at : at + length], run), "two different runs with one 64-bit hash"
 
     ends = np.cumsum([len(clip) + 1 for clip in clips])

@@ -95,20 +95,20 @@ def pull_source(
     if name in {*KNOWN_CODECS, *bundled_folders()}:
         raise UsageError(f"{name} is the name of another checkpoint; give one of your own with --name")
 
-    place = cache / name
+    target = cache / name
     with hold(cache, name, on_event=fetcher.on_event):
         pulled = pulled_folder(source, cache)
-        if pulled is not None and not force and (save_as is None or pulled == place):
+        if pulled is not None and not force and (save_as is None or pulled == target):
             if sha256 and not _source_hash(pulled).startswith(sha256):
                 raise ModelError(f"{pulled} came from there with sha256 {_source_hash(pulled)}; fetch it again with -f")
             return pulled
-        if os.path.lexists(place) and not force:
-            raise OutputError(f"{place} exists already; choose another name with --name, or replace it with -f")
-        _fetch_into_place(source, fetcher, place, sha256)
-    return place
+        if os.path.lexists(target) and not force:
+            raise OutputError(f"{target} exists already; choose another name with --name, or replace it with -f")
+        _fetch_into_place(source, fetcher, target, sha256)
+    return target
 
 
-def _fetch_into_place(source: Source, fetcher: Fetcher, place: Path, sha256: str) -> None:
+def _fetch_into_place(source: Source, fetcher: Fetcher, target: Path, sha256: str) -> None:
     """Bring what a source addresses to its place in the cache, by a folder that is renamed when it is whole.
 
     Raises:
@@ -118,15 +118,15 @@ def _fetch_into_place(source: Source, fetcher: Fetcher, place: Path, sha256: str
     try:
         staging.mkdir(parents=True, exist_ok=True)
         bring = _bring_weights if source.is_weights else _bring_folder
-        digest = bring(source, fetcher, staging, place.name, sha256)
+        digest = bring(source, fetcher, staging, target.name, sha256)
 
         facts = {"source": source.text, "sha256": digest}
         (staging / SOURCE).write_text(json.dumps(facts, indent=1) + "\n")
         shutil.rmtree(staging / LOCKS, ignore_errors=True)
         sync_folder(staging)
-        put_in_place(staging, place)
+        put_in_place(staging, target)
     except OSError as error:
-        raise OutputError(f"{place} cannot be written: {error.strerror or error}") from error
+        raise OutputError(f"{target} cannot be written: {error.strerror or error}") from error
     finally:
         if source.kind == "file":  # quickly copied again; what came over a network is kept
             shutil.rmtree(staging, ignore_errors=True)

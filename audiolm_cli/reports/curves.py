@@ -204,8 +204,8 @@ def _draw_baseline(axes: Axes, bits: float, name: str) -> None:
 
 def _write_label(axes: Axes, height: float, text: str, colour: str) -> None:
     """A line's name, above its right end."""
-    place = ("axes fraction", "data")
-    axes.annotate(text, (1, height), xycoords=place, ha="right", va="bottom", fontsize=8, color=colour)
+    coordinates = ("axes fraction", "data")
+    axes.annotate(text, (1, height), xycoords=coordinates, ha="right", va="bottom", fontsize=8, color=colour)
 
 
 def _smooth(values: np.ndarray, window: int) -> np.ndarray:

@@ -201,8 +201,8 @@ def _iterate_clips(
                 continue
 
             codes = [codes for _, codes in _find_part(parts, sha256).clips()]
-            for place, ((name, _, _), array) in enumerate(zip(clips[sha256], codes, strict=True), start=1):
-                yield split, TokenClip(id=name, codes=array, ends=place == len(codes))
+            for number, ((name, _, _), array) in enumerate(zip(clips[sha256], codes, strict=True), start=1):
+                yield split, TokenClip(id=name, codes=array, ends=number == len(codes))
 
 
 def _find_part(parts: Parts, sha256: str) -> Part:

@@ -53,7 +53,7 @@ def open_recordings(
     return files, failed
 
 
-def measured_by(decoder: DecoderProcess) -> Opener:
+def scanning_opener(decoder: DecoderProcess) -> Opener:
     """Opens a recording that is only read from its start to its end, through `ffmpeg` where it has to be."""
 
     def measure(path: Path) -> AudioFile:
@@ -63,7 +63,7 @@ def measured_by(decoder: DecoderProcess) -> Opener:
     return measure
 
 
-def copied_to(folder: Path, decoder: DecoderProcess) -> Opener:
+def copying_opener(folder: Path, decoder: DecoderProcess) -> Opener:
     """Opens a recording as a mono copy in `folder`, which can be read at any place; it is made once.
 
     Raises:

@@ -39,7 +39,7 @@ from audiolm_cli.devices import pick_device, prepare_cpu
 from audiolm_cli.errors import DataError, ModelError, OutputError, UsageError
 from audiolm_cli.events import Note, OnEvent, ignore
 from audiolm_cli.library.loading import codec_hash, codec_training, codes_hash, load_codec
-from audiolm_cli.tokenizing.recordings import copied_to, open_recordings
+from audiolm_cli.tokenizing.recordings import copying_opener, open_recordings
 from audiolm_cli.training.codec.encodec import EncodecTrainee
 from audiolm_cli.training.codec.loop import CodecTrainer
 from audiolm_cli.training.codec.round_trips import RoundTrips
@@ -114,7 +114,7 @@ def train_codec(
     codec = trainee.codec
     state = output.with_name(output.name + ".state")
     decoder = DecoderProcess()
-    files, failed = open_recordings(source, copied_to(state / COPIES, decoder), decoder, on_event)
+    files, failed = open_recordings(source, copying_opener(state / COPIES, decoder), decoder, on_event)
     parts = split_files(files)
     hours = sum(file.duration_s for file in parts["train"]) / 3600
     if hours * 3600 < config.clip_s:

@@ -12,7 +12,7 @@ from audiolm_cli.editing.jobs import plan_jobs
 from audiolm_cli.editing.result import Generation, Stopwatch
 from audiolm_cli.editing.session import open_session
 from audiolm_cli.editing.splicing import LONGEST_S, Gap
-from audiolm_cli.editing.streamed import streamed_takes
+from audiolm_cli.editing.streamed import stream_takes
 from audiolm_cli.editing.takes import make_takes
 from audiolm_cli.errors import UsageError
 from audiolm_cli.events import OnEvent, ignore
@@ -63,7 +63,7 @@ def continue_files(
         command="continue",
         settings={"duration_s": duration_s, "before": before, "stream": stream},
         find_gaps=lambda recording, source: [continuation_gap(recording, duration_s, before, config)],
-        make=streamed_takes if stream else make_takes,
+        make=stream_takes if stream else make_takes,
         stream=stream,
     )
     return run_edit(open_session(config, sampling, on_event, watch), jobs, edit)

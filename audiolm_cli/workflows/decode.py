@@ -139,7 +139,7 @@ def _load_owner(owner: StoreCodec, source: Path, device: torch.device, cache: Pa
     return codec
 
 
-def named_codec(source: Path) -> str | None:
+def find_codec_name(source: Path) -> str | None:
     """The catalogue name of a store's codec, so that it can be fetched; None where there is none."""
     try:
         facts = read_facts(source)

@@ -28,7 +28,7 @@ from audiolm_cli.library.loading import codec_hash, load_codec, load_model
 from audiolm_cli.model.decoders import Decoders
 from audiolm_cli.reports.curves import read_history
 from audiolm_cli.reports.page import check_page, write_page
-from audiolm_cli.tokenizing.recordings import measured_by, open_recordings
+from audiolm_cli.tokenizing.recordings import open_recordings, scanning_opener
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -135,7 +135,7 @@ def _read_sample(source: Path, codec: Codec, clips: int, on_event: OnEvent) -> _
         DataError: there are less than two that are long enough.
     """
     with DecoderProcess() as decoder:
-        opened, failed = open_recordings(source, measured_by(decoder), decoder, on_event)
+        opened, failed = open_recordings(source, scanning_opener(decoder), decoder, on_event)
         files = [file for file in opened if file.duration_s >= excerpts.SHORTEST_S]
 
         tests = [file for file in files if file.split == "test"]

@@ -23,7 +23,7 @@ from audiolm_cli.editing.rendering import render_span
 from audiolm_cli.editing.session import Session
 from audiolm_cli.editing.spans import Surroundings, open_span
 from audiolm_cli.editing.splicing import Filled, Gap, Take, splice
-from audiolm_cli.editing.streamed import streamed_takes
+from audiolm_cli.editing.streamed import stream_takes
 from audiolm_cli.editing.takes import make_takes
 from audiolm_cli.editing.windows import GapFiller
 from audiolm_cli.evaluation.metrics import (
@@ -114,7 +114,7 @@ def seams(loaded: Loaded, clips: list[np.ndarray]) -> str:
         add("pasted bare, left seam", pasted, at)
         add("pasted bare, right seam", pasted, at + length)
         gap = Gap(start=at, stop=end, new_samples=round(STREAMED_S * RATE_HZ))
-        (take,) = streamed_takes(Session(loaded=loaded, config=GenerateConfig(seed=seed)), recording(clip), [gap])
+        (take,) = stream_takes(Session(loaded=loaded, config=GenerateConfig(seed=seed)), recording(clip), [gap])
         blocks = list(take.pieces[0].blocks)
         made = np.concatenate([clip[None, :at], *blocks], axis=1)[0]
         add("streamed continuation, left seam", made, at)
