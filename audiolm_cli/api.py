@@ -20,7 +20,7 @@ from audiolm_cli.editing.channels import generate_takes
 from audiolm_cli.editing.jobs import LONGEST_INPUT_S, check_context
 from audiolm_cli.editing.restyling import check_settings, restyle_takes, style_prompt, whole_recording
 from audiolm_cli.editing.session import Session, open_session
-from audiolm_cli.editing.splicing import Gap, Take, generated_spans, splice
+from audiolm_cli.editing.splicing import Filled, Gap, fill_recording, generated_spans, splice
 from audiolm_cli.editing.takes import MakeTakes, make_takes
 from audiolm_cli.errors import AudioInputError, UsageError
 from audiolm_cli.events import OnEvent, ignore
@@ -31,9 +31,11 @@ from audiolm_cli.workflows.infill import check_gaps, place_gaps
 from audiolm_cli.workflows.loop import bridge_gap, check_bridge, make_bridges
 
 MOST_CHANNELS = 64
+"""Arrays with more are taken for [N, C]."""
 SUBTYPES = {"int16": ("PCM_16", 16), "int32": ("PCM_32", 0), "float32": ("FLOAT", 0), "float64": ("DOUBLE", 0)}
 """Array types, what they are as files, and how far integers are from the top bit of 32."""
 NAME = "the audio"
+"""What errors call it."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -157,7 +159,7 @@ def restyle_audio(
     session, recording = _prepare(audio, sample_rate_hz, model, options, on_event)
     check_context(recording.duration_s, NAME)
     check_settings(session.config)
-    reference = _recording(style, style_rate_hz or recording.sample_rate_hz)
+    reference = _open_recording(style, style_rate_hz or recording.sample_rate_hz)
     prompt = style_prompt(session, reference, "the style", strength)
     return _edit(session, recording, whole_recording(recording), audio, partial(restyle_takes, prompt, strength))
 
@@ -171,7 +173,7 @@ def _edit(
 ) -> list[Edited]:
     """Fill the gaps of a recording; every take in the form of what was given."""
     takes = generate_takes(session, recording, gaps, make)
-    return [_edited(recording, gaps, take, given, session.config) for take in takes]
+    return [_to_given_form(filled, given, session.config) for filled in fill_recording(recording, gaps, takes)]
 
 
 def _prepare(
@@ -190,14 +192,20 @@ def _prepare(
     config = GenerateConfig(**{name: value for name, value in options.items() if name in own})
     sampling = SamplingConfig(**{name: value for name, value in options.items() if name in drawn})
 
-    recording = _recording(audio, sample_rate_hz)
+    recording = _open_recording(audio, sample_rate_hz)
     if isinstance(model, str):
         named = dataclasses.replace(config, model=model)
         return open_session(named, sampling, on_event), recording
     return Session(loaded=model, config=config, sampling=sampling, on_event=on_event), recording
 
 
-def _recording(audio: np.ndarray | str | Path, sample_rate_hz: int | None) -> Recording:
+def _open_recording(audio: np.ndarray | str | Path, sample_rate_hz: int | None) -> Recording:
+    """What was given, as the editing commands take it.
+
+    Raises:
+        AudioInputError: it cannot be used.
+        UsageError: an array comes without a rate.
+    """
     if not isinstance(audio, np.ndarray):
         return read_audio(audio, max_duration_s=LONGEST_INPUT_S)
     if sample_rate_hz is None or sample_rate_hz < 1:
@@ -208,10 +216,13 @@ def _recording(audio: np.ndarray | str | Path, sample_rate_hz: int | None) -> Re
         raise AudioInputError(f"audio must have the shape [N] or [C, N], got {list(audio.shape)}; transpose it?")
     if not np.isfinite(audio).all():
         raise AudioInputError("the audio holds values that are no numbers, or infinite")
+
+    # Integers stand at the top of 32 bits, as those of a file do.
     subtype, shift = SUBTYPES[audio.dtype.name]
     samples = np.atleast_2d(audio).T
     if samples.dtype.kind == "i":
         samples = samples.astype(np.int32) << shift
+
     return Recording(
         samples=samples,
         sample_rate_hz=sample_rate_hz,
@@ -223,20 +234,21 @@ def _recording(audio: np.ndarray | str | Path, sample_rate_hz: int | None) -> Re
     )
 
 
-def _edited(
-    recording: Recording, gaps: list[Gap], take: Take, given: np.ndarray | str | Path, config: GenerateConfig
-) -> Edited:
-    samples = np.concatenate(list(splice(recording, gaps, take, only_new=config.only_new).blocks))
+def _to_given_form(filled: Filled, given: np.ndarray | str | Path, config: GenerateConfig) -> Edited:
+    """A take as an array like the one that was given; as float32 [C, N] where that was a path."""
+    recording, only_new = filled.recording, config.only_new
+    samples = np.concatenate(list(splice(filled, only_new=only_new).blocks))  # [N, C]
     if not isinstance(given, np.ndarray):
         audio = dataclasses.replace(recording, samples=samples).wav()
     else:
         shift = SUBTYPES[given.dtype.name][1]
         audio = np.ascontiguousarray((samples >> shift if shift else samples).T.astype(given.dtype))
         audio = audio[0] if given.ndim == 1 else audio
+
     return Edited(
         audio=audio,
         sample_rate_hz=recording.sample_rate_hz,
-        seed=take.seed,
-        generated=generated_spans(gaps, take, recording.sample_rate_hz, only_new=config.only_new),
-        score=take.score,
+        seed=filled.take.seed,
+        generated=generated_spans(filled, only_new=only_new),
+        score=filled.take.score,
     )

@@ -37,9 +37,9 @@ def decode_command(
     """Decode a token store, or single clips of it, back to audio."""
     display.check_stdout(output)
     with Renderer(**display.to_dict()) as out:
-        from audiolm_cli.workflows.decode import decode, named_codec
+        from audiolm_cli.workflows.decode import decode, find_codec_name
 
-        fetch_missing(out, cache_dir, offline, codec or named_codec(tokens))
+        fetch_missing(out, cache_dir, offline, codec or find_codec_name(tokens))
         result = decode(
             tokens,
             output,

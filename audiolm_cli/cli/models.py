@@ -46,17 +46,16 @@ def pull_command(
     from audiolm_cli.checkpoints import catalogue
     from audiolm_cli.cli.fetching import fetch_config
     from audiolm_cli.library.fetching import pull
+    from audiolm_cli.library.sources import Fetcher
 
     with Renderer(**display.to_dict()) as out:
         path = pull(
             source,
-            catalogue.cache_dir(cache_dir),
-            fetch_config(offline),
+            Fetcher(cache=catalogue.cache_dir(cache_dir), config=fetch_config(offline), on_event=out.on_event),
             save_as=name,
             sha256=sha256,
             mirrors=mirror or (),
             force=force,
-            on_event=out.on_event,
         )
         if out.json:
             out.print_json({"name": source, "path": path})

@@ -14,9 +14,9 @@ from audiolm_cli.editing.channels import generate_takes
 from audiolm_cli.editing.jobs import Job, read_input
 from audiolm_cli.editing.result import Failure, Generation, Output
 from audiolm_cli.editing.session import Session
-from audiolm_cli.editing.splicing import Gap, repeat_result
+from audiolm_cli.editing.splicing import Gap, fill_recording
 from audiolm_cli.editing.takes import MakeTakes, make_takes
-from audiolm_cli.editing.writing import told_settings, write_take
+from audiolm_cli.editing.writing import describe_settings, write_take
 from audiolm_cli.errors import AudioLMError
 from audiolm_cli.events import Note
 from audiolm_cli.version import __version__
@@ -52,7 +52,7 @@ def run_edit(session: Session, jobs: list[Job], edit: Edit) -> Generation:
                 raise
             session.on_event(Note(message=str(error), warning=True))
             failed.append(Failure(input=job.source, error=str(error)))
-    return report(session, outputs, edit.settings, failed)
+    return summarise(session, outputs, edit.settings, failed)
 
 
 def edit_recording(session: Session, job: Job, edit: Edit) -> list[Output]:
@@ -62,24 +62,27 @@ def edit_recording(session: Session, job: Job, edit: Edit) -> list[Output]:
     gaps = edit.find_gaps(recording, job.source)
     takes = generate_takes(session, recording, gaps, edit.make)
 
-    whole, gaps, takes = repeat_result(recording, gaps, takes, edit.repeat)
-    facts: dict[str, Any] = {"command": edit.command, "settings": edit.settings, "stream": edit.stream}
-    return [write_take(session, job, number, whole, gaps, take, **facts) for number, take in enumerate(takes, start=1)]
+    versions = fill_recording(recording, gaps, takes, edit.repeat)
+    return [
+        write_take(session, job, number, filled, command=edit.command, settings=edit.settings, stream=edit.stream)
+        for number, filled in enumerate(versions, start=1)
+    ]
 
 
-def report(
+def summarise(
     session: Session, outputs: list[Output], settings: dict[str, Any], failed: list[Failure] | None = None
 ) -> Generation:
     """What a command says in the end. Settings that it left open are those that were used, where all outputs agree."""
     used = [output.sampling for output in outputs]
     sampling = used[0] if used and all(own == used[0] for own in used) else session.sampling.to_dict()
+
     return Generation(
         outputs=outputs,
         model={"name": session.loaded.folder.name, "sha256": session.loaded.folder.sha256},
         device=str(session.model.device),
         dtype=session.loaded.dtype,
         version=__version__,
-        settings={**settings, **told_settings(session.config), **sampling},
-        timing=session.watch.report(sum(end - begin for output in outputs for begin, end in output.generated)),
+        settings={**settings, **describe_settings(session.config), **sampling},
+        timing=session.watch.summarise(sum(end - begin for output in outputs for begin, end in output.generated)),
         failed=failed or [],
     )

@@ -2,9 +2,9 @@
 
 Judges codes and how loud they will be. Knows nothing about how they are sampled, or sampled again.
 
-The bounds are set by recordings: of twelve held-out piano pieces, brought to the training level, no half second is
-louder than 0.19, the loudest half second of ten seconds is at most 2.2 times that of the eight seconds before, and 95 %
-of all stretches of 1.5 s have nine or more different codes; those with three or fewer are silent.
+The bounds are set by recordings of piano at the training level. No half second of them is louder than 0.19, or more
+than 2.2 times as loud as the loudest of the eight seconds before. Stretches of 1.5 s with three or fewer different
+codes are silent.
 """
 
 from __future__ import annotations
@@ -47,48 +47,56 @@ class Guard:
         self._codec = codec
         self._stretch = round(STRETCH_S * codec.frame_rate_hz)
         self._swell = round(SWELL_S * codec.frame_rate_hz)
+
+        # Nothing is swelling that is no louder than the loudest of the context.
         sides = [left[0], right[0]]
+        loudness = [frame_rms(codec, side[None])[0] for side in sides]
+        self._loudest = max((float(_mean_rms(rms, self._swell).max()) for rms in loudness if len(rms)), default=0.0)
+
+        # Next to silence, or to a note that is held, more of it is right.
         near = [left[0, max(0, left.shape[1] - self._stretch) :], right[0, : self._stretch]]
-        loud = [frame_rms(codec, side[None])[0] for side in sides]
-        self._loudest = max((float(_means(rms, self._swell).max()) for rms in loud if len(rms)), default=0.0)
         quiet = [len(side) > 0 and float(frame_rms(codec, side[None]).max()) < SILENT_RMS for side in near]
         repeats = [len(side) == self._stretch and len(side[:, 0].unique()) <= FEW_CODES for side in near]
         self._silence_is_fine = any(quiet) or not any(len(side) for side in sides)
         self._repeating_is_fine = any(repeats)
 
-    def fault(self, codes: Tensor) -> Fault | None:
+    def find_fault(self, codes: Tensor) -> Fault | None:
         """What is wrong with generated codes [T, K], or None. What the context does itself is not wrong."""
         T = len(codes)
         if T == 0:
             return None
-        rms = frame_rms(self._codec, codes[None])[0]
+
+        rms = frame_rms(self._codec, codes[None])[0]  # [T]
         if self._loudest > 0:
-            means = _means(rms, self._swell)
+            means = _mean_rms(rms, self._swell)
             swollen = (means > SWELL_RMS) & (means > SWELL_RATIO * self._loudest)
             if swollen.any():
                 return Fault("swelling", float(swollen.float().mean()))
+
         if self._stretch > T:
             return None
         silent = (rms < SILENT_RMS).float().unfold(0, self._stretch, 1).min(-1).values
         if silent.any() and not self._silence_is_fine:
             return Fault("silence", float(silent.mean()))
-        windows = codes[:, 0].unfold(0, self._stretch, 1).sort(-1).values
+
+        # Sorted, a stretch changes as often as it has different codes, less one.
+        windows = codes[:, 0].unfold(0, self._stretch, 1).sort(-1).values  # [stretches, frames of a stretch]
         few = (windows.diff(dim=-1) != 0).sum(-1) < FEW_CODES
         if few.any() and not self._repeating_is_fine:
             return Fault("repetition", float(few.float().mean()))
         return None
 
 
-def _means(rms: Tensor, frames: int) -> Tensor:
+def _mean_rms(rms: Tensor, frames: int) -> Tensor:
     """Root mean square over every `frames` consecutive frames of rms [T]; over all of them where there are fewer."""
     squares = rms.square()
     return squares.unfold(0, min(frames, len(squares)), 1).mean(-1).sqrt()
 
 
-def derived_seed(seed: int, place: int, attempt: int) -> int:
+def derive_seed(seed: int, frame: int, attempt: int) -> int:
     """A seed for sampling a stretch again, the same each time: splitmix64 (Steele et al. 2014) over the three."""
     state = seed
-    for part in (place, attempt):
+    for part in (frame, attempt):
         state = (state + 0x9E3779B97F4A7C15 * (part + 1)) % 2**64
         state = ((state ^ (state >> 30)) * 0xBF58476D1CE4E5B9) % 2**64
         state = ((state ^ (state >> 27)) * 0x94D049BB133111EB) % 2**64
@@ -96,6 +104,6 @@ def derived_seed(seed: int, place: int, attempt: int) -> int:
     return state % 2**63
 
 
-def again(generator: torch.Generator, place: int, attempt: int) -> torch.Generator:
-    """The generator for sampling the stretch at frame `place` of a take again."""
-    return torch.Generator().manual_seed(derived_seed(generator.initial_seed(), place, attempt))
+def retry_generator(generator: torch.Generator, frame: int, attempt: int) -> torch.Generator:
+    """The generator for sampling the stretch at `frame` of a take again."""
+    return torch.Generator().manual_seed(derive_seed(generator.initial_seed(), frame, attempt))

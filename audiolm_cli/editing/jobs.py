@@ -52,23 +52,27 @@ def plan_jobs(inputs: list[str], verb: str, output: str | None, plot: Path | Non
     if plot is not None:
         check_picture(plot)
     make_folder(output)
+
     jobs: list[Job] = []
     taken: set[str] = set()
-    others = {os.path.realpath(source) for source in inputs if source != STREAM}
-    for place, source in enumerate(inputs, start=1):
+    sources = {os.path.realpath(source) for source in inputs if source != STREAM}
+    for number, source in enumerate(inputs, start=1):
+        # Names that are taken already get the input's place behind their stem.
         stem = "stdin" if source == STREAM else Path(source).stem
-        for name in itertools.chain([stem], (f"{stem}-{number}" for number in itertools.count(place))):
+        for name in itertools.chain([stem], (f"{stem}-{extra}" for extra in itertools.count(number))):
             paths = output_paths(output, name, verb, config.takes, len(inputs))
             own = plot if plot is None or len(inputs) == 1 else plot.with_name(f"{plot.stem}.{name}{plot.suffix}")
-            plots = numbered(own, config.takes) if own is not None else []
+            plots = number_paths(own, config.takes) if own is not None else []
             if not taken & {*paths, *plots}:
                 break
+
         for path in [*paths, *plots]:
             check_target(path, config.force)
-            if os.path.realpath(path) in others - {os.path.realpath(source)}:
+            if os.path.realpath(path) in sources - {os.path.realpath(source)}:
                 raise UsageError(f"{path} is an input as well as an output; write into another folder with -o")
         for path in paths:
             named_format(path)
+
         taken |= {*paths, *plots}
         jobs.append(Job(source=source, paths=paths, plots=plots))
     return jobs
@@ -93,12 +97,13 @@ def output_paths(output: str | None, stem: str, verb: str, takes: int, inputs: i
                 f"-o -: standard output holds one file, but {takes * inputs} were asked for; give a folder"
             )
         return [STREAM]
+
     path = Path(f"{stem}.{verb}.wav") if output is None else Path(output)
     if output is not None and (os.path.isdir(path) or output.endswith("/")):
         path = path / f"{stem}.{verb}.wav"
     elif output is not None and inputs > 1:
         raise UsageError(f"-o {output}: {inputs} inputs need a folder; create it, or end its name with /")
-    return numbered(path, takes)
+    return number_paths(path, takes)
 
 
 def make_folder(output: str | None) -> None:
@@ -109,13 +114,14 @@ def make_folder(output: str | None) -> None:
     """
     if output is None or not output.endswith("/"):
         return
+
     try:
         Path(output).mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise OutputError(f"{output}: the folder cannot be made ({error.strerror}); choose another with -o") from error
 
 
-def numbered(path: Path, count: int) -> list[str]:
+def number_paths(path: Path, count: int) -> list[str]:
     """The path itself, or `name.1.suffix`, `name.2.suffix`, ... when there are several."""
     if count == 1:
         return [str(path)]
@@ -133,6 +139,7 @@ def read_input(job: Job, on_event: OnEvent) -> Recording:
     check_context(recording.duration_s, job.source)
     if not recording.samples.any():
         on_event(Note(message=f"{job.source} is silent; it goes on as the model thinks fit", warning=True))
+
     for path in job.paths:
         output_format(path, recording)
     return recording
@@ -151,7 +158,11 @@ def read_recording(source: str) -> Recording:
 
 
 def check_context(seconds: float, source: str) -> None:
-    """Refuse to generate from less audio than says anything."""
+    """Refuse to generate from less audio than says anything.
+
+    Raises:
+        AudioInputError: there is less.
+    """
     if seconds < SHORTEST_CONTEXT_S:
         raise AudioInputError(
             f"{source}: {1000 * seconds:.0f} ms of audio is too little to go by; "

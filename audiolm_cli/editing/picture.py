@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import warnings
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -12,9 +13,16 @@ from audiolm_cli.audio import Recording, mel_filters, mid, resample
 from audiolm_cli.errors import UsageError
 from audiolm_cli.files import write_whole
 
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.image import AxesImage
+
 PLOT_RATE_HZ = 32000
+"""Rate at which spectrograms are taken."""
 MEL_BANDS = 128
+"""Rows of a spectrogram."""
 SHADE = "#f28e2b"
+"""Colour of what was generated."""
 
 
 def check_picture(path: str | Path) -> None:
@@ -40,34 +48,46 @@ def plot_recording(
     matplotlib.use("Agg")
     from matplotlib.figure import Figure
 
-    mono = mid(recording.wav())
     figure = Figure(figsize=(12, 6), dpi=110, layout="constrained")
     above, below = figure.subplots(2, 1, sharex=True, height_ratios=[1, 2])
-    time_s = np.arange(len(mono)) / recording.sample_rate_hz
-    step = max(1, len(mono) // 20000)
-    above.plot(time_s[::step], mono[::step], linewidth=0.4, color="#4e79a7")
-    above.set_ylim(-1, 1)
-    above.set_ylabel("amplitude")
+    mono = mid(recording.wav())
+    _draw_waveform(above, mono, recording.sample_rate_hz)
     for start, end in generated:
         above.axvspan(start, end, color=SHADE, alpha=0.25, linewidth=0, label="generated")
         for edge in (start, end):
             below.axvline(edge, color=SHADE, linewidth=1.2)
     if generated:
         above.legend(loc="upper right", fontsize="small")
-    decibels, frequencies = mel_decibels(resample(mono[None], recording.sample_rate_hz, PLOT_RATE_HZ)[0])
-    duration = max(len(mono) / recording.sample_rate_hz, 1 / PLOT_RATE_HZ)  # an axis needs some length
-    image = below.imshow(decibels, origin="lower", aspect="auto", extent=(0, duration, 0, MEL_BANDS), cmap="magma")
-    below.set_yticks(*mel_ticks(frequencies))
-    below.set_ylabel("Hz (mel scale)")
-    below.set_xlabel("seconds")
-    below.set_xlim(0, duration)
+
+    image = _draw_spectrogram(below, mono, recording.sample_rate_hz)
     figure.colorbar(image, ax=below, label="dB", pad=0.01)
     above.set_title(title.encode("utf-8", "replace").decode("utf-8"), parse_math=False)
+
     picture = io.BytesIO()
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Glyph")  # a name in letters that the font lacks
         figure.savefig(picture, format="png", metadata={"Software": None})
     write_whole(path, picture.getvalue(), force=force)
+
+
+def _draw_waveform(axes: Axes, mono: np.ndarray, sample_rate_hz: int) -> None:
+    time_s = np.arange(len(mono)) / sample_rate_hz
+    step = max(1, len(mono) // 20000)  # more points than pixels only take time
+    axes.plot(time_s[::step], mono[::step], linewidth=0.4, color="#4e79a7")
+    axes.set_ylim(-1, 1)
+    axes.set_ylabel("amplitude")
+
+
+def _draw_spectrogram(axes: Axes, mono: np.ndarray, sample_rate_hz: int) -> AxesImage:
+    """A mel spectrogram over the seconds of audio [n]; returns what a colour bar needs."""
+    decibels, frequencies = mel_decibels(resample(mono[None], sample_rate_hz, PLOT_RATE_HZ)[0])
+    duration = max(len(mono) / sample_rate_hz, 1 / PLOT_RATE_HZ)  # an axis needs some length
+    image = axes.imshow(decibels, origin="lower", aspect="auto", extent=(0, duration, 0, MEL_BANDS), cmap="magma")
+    axes.set_yticks(*mel_ticks(frequencies))
+    axes.set_ylabel("Hz (mel scale)")
+    axes.set_xlabel("seconds")
+    axes.set_xlim(0, duration)
+    return image
 
 
 def mel_ticks(frequencies: np.ndarray) -> tuple[list[float], list[str]]:
@@ -84,9 +104,11 @@ def mel_decibels(mono: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     columns = torch.stft(
         torch.from_numpy(mono).float(), 2048, 640, window=window, return_complex=True, pad_mode="constant"
     )
+
     bank = torch.from_numpy(mel_filters(2048, MEL_BANDS, PLOT_RATE_HZ, low_hz=30.0, unit_area=True))  # [bins, bands]
     mel = (bank.T @ columns.abs()).clamp(min=1e-8)
     decibels = 20 * mel.log10()
+
     points = torch.linspace(0, PLOT_RATE_HZ / 2, 1025)
     centres = (bank * points[:, None]).sum(0) / bank.sum(0).clamp(min=1e-12)
     return decibels.clamp(min=decibels.max().item() - 80).numpy(), centres.numpy()

@@ -93,13 +93,14 @@ def _near_left(span: Span) -> Tensor:
 
 def _render(span: Span, chunks: Iterable[_Chunk], left: Tensor, right: Tensor, codec: Codec) -> Iterator[np.ndarray]:
     """Audio float32 [C, n] of the span from chunks that begin with the codes `left` [1, L, K] of its context."""
-    level = _level(span, left, right, codec)
+    level = _level_ratio(span, left, right, codec)
     lead = (left.shape[1] + span.left.hidden) * codec.hop_samples
+    # Zeros in front put the span's first sample where both rates meet.
     extra = -lead % (codec.sample_rate_hz // math.gcd(codec.sample_rate_hz, span.rate_hz))
     decoded = _decode(span, chunks, lead, level, codec)
     padded = _after_zeros(extra, (wav * np.float32(level / span.gain) for wav in decoded))
     mono = resample_blocks((wav[None] for wav in padded), codec.sample_rate_hz, span.rate_hz)
-    yield from _place((wav[0] for wav in mono), (lead + extra) * span.rate_hz // codec.sample_rate_hz, span)
+    yield from _fit_span((wav[0] for wav in mono), (lead + extra) * span.rate_hz // codec.sample_rate_hz, span)
 
 
 def _chunks(codes: Tensor) -> Iterator[_Chunk]:
@@ -116,17 +117,18 @@ def _chunks_so_far(left: Tensor, portions: Iterable[Portion], frames: int) -> It
     """Codes [1, L, K] and `frames` more in chunks, each as soon as the frames that it needs after it are there."""
     L, codes, first, start = left.shape[1], left, 0, 0
     for portion in portions:
-        codes = torch.cat([codes[:, : L + portion.start - first], portion.codes], dim=1)
+        codes = torch.cat([codes[:, : L + portion.start - first], portion.codes], dim=1)  # [1, frames from first on, K]
         end = first + codes.shape[1]
         stop = end if end == L + frames else end - AHEAD_FRAMES
-        if stop > start:
+
+        if stop > start:  # what came before the next chunk's context is no longer needed
             past, first = first, max(0, start - CHUNK_CONTEXT_FRAMES)
             codes = codes[:, first - past :]
             yield _Chunk(codes=codes, first=first, start=start, stop=stop)
             start = stop
 
 
-def _split(chunk: _Chunk, frames: int) -> Iterator[_Chunk]:
+def _split_chunk(chunk: _Chunk, frames: int) -> Iterator[_Chunk]:
     """A chunk in parts of so many frames, with no more context than a chunk has."""
     for start in range(chunk.start, chunk.stop, frames):
         stop = min(start + frames, chunk.stop)
@@ -137,50 +139,53 @@ def _split(chunk: _Chunk, frames: int) -> Iterator[_Chunk]:
 
 def _decode(span: Span, chunks: Iterable[_Chunk], lead: int, level: float, codec: Codec) -> Iterator[np.ndarray]:
     """Audio float32 [n] of consecutive chunks, `lead` samples of which come before the span."""
-    hop = codec.hop_samples
-    fade = (
-        hop  # a chunk fades in over the last frame before it: it meets what is known without a step, but not smoothly
-    )
+    # A chunk fades in over the last frame before it: it meets what is known without a step, but not smoothly.
+    hop = fade = codec.hop_samples
     ramp = torch.sin(torch.linspace(0, math.pi / 2, fade, device=codec.device)).square()
-    past = torch.zeros(0, device=codec.device)
+
+    past = torch.zeros(0, device=codec.device)  # the end of what was decoded
     waiting = iter(chunks)
     parts: list[_Chunk] = []  # of a chunk that did not fit into memory
     while (chunk := parts.pop(0) if parts else next(waiting, None)) is not None:
-        known = _known(span, lead - chunk.first * hop, chunk.codes.shape[1] * hop, level)
-        ahead = (chunk.start - chunk.first) * hop
+        known = _known_samples(span, lead - chunk.first * hop, chunk.codes.shape[1] * hop, level)
+        ahead = (chunk.start - chunk.first) * hop  # samples of the chunk's context, which are known but for the fade
         if ahead:
             known.wav[0, 0, :ahead] = past[len(past) - ahead :]
             known.mask[: ahead - fade] = True
+
         try:
-            wav = codec.decode(chunk.codes, known)[0, 0][: ahead + (chunk.stop - chunk.start) * hop]
+            wav = codec.decode(chunk.codes, known)[0, 0][: ahead + (chunk.stop - chunk.start) * hop]  # [n]
         except torch.OutOfMemoryError as error:
-            parts = [*_split(chunk, halve_chunk(chunk.stop - chunk.start, codec, error)), *parts]
+            parts = [*_split_chunk(chunk, halve_chunk(chunk.stop - chunk.start, codec, error)), *parts]
             continue
+
+        # The last frame waits for the chunk that fades in over it.
         new = wav[ahead:]
-        yield _faded(past[max(0, len(past) - fade) :], wav[max(0, ahead - fade) : ahead], ramp).cpu().numpy()
+        yield _fade_into(past[max(0, len(past) - fade) :], wav[max(0, ahead - fade) : ahead], ramp).cpu().numpy()
         yield new[: len(new) - fade].cpu().numpy()
         past = torch.cat([past, new])[-CHUNK_CONTEXT_FRAMES * hop :]
     yield past[max(0, len(past) - fade) :].cpu().numpy()
 
 
-def _faded(one: Tensor, other: Tensor, ramp: Tensor) -> Tensor:
+def _fade_into(one: Tensor, other: Tensor, ramp: Tensor) -> Tensor:
     """One sound [n] fading into another; n is 0 or the ramp's length."""
     return one + (other - one) * ramp[: len(one)]
 
 
-def _level(span: Span, left: Tensor, right: Tensor, codec: Codec) -> float:
+def _level_ratio(span: Span, left: Tensor, right: Tensor, codec: Codec) -> float:
     """How much louder the contexts are than what the codec makes of them."""
     power, decoded_power = 0.0, 0.0
     for codes, wav in ((left, span.left.wav), (right, span.right.wav)):
         if codes.shape[1]:
             power += wav.square().mean().item()
             decoded_power += frame_rms(codec, codes).square().mean().item()
+
     if power == 0 or decoded_power == 0:
         return 1.0
     return float(np.clip(math.sqrt(power / decoded_power), *LEVEL_RANGE))
 
 
-def _known(span: Span, lead: int, total: int, level: float) -> KnownSamples:
+def _known_samples(span: Span, lead: int, total: int, level: float) -> KnownSamples:
     """The context samples on a decoded stretch that begins `lead` samples before the span, or after its start."""
     wav, mask = torch.zeros(1, 1, total), torch.zeros(total, dtype=torch.bool)
     for side in (span.left, span.right):
@@ -189,6 +194,7 @@ def _known(span: Span, lead: int, total: int, level: float) -> KnownSamples:
         if stop > start:
             wav[..., start:stop] = side.wav[..., start - at : stop - at] / level
             mask[start:stop] = True
+
     device = span.left.codes.device
     return KnownSamples(wav=wav.to(device), mask=mask.to(device))
 
@@ -205,6 +211,8 @@ def limit(mono: np.ndarray, ceiling: float, reach: int) -> np.ndarray:
     peaks = np.abs(mono)
     if not (peaks > ceiling).any():
         return mono
+
+    # The least level that is needed within reach, then smoothed over the same reach.
     needed = torch.from_numpy(np.minimum(1.0, ceiling / np.maximum(peaks, 1e-9)))[None, None].double()  # [1, 1, n]
     width = 2 * reach + 1
     least = -torch.nn.functional.max_pool1d(-needed, width, stride=1, padding=reach)
@@ -213,7 +221,7 @@ def limit(mono: np.ndarray, ceiling: float, reach: int) -> np.ndarray:
     return (mono * smooth).astype(mono.dtype)
 
 
-def _place(blocks: Iterable[np.ndarray], lead: int, span: Span) -> Iterator[np.ndarray]:
+def _fit_span(blocks: Iterable[np.ndarray], lead: int, span: Span) -> Iterator[np.ndarray]:
     """The span float32 [C, n] in the balance of its contexts, from mono blocks [n] after `lead` context samples."""
     C, n = max(len(span.before), len(span.after)), span.new_samples
     near = round(BALANCE_S * span.rate_hz)
@@ -221,27 +229,59 @@ def _place(blocks: Iterable[np.ndarray], lead: int, span: Span) -> Iterator[np.n
     gains = balance(context, mid(context)) if context.shape[1] else np.ones(C, np.float32)
     ceiling = span.ceiling / max(float(np.abs(gains).max()), 1e-9)
     reach = round(LIMIT_S * span.rate_hz)
-    sides = (span.before.shape[1] > 0) + (span.after.shape[1] > 0)
-    fade = min(round(FADE_S * span.rate_hz), -(-n // max(1, sides)))
-    ramp = 0.5 * (1 + np.cos(np.pi * (np.arange(fade) + 0.5) / fade)) if fade else np.zeros(0)
+    seam = _Seam.of(span)
+
     buffer, offset, start = np.zeros(0, np.float32), 0, 0  # `offset` is where the buffer begins
     for block in itertools.chain(blocks, (None,)):
         buffer = buffer if block is None else np.concatenate([buffer, block])
         ready = offset + len(buffer) - lead - 2 * reach  # a peak lowers the level that far around it
-        ready = n if block is None else min(ready, n - fade)  # the last piece has room for the fade, as the first
-        while start < ready and (block is None or ready - start >= fade):
+        ready = n if block is None else min(ready, n - seam.fade)  # the last piece has room for the fade, as the first
+        while start < ready and (block is None or ready - start >= seam.fade):
             stop = ready if ready - start < 2 * near else start + near
             first = max(offset, lead + start - 2 * reach)
             mono = limit(buffer[first - offset : lead + stop + 2 * reach - offset], ceiling, reach)
             body = mono[lead + start - first :][: stop - start]
-            out = np.outer(gains, np.pad(body, (0, stop - start - len(body)))).astype(np.float64)
-            if start == 0 and span.before.shape[1]:
-                out[:, :fade] += (extrapolate(span.before, fade, span.rate_hz) - out[:, :fade]) * ramp
-            if stop == n and span.after.shape[1]:
-                carried = extrapolate(span.after[:, ::-1], fade, span.rate_hz)[:, ::-1]
-                out[:, stop - start - fade :] += (carried - out[:, stop - start - fade :]) * ramp[::-1]
+            out = np.outer(gains, np.pad(body, (0, stop - start - len(body)))).astype(np.float64)  # [C, stop - start]
+
+            if start == 0:
+                seam.fade_in(out)
+            if stop == n:
+                seam.fade_out(out)
             yield out.astype(np.float32)
+
             kept = max(0, lead + stop - 2 * reach - offset)
             buffer, offset, start = buffer[kept:], offset + kept, stop
     if n == 0:
         yield np.zeros((C, 0), np.float32)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Seam:
+    """The cross-fades at both ends of a span, from its contexts as linear prediction carries them on."""
+
+    span: Span
+    fade: int
+    """Length of each, in samples."""
+    ramp: np.ndarray
+    """Share of the context [fade], falling."""
+
+    @classmethod
+    def of(cls, span: Span) -> _Seam:
+        """Those of a span; in a short one, each has its half of it."""
+        sides = (span.before.shape[1] > 0) + (span.after.shape[1] > 0)
+        fade = min(round(FADE_S * span.rate_hz), -(-span.new_samples // max(1, sides)))
+        ramp = 0.5 * (1 + np.cos(np.pi * (np.arange(fade) + 0.5) / fade)) if fade else np.zeros(0)
+        return cls(span=span, fade=fade, ramp=ramp)
+
+    def fade_in(self, out: np.ndarray) -> None:
+        """Lead from the context before into the beginning of out [C, n]."""
+        if self.span.before.shape[1]:
+            carried = extrapolate(self.span.before, self.fade, self.span.rate_hz)
+            out[:, : self.fade] += (carried - out[:, : self.fade]) * self.ramp
+
+    def fade_out(self, out: np.ndarray) -> None:
+        """Lead from the end of out [C, n] into the context after."""
+        if self.span.after.shape[1]:
+            carried = extrapolate(self.span.after[:, ::-1], self.fade, self.span.rate_hz)[:, ::-1]
+            first = out.shape[1] - self.fade
+            out[:, first:] += (carried - out[:, first:]) * self.ramp[::-1]

@@ -34,19 +34,19 @@ CARRIED_SHARE = 0.1
 def restyle_takes(prompt: Tensor, strength: int, session: Session, recording: Recording, gaps: list[Gap]) -> list[Take]:
     """Takes of a recording after prompt codes [1, P, K], in the balance of its channels; the one gap is all of it."""
     with session.watch.stage("encode"):
-        codes, wav = encode(recording, session.codec)
+        codes, wav = encode_recording(recording, session.codec)  # [1, T, K], [1, 1, n]
         gains = balance(recording.wav(), mid(recording.wav()))
     # The first codebook is the recording's own, so no AR temperature was drawn with.
     sampling = dataclasses.replace(session.sampling_for(recording.duration_s, between=False), temperature=None)
 
-    def count(done: int) -> None:
+    def report_frames(done: int) -> None:
         session.on_event(Progress(stage="restyle", done=done, total=codes.shape[1], unit="frames"))
 
     takes = []
     for number, seed in enumerate(session.draw_seeds(session.config.takes), start=1):
         generator = torch.Generator().manual_seed(seed)
         began = time.perf_counter()
-        made = restyle_codes(session.model, prompt, codes, strength, sampling, generator, on_frame=count)
+        made = restyle_codes(session.model, prompt, codes, strength, sampling, generator, on_frame=report_frames)
         session.watch.model.nar_s += time.perf_counter() - began
         session.watch.model.frames += made.shape[1]
 
@@ -90,7 +90,7 @@ def style_prompt(session: Session, reference: Recording, name: str, strength: in
         raise UsageError(f"strength must be 1 to {K - 1}, the codebooks kept of the codec's {K}; got {strength}")
 
     frames = min(session.prompt_frames, session.model.config.max_frames // 2)
-    return loudest(*encode(reference, session.codec), frames, session.codec)
+    return loudest_codes(*encode_recording(reference, session.codec), frames, session.codec)
 
 
 def restyle_codes(
@@ -109,10 +109,12 @@ def restyle_codes(
     window, T, K = model.config.max_frames, codes.shape[1], codes.shape[2]
     carried = math.ceil(CARRIED_SHARE * window)
     made = codes[:, :0]
+
     while made.shape[1] < T:
         context = torch.cat([prompt, made[:, max(0, made.shape[1] - carried) :]], dim=1)
         target = codes[:, made.shape[1] : made.shape[1] + window - context.shape[1]]
         noise = draw_uniforms([generator], target.shape[1] * K).view(1, K, -1).to(codes.device)
+
         shape = Geometry(context.shape[1], target.shape[1])
         new = fill_codebooks(model, context, target, shape, sampling, noise, known_codebooks=strength)
         made = torch.cat([made, new], dim=1)
@@ -120,19 +122,19 @@ def restyle_codes(
     return made
 
 
-def encode(recording: Recording, codec: Codec) -> tuple[Tensor, Tensor]:
+def encode_recording(recording: Recording, codec: Codec) -> tuple[Tensor, Tensor]:
     """Codes [1, T, K] of a whole recording, and the mono audio [1, 1, n] at training level they stand for."""
     mono = resample(mid(recording.wav())[None], recording.sample_rate_hz, codec.sample_rate_hz)
     wav = torch.from_numpy(mono * np.float32(recording_gain(recording, [])))[None].to(codec.device)
     return encode_chunked(codec, wav), wav
 
 
-def loudest(codes: Tensor, wav: Tensor, frames: int, codec: Codec) -> Tensor:
+def loudest_codes(codes: Tensor, wav: Tensor, frames: int, codec: Codec) -> Tensor:
     """The `frames` consecutive codes [1, P, K] with the most energy of audio [1, 1, n]; all where there are fewer."""
     frames = min(frames, codes.shape[1])
     energy = torch.nn.functional.pad(wav[0, 0].square(), (0, -wav.shape[-1] % codec.hop_samples))
     sums = energy.view(-1, codec.hop_samples).sum(1).double().cumsum(0)  # [T]
-    sums = torch.cat([sums.new_zeros(1), sums])
+    sums = torch.cat([sums.new_zeros(1), sums])  # [1 + T], energy of all frames before each
     first = int((sums[frames:] - sums[:-frames]).argmax())
     return codes[:, first : first + frames]
 
@@ -142,6 +144,7 @@ def _render(codes: Tensor, original: Tensor, gains: np.ndarray, recording: Recor
     wav = decode_chunked(codec, codes)[0]  # [1, n]
     power, made_power = original.square().mean().item(), wav.square().mean().item()
     level = float(np.clip(math.sqrt(power / made_power), *LEVEL_RANGE)) if power and made_power else 1.0
+
     mono = resample(wav.cpu().numpy(), codec.sample_rate_hz, recording.sample_rate_hz)[0]
     mono = np.pad(mono, (0, max(0, recording.num_samples - len(mono))))[: recording.num_samples]
     return np.outer(gains, mono * (level / recording_gain(recording, []))).astype(np.float32)

@@ -97,12 +97,12 @@ class Stopwatch:
         """One that began then, by `time.perf_counter`; None is now."""
         return cls() if started is None else cls(started=started)
 
-    def loaded(self) -> None:
+    def end_loading(self) -> None:
         """Count everything since the start as loading."""
         self.load_s = time.perf_counter() - self.started
 
-    def heard(self) -> None:
-        """Generated sound was written before all of it was made."""
+    def note_sound(self) -> None:
+        """Take note of the first generated sound that was written before all of it was made."""
         if self.first_sound_s is None:
             self.first_sound_s = time.perf_counter() - self.started
 
@@ -113,7 +113,7 @@ class Stopwatch:
         yield
         setattr(self, f"{name}_s", getattr(self, f"{name}_s") + time.perf_counter() - began)
 
-    def report(self, generated_s: float) -> dict[str, float]:
+    def summarise(self, generated_s: float) -> dict[str, float]:
         """The timing part of a result: seconds by stage, and `rtf` = seconds without loading per generated second."""
         total = time.perf_counter() - self.started
         seconds = {
@@ -126,6 +126,7 @@ class Stopwatch:
         }
         if self.first_sound_s is not None:
             seconds["first_sound_s"] = self.first_sound_s
+
         rtf = (total - self.load_s) / generated_s if generated_s else 0.0
         return {name: round(value, 4) for name, value in seconds.items()} | {
             "frames": self.model.frames,

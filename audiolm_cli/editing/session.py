@@ -58,6 +58,7 @@ class Session:
         window, rate_hz, prompt_s = self.model.config.max_frames, self.codec.frame_rate_hz, self.config.prompt_s
         if prompt_s is None:
             return window
+
         if prompt_s * rate_hz < 1:
             raise UsageError(
                 f"--prompt {prompt_s:g} is shorter than one frame of the codec, {1000 / rate_hz:.0f} ms; "
@@ -100,7 +101,7 @@ def open_session(
     loaded = load_model(config.model, pick_device(config.device), config.dtype, cache)
 
     if config.dtype not in ("auto", loaded.dtype):
-        told = f"torch {torch.__version__} has no {config.dtype} products for this processor; {loaded.dtype} is used"
-        on_event(Note(message=told, warning=True))
-    watch.loaded()
+        message = f"torch {torch.__version__} has no {config.dtype} products for this processor; {loaded.dtype} is used"
+        on_event(Note(message=message, warning=True))
+    watch.end_loading()
     return Session(loaded=loaded, config=config, sampling=sampling, on_event=on_event, watch=watch)

@@ -25,6 +25,22 @@ HIDDEN_FRAMES = 1
 
 
 @dataclass(frozen=True, kw_only=True)
+class Surroundings:
+    """What lies around a gap of a recording."""
+
+    before: np.ndarray
+    """float32 [C, n]: the recording up to the gap, or the end of it."""
+    after: np.ndarray
+    """float32 [C, n]: the recording after the gap, or the beginning of it."""
+    rate_hz: int
+    """The recording's sample rate."""
+    gain: float = 1.0
+    """What brings the recording to the training level."""
+    ceiling: float = math.inf
+    """Level that new audio may not exceed."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Side:
     """Context on one side of a span, on the codec's frame grid that starts at the span's first sample."""
 
@@ -62,31 +78,21 @@ class Span:
     """Context after it."""
 
 
-def open_span(
-    before: np.ndarray,
-    after: np.ndarray,
-    rate_hz: int,
-    new_samples: int,
-    gain: float,
-    frames: int,
-    codec: Codec,
-    ceiling: float = math.inf,
-) -> Span:
+def open_span(surroundings: Surroundings, new_samples: int, frames: int, codec: Codec) -> Span:
     """Encode the contexts of a span.
 
     Args:
-        before: float32 [C, n], the recording up to the span.
-        after: float32 [C, n], the recording after it.
-        rate_hz: the recording's rate.
-        new_samples: length of the span at that rate.
-        gain: what brings the recording to the training level.
+        surroundings: the recording before and after it.
+        new_samples: length of the span at the recording's rate.
         frames: context frames wanted on each side, at most.
         codec: what encodes them.
-        ceiling: level that the span may not exceed.
     """
-    hop_s = codec.hop_samples / codec.sample_rate_hz
+    rate_hz, gain = surroundings.rate_hz, surroundings.gain
     reach = context_samples(frames, rate_hz, codec)
-    before, after = before[:, max(0, before.shape[1] - reach) :], after[:, :reach]
+    before = surroundings.before[:, max(0, surroundings.before.shape[1] - reach) :]
+    after = surroundings.after[:, :reach]
+
+    hop_s = codec.hop_samples / codec.sample_rate_hz
     new_frames = max(1, math.ceil(new_samples / rate_hz / hop_s - 1e-9))
     left = _left_side(before, rate_hz, frames, gain, codec)
     right = _right_side(after, rate_hz, new_samples, new_frames, frames, gain, codec)
@@ -95,7 +101,7 @@ def open_span(
         new_samples=new_samples,
         gap_frames=left.hidden + new_frames + right.hidden,
         gain=gain,
-        ceiling=ceiling,
+        ceiling=surroundings.ceiling,
         before=before,
         after=after,
         left=left,
@@ -110,21 +116,24 @@ def context_samples(frames: int, rate_hz: int, codec: Codec) -> int:
 
 def _left_side(before: np.ndarray, rate_hz: int, frames: int, gain: float, codec: Codec) -> Side:
     """The context before the span; its grid ends exactly at the span's first sample."""
+    # Both rates meet every `unit` samples of the file; zeros in front put the span's first sample where they do.
     common, length = math.gcd(rate_hz, codec.sample_rate_hz), before.shape[1]
-    unit = rate_hz // common  # file samples after which both rates meet again
-    extra = -length % unit  # zeros in front, so that the span's first sample is where they meet
+    unit = rate_hz // common
+    extra = -length % unit
     mono = np.pad(mid(before), (extra, 0)) if length else np.zeros(0, np.float32)
-    margin = _margin(rate_hz, codec)
-    wav = _resample(_mirror_after(mono, margin), rate_hz, codec)
-    exact = (length + extra) // unit * (codec.sample_rate_hz // common)
-    whole = length * codec.sample_rate_hz // rate_hz // codec.hop_samples  # frames without any of the zeros
-    L = min(frames, whole)
+    wav = _resample(_mirror_after(mono, _margin(rate_hz, codec)), rate_hz, codec)
+
+    # Whole frames, without any of the zeros, that end where the span begins; the mirrored samples follow.
+    exact = (length + extra) // unit * (codec.sample_rate_hz // common)  # the span's first sample at the codec's rate
+    whole = length * codec.sample_rate_hz // rate_hz // codec.hop_samples
     start = exact - whole * codec.hop_samples
-    audio = torch.from_numpy(wav[start:] * gain)[None, None].float()
-    codes = _encode(codec, audio)
-    inside = (exact - start) // codec.hop_samples
-    keep = min(L, SEAM_FRAMES) * codec.hop_samples
+    audio = torch.from_numpy(wav[start:] * gain)[None, None].float()  # [1, 1, n]
+    codes = _encode(codec, audio)  # [1, T, K]
+
+    L = min(frames, whole)
     end = exact - start
+    inside = end // codec.hop_samples
+    keep = min(L, SEAM_FRAMES) * codec.hop_samples
     hidden = HIDDEN_FRAMES if L > HIDDEN_FRAMES else 0
     return Side(
         codes=codes[:, inside - L : inside - hidden], hidden=hidden, wav=audio[..., end - keep : end], first=-keep
@@ -135,6 +144,7 @@ def _right_side(
     after: np.ndarray, rate_hz: int, new_samples: int, new_frames: int, frames: int, gain: float, codec: Codec
 ) -> Side:
     """The context after the span, on the grid that starts at the span's first sample."""
+    # A mirrored margin begins where both rates meet, and is cut to where the span's grid has a frame.
     common = math.gcd(rate_hz, codec.sample_rate_hz)
     unit = rate_hz // common
     start = max(0, new_samples - _margin(rate_hz, codec)) // unit * unit  # file samples from the span's start
@@ -143,14 +153,15 @@ def _right_side(
     first = start // unit * (codec.sample_rate_hz // common)
     skip = -first % codec.hop_samples
     wav, first = wav[skip:], first + skip
-    codes = _encode(codec, torch.from_numpy(wav)[None, None].float())
-    lead = new_frames - first // codec.hop_samples
+    codes = _encode(codec, torch.from_numpy(wav)[None, None].float())  # [1, T, K]
+
+    lead = new_frames - first // codec.hop_samples  # frames of the margin
     usable = int(after.shape[1] / rate_hz * codec.frame_rate_hz) - 1
     count = max(0, min(frames, usable))
+    hidden = HIDDEN_FRAMES if count > HIDDEN_FRAMES else 0
     edge = math.ceil(new_samples * codec.sample_rate_hz / rate_hz)  # first sample after the span
     end = (new_frames + min(count, SEAM_FRAMES)) * codec.hop_samples
     kept = wav[edge - first : end - first] if count else wav[:0]
-    hidden = HIDDEN_FRAMES if count > HIDDEN_FRAMES else 0
     return Side(
         codes=codes[:, lead + hidden : lead + count],
         hidden=hidden,

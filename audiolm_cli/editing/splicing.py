@@ -58,6 +58,18 @@ class Take:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Filled:
+    """A recording with a take in its gaps."""
+
+    recording: Recording
+    """The recording as it was."""
+    gaps: list[Gap]
+    """In order and apart."""
+    take: Take
+    """A piece for each of them."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Spliced:
     """Samples that come block after block, so that they need not be in memory together."""
 
@@ -67,29 +79,28 @@ class Spliced:
     """[n, C] each, as in `Recording.samples`."""
 
 
-def repeat_result(
-    recording: Recording, gaps: list[Gap], takes: list[Take], times: int
-) -> tuple[Recording, list[Gap], list[Take]]:
-    """The recording, its gaps and its takes, as if they came that often one after the other."""
-    if times == 1:
-        return recording, gaps, takes
+def fill_recording(recording: Recording, gaps: list[Gap], takes: list[Take], repeat: int = 1) -> list[Filled]:
+    """A recording with each of the takes in its gaps, `repeat` times one after the other."""
+    if repeat == 1:
+        return [Filled(recording=recording, gaps=gaps, take=take) for take in takes]
+
     length = recording.num_samples
-    longer = dataclasses.replace(recording, samples=np.concatenate([recording.samples] * times))
+    longer = dataclasses.replace(recording, samples=np.concatenate([recording.samples] * repeat))
     shifted = [
         dataclasses.replace(gap, start=gap.start + length * number, stop=gap.stop + length * number)
-        for number in range(times)
+        for number in range(repeat)
         for gap in gaps
     ]
-    return longer, shifted, [dataclasses.replace(take, pieces=take.pieces * times) for take in takes]
+    repeated = [dataclasses.replace(take, pieces=take.pieces * repeat) for take in takes]
+    return [Filled(recording=longer, gaps=shifted, take=take) for take in repeated]
 
 
-def splice(
-    recording: Recording, gaps: list[Gap], take: Take, on_event: OnEvent = ignore, *, only_new: bool = False
-) -> Spliced:
+def splice(filled: Filled, on_event: OnEvent = ignore, *, only_new: bool = False) -> Spliced:
     """The recording's samples with a take in its gaps, every other one what it was; or the new pieces alone."""
+    recording, gaps, take = filled.recording, filled.gaps, filled.take
 
     def blocks() -> Iterator[np.ndarray]:
-        at = clipped = 0
+        at = clipped = 0  # the first sample of the recording that is not written, and samples over full scale
         for gap, piece in zip(gaps, take.pieces, strict=True):
             if not only_new:
                 yield recording.samples[at : gap.start]
@@ -98,6 +109,7 @@ def splice(
                 clipped += over
                 yield native
             at = gap.stop
+
         if not only_new:
             yield recording.samples[at:]
         if clipped:
@@ -118,10 +130,12 @@ class Repeated:
         return self.begin()
 
 
-def generated_spans(gaps: list[Gap], take: Take, rate_hz: int, *, only_new: bool = False) -> list[tuple[float, float]]:
+def generated_spans(filled: Filled, *, only_new: bool = False) -> list[tuple[float, float]]:
     """Where the pieces of a take are in what `splice` returns, in seconds."""
-    spans, at, shift = [], 0, 0
-    for gap, piece in zip(gaps, take.pieces, strict=True):
+    rate_hz = filled.recording.sample_rate_hz
+    spans = []
+    at = shift = 0  # the end of the pieces before, and how far they have moved what follows them
+    for gap, piece in zip(filled.gaps, filled.take.pieces, strict=True):
         length = piece.num_samples
         start = at if only_new else gap.start + shift
         spans.append((start / rate_hz, (start + length) / rate_hz))

@@ -7,25 +7,25 @@ of the future in view. A portion that went wrong is drawn again before it is hea
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from audiolm_cli.audio.level import recording_gain
-from audiolm_cli.audio.recording import FLOATS, Recording
+from audiolm_cli.audio.recording import Recording
 from audiolm_cli.codec.base import Codec
 from audiolm_cli.config.generation import SamplingConfig
-from audiolm_cli.editing.guards import STRETCH_S, Fault, Guard, again
+from audiolm_cli.editing.guards import STRETCH_S, Fault, Guard, retry_generator
 from audiolm_cli.editing.rendering import AHEAD_FRAMES, Portion, render_stream
 from audiolm_cli.editing.result import Stopwatch
 from audiolm_cli.editing.session import Session
-from audiolm_cli.editing.spans import context_samples, open_span
+from audiolm_cli.editing.spans import Surroundings, context_samples, open_span
 from audiolm_cli.editing.splicing import Gap, Piece, Repeated, Take
-from audiolm_cli.editing.takes import FULL_SCALE
+from audiolm_cli.editing.takes import peak_ceiling
 from audiolm_cli.editing.windows import RETRIES, plan_step
 from audiolm_cli.events import Note, Progress
 from audiolm_cli.model.decode import Timing
@@ -38,7 +38,7 @@ PORTION_S = 1.0
 """Length of the others."""
 
 
-def streamed_takes(session: Session, recording: Recording, gaps: list[Gap]) -> list[Take]:
+def stream_takes(session: Session, recording: Recording, gaps: list[Gap]) -> list[Take]:
     """One take for the gap at the end of a recording, in a list; its audio is made while the blocks are read.
 
     Raises:
@@ -49,124 +49,121 @@ def streamed_takes(session: Session, recording: Recording, gaps: list[Gap]) -> l
     frames, codec, rate_hz = session.prompt_frames, session.codec, recording.sample_rate_hz
     with session.watch.stage("encode"):
         reach = context_samples(frames, rate_hz, codec)
-        span = open_span(
-            recording.wav(max(0, gap.start - reach), gap.start),
-            recording.wav(gap.stop),
-            rate_hz,
-            gap.new_samples,
+        surroundings = Surroundings(
+            before=recording.wav(max(0, gap.start - reach), gap.start),
+            after=recording.wav(gap.stop),
+            rate_hz=rate_hz,
             gain=recording_gain(recording, [(gap.start, gap.stop)]),
-            frames=frames,
-            codec=codec,
-            ceiling=math.inf if recording.subtype in FLOATS else FULL_SCALE,
+            ceiling=peak_ceiling(recording),
         )
+        span = open_span(surroundings, gap.new_samples, frames, codec)
     sampling = session.sampling_for(gap.new_samples / rate_hz, between=False)
 
-    def tell(fault: Fault, mended: bool) -> None:
+    def report_fault(fault: Fault, mended: bool) -> None:
         session.on_event(Note(message=f"seed {seed}: {fault.kind}, sampled again"))
         if not mended:
             session.on_event(Note(message=f"seed {seed}: {fault.kind} again; try another --seed", warning=True))
 
-    def count(done: int) -> None:
+    def report_frames(done: int) -> None:
         session.on_event(Progress(stage="generate", done=done, total=span.gap_frames, unit="frames"))
 
+    stream = CodeStream(
+        model=session.model,
+        codec=codec,
+        sampling=sampling,
+        on_fault=report_fault,
+        on_frame=report_frames,
+        timing=session.watch.model,
+    )
+
     def blocks() -> Iterator[np.ndarray]:
-        portions = stream_codes(
-            session.model,
-            span.left.codes,
-            span.gap_frames,
-            sampling,
-            torch.Generator().manual_seed(seed),
-            codec,
-            on_fault=tell,
-            on_frame=count,
-            timing=session.watch.model,
-        )
-        yield from _timed(render_stream(span, portions, codec), session.watch)
+        portions = stream.draw(span.left.codes, span.gap_frames, torch.Generator().manual_seed(seed))
+        yield from _time_blocks(render_stream(span, portions, codec), session.watch)
 
     piece = Piece(num_samples=gap.new_samples, blocks=Repeated(blocks))
     return [Take(seed=seed, pieces=[piece], drawn=[sampling])]
 
 
-def stream_codes(
-    model: Decoders,
-    left: Tensor,
-    frames: int,
-    sampling: SamplingConfig,
-    generator: torch.Generator,
-    codec: Codec,
-    *,
-    on_fault: Callable[[Fault, bool], None],
-    on_frame: Callable[[int], None],
-    timing: Timing,
-) -> Iterator[Portion]:
-    """Codes of `frames` frames after left [1, L, K], portion by portion, in the windows of `windows.fill_gap`.
+@dataclass(frozen=True, kw_only=True)
+class CodeStream:
+    """Draws the codes of a continuation portion by portion, and a portion that went wrong again."""
 
-    As long as one window holds everything, the first codebook is that of `fill_gap`; later windows hear other fine
-    codes. A portion with a fault, together with the second and a half before it, is drawn again from seeds derived
-    from the generator's, up to `RETRIES` times; the last one stays.
+    model: Decoders
+    """The decoders, in eval mode."""
+    codec: Codec
+    """Whose codes these are."""
+    sampling: SamplingConfig
+    """How codes are drawn."""
+    on_fault: Callable[[Fault, bool], None]
+    """Called with what was wrong with a portion, and whether that is mended."""
+    on_frame: Callable[[int], None]
+    """Called with the number of AR frames done."""
+    timing: Timing
+    """Where the seconds are added."""
 
-    Args:
-        model: the decoders, in eval mode.
-        left: codes before the gap.
-        frames: how many to make.
-        sampling: how codes are drawn.
-        generator: where the random numbers come from.
-        codec: whose codes these are.
-        on_fault: called with what was wrong with a portion, and whether that is mended.
-        on_frame: called with the number of AR frames done.
-        timing: where the seconds are added.
-    """
-    rate_hz, window = codec.frame_rate_hz, model.config.max_frames
-    guard, heard = Guard(codec, left, left[:, :0]), round(STRETCH_S * rate_hz) - 1
-    near, tail, done = left, left[:, :0], 0
-    while done < frames:
-        near = near[:, max(0, near.shape[1] - window) :]
-        geometry = plan_step(near.shape[1], frames - done, 0, window)
-        context = near[:, near.shape[1] - geometry.left :]
-        streamed = StreamedWindow(model, context, geometry, sampling, generator, timing)
-        made, reached = left[:, :0], 0
-        while reached < geometry.gap:
-            length = round(PORTION_S * rate_hz) if done + reached else round(FIRST_S * rate_hz) + AHEAD_FRAMES
-            stop = reached + length if reached + length + AHEAD_FRAMES < geometry.gap else geometry.gap
-            place = done + reached
-            codes = _sound_portion(streamed, made, tail, reached, stop, guard, generator, place, on_fault)
-            yield Portion(codes=codes, start=done + made.shape[1])
-            settled = codes if stop == geometry.gap else codes[:, : codes.shape[1] - AHEAD_FRAMES]
-            made, tail, reached = torch.cat([made, settled], dim=1), torch.cat([tail, settled], dim=1), stop
-            tail = tail[:, max(0, tail.shape[1] - heard) :]
-            on_frame(done + reached)
-        near, done = torch.cat([near, made], dim=1), done + geometry.gap
-        timing.frames += geometry.gap
+    def draw(self, left: Tensor, frames: int, generator: torch.Generator) -> Iterator[Portion]:
+        """Codes of `frames` frames after left [1, L, K], in the windows of `windows.GapFiller`.
+
+        As long as one window holds everything, the first codebook is that of `GapFiller`; later windows hear other
+        fine codes. A portion with a fault, together with the second and a half before it, is drawn again from seeds
+        derived from the generator's, up to `RETRIES` times; the last one stays.
+        """
+        rate_hz, window = self.codec.frame_rate_hz, self.model.config.max_frames
+        guard, heard_frames = Guard(self.codec, left, left[:, :0]), round(STRETCH_S * rate_hz) - 1
+
+        near, heard, done = left, left[:, :0], 0  # `heard` is the end of what was made, in all windows
+        while done < frames:
+            near = near[:, max(0, near.shape[1] - window) :]
+            geometry = plan_step(near.shape[1], frames - done, 0, window)
+            context = near[:, near.shape[1] - geometry.left :]  # [1, context frames, K]
+            streamed = StreamedWindow(self.model, context, geometry, self.sampling, generator, self.timing)
+
+            made, reached = left[:, :0], 0  # codes of this window that stay, and how far the first codebook is
+            while reached < geometry.gap:
+                # Something is to be heard soon; and the last portion takes in what would be too short for another.
+                length = round(PORTION_S * rate_hz) if done + reached else round(FIRST_S * rate_hz) + AHEAD_FRAMES
+                stop = reached + length if reached + length + AHEAD_FRAMES < geometry.gap else geometry.gap
+                retries = [retry_generator(generator, done + reached, attempt) for attempt in range(RETRIES)]
+                codes = self._draw_portion(streamed, made, (reached, stop), heard, guard, retries)  # [1, n, K]
+                yield Portion(codes=codes, start=done + made.shape[1])
+
+                # The frames ahead come again in the next portion, with more of the future in view.
+                settled = codes if stop == geometry.gap else codes[:, : codes.shape[1] - AHEAD_FRAMES]
+                made, heard, reached = torch.cat([made, settled], dim=1), torch.cat([heard, settled], dim=1), stop
+                heard = heard[:, max(0, heard.shape[1] - heard_frames) :]
+                self.on_frame(done + reached)
+
+            near, done = torch.cat([near, made], dim=1), done + geometry.gap
+            self.timing.frames += geometry.gap
+
+    def _draw_portion(
+        self,
+        streamed: StreamedWindow,
+        made: Tensor,
+        frames: tuple[int, int],
+        heard: Tensor,
+        guard: Guard,
+        retries: list[torch.Generator],
+    ) -> Tensor:
+        """Codes [1, n, K] after those `made` in this window, with new first codes in `frames` (start, stop) of it."""
+        start, stop = frames
+        heard = heard if guard.find_fault(heard[0]) is None else heard[:, :0]  # what was heard cannot be mended
+        first: Fault | None = None
+        for retry in (*retries, None):
+            streamed.advance(stop)
+            codes = streamed.fill(made, stop)
+            fault = guard.find_fault(torch.cat([heard, codes], dim=1)[0])
+            first = first or fault
+            if fault is None or retry is None:
+                break
+            streamed.redraw(start, stop, retry)
+
+        if first is not None:
+            self.on_fault(first, fault is None)
+        return codes
 
 
-def _sound_portion(
-    streamed: StreamedWindow,
-    made: Tensor,
-    tail: Tensor,
-    reached: int,
-    stop: int,
-    guard: Guard,
-    generator: torch.Generator,
-    place: int,
-    on_fault: Callable[[Fault, bool], None],
-) -> Tensor:
-    """Codes [1, n, K] after those made in this window, up to frame `stop`; `tail` is what was heard before them."""
-    tail = tail if guard.fault(tail[0]) is None else tail[:, :0]  # what was heard cannot be mended
-    first: Fault | None = None
-    for attempt in range(1 + RETRIES):
-        streamed.advance(stop)
-        codes = streamed.fill(made, stop)
-        fault = guard.fault(torch.cat([tail, codes], dim=1)[0])
-        first = first or fault
-        if fault is None or attempt == RETRIES:
-            break
-        streamed.redraw(reached, stop, again(generator, place, attempt))
-    if first is not None:
-        on_fault(first, fault is None)
-    return codes
-
-
-def _timed(blocks: Iterator[np.ndarray], watch: Stopwatch) -> Iterator[np.ndarray]:
+def _time_blocks(blocks: Iterator[np.ndarray], watch: Stopwatch) -> Iterator[np.ndarray]:
     """The blocks, with the time spent on them: that beside AR and NAR is decoding."""
     while True:
         began, modelled = time.perf_counter(), watch.model.ar_s + watch.model.nar_s
@@ -175,4 +172,4 @@ def _timed(blocks: Iterator[np.ndarray], watch: Stopwatch) -> Iterator[np.ndarra
         if block is None:
             return
         yield block
-        watch.heard()  # whoever asks for the next one has written this one
+        watch.note_sound()  # whoever asks for the next one has written this one

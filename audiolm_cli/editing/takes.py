@@ -17,9 +17,9 @@ from audiolm_cli.config.generation import SamplingConfig
 from audiolm_cli.editing.guards import Fault, Guard
 from audiolm_cli.editing.rendering import render_blocks
 from audiolm_cli.editing.session import Session
-from audiolm_cli.editing.spans import Span, context_samples, open_span
+from audiolm_cli.editing.spans import Span, Surroundings, context_samples, open_span
 from audiolm_cli.editing.splicing import Gap, Piece, Repeated, Take
-from audiolm_cli.editing.windows import fill_gap
+from audiolm_cli.editing.windows import GapFiller
 from audiolm_cli.events import Note, Progress
 from audiolm_cli.model.scoring import continuation_score, following_score
 
@@ -71,6 +71,11 @@ def make_takes(session: Session, recording: Recording, gaps: list[Gap]) -> list[
     return takes
 
 
+def peak_ceiling(recording: Recording) -> float:
+    """The highest level that new audio in a recording may have."""
+    return math.inf if recording.subtype in FLOATS else FULL_SCALE
+
+
 @dataclass
 class _Candidate:
     """A take in the making."""
@@ -113,24 +118,17 @@ def _open_spans(
     after = recording.wav(gap.stop, min(end, gap.stop + reach))
 
     def open_after(before: np.ndarray) -> Span:
-        ceiling = math.inf if recording.subtype in FLOATS else FULL_SCALE
-        return open_span(
-            before,
-            after,
-            rate_hz,
-            gap.new_samples,
-            gain=gain,
-            frames=frames,
-            codec=session.codec,
-            ceiling=ceiling,
+        surroundings = Surroundings(
+            before=before, after=after, rate_hz=rate_hz, gain=gain, ceiling=peak_ceiling(recording)
         )
+        return open_span(surroundings, gap.new_samples, frames, session.codec)
 
     if number == 0 or gap.start - gaps[number - 1].stop >= reach:
         return [open_after(recording.wav(max(0, gap.start - reach), gap.start))] * len(candidates)
-    return [open_after(_made_so_far(recording, gaps[:number], own.pieces, gap.start, reach)) for own in candidates]
+    return [open_after(_recording_so_far(recording, gaps[:number], own.pieces, gap.start, reach)) for own in candidates]
 
 
-def _made_so_far(recording: Recording, gaps: list[Gap], pieces: list[Piece], stop: int, reach: int) -> np.ndarray:
+def _recording_so_far(recording: Recording, gaps: list[Gap], pieces: list[Piece], stop: int, reach: int) -> np.ndarray:
     """The last `reach` samples [C, n] up to sample `stop` of the recording, with the pieces in its earlier gaps."""
     parts: list[np.ndarray] = []
     missing = reach
@@ -155,28 +153,26 @@ def _fill_spans(session: Session, spans: list[Span], candidates: list[_Candidate
     between = left.shape[1] > 0 and right.shape[1] > 0
     sampling = session.sampling_for(span.new_samples / span.rate_hz, between=between)
 
-    def tell(row: int, fault: Fault, mended: bool) -> None:
+    def report_fault(row: int, fault: Fault, mended: bool) -> None:
         what = f"seed {candidates[row].seed}: {fault.kind}"
         session.on_event(Note(message=f"{what}, sampled again"))
         if not mended:
             session.on_event(Note(message=f"{what} again; try another --seed or --temperature", warning=True))
 
-    def count(done: int) -> None:
+    def report_frames(done: int) -> None:
         session.on_event(Progress(stage="generate", done=done, total=span.gap_frames, unit="frames"))
 
-    codes = fill_gap(
-        session.model,
-        left,
-        right,
-        span.gap_frames,
-        sampling,
-        [candidate.generator for candidate in candidates],
+    filler = GapFiller(
+        model=session.model,
+        sampling=sampling,
         until_end=config.until_end,
-        judge=None if config.until_end else Guard(session.codec, left, right).fault,
-        on_fault=tell,
-        on_frame=count,
+        judge=None if config.until_end else Guard(session.codec, left, right).find_fault,
+        on_fault=report_fault,
+        on_frame=report_frames,
         timing=session.watch.model,
-    )  # [candidates, gap_frames, K]
+    )
+    generators = [candidate.generator for candidate in candidates]
+    codes = filler.fill(left, right, span.gap_frames, generators)  # [candidates, gap_frames, K]
 
     for candidate, own_span, own_codes in zip(candidates, spans, codes, strict=True):
         candidate.span, candidate.codes = own_span, own_codes
@@ -187,7 +183,7 @@ def _fill_spans(session: Session, spans: list[Span], candidates: list[_Candidate
 
 def _score_codes(session: Session, span: Span, codes: torch.Tensor) -> float:
     """How likely the codes [T, K] make what follows them, or where nothing does, how likely they are themselves."""
-    made = codes[None, codes[:, 0] >= 0]
+    made = codes[None, codes[:, 0] >= 0]  # [1, T, K], up to where the model ended the piece
     if span.right.codes.shape[1]:
         return following_score(session.model, span.left.codes, made, span.right.codes).item()
     return continuation_score(session.model, span.left.codes, made).item()
@@ -199,7 +195,7 @@ def _render_piece(session: Session, span: Span, codes: torch.Tensor) -> Piece:
     The time goes into the session's watch.
     """
     codes = codes[codes[:, 0] >= 0]
-    if len(codes) < span.gap_frames:
+    if len(codes) < span.gap_frames:  # the model ended the piece: so does the span
         frames = max(0, len(codes) - span.left.hidden)
         samples = min(span.new_samples, round(frames / session.codec.frame_rate_hz * span.rate_hz))
         span = dataclasses.replace(span, gap_frames=len(codes), new_samples=samples)

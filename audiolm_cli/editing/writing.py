@@ -16,13 +16,13 @@ from audiolm_cli.editing.jobs import STREAM, Job
 from audiolm_cli.editing.picture import plot_recording
 from audiolm_cli.editing.result import Output
 from audiolm_cli.editing.session import Session
-from audiolm_cli.editing.splicing import Gap, Spliced, Take, generated_spans, splice
+from audiolm_cli.editing.splicing import Filled, Spliced, generated_spans, splice
 from audiolm_cli.events import Note
 from audiolm_cli.version import __version__
 
 LONGEST_COMMENT = 150
 """Characters of the input's own comment that go into the new one."""
-TOLD = ("prompt_s", "until_end", "best_of", "channels")
+DECIDING = ("prompt_s", "until_end", "best_of", "channels")
 """Fields of `GenerateConfig` that decide the codes, beside the model, the seed and the length."""
 
 
@@ -30,9 +30,7 @@ def write_take(
     session: Session,
     job: Job,
     number: int,
-    recording: Recording,
-    gaps: list[Gap],
-    take: Take,
+    filled: Filled,
     *,
     command: str,
     settings: dict[str, Any],
@@ -46,12 +44,13 @@ def write_take(
     Raises:
         OutputError: it cannot be written.
     """
+    recording, take, only_new = filled.recording, filled.take, session.config.only_new
     sampling = describe_sampling(take.drawn)
     comment = write_comment(session, recording, command, take.seed, settings, sampling)
     tagged = dataclasses.replace(recording, tags=recording.tags | {"comment": comment})
-    result = splice(recording, gaps, take, session.on_event, only_new=session.config.only_new)
-    generated = generated_spans(gaps, take, recording.sample_rate_hz, only_new=session.config.only_new)
 
+    result = splice(filled, session.on_event, only_new=only_new)
+    generated = generated_spans(filled, only_new=only_new)
     write_samples(session, job, number, tagged, result, generated, stream=stream)
     return Output(
         path=job.paths[number - 1],
@@ -82,13 +81,13 @@ def write_samples(
         OutputError: one of the files cannot be written.
     """
     path, force = job.paths[number - 1], session.config.force
-    kept: list[np.ndarray] = []
+    kept: list[np.ndarray] = []  # for the picture
     begun = False
 
     def blocks() -> Iterator[np.ndarray]:
         nonlocal begun
         for block in samples.blocks:
-            if job.plots:  # a picture needs all of them
+            if job.plots:
                 kept.append(block)
             yield block
             begun = True
@@ -99,7 +98,7 @@ def write_samples(
     )
     try:
         (write_growing if stream else write_blocks)(path, blocks(), spec, force=force)
-    except BaseException:
+    except BaseException:  # an interruption as well
         if stream and begun and path != STREAM:
             session.on_event(Note(message=f"{path} holds the {grown_seconds(path):.1f} s made so far"))
         raise
@@ -123,15 +122,15 @@ def write_comment(
         "dtype": session.loaded.dtype,
         **settings,
         "input_comment": recording.tags.get("comment", "")[:LONGEST_COMMENT] or None,
-        **told_settings(session.config),
+        **describe_settings(session.config),
         **sampling,
     }
     return json.dumps({name: value for name, value in facts.items() if value is not None})
 
 
-def told_settings(config: GenerateConfig) -> dict[str, Any]:
+def describe_settings(config: GenerateConfig) -> dict[str, Any]:
     """The settings of a command that decide the codes and that every generating command has."""
-    return {name: getattr(config, name) for name in TOLD}
+    return {name: getattr(config, name) for name in DECIDING}
 
 
 def describe_sampling(drawn: list[SamplingConfig]) -> dict[str, Any]:

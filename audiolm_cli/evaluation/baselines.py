@@ -91,25 +91,26 @@ class _Split:
         return cls(samples(train), samples(fit), samples(rest))
 
 
-def _previous(clips: Clips, k: int, frames: int) -> _Samples:
+def _predict_from_previous(clips: Clips, k: int, frames: int) -> _Samples:
     """Codebook k, to be predicted from its own last `frames` frames."""
     contexts, targets = [], []
     for clip in clips:
-        codes = clip[:, k].astype(np.int64)
+        codes = clip[:, k].astype(np.int64)  # [T]
         padded = np.concatenate([np.full(frames, MISSING), codes])
         windows = np.lib.stride_tricks.sliding_window_view(padded, frames)[: len(codes)] if frames else codes[:, None]
+
         contexts.append(windows[:, :frames][:, ::-1])
         targets.append(codes)
     return _Samples(np.concatenate(contexts), np.concatenate(targets))
 
 
-def _below(clips: Clips, k: int) -> _Samples:
+def _predict_from_below(clips: Clips, k: int) -> _Samples:
     """Codebook k, to be predicted from codebook k - 1 of the same frame."""
     codes = np.concatenate(clips).astype(np.int64)
     return _Samples(codes[:, k - 1 : k], codes[:, k])
 
 
-def _buckets(totals: np.ndarray) -> np.ndarray:
+def _bucket(totals: np.ndarray) -> np.ndarray:
     """Index of the weight for a context seen this often: its power of two."""
     return np.log2(np.maximum(totals, 1)).astype(np.int64)
 
@@ -126,6 +127,7 @@ def _fit_weights(buckets: np.ndarray, high: np.ndarray, low: np.ndarray) -> np.n
         mixed = weights[buckets]
         credit = mixed * high / (mixed * high + (1 - mixed) * low)
         weights = (np.bincount(buckets, credit, 64) + 0.5) / (frames + 1)
+
     fitted = np.flatnonzero(frames)
     return np.interp(np.arange(64), fitted, weights[fitted]) if len(fitted) else weights
 
@@ -146,6 +148,7 @@ class _Order:
         contexts, whole = samples.keys(self.columns, self.size)
         if not len(self.contexts):
             return np.zeros(len(contexts), np.int64), np.zeros(len(contexts), bool)
+
         rows = np.searchsorted(self.contexts, contexts).clip(max=len(self.contexts) - 1)
         return rows, whole & (self.contexts[rows] == contexts)
 
@@ -163,18 +166,22 @@ class _Interpolated:
         fit, columns = split.fit, split.train.contexts.shape[1]
         assert size ** (columns + 1) < 2**62, "contexts do not fit in an integer"
         self.size = size
+
+        # The weights, from the shortest context on: each mixes an order into what the shorter ones make likely.
         self.weights: list[np.ndarray] = []
         likely = np.full(len(fit.targets), 1 / size)
         for order in (_Order(split.rest, n, size) for n in range(columns + 1)):
             rows, seen = order.find(fit)
             known = _Samples(fit.contexts[seen], fit.targets[seen])
-            high, buckets = order.likelihood(known, rows[seen]), _buckets(order.totals[rows[seen]])
+            high, buckets = order.likelihood(known, rows[seen]), _bucket(order.totals[rows[seen]])
             weights = _fit_weights(buckets, high, likely[seen])
             likely[seen] = weights[buckets] * high + (1 - weights[buckets]) * likely[seen]
             self.weights.append(weights)
+
+        # The counts of all training clips, and what they say without a context.
         self.orders = [_Order(split.train, n, size) for n in range(columns + 1)]
         unigram = self.orders[0]
-        weight = self.weights[0][_buckets(unigram.totals)[0]]
+        weight = self.weights[0][_bucket(unigram.totals)[0]]
         self.base = np.full(size, (1 - weight) / size)  # [V]
         self.base[unigram.keys] += weight * unigram.counts / unigram.totals[0]
 
@@ -184,8 +191,10 @@ class _Interpolated:
         for order, weights in zip(self.orders[1:], self.weights[1:], strict=True):
             rows, seen = order.find(samples)
             into, rows = np.flatnonzero(seen), rows[seen]
-            weight = weights[_buckets(order.totals[rows])]
+            weight = weights[_bucket(order.totals[rows])]
             p[into] *= 1 - weight[:, None]
+
+            # The flat list's entries of every row's context, one after the other.
             lengths = order.starts[rows + 1] - order.starts[rows]
             offsets = np.arange(lengths.sum()) - np.repeat(np.cumsum(lengths) - lengths, lengths)
             entries = np.repeat(order.starts[rows], lengths) + offsets
@@ -201,6 +210,7 @@ class _RepeatLast:
         train, fit, rest = (_Samples(s.contexts[:, :0], s.targets) for s in (split.train, split.fit, split.rest))
         self.base = _Interpolated(_Split(train, fit, rest), size).base
         base = _Interpolated(_Split(rest, fit, rest), size).base  # without the codes that fit the weight
+
         fit = split.fit
         has = fit.contexts[:, 0] != MISSING
         same = (fit.contexts[has, 0] == fit.targets[has]).astype(np.float64)
@@ -223,7 +233,9 @@ def _score(model: _Interpolated | _RepeatLast, samples: _Samples) -> tuple[float
     for start in range(0, len(rows), CHUNK):
         part, times = distinct.part(start, start + CHUNK), repeats[start : start + CHUNK]
         p = model.probabilities(part)
-        true = p[np.arange(len(p)), part.targets][:, None]
+        true = p[np.arange(len(p)), part.targets][:, None]  # [rows, 1]
+
+        # Codes of equal probability share their places.
         above, equal = (p > true).sum(1), (p == true).sum(1)
         hits = [((n - above) / equal).clip(0, 1) for n in (1, 10)]
         sums += [(times * values).sum() for values in (-np.log2(true[:, 0]), *hits)]
@@ -231,13 +243,13 @@ def _score(model: _Interpolated | _RepeatLast, samples: _Samples) -> tuple[float
     return float(bits), float(top1), float(top10)
 
 
-def _scored(name: str, pairs: Iterable[tuple[_Interpolated | _RepeatLast, _Samples]]) -> BaselineResult:
+def _score_codebooks(name: str, pairs: Iterable[tuple[_Interpolated | _RepeatLast, _Samples]]) -> BaselineResult:
     """The result of one model and its held-out samples per codebook."""
     bits, top1, top10 = (list(column) for column in zip(*(_score(*pair) for pair in pairs), strict=True))
     return BaselineResult(name=name, bits=bits, top1=top1, top10=top10)
 
 
-def _checked(clips: Clips, codebook_size: int, what: str) -> list[np.ndarray]:
+def _check_clips(clips: Clips, codebook_size: int, what: str) -> list[np.ndarray]:
     """The clips that hold frames.
 
     Raises:
@@ -246,6 +258,7 @@ def _checked(clips: Clips, codebook_size: int, what: str) -> list[np.ndarray]:
     kept = [np.asarray(clip) for clip in clips if len(clip)]
     if not kept:
         raise DataError(f"no {what} codes: baselines need at least one clip with one frame")
+
     low, high = min(int(clip.min()) for clip in kept), max(int(clip.max()) for clip in kept)
     if low < 0 or high >= codebook_size:
         raise DataError(f"{what} codes reach from {low} to {high}, but a codebook has codes 0..{codebook_size - 1}")
@@ -263,30 +276,39 @@ def uniform(train: Clips, test: Clips, codebook_size: int) -> BaselineResult:
     Raises:
         DataError: no frames, or codes outside the codebook. The same holds for every baseline here.
     """
-    K = _checked(test, codebook_size, "held-out")[0].shape[1]
+    K = _check_clips(test, codebook_size, "held-out")[0].shape[1]
     bits, top1, top10 = math.log2(codebook_size), 1 / codebook_size, min(10, codebook_size) / codebook_size
     return BaselineResult(name="uniform", bits=[bits] * K, top1=[top1] * K, top10=[top10] * K)
 
 
 def unigram(train: Clips, test: Clips, codebook_size: int) -> BaselineResult:
     """P(ck[t]): how often each code of each codebook occurs. Arguments as for `uniform`."""
-    train, test = _checked(train, codebook_size, "training"), _checked(test, codebook_size, "held-out")
-    views = [partial(_previous, k=k, frames=0) for k in range(test[0].shape[1])]
-    return _scored("unigram", ((_Interpolated(_Split.of(train, view), codebook_size), view(test)) for view in views))
+    train, test = _check_clips(train, codebook_size, "training"), _check_clips(test, codebook_size, "held-out")
+    views = [partial(_predict_from_previous, k=k, frames=0) for k in range(test[0].shape[1])]
+    return _score_codebooks(
+        "unigram", ((_Interpolated(_Split.of(train, view), codebook_size), view(test)) for view in views)
+    )
 
 
 def bigram(train: Clips, test: Clips, codebook_size: int) -> BaselineResult:
     """P(c1[t] | c1[t-1]) for codebook 1 and P(ck[t] | c(k-1)[t]) for the others. Arguments as for `uniform`."""
-    train, test = _checked(train, codebook_size, "training"), _checked(test, codebook_size, "held-out")
-    views = [partial(_below, k=k) if k else partial(_previous, k=0, frames=1) for k in range(test[0].shape[1])]
-    return _scored("bigram", ((_Interpolated(_Split.of(train, view), codebook_size), view(test)) for view in views))
+    train, test = _check_clips(train, codebook_size, "training"), _check_clips(test, codebook_size, "held-out")
+    views = [
+        partial(_predict_from_below, k=k) if k else partial(_predict_from_previous, k=0, frames=1)
+        for k in range(test[0].shape[1])
+    ]
+    return _score_codebooks(
+        "bigram", ((_Interpolated(_Split.of(train, view), codebook_size), view(test)) for view in views)
+    )
 
 
 def repeat_last(train: Clips, test: Clips, codebook_size: int) -> BaselineResult:
     """w [ck[t] = ck[t-1]] + (1 - w) P(ck[t]), with one w per codebook. Arguments as for `uniform`."""
-    train, test = _checked(train, codebook_size, "training"), _checked(test, codebook_size, "held-out")
-    views = [partial(_previous, k=k, frames=1) for k in range(test[0].shape[1])]
-    return _scored("repeat-last", ((_RepeatLast(_Split.of(train, view), codebook_size), view(test)) for view in views))
+    train, test = _check_clips(train, codebook_size, "training"), _check_clips(test, codebook_size, "held-out")
+    views = [partial(_predict_from_previous, k=k, frames=1) for k in range(test[0].shape[1])]
+    return _score_codebooks(
+        "repeat-last", ((_RepeatLast(_Split.of(train, view), codebook_size), view(test)) for view in views)
+    )
 
 
 def ngram_backoff(train: Clips, test: Clips, codebook_size: int, order: int = 5) -> BaselineResult:
@@ -298,9 +320,9 @@ def ngram_backoff(train: Clips, test: Clips, codebook_size: int, order: int = 5)
         codebook_size: V; codes are 0..V-1.
         order: codes of an n-gram, 1 or more; V ** order must stay below 2 ** 62.
     """
-    train, test = _checked(train, codebook_size, "training"), _checked(test, codebook_size, "held-out")
-    view = partial(_previous, k=0, frames=order - 1)
-    return _scored(f"{order}-gram", [(_Interpolated(_Split.of(train, view), codebook_size), view(test))])
+    train, test = _check_clips(train, codebook_size, "training"), _check_clips(test, codebook_size, "held-out")
+    view = partial(_predict_from_previous, k=0, frames=order - 1)
+    return _score_codebooks(f"{order}-gram", [(_Interpolated(_Split.of(train, view), codebook_size), view(test))])
 
 
 def measure_baselines(train: Clips, test: Clips, codebook_size: int) -> list[BaselineResult]:

@@ -16,8 +16,8 @@ from audiolm_cli.codec.base import Codec
 from audiolm_cli.config.generation import SamplingConfig
 from audiolm_cli.editing.guards import Guard
 from audiolm_cli.editing.rendering import render_span
-from audiolm_cli.editing.spans import open_span
-from audiolm_cli.editing.windows import fill_gap
+from audiolm_cli.editing.spans import Surroundings, open_span
+from audiolm_cli.editing.windows import GapFiller
 from audiolm_cli.evaluation.excerpts import Excerpt
 from audiolm_cli.evaluation.key import key_of
 from audiolm_cli.evaluation.metrics import (
@@ -44,8 +44,8 @@ MEASURES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
     "chroma": chroma_correlation,
 }
 TAKES = 4
-"""Continuations of each excerpt. The distance of their distribution is that of one set of takes, averaged over these:
-with 20 excerpts one set has half the distance of another."""
+"""Continuations of each excerpt. Each makes one set over all excerpts; the distance of their distribution is the mean
+over the sets, because a single set of few excerpts says little."""
 REPEATED_S = 3.0
 """A continuation without a model: this much before the seam, over and over."""
 SHUFFLED_S = 0.5
@@ -85,119 +85,162 @@ class Comparison:
 
     def levels(self) -> dict[str, dict[str, float]]:
         """Mean distances from the original at each level."""
-        found = {"round_trip_whole": self.whole}
-        for one in self.heard if self.codes else []:
-            for name, distances in one.distances.items():
-                found.setdefault(name, []).append(distances)
+        distances = {"round_trip_whole": self.whole}
+        for versions in self.heard if self.codes else []:
+            for name, own in versions.distances.items():
+                distances.setdefault(name, []).append(own)
+
         return {
-            name: {key: float(np.mean([row[key] for row in rows])) for key in MEASURES} for name, rows in found.items()
+            name: {measure: float(np.mean([own[measure] for own in each])) for measure in MEASURES}
+            for name, each in distances.items()
         }
 
     def unpaired(self, train: list[np.ndarray], seed: int) -> dict[str, float]:
         """Frechet distances to what truly follows, repetition, keys, and the longest match with training codes."""
+        figures = self._frechet_distances(seed)
+        for name, codes in self.codes.items():
+            figures[f"repetition_{name}"] = float(np.mean([repetition_rate(own) for own in codes]))
+
+        if self.keys:
+            prompts, truly, generated = np.array(self.keys).T  # [excerpts] each
+            figures["key_agreement_original"] = float(np.mean(prompts == truly))
+            figures["key_agreement_generated"] = float(np.mean(prompts == generated))
+
+        for name, codes in self.codes.items() if train else ():
+            figures[f"longest_match_frames_{name}"] = max(longest_match(own, train).frames for own in codes)
+        return figures
+
+    def _frechet_distances(self, seed: int) -> dict[str, float]:
+        """Frechet distance of every version after the seam to the originals there."""
         after: dict[str, list[Tensor]] = {}
-        for one in self.heard:
-            start = round((one.seam_s or 0.0) * one.sample_rate_hz)
-            for name, wav in one.audio.items():
+        for versions in self.heard:
+            start = round((versions.seam_s or 0.0) * versions.sample_rate_hz)
+            for name, wav in versions.audio.items():
                 after.setdefault(name, []).append(torch.from_numpy(wav[start:]))
-            if one.seam_s is not None:
-                for name, wav in _without_a_model(one.audio["original"], start, one.sample_rate_hz, seed).items():
+            if versions.seam_s is not None:
+                original = versions.audio["original"]
+                for name, wav in _continue_without_model(original, start, versions.sample_rate_hz, seed).items():
                     after.setdefault(name, []).append(torch.from_numpy(wav))
+
         features = {name: torch.cat([fixed_features(wav) for wav in wavs]) for name, wavs in after.items()}
         compared = [name for name in features if name not in ("original", "first_codebook")]
-        found = {f"frechet_{name}": frechet_distance(features["original"], features[name]) for name in compared}
-        if self.others:
+        figures = {f"frechet_{name}": frechet_distance(features["original"], features[name]) for name in compared}
+        if self.others:  # a set holds one take of every excerpt; the figure is the mean over the sets
             sets = [torch.cat([fixed_features(wav) for wav in take]) for take in zip(*self.others, strict=True)]
-            each = [found["frechet_generated"], *(frechet_distance(features["original"], made) for made in sets)]
-            found |= {"frechet_generated": float(np.mean(each)), "frechet_generated_deviation": float(np.std(each))}
-        for name, codes in self.codes.items():
-            found[f"repetition_{name}"] = float(np.mean([repetition_rate(own) for own in codes]))
-        if self.keys:
-            prompts, truly, generated = np.array(self.keys).T
-            found["key_agreement_original"] = float(np.mean(prompts == truly))
-            found["key_agreement_generated"] = float(np.mean(prompts == generated))
-        for name, codes in self.codes.items() if train else ():
-            found[f"longest_match_frames_{name}"] = max(longest_match(own, train).frames for own in codes)
-        return found
+            each = [figures["frechet_generated"], *(frechet_distance(features["original"], made) for made in sets)]
+            figures |= {"frechet_generated": float(np.mean(each)), "frechet_generated_deviation": float(np.std(each))}
+        return figures
 
 
 def compare(excerpts: list[Excerpt], codec: Codec, model: Decoders | None, seed: int, on_event: OnEvent) -> Comparison:
     """Every excerpt through the codec, and with a model its second part made anew at three levels."""
-    found = Comparison()
+    comparison = Comparison()
     for index, excerpt in enumerate(excerpts):
         wav = excerpt.wav
-        codes = codec.encode(wav)
+        codes = codec.encode(wav)  # [1, T, K]
         decoded = {"round_trip": codec.decode(codes)[..., : wav.shape[-1]]}
-        found.whole.append(_distances(wav[0, 0], decoded["round_trip"][0, 0]))
+        comparison.whole.append(_measure_distances(wav[0, 0], decoded["round_trip"][0, 0]))
+
         seam = 0
         if model is not None:
             geometry = continuation_geometry(codes.shape[1])
             seam = geometry.left * codec.hop_samples
-            made = _made(model, codec, codes, geometry, seed + index)
-            context, target = geometry.split(codes)
-            first, *others = made["generated"].split(1)
-            decoded |= {
-                name: codec.decode(geometry.join(context, new))[..., : wav.shape[-1]]
-                for name, new in (("first_codebook", made["first_codebook"]), ("generated", first))
-            }
-            found.others.append(
-                [codec.decode(geometry.join(context, new))[0, 0, seam : wav.shape[-1]].cpu() for new in others]
-            )
-            for name, new in (("original", target), ("generated", made["generated"])):
-                found.codes.setdefault(name, []).extend(new.cpu().numpy())
-            parts = wav[0, 0, :seam], wav[0, 0, seam:], decoded["generated"][0, 0, seam:]
-            prompt, truly, generated = (int(key_of(part, codec.sample_rate_hz)) for part in parts)
-            found.keys.append((prompt, truly, generated))
-        found.heard.append(
+            levels = _generate_levels(model, codec, codes, geometry, seed + index)
+            decoded |= _add_continuations(comparison, wav, codec, geometry, codes, levels)
+
+        comparison.heard.append(
             Versions(
                 name=excerpt.name,
-                audio={name: w[0, 0].cpu().numpy() for name, w in {"original": wav, **decoded}.items()},
-                distances={name: _distances(wav[0, 0, seam:], w[0, 0, seam:]) for name, w in decoded.items()},
+                audio={name: own[0, 0].cpu().numpy() for name, own in {"original": wav, **decoded}.items()},
+                distances={
+                    name: _measure_distances(wav[0, 0, seam:], own[0, 0, seam:]) for name, own in decoded.items()
+                },
                 sample_rate_hz=codec.sample_rate_hz,
                 seam_s=None if model is None else seam / codec.sample_rate_hz,
             )
         )
         on_event(Progress(stage="compare", done=index + 1, total=len(excerpts), unit="clips"))
-    return found
+    return comparison
 
 
-def seams(excerpts: list[Excerpt], codec: Codec, model: Decoders, seed: int, on_event: OnEvent) -> dict[str, float]:
+def measure_seams(
+    excerpts: list[Excerpt], codec: Codec, model: Decoders, seed: int, on_event: OnEvent
+) -> dict[str, float]:
     """Jump and flux at the seam after 4 s of each excerpt: continued by the tool, pasted bare, and in the original."""
-    found: dict[str, list[float]] = {}
+    figures: dict[str, list[float]] = {}
+    rate_hz, new_samples = codec.sample_rate_hz, round(SEAM_NEW_S * codec.sample_rate_hz)
     for index, excerpt in enumerate(excerpts):
-        rate, at = codec.sample_rate_hz, int(SEAM_SHARE * excerpt.wav.shape[-1])
-        mono, new = excerpt.wav[0].cpu().numpy(), round(SEAM_NEW_S * codec.sample_rate_hz)
-        before = mono[:, :at]
-        span = open_span(before, mono[:, :0], rate, new, 1.0, model.config.max_frames // 2, codec)
-        generator = torch.Generator().manual_seed(seed + index)
+        mono, seam = excerpt.wav[0].cpu().numpy(), int(SEAM_SHARE * excerpt.wav.shape[-1])
+        before = mono[:, :seam]
+        surroundings = Surroundings(before=before, after=mono[:, :0], rate_hz=rate_hz)
+        span = open_span(surroundings, new_samples, model.config.max_frames // 2, codec)
+
         left, right = span.left.codes, span.right.codes
-        judge = Guard(codec, left, right).fault
-        codes = fill_gap(model, left, right, span.gap_frames, SamplingConfig(), [generator], judge=judge)
-        bare = codec.decode(codes)[0].cpu().numpy()[:, :new]
-        versions = {"placed": render_span(span, codes, codec), "bare": bare, "original": mono[:, at : at + new]}
+        filler = GapFiller(model=model, sampling=SamplingConfig(), judge=Guard(codec, left, right).find_fault)
+        codes = filler.fill(left, right, span.gap_frames, [torch.Generator().manual_seed(seed + index)])  # [1, M, K]
+
+        versions = {
+            "placed": render_span(span, codes, codec),
+            "bare": codec.decode(codes)[0].cpu().numpy()[:, :new_samples],
+            "original": mono[:, seam : seam + new_samples],
+        }
         for name, after in versions.items():
             whole = torch.from_numpy(np.concatenate([before, after], axis=1)[0])
-            found.setdefault(f"{name}_jump", []).append(seam_jump(whole, at, rate).item())
-            found.setdefault(f"{name}_flux_z", []).append(spectral_flux_z(whole, at, rate).item())
+            figures.setdefault(f"{name}_jump", []).append(seam_jump(whole, seam, rate_hz).item())
+            figures.setdefault(f"{name}_flux_z", []).append(spectral_flux_z(whole, seam, rate_hz).item())
         on_event(Progress(stage="seams", done=index + 1, total=len(excerpts), unit="clips"))
-    return {name: float(np.median(values)) for name, values in found.items()}
+    return {name: float(np.median(values)) for name, values in figures.items()}
 
 
-def _made(model: Decoders, codec: Codec, codes: Tensor, geometry: Geometry, seed: int) -> dict[str, Tensor]:
+def _generate_levels(model: Decoders, codec: Codec, codes: Tensor, geometry: Geometry, seed: int) -> dict[str, Tensor]:
     """What follows the prompt: with its true first codebook, codes [1, M, K], and all as by `audiolm continue`, codes
     [TAKES, M, K]."""
     context, target = geometry.split(codes)
     noise = draw_uniforms([torch.Generator().manual_seed(seed)], codes.shape[2] * geometry.gap)
-    noise = noise.view(1, -1, geometry.gap)
-    generators, nothing = [torch.Generator().manual_seed(seed + 1000 * i) for i in range(TAKES)], context[:, :0]
-    judge = Guard(codec, context, nothing).fault
-    return {
-        "first_codebook": fill_codebooks(model, context, target, geometry, SamplingConfig(), noise),
-        "generated": fill_gap(model, context, nothing, geometry.gap, SamplingConfig(), generators, judge=judge),
+    noise = noise.view(1, -1, geometry.gap)  # [1, K, M]
+    first_codebook = fill_codebooks(model, context, target, geometry, SamplingConfig(), noise)
+
+    nothing = context[:, :0]
+    generators = [torch.Generator().manual_seed(seed + 1000 * take) for take in range(TAKES)]
+    filler = GapFiller(model=model, sampling=SamplingConfig(), judge=Guard(codec, context, nothing).find_fault)
+    generated = filler.fill(context, nothing, geometry.gap, generators)
+    return {"first_codebook": first_codebook, "generated": generated}
+
+
+def _add_continuations(
+    comparison: Comparison, wav: Tensor, codec: Codec, geometry: Geometry, codes: Tensor, levels: dict[str, Tensor]
+) -> dict[str, Tensor]:
+    """Take note of what was generated after the prompt of an excerpt, and return it as audio.
+
+    Args:
+        comparison: where codes, keys and the takes but the first are added.
+        wav: the excerpt, float32 [1, 1, N].
+        codec: what decodes.
+        geometry: prompt and target of the excerpt.
+        codes: those of the excerpt, [1, T, K].
+        levels: what `_generate_levels` made of them.
+
+    Returns:
+        The excerpt with each level after its prompt, float32 [1, 1, N]; of the takes, the first.
+    """
+    context, target = geometry.split(codes)
+    seam, length = geometry.left * codec.hop_samples, wav.shape[-1]
+    first, *others = levels["generated"].split(1)
+    decoded = {
+        name: codec.decode(geometry.join(context, new))[..., :length]
+        for name, new in (("first_codebook", levels["first_codebook"]), ("generated", first))
     }
+    comparison.others.append([codec.decode(geometry.join(context, new))[0, 0, seam:length].cpu() for new in others])
+    for name, new in (("original", target), ("generated", levels["generated"])):
+        comparison.codes.setdefault(name, []).extend(new.cpu().numpy())
+
+    parts = wav[0, 0, :seam], wav[0, 0, seam:], decoded["generated"][0, 0, seam:]
+    prompt, truly, generated = (int(key_of(part, codec.sample_rate_hz)) for part in parts)
+    comparison.keys.append((prompt, truly, generated))
+    return decoded
 
 
-def _without_a_model(wav: np.ndarray, seam: int, sample_rate_hz: int, seed: int) -> dict[str, np.ndarray]:
+def _continue_without_model(wav: np.ndarray, seam: int, sample_rate_hz: int, seed: int) -> dict[str, np.ndarray]:
     """What a computer can put after the seam of wav [n] without a model: the last seconds again, or a shuffle."""
     last, new = wav[max(0, seam - round(REPEATED_S * sample_rate_hz)) : seam], len(wav) - seam
     piece = min(new, round(SHUFFLED_S * sample_rate_hz))
@@ -206,5 +249,5 @@ def _without_a_model(wav: np.ndarray, seam: int, sample_rate_hz: int, seed: int)
     return {"repeated": np.resize(last, new), "shuffled": shuffled}
 
 
-def _distances(original: Tensor, made: Tensor) -> dict[str, float]:
+def _measure_distances(original: Tensor, made: Tensor) -> dict[str, float]:
     return {name: measure(original, made).item() for name, measure in MEASURES.items()}

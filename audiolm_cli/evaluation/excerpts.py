@@ -45,7 +45,7 @@ def read_held_out(
 
     What cannot be read after all joins `failed`.
     """
-    samples, turns = round(CLIP_S * codec.sample_rate_hz), -(-count // len(files))
+    turns = -(-count // len(files))
     clips: list[TokenClip] = []
     excerpts: list[list[Excerpt]] = []
     for done, file in enumerate(files, start=1):
@@ -55,18 +55,27 @@ def read_held_out(
             wav = None
             failed.append(str(error))
             on_event(Note(message=str(error), warning=True))
+
         if wav is not None:
-            audio = torch.from_numpy(wav)[None, None].to(codec.device)
-            codes = encode_chunked(codec, audio)[0].cpu().numpy().astype(np.int16)
+            audio = torch.from_numpy(wav)[None, None].to(codec.device)  # [1, 1, N]
+            codes = encode_chunked(codec, audio)[0].cpu().numpy().astype(np.int16)  # [T, K]
             clips.append(TokenClip(id=file.path.stem, codes=codes))
-            places = range(0, len(wav) - samples + 1, samples)
-            audible = [place for place in places if _is_audible(wav[place : place + samples], codec.hop_samples)]
-            chosen = [(place, audio[..., place : place + samples]) for place in _spread(audible, turns)]
-            rate = codec.sample_rate_hz
-            excerpts.append([Excerpt(name=f"{file.path.name} from {p / rate:.0f} s", wav=cut) for p, cut in chosen])
+            excerpts.append(_cut_excerpts(file.path.name, wav, audio, codec, turns))
         on_event(Progress(stage="encode", done=done, total=len(files), unit="files"))
+
     in_turn = [own[turn] for turn in range(turns) for own in excerpts if turn < len(own)]
     return clips, in_turn[:count]
+
+
+def _cut_excerpts(name: str, wav: np.ndarray, audio: Tensor, codec: Codec, count: int) -> list[Excerpt]:
+    """At most `count` excerpts of wav [N], spread over it, silent ones left out; `audio` is the same as a tensor."""
+    rate_hz, samples = codec.sample_rate_hz, round(CLIP_S * codec.sample_rate_hz)
+    starts = range(0, len(wav) - samples + 1, samples)
+    audible = [start for start in starts if _is_audible(wav[start : start + samples], codec.hop_samples)]
+    return [
+        Excerpt(name=f"{name} from {start / rate_hz:.0f} s", wav=audio[..., start : start + samples])
+        for start in _spread(audible, count)
+    ]
 
 
 def draw_windows(clips: list[TokenClip], count: int, length: int, codec: Codec) -> tuple[Tensor, Tensor]:
@@ -75,34 +84,36 @@ def draw_windows(clips: list[TokenClip], count: int, length: int, codec: Codec) 
     Raises:
         DataError: fewer than two recordings have one.
     """
+    # What the codec makes of silence, in the middle of a stretch of it.
     probe = 64
     silence = codec.encode(torch.zeros(1, 1, probe * codec.hop_samples, device=codec.device))
     silent_code = silence[0, probe // 2, 0].item()
-    found: list[list[np.ndarray]] = []
+
+    windows_of: list[list[np.ndarray]] = []
     for clip in clips:
         cut = [clip.codes[start : start + length] for start in range(0, len(clip.codes) - length + 1, length)]
         audible = [window for window in cut if np.mean(window[:, 0] == silent_code) <= SILENT_SHARE]
         if audible:
-            found.append(_spread(audible, -(-count // len(clips))))
-    if len(found) < 2:
-        raise DataError(f"{len(found)} recordings have {length} frames that are not silent; expected at least 2")
-    pairs = [
-        (window, found[(own + 1) % len(found)][turn % len(found[(own + 1) % len(found)])])
-        for own, windows in enumerate(found)
-        for turn, window in enumerate(windows)
-    ]
+            windows_of.append(_spread(audible, -(-count // len(clips))))
+    if len(windows_of) < 2:
+        raise DataError(f"{len(windows_of)} recordings have {length} frames that are not silent; expected at least 2")
+
+    pairs = []
+    for number, windows in enumerate(windows_of):
+        others = windows_of[(number + 1) % len(windows_of)]
+        pairs += [(window, others[turn % len(others)]) for turn, window in enumerate(windows)]
     chosen = np.array(_spread(pairs, count)).astype(np.int64)  # [N, 2, T, K]
     return torch.from_numpy(chosen[:, 0]), torch.from_numpy(chosen[:, 1])
 
 
-def perplexities(clips: list[TokenClip], codebook_size: int) -> list[float]:
+def codebook_perplexities(clips: list[TokenClip], codebook_size: int) -> list[float]:
     """Exponentiated entropy of each codebook's use in the clips."""
-    found = []
+    figures = []
     for column in np.concatenate([clip.codes for clip in clips]).T:
         shares = np.bincount(column, minlength=codebook_size) / len(column)
         shares = shares[shares > 0]
-        found.append(float(np.exp(-(shares * np.log(shares)).sum())))
-    return found
+        figures.append(float(np.exp(-(shares * np.log(shares)).sum())))
+    return figures
 
 
 def _spread(items: Any, count: int) -> list[Any]:

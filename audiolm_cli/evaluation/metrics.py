@@ -1,7 +1,7 @@
 """Measures of audio and of codes, as pure functions: paired distances, seams, distributions, repetition, memorisation.
 
 Knows nothing about files, codecs or models, and downloads nothing. `wav` here is float32 [N] or [B, N] in [-1, 1];
-measures of `wav` come back with its leading shape ([] or [B]), so that a caller can average or bootstrap over files.
+measures of `wav` come back with its leading shape ([] or [B]), so that a caller can average over files.
 The STFT of every measure has a periodic Hann window, is centred, zero-padded at the ends and *not* normalised: a
 full-scale sine has a magnitude of a quarter of the window length. The sizes and floors are for 32 kHz.
 """
@@ -53,6 +53,9 @@ class Match:
     """Different codes in it: a long match of one or two codes is silence, not music learnt by heart."""
 
 
+NO_MATCH = Match(frames=0, at=0, clip=0, clip_at=0, distinct_codes=0)
+
+
 def _magnitudes(wav: Tensor, window: int, hop: int) -> Tensor:
     """STFT magnitudes [..., window // 2 + 1, 1 + N // hop] of `wav` [..., N]."""
     assert wav.shape[-1] > 0, "no samples"
@@ -85,6 +88,7 @@ def mel_distance(ref: Tensor, est: Tensor, sample_rate_hz: int = SAMPLE_RATE_HZ)
         [] or [B], in decades (0.1 is 2 dB).
     """
     assert ref.shape == est.shape, (ref.shape, est.shape)
+
     total = torch.zeros(ref.shape[:-1], device=ref.device)
     for window, bands in zip(MEL_WINDOWS, MEL_BANDS, strict=True):
         floor = MEL_FLOOR_PER_SAMPLE * window
@@ -135,7 +139,7 @@ def chroma_correlation(ref: Tensor, est: Tensor, sample_rate_hz: int = SAMPLE_RA
         [] or [B] in [-1, 1]; 1 where both are silent, 0 where one is.
     """
     assert ref.shape == est.shape, (ref.shape, est.shape)
-    a, b = (chromagram(wav, sample_rate_hz).flatten(-2).double() for wav in (ref, est))
+    a, b = (chromagram(wav, sample_rate_hz).flatten(-2).double() for wav in (ref, est))  # [..., 12 x frames]
     a, b = a - a.mean(-1, keepdim=True), b - b.mean(-1, keepdim=True)
     norms = a.norm(dim=-1), b.norm(dim=-1)
     correlation = (a * b).sum(-1) / (norms[0] * norms[1]).clamp_min(1e-12)
@@ -156,6 +160,7 @@ def seam_jump(wav: Tensor, position: int, sample_rate_hz: int) -> Tensor:
         [] or [B], no unit; 0 in digital silence.
     """
     assert 1 <= position < wav.shape[-1], (position, wav.shape)
+
     side = max(1, round(SEAM_RMS_S * sample_rate_hz))
     local = wav[..., max(0, position - side) : position + side].double()
     step = (wav[..., position].double() - wav[..., position - 1].double()).abs()
@@ -180,16 +185,21 @@ def spectral_flux_z(wav: Tensor, position: int, sample_rate_hz: int) -> Tensor:
     """
     N = wav.shape[-1]
     assert 0 <= position <= N, (position, N)
+
+    # Windows on a grid of quarter windows, one of which ends at the seam.
     hop = max(1, round(FLUX_WINDOW_S * sample_rate_hz / 4))
     window = 4 * hop
     before = -(-max(position, window) // hop)  # columns before the seam's own, enough for its flux
     after = -(-max(N - position, window) // hop)
     pad = before * hop - position + window // 2, after * hop - (N - position) + window // 2
     frames = F.pad(wav.float(), pad).unfold(-1, window, hop)  # [..., before + 1 + after, window]
+
     hann = torch.hann_window(window, device=wav.device)
     logs = (torch.fft.rfft(frames * hann).abs() + MEL_FLOOR_PER_SAMPLE * window).log10()
     change = (logs[..., 2:, :] - logs[..., :-2, :]).abs().mean(-1)  # over half a window
     flux = (change[..., :-2] + change[..., 2:]) / 2  # at columns 2 .. before + after - 2
+
+    # Compared with the flux where no window reaches over the seam or over the ends.
     columns = torch.arange(2, before + after - 1, device=wav.device) - before  # 0 is the seam
     centre = columns * hop + position
     usable = (columns.abs() >= 4) & (centre >= window) & (centre <= N - window)
@@ -216,7 +226,8 @@ def fixed_features(wav: Tensor, sample_rate_hz: int = SAMPLE_RATE_HZ) -> Tensor:
     bands = _mel_bands(wav, FEATURE_WINDOW, FEATURE_HOP, FEATURE_BANDS, sample_rate_hz)
     logs = (bands + MEL_FLOOR_PER_SAMPLE * FEATURE_WINDOW).log10().reshape(-1, *bands.shape[-2:])
     length = min(max(2, round(FEATURE_SEGMENT_S * sample_rate_hz / FEATURE_HOP)), logs.shape[1])
-    logs = logs[:, : logs.shape[1] // length * length].reshape(-1, length, FEATURE_BANDS)
+    logs = logs[:, : logs.shape[1] // length * length].reshape(-1, length, FEATURE_BANDS)  # [segments, frames, bands]
+
     motion = logs.diff(dim=1).abs().sum(1) / max(1, length - 1)
     return torch.cat([logs.mean(1), logs.std(1, correction=0), motion], dim=1)
 
@@ -229,11 +240,15 @@ def frechet_distance(a: Tensor, b: Tensor) -> float:
     equal size, some hundred rows or more.
     """
     assert a.shape[1] == b.shape[1] and len(a) and len(b), (a.shape, b.shape)
+
     x, y = a.double(), b.double()
     covariances = [(z - z.mean(0)).T @ (z - z.mean(0)) / len(z) for z in (x, y)]
+
+    # The trace of (Ca Cb)^(1/2) is that of (Ca^(1/2) Cb Ca^(1/2))^(1/2), which is symmetric.
     values, vectors = torch.linalg.eigh(covariances[0])
     root = vectors * values.clamp_min(0).sqrt() @ vectors.T
     cross = torch.linalg.eigvalsh(root @ covariances[1] @ root).clamp_min(0).sqrt().sum()
+
     distance = (x.mean(0) - y.mean(0)).square().sum() + covariances[0].trace() + covariances[1].trace() - 2 * cross
     return max(0.0, distance.item())
 
@@ -278,6 +293,32 @@ class _WindowHashes:
         return (self._sums[starts + length] - self._sums[starts]) * self._powers[starts]
 
 
+class _SharedWindows:
+    """Windows that a query and a corpus have in common, compared by hash."""
+
+    def __init__(self, query: np.ndarray, corpus: np.ndarray, largest_code: int) -> None:
+        rng = np.random.default_rng(0)
+        table = rng.integers(0, 2**64, largest_code + 1, dtype=np.uint64)
+        base = rng.integers(0, 2**63, dtype=np.uint64) * np.uint64(2) + np.uint64(1)
+        self._query_frames, self._corpus_frames = len(query), len(corpus)
+        self._query, self._corpus = _WindowHashes(table[query], base), _WindowHashes(table[corpus], base)
+
+    def find(self, starts: np.ndarray, length: int) -> np.ndarray:
+        """Those of the corpus frames `starts` at which a window of the query stands."""
+        starts = starts[starts <= self._corpus_frames - length]
+        wanted = np.sort(self._hash_query(length))
+        hashes = self._corpus.at(starts, length)
+        return starts[wanted[np.searchsorted(wanted, hashes).clip(max=len(wanted) - 1)] == hashes]
+
+    def locate(self, start: int, length: int) -> int:
+        """The first frame of the query at which the corpus window from `start` on stands."""
+        return int(np.flatnonzero(self._hash_query(length) == self._corpus.at(np.array([start]), length))[0])
+
+    def _hash_query(self, length: int) -> np.ndarray:
+        """uint64 hash of every window of the query."""
+        return self._query.at(np.arange(self._query_frames - length + 1), length)
+
+
 def longest_match(codes: np.ndarray | Tensor, corpus_codes: Sequence[np.ndarray | Tensor]) -> Match:
     """The longest run of codebook-1 codes that also stands, exactly, in a corpus: does a model recite its training set?
 
@@ -293,63 +334,30 @@ def longest_match(codes: np.ndarray | Tensor, corpus_codes: Sequence[np.ndarray 
         The match; `frames` is 0 when there is none.
     """
     query, clips = _first_codebook(codes), [_first_codebook(clip) for clip in corpus_codes]
-    nothing = Match(frames=0, at=0, clip=0, clip_at=0, distinct_codes=0)
     if not len(query) or not sum(map(len, clips)):
-        return nothing
+        return NO_MATCH
     between = max(int(clip.max(initial=0)) for clip in [query, *clips]) + 1  # a code that no query holds
     corpus = np.concatenate([np.append(clip, between) for clip in clips])
-    rng = np.random.default_rng(0)
-    table = rng.integers(0, 2**64, between + 1, dtype=np.uint64)
-    base = rng.integers(0, 2**63, dtype=np.uint64) * np.uint64(2) + np.uint64(1)
-    query_hashes, corpus_hashes = _WindowHashes(table[query], base), _WindowHashes(table[corpus], base)
+    windows = _SharedWindows(query, corpus, between)
 
-    def found(starts: np.ndarray, length: int) -> np.ndarray:
-        starts = starts[starts <= len(corpus) - length]
-        wanted = np.sort(query_hashes.at(np.arange(len(query) - length + 1), length))
-        hashes = corpus_hashes.at(starts, length)
-        return starts[wanted[np.searchsorted(wanted, hashes).clip(max=len(wanted) - 1)] == hashes]
-
+    # Where a run of `length` begins in the corpus; there is none of `too_long`.
     length, starts, too_long = 0, np.arange(len(corpus)), len(query) + 1
     while too_long - length > 1:
         trial = min(max(1, 2 * length), (length + too_long) // 2)
-        longer = found(starts, trial)
+        longer = windows.find(starts, trial)
         if len(longer):
             length, starts = trial, longer
         else:
             too_long = trial
     if not length:
-        return nothing
+        return NO_MATCH
+
     start = int(starts[0])
     run = corpus[start : start + length]
-    at = int(
-        np.flatnonzero(
-            query_hashes.at(np.arange(len(query) - length + 1), length) == corpus_hashes.at(starts[:1], length)
-        )[0]
-    )
+    at = windows.locate(start, length)
     assert np.array_equal(query[at : at + length], run), "two different runs with one 64-bit hash"
+
     ends = np.cumsum([len(clip) + 1 for clip in clips])
     clip = int(np.searchsorted(ends, start, side="right"))
     clip_at = start - (int(ends[clip - 1]) if clip else 0)
     return Match(frames=length, at=at, clip=clip, clip_at=clip_at, distinct_codes=len(np.unique(run)))
-
-
-def bootstrap_interval(
-    values: Sequence[float] | np.ndarray, level: float = 0.95, seed: int = 0, resamples: int = 2000
-) -> tuple[float, float]:
-    """Percentile bootstrap interval of the mean (Efron 1979).
-
-    Args:
-        values: one figure per independent item, such as one per file.
-        level: share of the resampled means inside the interval, between 0 and 1.
-        seed: of the resampling.
-        resamples: how often the items are drawn again with replacement.
-
-    Returns:
-        (low, high).
-    """
-    items = np.asarray(values, dtype=np.float64)
-    assert items.ndim == 1 and len(items) and 0 < level < 1, (items.shape, level)
-    rng = np.random.default_rng(seed)
-    means = [items[rng.integers(0, len(items), len(items))].mean() for _ in range(resamples)]
-    low, high = np.quantile(means, [(1 - level) / 2, (1 + level) / 2])
-    return float(low), float(high)

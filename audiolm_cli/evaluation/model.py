@@ -64,6 +64,7 @@ def predictions(model: Decoders, codes: Tensor, geometry: Geometry, context: Ten
     """
     own, target = geometry.split(codes)
     given = own if context is None else context
+
     ar = model.ar_predict(given, target, geometry)
     nar = [model.nar_predict(given, target, geometry, k) for k in range(1, model.config.num_quantizers)]
     return [ar, *nar]
@@ -93,8 +94,10 @@ def context_use(model: Decoders, codes: Tensor, other: Tensor) -> ContextUse:
         part = codes[start : start + BATCH].to(model.device)
         own = predictions(model, part, geometry)
         foreign = predictions(model, part, geometry, prompts[start : start + BATCH].to(model.device))
+
         gain = [b.losses().mean(1) - a.losses().mean(1) for a, b in zip(own, foreign, strict=True)]
         saved.append(torch.stack([gain[0], torch.stack(gain[1:]).sum(0)], dim=1).cpu() / math.log(2))
+
     bits = torch.cat(saved)
     shares = (bits > 0).float().mean(0).tolist()
     return ContextUse(
@@ -121,23 +124,27 @@ def score_windows(
     geometry = geometry or continuation_geometry(codes.shape[1])
     was_training = model.training
     model.eval()
+
     generator = torch.Generator().manual_seed(0)  # of the order
     sums = torch.zeros(3, model.config.num_quantizers)  # bits, likeliest codes hit, ten likeliest hit
     for part in codes.split(BATCH):
         context, target = geometry.split(part.to(model.device))
-        sums[:, 0] += _sums(model.ar_predict(context, target, geometry))
+        sums[:, 0] += _sum_scores(model.ar_predict(context, target, geometry))
+
+        # Every frame in the pass that it comes in, after the true codes of those before it.
         for k in range(1, model.config.num_quantizers):
             memory = model.nar_memory(context, geometry, k)
             order = torch.rand(target.shape[:2], generator=generator).argsort(-1).argsort(-1).to(model.device)
             for known, now in plan_passes(order, passes or model.config.nar_passes):
                 logits = model.nar_read(memory, target, geometry, k, known, now)
-                sums[:, k] += _sums(Predictions(codebook=k, logits=logits, labels=target[..., k].gather(1, now)))
+                sums[:, k] += _sum_scores(Predictions(codebook=k, logits=logits, labels=target[..., k].gather(1, now)))
+
     model.train(was_training)
     bits, top1, top10 = (sums / (len(codes) * geometry.gap)).tolist()
     return ModelScores(bits=bits, top1=top1, top10=top10)
 
 
-def _sums(predictions: Predictions) -> Tensor:
+def _sum_scores(predictions: Predictions) -> Tensor:
     """Bits, likeliest codes hit and ten likeliest hit, summed [3] over all frames."""
     ranks = predictions.ranks()
     return torch.stack([predictions.losses().sum() / math.log(2), (ranks < 1).sum(), (ranks < 10).sum()]).cpu()

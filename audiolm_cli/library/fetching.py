@@ -31,7 +31,7 @@ from audiolm_cli.config.fetching import FetchConfig
 from audiolm_cli.errors import ModelError, NetworkError, OutputError, UsageError
 from audiolm_cli.events import Note, OnEvent, ignore
 from audiolm_cli.files import hash_file
-from audiolm_cli.library.sources import STAGING, Confirm, accept, ask, pull_source
+from audiolm_cli.library.sources import STAGING, Confirm, Fetcher, accept, ask, pull_source
 
 POLL_S = 0.5
 """How often a process looks for what another one fetches."""
@@ -59,20 +59,21 @@ def fetch_missing(
         ModelError: a codec that cannot be used here, or a download that was declined.
         OutputError: the cache cannot be written.
     """
+    fetcher = Fetcher(cache=cache, config=config, confirm=confirm, on_event=on_event)
     for name in names:
         if name is None:
             continue
         if name not in KNOWN_CODECS:
             source = parse_source(name)
             if source is not None and source.kind == "web" and find_pulled_folder(source, cache) is None:
-                pull_source(source, cache, config, None, "", False, confirm, on_event)
+                pull_source(source, fetcher)
             name = _codec_named_by(name, cache)
         if name is not None:
             known = KNOWN_CODECS[name]
             if known.unfit:
                 raise ModelError(f"codec {known.name} cannot be used here: {known.unfit}")
             try:
-                _pull_known(known, cache, config, (), confirm, on_event)
+                _pull_known(known, fetcher)
             except NetworkError as error:
                 raise NetworkError(f"{error}; or do without it: --codec piano is the bundled one") from error
 
@@ -85,26 +86,22 @@ def await_missing(names: Sequence[str | None], cache: Path) -> None:
 
 def pull(
     name: str,
-    cache: Path,
-    config: FetchConfig,
+    fetcher: Fetcher,
     *,
     save_as: str | None = None,
     sha256: str = "",
     mirrors: Sequence[str] = (),
     force: bool = False,
-    on_event: OnEvent = ignore,
 ) -> Path:
     """Where the checkpoint `name` is, after it was brought into the cache.
 
     Args:
         name: a name of the catalogue, a source (`https://`, `hf:`, `file:`), or the path of a folder or file.
-        cache: the cache folder.
-        config: how to fetch.
+        fetcher: the cache, and how to fetch; what was asked for by name is not asked about.
         save_as: its name in the cache; None takes the last part of the source.
         sha256: leading hex digits its hash must have: of the file, or of the model as `models info` shows it.
         mirrors: further addresses of the same file.
         force: fetch it again, and replace another checkpoint of that name.
-        on_event: gets the progress.
 
     Raises:
         UsageError: the arguments do not fit each other.
@@ -112,15 +109,16 @@ def pull(
         ModelError: it is no checkpoint that can be used, or another than the hash says.
         OutputError: the cache cannot be written.
     """
-    sha256 = _check_digits(sha256)
+    sha256, cache = _check_digits(sha256), fetcher.cache
     if name in KNOWN_CODECS:
         if save_as or (sha256 and not _agree(KNOWN_CODECS[name].sha256, sha256)):
             raise UsageError(
                 f"{name} is pinned by the catalogue to sha256 {KNOWN_CODECS[name].sha256}, and keeps its name"
             )
-        return _pull_known(KNOWN_CODECS[name], cache, config, mirrors, accept, on_event)
+        return _pull_known(KNOWN_CODECS[name], fetcher, mirrors)
     if name in bundled_folders():
         return bundled_folders()[name]
+
     if save_as is not None and save_as in {*KNOWN_CODECS, *bundled_folders()}:
         raise UsageError(f"--name {save_as}: is the name of another checkpoint; choose one of your own")
     source = parse_source(name) or (Source(text=name, kind="file", address=name) if Path(name).exists() else None)
@@ -130,7 +128,7 @@ def pull(
         return resolve(name, cache).path  # which says what the name could be
     if mirrors:
         raise UsageError("--mirror goes with the codecs of the catalogue, whose hashes are known")
-    return pull_source(source, cache, config, save_as, sha256, force, accept, on_event)
+    return pull_source(source, fetcher, save_as=save_as, sha256=sha256, force=force)
 
 
 def remove(name: str, cache: Path) -> tuple[Path, int]:
@@ -155,12 +153,14 @@ def remove(name: str, cache: Path) -> tuple[Path, int]:
         if name in bundled_folders():
             raise UsageError(f"{name} ships inside the package, so it is not removed")
         raise ModelError(f"{name} is not in the cache ({cache}); audiolm models list shows what is")
+
     with hold(cache, path.name, wait=False):
         try:
             if path.is_symlink() or not path.is_dir():
                 size = path.lstat().st_size
                 path.unlink()
                 return path, size
+
             size = sum(file.lstat().st_size for file in path.rglob("*") if file.is_symlink() or file.is_file())
             aside = cache / STAGING / f"removed-{path.name}"
             shutil.rmtree(aside, ignore_errors=True)
@@ -172,41 +172,44 @@ def remove(name: str, cache: Path) -> tuple[Path, int]:
     return path, size
 
 
-def _pull_known(
-    known: KnownCodec, cache: Path, config: FetchConfig, mirrors: Sequence[str], confirm: Confirm, on_event: OnEvent
-) -> Path:
+def _pull_known(known: KnownCodec, fetcher: Fetcher, mirrors: Sequence[str] = ()) -> Path:
+    """Where the file of a codec of the catalogue is, after it was brought into the cache."""
+    cache, config = fetcher.cache, fetcher.config
     with suppress(ModelError):
         return find_checkpoint(known.name, cache)
+
     target = cache / known.name / known.filename
-    with hold(cache, known.name, on_event=on_event):
-        with suppress(ModelError):
+    with hold(cache, known.name, on_event=fetcher.on_event):
+        with suppress(ModelError):  # another process may have brought it meanwhile
             return find_checkpoint(known.name, cache)
-        if _link_copy(known, target, config, on_event):
+        if _link_copy(known, target, config, fetcher.on_event):
             return find_checkpoint(known.name, cache)
+
         wanted = wanted_file(known, config.endpoint)
         wanted = replace(wanted, urls=(*wanted.urls, *mirrors))
-        ask(wanted, known.licence, config, confirm, on_event)
-        fetch(wanted, target, config, on_event=on_event)
+        ask(wanted, known.licence, fetcher)
+        fetch(wanted, target, config, on_event=fetcher.on_event)
     return find_checkpoint(known.name, cache)
 
 
 def _link_copy(known: KnownCodec, target: Path, config: FetchConfig, on_event: OnEvent) -> bool:
     """Use the copy that another program has downloaded, where it is the same file; it is linked, never written."""
-    places = []
+    copies = []
     if config.huggingface_cache is not None:
-        places += hub_copies(known.url, known.sha256, Path(config.huggingface_cache))
+        copies += hub_copies(known.url, known.sha256, Path(config.huggingface_cache))
     if config.torch_hub_cache is not None:
-        places.append(Path(config.torch_hub_cache) / known.filename)
-    for place in places:
+        copies.append(Path(config.torch_hub_cache) / known.filename)
+
+    for copy in copies:
         try:
-            if known.bytes not in (None, place.stat().st_size) or not hash_file(place).startswith(known.sha256):
+            if known.bytes not in (None, copy.stat().st_size) or not hash_file(copy).startswith(known.sha256):
                 continue
             target.parent.mkdir(parents=True, exist_ok=True)
             target.unlink(missing_ok=True)
-            target.symlink_to(place.absolute())
+            target.symlink_to(copy.absolute())
         except OSError:  # not there, not readable, or a system without links
             continue
-        on_event(Note(message=f"{known.name}: using {place}, whose hash is right"))
+        on_event(Note(message=f"{known.name}: using {copy}, whose hash is right"))
         return True
     return False
 
@@ -220,6 +223,7 @@ def _are_here(names: Sequence[str | None], cache: Path) -> bool:
             if source is not None and source.kind == "web" and find_pulled_folder(source, cache) is None:
                 return False
             codec = _codec_named_by(name, cache)
+
         if codec is not None and not KNOWN_CODECS[codec].unfit:
             try:
                 find_checkpoint(codec, cache)
@@ -234,6 +238,7 @@ def _codec_named_by(name: str, cache: Path) -> str | None:
         folder = resolve(name, cache)
     except ModelError:
         return None
+
     if folder.carries_codec or folder.codec["family"] == UNKNOWN or folder.codec["name"] not in KNOWN_CODECS:
         return None
     return str(folder.codec["name"])

@@ -28,13 +28,12 @@ from audiolm_cli.codec.spectral import SpectralCodec, SpectralNetwork
 from audiolm_cli.config.shapes import ModelConfig, SpectralConfig
 from audiolm_cli.data.manifest import CodecFacts
 from audiolm_cli.errors import ModelError, UsageError
-from audiolm_cli.model import decoders as audiolm
+from audiolm_cli.model import decoders
 from audiolm_cli.model.decoders import Decoders, build
 from audiolm_cli.model.quantize import multiplies_bf16, multiplies_int8, use_dtype
 
 NARROW_FROM_BYTES = 8e6
-"""Float32 weights of one decoder's layers from which "auto" is int8 on a CPU. At 19 MB, the bundled model, it halves
-the time of a step (`tests/benchmarks/performance.py`); smaller models, quick in any form, were not measured."""
+"""Bytes of one decoder's layers in float32 from which "auto" is int8 on a CPU: smaller models are quick in any form."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,14 +69,17 @@ def load_model(name_or_path: str, device: torch.device, dtype: str = "auto", cac
         raise ModelError(
             f"{folder.path} holds a {folder.kind}, not a model; train one on it with audiolm train --codec"
         )
+
+    # The network is built without storage: the weights that are loaded become its own.
     shape = ModelConfig.from_dict(folder.model)
-    _check_amount(folder, MODEL_TENSORS, audiolm.least_weights(shape))
-    with torch.device("meta"), _Undrawn():
+    _check_amount(folder, MODEL_TENSORS, decoders.least_weights(shape))
+    with torch.device("meta"), _WithoutFirstWeights():
         model = build(shape)
     expected = {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
     weights = load_tensors(folder, MODEL_TENSORS, expected)
-    chosen = _pick_dtype(dtype, device, shape)
     model.load_state_dict(weights, assign=True)
+
+    chosen = _pick_dtype(dtype, device, shape)
     chosen = use_dtype(model.to(device).eval().requires_grad_(False), chosen)
     return Loaded(model=model, codec=codec_of(folder, device, cache), folder=folder, dtype=chosen)
 
@@ -90,7 +92,7 @@ def load_codec(name_or_path: str, device: torch.device | None = None, cache: Pat
     """
     device = device or torch.device("cpu")
     if name_or_path in KNOWN_CODECS:
-        return _encodec(name_or_path, device, cache)
+        return _load_known_codec(name_or_path, device, cache)
     return codec_of(resolve(name_or_path, cache), device, cache)
 
 
@@ -109,42 +111,49 @@ def codec_of(folder: Folder, device: torch.device, cache: Path | None = None) ->
             f"place its folder in the cache ({cache_dir(cache)}), or train again and name it with --codec"
         )
     if not folder.carries_codec:
-        return _encodec(str(folder.codec["name"]), device, cache)
+        return _load_known_codec(str(folder.codec["name"]), device, cache)
     if folder.codec["family"] == "spectral":
-        shape = SpectralConfig.from_dict(folder.codec["config"])
-        _check_amount(folder, CODEC_TENSORS, spectral.least_weights(shape))
-        with torch.device("meta"), _Undrawn():
-            outline = SpectralNetwork(shape)
-        expected = {f"network.{name}": tuple(tensor.shape) for name, tensor in outline.state_dict().items()}
-        weights = load_tensors(folder, CODEC_TENSORS, expected)
-        codec = SpectralCodec(shape, name=folder.codec["name"])
-        codec.load_state_dict({name: tensor.float() for name, tensor in weights.items()})
-        return codec.to(device).eval().requires_grad_(False)
+        return _load_spectral(folder, device)
+
     from audiolm_cli.codec.encodec import EncodecCodec, EncodecConfig
 
     config = EncodecConfig.from_dict(folder.codec["config"])
     return EncodecCodec.from_state(load_tensors(folder, CODEC_TENSORS), config).to(device)
 
 
+def _load_spectral(folder: Folder, device: torch.device) -> Codec:
+    """The spectral codec that a folder carries."""
+    shape = SpectralConfig.from_dict(folder.codec["config"])
+    _check_amount(folder, CODEC_TENSORS, spectral.least_weights(shape))
+    with torch.device("meta"), _WithoutFirstWeights():
+        outline = SpectralNetwork(shape)
+    expected = {f"network.{name}": tuple(tensor.shape) for name, tensor in outline.state_dict().items()}
+    weights = load_tensors(folder, CODEC_TENSORS, expected)
+
+    codec = SpectralCodec(shape, name=folder.codec["name"])
+    codec.load_state_dict({name: tensor.float() for name, tensor in weights.items()})
+    return codec.to(device).eval().requires_grad_(False)
+
+
 def codec_hash(name_or_path: str, cache: Path | None = None) -> str:
     """SHA-256 of the weights of a codec, or of a model's codec; empty where a model does not know that of its codec."""
     if name_or_path in KNOWN_CODECS:
-        return known_hash(name_or_path, cache_dir(cache)) or _here(name_or_path, cache)
+        return known_hash(name_or_path, cache_dir(cache)) or _hash_known_file(name_or_path, cache)
     folder = resolve(name_or_path, cache)
     return folder.files[CODEC_TENSORS].sha256 if folder.carries_codec else str(folder.codec.get("sha256", ""))
 
 
 def codes_hash(name_or_path: str, cache: Path | None = None) -> str:
-    """What tells apart the codes of two codecs: `codec_hash`, or where only the decoder learned since, that of before.
+    """The hash that identifies a codec's codes: `codec_hash`, unchanged by decoder-only training.
 
-    Codes with the same hash mean the same sounds, so they go with each other's models and token stores.
+    Codes with the same hash mean the same sounds. Models and token stores with the same hash go together.
     """
     if name_or_path in KNOWN_CODECS:
         return codec_hash(name_or_path, cache)
-    return _codes_hash(resolve(name_or_path, cache))
+    return _folder_codes_hash(resolve(name_or_path, cache))
 
 
-def _codes_hash(folder: Folder) -> str:
+def _folder_codes_hash(folder: Folder) -> str:
     own = folder.files[CODEC_TENSORS].sha256 if folder.carries_codec else ""
     return str(folder.codec.get("sha256", own))
 
@@ -155,9 +164,10 @@ def codec_by_hash(sha256: str, cache: Path | None = None) -> Folder | None:
     for path in (*bundled_folders().values(), *cached_folders(cache_dir(cache)).values()):
         with contextlib.suppress(ModelError):
             folders.append(read_folder(path))
+
     folders = [folder for folder in folders if folder.carries_codec]
     same = [folder for folder in folders if folder.files[CODEC_TENSORS].sha256 == sha256]
-    return next(iter(same + [folder for folder in folders if _codes_hash(folder) == sha256]), None)
+    return next(iter(same + [folder for folder in folders if _folder_codes_hash(folder) == sha256]), None)
 
 
 def codec_training(folder: Folder) -> dict[str, Any]:
@@ -173,6 +183,7 @@ def codec_shape(folder: Folder) -> tuple[int, int]:
         return spectral.sample_rate_hz, spectral.hop_samples
     if folder.codec["family"] == UNKNOWN:
         return int(values["sample_rate_hz"]), int(values["hop_samples"])
+
     from audiolm_cli.codec.encodec_shape import PUBLISHED, EncodecConfig
 
     published = None if folder.carries_codec else PUBLISHED.get(str(folder.codec["name"]))
@@ -194,13 +205,14 @@ def codec_facts(name_or_path: str, codec: Codec, cache: Path | None = None) -> C
     )
 
 
-def _here(name: str, cache: Path | None) -> str:
+def _hash_known_file(name: str, cache: Path | None) -> str:
     """The hash of a known codec of which only a part is published: that of its file, which must be here."""
     find_checkpoint(name, cache_dir(cache))
     return known_hash(name, cache_dir(cache))
 
 
-def _encodec(name: str, device: torch.device, cache: Path | None) -> Codec:
+def _load_known_codec(name: str, device: torch.device, cache: Path | None) -> Codec:
+    """A codec of the catalogue, from its file in the cache."""
     from audiolm_cli.codec.encodec import EncodecCodec
     from audiolm_cli.codec.encodec_shape import PUBLISHED
 
@@ -210,7 +222,7 @@ def _encodec(name: str, device: torch.device, cache: Path | None) -> Codec:
     return EncodecCodec.load(find_checkpoint(name, cache_dir(cache)), PUBLISHED.get(name)).to(device)
 
 
-class _Undrawn(TorchFunctionMode):
+class _WithoutFirstWeights(TorchFunctionMode):
     """While it is entered, modules do not draw first weights.
 
     What takes their place is loaded; and without storage, drawing them would import all of torch.compile, a second.

@@ -33,9 +33,10 @@ class StoreCodec:
             return {"family": known.family, "name": known.name, "config": {}, "sha256": self.facts.sha256}
         if self.folder is not None:
             return dict(self.folder.codec)
+
         frames = {"sample_rate_hz": self.facts.sample_rate_hz, "hop_samples": self.facts.hop_samples}
-        told = {"sha256": self.facts.sha256} if self.facts.sha256 else {}
-        return {"family": UNKNOWN, "name": self.facts.name, "config": frames, **told}
+        sha256 = {"sha256": self.facts.sha256} if self.facts.sha256 else {}
+        return {"family": UNKNOWN, "name": self.facts.name, "config": frames, **sha256}
 
 
 def codec_of_store(
@@ -58,20 +59,24 @@ def codec_of_store(
     """
     facts = read_facts(store)
     if named is not None:
-        found = _named(store, facts, named, cache)
+        owner = _take_named(store, facts, named, cache)
         if not facts.sha256:
             on_event(Note(message=f"{store} does not say which codec made its codes; taking --codec {named} for it"))
-        return found
+        return owner
+
+    # A codec of the catalogue, whose hash is known even where its file is not here.
     source = facts.source or (facts.name if facts.sha256 else "")
     sha256 = facts.sha256 or (known_hash(source, cache_dir(cache)) if source in KNOWN_CODECS else "")
     if source in KNOWN_CODECS and sha256:
         _check_same(store, source, KNOWN_CODECS[source].sha256, facts)
         if not (cache_dir(cache) / source / KNOWN_CODECS[source].filename).is_file():
-            on_event(Note(message=_absent(facts), warning=True))
+            on_event(Note(message=_describe_absence(facts), warning=True))
         return StoreCodec(facts=replace(facts, sha256=sha256), name=source, folder=None)
-    folder = _resolved(source, cache) or (codec_by_hash(facts.sha256, cache) if facts.sha256 else None)
+
+    # A folder, where the store says it is or with the hash that the store names.
+    folder = _resolve_whole(source, cache) or (codec_by_hash(facts.sha256, cache) if facts.sha256 else None)
     if folder is None:
-        on_event(Note(message=_absent(facts), warning=True))
+        on_event(Note(message=_describe_absence(facts), warning=True))
         return StoreCodec(facts=facts, name=None, folder=None)
     _check_same(store, str(folder.path), codes_hash(str(folder.path), cache), facts)
     return StoreCodec(facts=facts, name=str(folder.path), folder=folder)
@@ -91,16 +96,19 @@ def check_frame_rate(store: Path, facts: CodecFacts, model: str, folder: Folder)
         )
 
 
-def _named(store: Path, facts: CodecFacts, named: str, cache: Path | None) -> StoreCodec:
+def _take_named(store: Path, facts: CodecFacts, named: str, cache: Path | None) -> StoreCodec:
     """The codec that the user names, where it can be that of the store."""
     sha256 = codes_hash(named, cache)
     _check_same(store, named, sha256, facts)
     if named in KNOWN_CODECS:
         return StoreCodec(facts=replace(facts, sha256=sha256, name=named, source=named), name=named, folder=None)
+
     folder = resolve(named, cache)
     check_frame_rate(store, facts, f"--codec {named}", folder)
     if facts.sha256 or folder.codec["family"] != "spectral":
         return StoreCodec(facts=replace(facts, sha256=sha256), name=named, folder=folder)
+
+    # The store does not say which codec it was: at least the shape of the codes has to fit.
     shape = folder.codec["config"]
     books, size = shape.get("num_codebooks", facts.num_codebooks), shape.get("codebook_size", facts.codebook_size)
     if books != facts.num_codebooks or size < facts.codebook_size:
@@ -108,11 +116,11 @@ def _named(store: Path, facts: CodecFacts, named: str, cache: Path | None) -> St
             f"{named}: has {books} codebooks of {size} codes, but the codes in {store} are of {facts.num_codebooks} "
             f"codebooks of {facts.codebook_size}; name another with --codec"
         )
-    told = replace(facts, sha256=sha256, name=str(folder.codec["name"]), source=named, codebook_size=size)
-    return StoreCodec(facts=told, name=named, folder=folder)
+    completed = replace(facts, sha256=sha256, name=str(folder.codec["name"]), source=named, codebook_size=size)
+    return StoreCodec(facts=completed, name=named, folder=folder)
 
 
-def _resolved(name: str, cache: Path | None) -> Folder | None:
+def _resolve_whole(name: str, cache: Path | None) -> Folder | None:
     """The folder of a codec, or of a model that carries it, where it is here and whole."""
     try:
         folder = resolve(name, cache) if name else None
@@ -135,7 +143,7 @@ def _check_same(store: Path, name: str, sha256: str, facts: CodecFacts) -> None:
         )
 
 
-def _absent(facts: CodecFacts) -> str:
+def _describe_absence(facts: CodecFacts) -> str:
     return (
         f"the codec {facts.name} that made these codes is not here: the model will be trained on them without audio "
         "samples, and generating with it needs that codec"

@@ -56,18 +56,23 @@ def read_history(journal: Path) -> History:
     history = History()
     if not journal.is_file():
         return history
+
     for line in journal.read_text(encoding="utf-8").splitlines():
         try:
             entry = json.loads(line)
             step = int(entry["step"])
         except (ValueError, KeyError, TypeError):
             continue
+
         if "validation" in entry:
-            if _known(entry["validation"].get("total_bits")) is not None:  # that of a training which diverged is null
+            if (
+                _finite_or_none(entry["validation"].get("total_bits")) is not None
+            ):  # that of a training which diverged is null
                 history.held_out.append((step, entry["validation"]))
             continue
+
         for key, codebook in (("ar_bits", 1), ("nar_bits", entry.get("nar_codebook"))):
-            bits = _known(entry.get(key))
+            bits = _finite_or_none(entry.get(key))
             if bits is not None and codebook is not None:
                 history.train.append((step, codebook - 1, bits))
     return history
@@ -93,15 +98,17 @@ def figure_of(history: History, baselines: Sequence[BaselineResult], title: str,
     matplotlib.use("Agg")
     from matplotlib.figure import Figure
 
+    # The margins are fixed: measuring every label takes longer than drawing it.
     K = len(history.held_out[-1][1]["bits"])
     columns = min(K, 4)
     rows = math.ceil(K / columns)
     height = 4.6 + 3.2 * rows
     figure = Figure(figsize=(13, height), dpi=100)
-    margins = {"left": 0.05, "right": 0.985, "top": 1 - 0.75 / height, "bottom": 0.5 / height}  # fixed, since measuring
-    grid = figure.add_gridspec(  # every label takes longer than drawing it
+    margins = {"left": 0.05, "right": 0.985, "top": 1 - 0.75 / height, "bottom": 0.5 / height}
+    grid = figure.add_gridspec(
         1 + rows, 2 * columns, height_ratios=[1.35] + [1] * rows, hspace=0.3, wspace=0.2 * columns, **margins
     )
+
     drawn = [baseline for baseline in baselines if baseline.name in LINES and len(baseline.bits) == K]
     _draw_total(figure.add_subplot(grid[0, :columns]), history, drawn)
     _draw_top10(figure.add_subplot(grid[0, columns:]), history)
@@ -110,16 +117,21 @@ def figure_of(history: History, baselines: Sequence[BaselineResult], title: str,
         axes = figure.add_subplot(grid[1 + row, 2 * column : 2 * column + 2])
         _draw_codebook(axes, history, drawn, k)
         axes.set_ylabel("bits per frame" if column == 0 else "")
+
     for axes in figure.axes:
-        axes.set_xlim(0, max(steps, history.held_out[-1][0]))
-        axes.set_xlabel("steps", fontsize=9)
-        axes.grid(color="#e4e7eb", linewidth=0.6)
-        axes.set_axisbelow(True)
-        axes.tick_params(labelsize=9)
-        for side in ("top", "right"):
-            axes.spines[side].set_visible(False)
+        _style_axes(axes, max(steps, history.held_out[-1][0]))
     figure.suptitle(title, fontsize=12, fontweight="bold", parse_math=False)
     return figure
+
+
+def _style_axes(axes: Axes, steps: int) -> None:
+    axes.set_xlim(0, steps)
+    axes.set_xlabel("steps", fontsize=9)
+    axes.grid(color="#e4e7eb", linewidth=0.6)
+    axes.set_axisbelow(True)
+    axes.tick_params(labelsize=9)
+    for side in ("top", "right"):
+        axes.spines[side].set_visible(False)
 
 
 def headline(name: str, history: History, steps: int) -> str:
@@ -137,11 +149,13 @@ def _draw_total(axes: Axes, history: History, baselines: Sequence[BaselineResult
     steps = [step for step, _ in history.held_out]
     totals = [scores["total_bits"] for _, scores in history.held_out]
     axes.plot(steps, totals, color=HELD_OUT, marker="o", markersize=3.5, linewidth=1.8, label="held-out")
+
     if history.best is not None:
         step, scores = history.best
         axes.plot([step], [scores["total_bits"]], "*", color=HELD_OUT, markersize=13, label=f"best: step {step}")
     for baseline in baselines:
-        _line(axes, baseline.total_bits, baseline.name)
+        _draw_baseline(axes, baseline.total_bits, baseline.name)
+
     axes.set_title("all codebooks together: lower is better", fontsize=10, loc="left")
     axes.set_ylabel("bits per frame")
     axes.legend(loc="best", fontsize=9, frameon=False)
@@ -153,9 +167,11 @@ def _draw_top10(axes: Axes, history: History) -> None:
         shares = [100 * scores["top10"][k] for _, scores in history.held_out]
         colour = CODEBOOKS[k % len(CODEBOOKS)]
         axes.plot(steps, shares, color=colour, marker="o", markersize=3, linewidth=1.6, label=f"codebook {k + 1}")
-    for percent, said in THRESHOLDS:
+
+    for percent, meaning in THRESHOLDS:
         axes.axhline(percent, color=MUTED, linewidth=0.9, linestyle=":")
-        _label(axes, percent, f"{said}: {percent} %", MUTED)
+        _write_label(axes, percent, f"{meaning}: {percent} %", MUTED)
+
     axes.set_ylim(0, 100)
     axes.set_title("held-out: true code among the ten likeliest", fontsize=10, loc="left")
     axes.set_ylabel("% of frames (top-10)")
@@ -169,25 +185,27 @@ def _draw_codebook(axes: Axes, history: History, baselines: Sequence[BaselineRes
         window = max(5, len(points) // SMOOTHED_OVER)
         axes.plot(steps, bits, ".", color=TRAINED, markersize=2.5)
         axes.plot(steps, _smooth(bits, window), color=MUTED, linewidth=1.1, label="training batches")
+
     held_out = [(step, scores["bits"][k]) for step, scores in history.held_out]
     axes.plot(*zip(*held_out, strict=True), color=HELD_OUT, marker="o", markersize=3, linewidth=1.6, label="held-out")
     for baseline in baselines:
-        _line(axes, baseline.bits[k], baseline.name)
+        _draw_baseline(axes, baseline.bits[k], baseline.name)
+
     axes.set_title(f"codebook {k + 1} ({'AR' if k == 0 else 'NAR'})", fontsize=10, loc="left")
     if k == 0:
         axes.legend(loc="best", fontsize=8, frameon=False)
 
 
-def _line(axes: Axes, bits: float, name: str) -> None:
+def _draw_baseline(axes: Axes, bits: float, name: str) -> None:
     """A baseline across the panel, its name and value at the right end."""
     axes.axhline(bits, color=LINES[name], linewidth=1.2, linestyle="--")
-    _label(axes, bits, f"{name} {bits:.2f}", LINES[name])
+    _write_label(axes, bits, f"{name} {bits:.2f}", LINES[name])
 
 
-def _label(axes: Axes, height: float, text: str, colour: str) -> None:
+def _write_label(axes: Axes, height: float, text: str, colour: str) -> None:
     """A line's name, above its right end."""
-    place = ("axes fraction", "data")
-    axes.annotate(text, (1, height), xycoords=place, ha="right", va="bottom", fontsize=8, color=colour)
+    coordinates = ("axes fraction", "data")
+    axes.annotate(text, (1, height), xycoords=coordinates, ha="right", va="bottom", fontsize=8, color=colour)
 
 
 def _smooth(values: np.ndarray, window: int) -> np.ndarray:
@@ -198,5 +216,5 @@ def _smooth(values: np.ndarray, window: int) -> np.ndarray:
     return (sums[ends] - sums[starts]) / (ends - starts)
 
 
-def _known(value: object) -> float | None:
+def _finite_or_none(value: object) -> float | None:
     return float(value) if isinstance(value, (int, float)) and math.isfinite(value) else None

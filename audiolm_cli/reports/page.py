@@ -37,7 +37,8 @@ OF_A_MODEL = (
 )
 SHOWN_DB = 80
 """Depth of the spectrograms under the loudest point of the original."""
-MODEL, OTHER = "#1f5fa8", "#c3c9d1"
+MODEL = "#1f5fa8"
+"""Colour of the model's bars."""
 STYLE = """
 :root { color-scheme: light; }
 body { font: 15px/1.5 system-ui, sans-serif; color: #1c2733; background: #fff; max-width: 1180px; margin: 2rem auto;
@@ -78,30 +79,28 @@ def write_page(
     Raises:
         OutputError: the file exists and `force` is false, or it cannot be written.
     """
-    write_whole(path, page(result, excerpts, history).encode("utf-8"), force=force)
+    write_whole(path, render_page(result, excerpts, history).encode("utf-8"), force=force)
 
 
-def page(result: dict[str, Any], excerpts: Sequence[Versions], history: History) -> str:
+def render_page(result: dict[str, Any], excerpts: Sequence[Versions], history: History) -> str:
     """The page's text."""
-    from markdown_it import MarkdownIt
-
-    name, hashed = html.escape(result["model"]["name"]), html.escape(result["model"]["sha256"])
-    tables = MarkdownIt("commonmark", {"html": False}).enable("table").render(markdown(result))
-    tables = tables.replace("<table>", '<div class="scroll"><table>').replace("</table>", "</table></div>")
+    name, sha256 = html.escape(result["model"]["name"]), html.escape(result["model"]["sha256"])
     parts = [
         f"<h1>{name}, evaluated</h1>",
-        f'<p class="muted">audiolm {__version__}, {result["model"]["kind"]} <code>{hashed}</code></p>',
+        f'<p class="muted">audiolm {__version__}, {result["model"]["kind"]} <code>{sha256}</code></p>',
     ]
     if result["scores"]:
-        bars = _embedded(_bars(result), "Bits of each codebook, the model beside its baselines")
+        bars = _embed_figure(_draw_bars(result), "Bits of each codebook, the model beside its baselines")
         parts.append(f"<h2>Bits per frame</h2>{bars}")
-    parts.append(f"<h2>Numbers</h2>{tables}")
+    parts.append(f"<h2>Numbers</h2>{_render_tables(result)}")
+
     if history.held_out:
         figure = figure_of(history, [], headline(result["model"]["name"], history, 0), history.held_out[-1][0])
-        parts.append(f"<h2>Training</h2>{_embedded(figure, 'Held-out bits and accuracies over the training')}")
+        parts.append(f"<h2>Training</h2>{_embed_figure(figure, 'Held-out bits and accuracies over the training')}")
     if excerpts:
         parts.append(f"<h2>Listen</h2><p>{OF_A_MODEL if result['scores'] else OF_A_CODEC}</p>")
-        parts += [_excerpt(excerpt) for excerpt in excerpts[:HEARD]]
+        parts += [_render_excerpt(excerpt) for excerpt in excerpts[:HEARD]]
+
     return (
         f'<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><title>{name}, evaluated</title>'
         f'<meta name="viewport" content="width=device-width"><style>{STYLE}</style></head>\n'
@@ -109,7 +108,15 @@ def page(result: dict[str, Any], excerpts: Sequence[Versions], history: History)
     )
 
 
-def _bars(result: dict[str, Any]) -> Figure:
+def _render_tables(result: dict[str, Any]) -> str:
+    """The tables of the result, each in a box that scrolls where the window is narrow."""
+    from markdown_it import MarkdownIt
+
+    tables = MarkdownIt("commonmark", {"html": False}).enable("table").render(markdown(result))
+    return tables.replace("<table>", '<div class="scroll"><table>').replace("</table>", "</table></div>")
+
+
+def _draw_bars(result: dict[str, Any]) -> Figure:
     """Bits per codebook of the model and of every baseline that has all codebooks."""
     import matplotlib
 
@@ -118,13 +125,15 @@ def _bars(result: dict[str, Any]) -> Figure:
 
     bits = result["scores"]["bits"]
     rows = [("model", bits), *((b["name"], b["bits"]) for b in result["baselines"] if len(b["bits"]) == len(bits))]
+
     figure = Figure(figsize=(11, 3.2), dpi=100, layout="constrained")
     axes, width = figure.subplots(), 0.8 / len(rows)
-    for place, (name, values) in enumerate(rows):
-        shade = MODEL if place == 0 else str(0.45 + 0.45 * place / len(rows))
-        where = np.arange(len(bits)) + (place - (len(rows) - 1) / 2) * width
+    for row, (name, values) in enumerate(rows):
+        shade = MODEL if row == 0 else str(0.45 + 0.45 * row / len(rows))
+        where = np.arange(len(bits)) + (row - (len(rows) - 1) / 2) * width  # the bars of a codebook side by side
         bars = axes.bar(where, values, width * 0.92, label=name, color=shade)
         axes.bar_label(bars, fmt="%.2f", fontsize=7, padding=1)
+
     axes.set_xticks(range(len(bits)), [f"codebook {k + 1}" for k in range(len(bits))])
     axes.set_ylabel("bits per frame; fewer is better")
     axes.set_ylim(0, 1.1 * max(max(values) for _, values in rows))
@@ -134,58 +143,65 @@ def _bars(result: dict[str, Any]) -> Figure:
     return figure
 
 
-def _embedded(figure: Figure, text: str) -> str:
+def _embed_figure(figure: Figure, text: str) -> str:
     """An `img` element that holds the picture."""
     picture = io.BytesIO()
     figure.savefig(picture, format="png", metadata={"Software": None})
-    return f'<img alt="{html.escape(text)}" src="{_data("image/png", picture.getvalue())}">'
+    return f'<img alt="{html.escape(text)}" src="{_data_url("image/png", picture.getvalue())}">'
 
 
-def _excerpt(excerpt: Versions) -> str:
+def _render_excerpt(excerpt: Versions) -> str:
     """A heading, and the versions side by side."""
-    decibels = {name: _decibels(wav, excerpt.sample_rate_hz) for name, wav in excerpt.audio.items()}
-    top = decibels["original"].max()
-    figures = []
-    for name, wav in excerpt.audio.items():
-        seconds = len(wav) / excerpt.sample_rate_hz
-        seam = ""
-        if excerpt.seam_s is not None:
-            seam = f'<div class="seam" style="left:{100 * excerpt.seam_s / seconds:.2f}%"></div>'
-        label, found = LEVELS.get(name, name), excerpt.distances.get(name)
-        numbers = ", ".join(f"{measure} {value:.3f}" for measure, value in found.items()) if found else "as recorded"
-        sound = _data("audio/flac", _flac(wav, excerpt.sample_rate_hz))
-        picture = _data("image/png", _picture(decibels[name], top))
-        figures.append(
-            f'<figure><b>{html.escape(label)}</b><div class="picture">'
-            f'<img alt="Mel spectrogram: {html.escape(label)}" src="{picture}">'
-            f"{seam}</div>"
-            f'<audio controls preload="metadata" src="{sound}"></audio>'
-            f"<figcaption>{numbers}</figcaption></figure>"
-        )
+    decibels = {name: _take_spectrogram(wav, excerpt.sample_rate_hz) for name, wav in excerpt.audio.items()}
+    loudest_db = decibels["original"].max()
+    figures = [_render_version(excerpt, name, _encode_png(own, loudest_db)) for name, own in decibels.items()]
     return f'<h3>{html.escape(excerpt.name)}</h3><div class="versions">{"".join(figures)}</div>'
 
 
-def _decibels(wav: np.ndarray, sample_rate_hz: int) -> np.ndarray:
+def _render_version(excerpt: Versions, name: str, png: bytes) -> str:
+    """One version of an excerpt: its spectrogram with the seam, a player, and its distances."""
+    wav = excerpt.audio[name]
+    seam = ""
+    if excerpt.seam_s is not None:
+        seconds = len(wav) / excerpt.sample_rate_hz
+        seam = f'<div class="seam" style="left:{100 * excerpt.seam_s / seconds:.2f}%"></div>'
+
+    label, distances = LEVELS.get(name, name), excerpt.distances.get(name)
+    numbers = "as recorded"
+    if distances:
+        numbers = ", ".join(f"{measure} {value:.3f}" for measure, value in distances.items())
+    sound = _data_url("audio/flac", _encode_flac(wav, excerpt.sample_rate_hz))
+    picture = _data_url("image/png", png)
+    return (
+        f'<figure><b>{html.escape(label)}</b><div class="picture">'
+        f'<img alt="Mel spectrogram: {html.escape(label)}" src="{picture}">'
+        f"{seam}</div>"
+        f'<audio controls preload="metadata" src="{sound}"></audio>'
+        f"<figcaption>{numbers}</figcaption></figure>"
+    )
+
+
+def _take_spectrogram(wav: np.ndarray, sample_rate_hz: int) -> np.ndarray:
     """Mel spectrogram [bands, frames] in dB."""
     return mel_decibels(resample(wav[None], sample_rate_hz, PLOT_RATE_HZ)[0])[0]
 
 
-def _picture(decibels: np.ndarray, top: float) -> bytes:
-    """A spectrogram as a PNG, one pixel per band and frame, `top` dB the brightest."""
+def _encode_png(decibels: np.ndarray, loudest_db: float) -> bytes:
+    """A spectrogram as a PNG, one pixel per band and frame, `loudest_db` the brightest."""
     from matplotlib.image import imsave
 
     picture = io.BytesIO()
-    imsave(picture, decibels, vmin=top - SHOWN_DB, vmax=top, cmap="magma", origin="lower", format="png")
+    imsave(picture, decibels, vmin=loudest_db - SHOWN_DB, vmax=loudest_db, cmap="magma", origin="lower", format="png")
     return picture.getvalue()
 
 
-def _flac(wav: np.ndarray, sample_rate_hz: int) -> bytes:
+def _encode_flac(wav: np.ndarray, sample_rate_hz: int) -> bytes:
     """Audio [n] as a 16-bit FLAC file."""
     file = io.BytesIO()
     soundfile.write(file, wav, sample_rate_hz, "PCM_16", format="FLAC")
     return file.getvalue()
 
 
-def _data(kind: str, content: bytes) -> str:
+def _data_url(kind: str, content: bytes) -> str:
     """A URL that holds the content."""
     return f"data:{kind};base64,{base64.b64encode(content).decode('ascii')}"

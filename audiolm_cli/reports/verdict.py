@@ -69,109 +69,121 @@ def judge(outcome: Outcome) -> Verdict:
     >>> judge(Outcome(best=scores, best_step=100, held_out=[(100, scores)])).findings[0]
     'held-out: 2.40 bits per frame, where a blind guess needs 11.00'
     """
-    findings = [_against_baselines(outcome)]
+    findings = [_compare_with_baselines(outcome)]
     learned = True
     if outcome.stage != 2:
-        sentence, learned = _first_codebook(outcome)
+        sentence, learned = _judge_first_codebook(outcome)
         findings.append(sentence)
     if outcome.stage != 1 and len(outcome.best["bits"]) > 1:
-        findings.append(_other_codebooks(outcome))
-    sentences, overfits = _overfitting(outcome)
+        findings.append(_judge_other_codebooks(outcome))
+
+    sentences, overfits = _judge_overfitting(outcome)
     findings += sentences
-    return Verdict(findings=findings, advice=_advice(outcome, learned, overfits), overfits=overfits)
+    return Verdict(findings=findings, advice=_advise(outcome, learned, overfits), overfits=overfits)
 
 
-def _against_baselines(outcome: Outcome) -> str:
+def _compare_with_baselines(outcome: Outcome) -> str:
     K, total = len(outcome.best["bits"]), outcome.best["total_bits"]
     blind = K * math.log2(outcome.codebook_size)
-    said = f"held-out: {total:.2f} bits per frame, where a blind guess needs {blind:.2f}"
+    sentence = f"held-out: {total:.2f} bits per frame, where a blind guess needs {blind:.2f}"
+
     known = [baseline for baseline in outcome.baselines if len(baseline.bits) == K and baseline.name != "uniform"]
     named = [f"the {baseline.name} {baseline.total_bits:.2f}" for baseline in known]
     if not named:
-        return said
-    said += f", {' and '.join(named)}"
+        return sentence
+    sentence += f", {' and '.join(named)}"
+
     least = min(baseline.total_bits for baseline in known)
     if total > least:
-        return f"{said}: it is not yet as good as a table of which code follows which"
+        return f"{sentence}: it is not yet as good as a table of which code follows which"
     if total > (1 - CLEAR_GAIN) * least:
-        return f"{said}: it is hardly better than a table of which code follows which"
-    return f"{said}: {100 * (1 - total / least):.0f} % better than a table of which code follows which"
+        return f"{sentence}: it is hardly better than a table of which code follows which"
+    return f"{sentence}: {100 * (1 - total / least):.0f} % better than a table of which code follows which"
 
 
-def _first_codebook(outcome: Outcome) -> tuple[str, bool]:
+def _judge_first_codebook(outcome: Outcome) -> tuple[str, bool]:
     """The sentence, and whether enough was learned to listen to."""
-    top10 = _percent(outcome.best["top10"][0])
-    said = f"codebook 1 (the notes): top-10 {top10} %, top-1 {_percent(outcome.best['top1'][0])} %"
+    top10 = _whole_percent(outcome.best["top10"][0])
+    sentence = f"codebook 1 (the notes): top-10 {top10} %, top-1 {_whole_percent(outcome.best['top1'][0])} %"
+
     if top10 < AR_TOP10:
-        return f"{said}: below the {AR_TOP10} % that a usable model has; expect noise or wandering", False
+        return f"{sentence}: below the {AR_TOP10} % that a usable model has; expect noise or wandering", False
     if top10 < GOOD_TOP10:
-        return f"{said}: over the {AR_TOP10} % of a usable model; keeps to the music for moments", True
-    return f"{said}: well over the {AR_TOP10} % of a usable model", True
+        return f"{sentence}: over the {AR_TOP10} % of a usable model; keeps to the music for moments", True
+    return f"{sentence}: well over the {AR_TOP10} % of a usable model", True
 
 
-def _other_codebooks(outcome: Outcome) -> str:
+def _judge_other_codebooks(outcome: Outcome) -> str:
     shares, bits = outcome.best["top10"][1:], outcome.best["bits"][1:]
-    top10 = _percent(sum(shares) / len(shares))
-    each = " ".join(str(_percent(share)) for share in shares)
-    said = f"codebooks 2 to {len(bits) + 1} (the detail): top-10 {top10} % on average ({each})"
+    top10 = _whole_percent(sum(shares) / len(shares))
+    each = " ".join(str(_whole_percent(share)) for share in shares)
+    sentence = f"codebooks 2 to {len(bits) + 1} (the detail): top-10 {top10} % on average ({each})"
+
     if top10 >= NAR_TOP10:
-        return f"{said}: over the {NAR_TOP10} % of a usable model"
-    said += f": below the usual {NAR_TOP10} %"
+        return f"{sentence}: over the {NAR_TOP10} % of a usable model"
+    sentence += f": below the usual {NAR_TOP10} %"
+
+    # The finest codes of some codecs are close to noise: there, what counts is being better than the bigram.
     bigram = next((b for b in outcome.baselines if b.name == "bigram" and len(b.bits) == len(bits) + 1), None)
     if bigram is None:
-        return said
-    if sum(bits) < (1 - CLEAR_GAIN) * sum(bigram.bits[1:]):
+        return sentence
+
+    own, theirs = sum(bits), sum(bigram.bits[1:])
+    if own < (1 - CLEAR_GAIN) * theirs:
         return (
-            f"{said}, but clearly better than the bigram ({sum(bits):.1f} against {sum(bigram.bits[1:]):.1f} bits): "
+            f"{sentence}, but clearly better than the bigram ({own:.1f} against {theirs:.1f} bits): "
             "the finest codes of some codecs are close to noise"
         )
-    return f"{said}, and no better than the bigram ({sum(bits):.1f} against {sum(bigram.bits[1:]):.1f} bits)"
+    return f"{sentence}, and no better than the bigram ({own:.1f} against {theirs:.1f} bits)"
 
 
-def _overfitting(outcome: Outcome) -> tuple[list[str], bool]:
+def _judge_overfitting(outcome: Outcome) -> tuple[list[str], bool]:
     """Sentences on training against held-out, and whether there is too much of it."""
-    said, overfits, gap, total = [], False, 0.0, outcome.best["total_bits"]
+    sentences, overfits, gap, total = [], False, 0.0, outcome.best["total_bits"]
     if outcome.train is not None:
         gap = total / outcome.train["total_bits"] - 1 if outcome.train["total_bits"] > 0 else math.inf
         overfits = gap > WIDE_GAP
         word = "over-fitting" if overfits else "a little over-fitting" if gap > MILD_GAP else "no over-fitting"
-        said.append(f"{word}: {outcome.train['total_bits']:.2f} bits on training windows, {total:.2f} on held-out ones")
+        sentences.append(
+            f"{word}: {outcome.train['total_bits']:.2f} bits on training windows, {total:.2f} on held-out ones"
+        )
+
     last_step, last = outcome.held_out[-1] if outcome.held_out else (outcome.best_step, outcome.best)
     if last["total_bits"] > (1 + GOT_WORSE) * total:
         overfits = overfits or (gap > MILD_GAP)
-        said.append(
+        sentences.append(
             f"held-out bits rose from {total:.2f} at step {outcome.best_step} to {last['total_bits']:.2f} at step "
             f"{last_step}; the weights of step {outcome.best_step} are kept"
         )
-    return said, overfits
+    return sentences, overfits
 
 
-def _advice(outcome: Outcome, learned: bool, overfits: bool) -> list[str]:
+def _advise(outcome: Outcome, learned: bool, overfits: bool) -> list[str]:
     advice = []
     if overfits:
         advice.append("more recordings help most; else a smaller --preset, fewer --steps, or --init from a model")
-    elif _behind(outcome):
+    elif _is_behind(outcome):
         advice.append("it has only begun to learn: many more --steps, or --init from a trained model")
-    elif _still_falling(outcome):
+    elif _is_improving(outcome):
         advice.append("it is still improving: a longer run (--steps) will be better")
     elif not learned:
         advice.append("more steps do little here: more recordings, or --init from a trained model")
     return advice
 
 
-def _behind(outcome: Outcome) -> bool:
+def _is_behind(outcome: Outcome) -> bool:
     """Whether a baseline is better."""
     totals = [b.total_bits for b in outcome.baselines if len(b.bits) == len(outcome.best["bits"])]
     return bool(totals) and outcome.best["total_bits"] > min(totals)
 
 
-def _still_falling(outcome: Outcome) -> bool:
+def _is_improving(outcome: Outcome) -> bool:
     if len(outcome.held_out) < 2:
         return True
     before, last = outcome.held_out[-2][1]["total_bits"], outcome.held_out[-1][1]["total_bits"]
     return last < (1 - STILL_FALLING) * before
 
 
-def _percent(share: float) -> int:
+def _whole_percent(share: float) -> int:
     """Whole percent, rounded down, so that what is shown as reached is reached."""
     return math.floor(100 * share + 1e-6)

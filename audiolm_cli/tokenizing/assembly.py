@@ -52,7 +52,34 @@ def assemble(inputs: list[Input], parts: Parts, output: Path, facts: CodecFacts,
         DataError: none of the recordings is usable.
         OSError: the system refuses to write.
     """
-    failed = [known.problem for known in inputs if known.problem]
+    kept, amounts = _choose_recordings(inputs, parts, facts)
+    folder = parts.folder.parent / STORE
+    shutil.rmtree(folder, ignore_errors=True)
+    clips = _name_clips(kept, parts, facts)
+    cuts = write_store(folder, facts, _iterate_clips(clips, parts), final_folder=output)
+    summary = {"version": VERSION, "codec_sha256": facts.sha256, "cuts": cuts, **amounts}
+
+    # What is in the store of each input, so that a later run knows what is new.
+    usable = {known.sha256 for known in inputs if not known.problem}
+    lengths = {sha256: _find_part(parts, sha256).frames for sha256 in usable}
+    inputs = [
+        replace(known, frames=lengths.get(known.sha256, 0), clips=clips.get(known.sha256, ())) for known in inputs
+    ]
+    save_inputs(folder / INPUTS, summary, inputs)
+    _publish(folder, output)
+    discard(output)
+
+    done = summarise(output, summary, inputs)
+    _report(done, on_event)
+    return done
+
+
+def _choose_recordings(inputs: list[Input], parts: Parts, facts: CodecFacts) -> tuple[dict[str, Path], dict[str, Any]]:
+    """The recordings that go into the store by their hash, and how much they hold and leave out.
+
+    Raises:
+        DataError: none is usable.
+    """
     dropped: Counter[str] = Counter()
     kept: dict[str, Path] = {}
     frames = silent_frames = 0
@@ -62,40 +89,25 @@ def assemble(inputs: list[Input], parts: Parts, output: Path, facts: CodecFacts,
         if known.sha256 in kept:
             dropped["duplicate"] += 1
             continue
-        part = _part(parts, known.sha256)
+        part = _find_part(parts, known.sha256)
         if not len(part.spans):
             dropped["silence"] += 1
             continue
+
         kept[known.sha256] = Path(known.path)
         frames += len(part.codes)
         silent_frames += part.frames - len(part.codes)
-        dropped["silent stretches"] += _silences(part)
+        dropped["silent stretches"] += _count_silences(part)
+
     if not kept:
+        failed = [known.problem for known in inputs if known.problem]
         reason = f"could be read as audio; the first: {failed[0]}" if failed else "holds more than silence"
         raise DataError(f"none of {len(inputs)} files {reason}; nothing was tokenized")
-    place = parts.folder.parent / STORE
-    shutil.rmtree(place, ignore_errors=True)
-    clips = _named(kept, parts, facts)
-    cuts = write_store(place, facts, _clips(clips, parts), final_folder=output)
-    summary = {
-        "version": VERSION,
-        "codec_sha256": facts.sha256,
-        "cuts": cuts,
+    return kept, {
         "hours": frames * facts.frame_shift_s / 3600,
         "dropped": {reason: count for reason, count in dropped.items() if count},
         "silence_s": round(silent_frames * facts.frame_shift_s, 2),
     }
-    usable = {known.sha256 for known in inputs if not known.problem}
-    lengths = {sha256: _part(parts, sha256).frames for sha256 in usable}
-    inputs = [
-        replace(known, frames=lengths.get(known.sha256, 0), clips=clips.get(known.sha256, ())) for known in inputs
-    ]
-    save_inputs(place / INPUTS, summary, inputs)
-    _publish(place, output)
-    discard(output)
-    done = summarise(output, summary, inputs)
-    _tell(done, on_event)
-    return done
 
 
 def summarise(output: Path, summary: dict[str, Any], inputs: list[Input]) -> Tokenized:
@@ -146,11 +158,13 @@ def revive(output: Path, parts: Parts, codec_sha256: str) -> None:
         return
     if (summary.get("codec_sha256"), summary.get("version")) != (codec_sha256, VERSION):
         return
+
     path = str((output / FEATURES).resolve())
     with ArrayReader(output) as arrays:
         for known in inputs:
             if not known.frames or parts.find(known.sha256) is not None:
                 continue
+
             with contextlib.suppress(DataError, ValueError):
                 codes = [arrays.read("numpy_hdf5", path, name, 0, count) for name, _, count in known.clips]
                 spans = np.array([(start, start + count) for _, start, count in known.clips], np.int64).reshape(-1, 2)
@@ -159,12 +173,12 @@ def revive(output: Path, parts: Parts, codec_sha256: str) -> None:
                     parts.save(known.sha256, Part(codes=joined.astype(np.int16), spans=spans, frames=known.frames))
 
 
-def _named(kept: dict[str, Path], parts: Parts, facts: CodecFacts) -> dict[str, tuple[tuple[str, int, int], ...]]:
+def _name_clips(kept: dict[str, Path], parts: Parts, facts: CodecFacts) -> dict[str, tuple[tuple[str, int, int], ...]]:
     """Name, first frame and number of frames of every clip, by the hash of its recording."""
     names, taken = unique_names(kept), set()
-    found = {}
+    clips_of: dict[str, tuple[tuple[str, int, int], ...]] = {}
     for sha256 in kept:
-        spans = _part(parts, sha256).spans.tolist()
+        spans = _find_part(parts, sha256).spans.tolist()
         clips = []
         for start, stop in spans:
             name = names[sha256] if len(spans) == 1 else f"{names[sha256]}@{start * facts.frame_shift_s:.2f}"
@@ -172,51 +186,57 @@ def _named(kept: dict[str, Path], parts: Parts, facts: CodecFacts) -> dict[str, 
                 name = f"{name}-{sha256[:8]}"
             taken.add(name)
             clips.append((name, start, stop - start))
-        found[sha256] = tuple(clips)
-    return found
+        clips_of[sha256] = tuple(clips)
+    return clips_of
 
 
-def _clips(clips: Mapping[str, tuple[tuple[str, int, int], ...]], parts: Parts) -> Iterator[tuple[str, TokenClip]]:
+def _iterate_clips(
+    clips: Mapping[str, tuple[tuple[str, int, int], ...]], parts: Parts
+) -> Iterator[tuple[str, TokenClip]]:
     """Every clip with its split. A clip ends its recording when nothing, or only silence, follows it."""
     homes = split_hashes(clips)
     for split in SPLITS:
         for sha256 in clips:
             if homes[sha256] != split:
                 continue
-            codes = [codes for _, codes in _part(parts, sha256).clips()]
-            for place, ((name, _, _), array) in enumerate(zip(clips[sha256], codes, strict=True), start=1):
-                yield split, TokenClip(id=name, codes=array, ends=place == len(codes))
+
+            codes = [codes for _, codes in _find_part(parts, sha256).clips()]
+            for number, ((name, _, _), array) in enumerate(zip(clips[sha256], codes, strict=True), start=1):
+                yield split, TokenClip(id=name, codes=array, ends=number == len(codes))
 
 
-def _part(parts: Parts, sha256: str) -> Part:
+def _find_part(parts: Parts, sha256: str) -> Part:
     part = parts.find(sha256)
     if part is None:
         raise DataError(f"{parts.folder}: the codes of {sha256[:12]}... are gone; run the command again")
     return part
 
 
-def _silences(part: Part) -> int:
+def _count_silences(part: Part) -> int:
     """Stretches that were left out."""
     edges = [0, *part.spans.flatten().tolist(), part.frames]
     return sum(stop > start for start, stop in zip(edges[::2], edges[1::2], strict=True))
 
 
-def _publish(place: Path, output: Path) -> None:
+def _publish(folder: Path, output: Path) -> None:
     """Move the files of a store to where they belong; `INPUTS`, which makes it a finished one, comes last."""
     (output / INPUTS).unlink(missing_ok=True)
+
     for old in (*output.glob("cuts_*.jsonl.gz"), *output.glob("cuts_*.jsonl")):  # which would not fit the new codes
         old.unlink()
+
     for new in sorted(
-        place.iterdir(), key=lambda path: (path.name == INPUTS, path.name.startswith("cuts_"), path.name)
+        folder.iterdir(), key=lambda path: (path.name == INPUTS, path.name.startswith("cuts_"), path.name)
     ):
         os.replace(new, output / new.name)
 
 
-def _tell(done: Tokenized, on_event: OnEvent) -> None:
+def _report(done: Tokenized, on_event: OnEvent) -> None:
     kept = ", ".join(f"{count} {split}" for split, count in done.cuts.items())
     left_out = ", ".join(f"{count} {reason}" for reason, count in done.dropped.items()) or "none"
     if done.silence_s:
         left_out += f" ({done.silence_s:.0f} s)"
+
     message = f"tokenized {done.hours:.2f} h: {kept}; dropped: {left_out}; failed: {len(done.failed)}"
     on_event(Note(message=message))
     for line in done.failed:

@@ -47,15 +47,17 @@ def encode_recording(path: Path, codec: Codec, decoder: DecoderProcess, on_share
     """
     if codec.codebook_size > np.iinfo(np.int16).max + 1:
         raise DataError(f"{codec.name}: {codec.codebook_size} codes per codebook; stores hold at most 32768")
-    found = decoder.scan(path, codec.channels)
+
+    scan = decoder.scan(path, codec.channels)
     on_share(SCAN_SHARE)
-    frames, spans = frame_spans(found, codec)
+    frames, spans = frame_spans(scan, codec)
+
     done, total = 0, max(1, sum(stop - start for start, stop in spans))
     pieces = [np.zeros((0, codec.num_codebooks), np.int16)]
-    with leveled_spans(path, found, codec, spans, decoder) as stretches, torch.inference_mode():
+    with leveled_spans(path, scan, codec, spans, decoder) as stretches, torch.inference_mode():
         for blocks in stretches:
             tensors = (torch.from_numpy(block).to(codec.device) for block in blocks)
-            for codes in iter_encode(codec, tensors):
+            for codes in iter_encode(codec, tensors):  # [n, K]
                 pieces.append(codes.cpu().numpy().astype(np.int16))
                 done += len(codes)
                 on_share(SCAN_SHARE + (1 - SCAN_SHARE) * done / total)
@@ -71,23 +73,26 @@ def read_leveled(path: Path, codec: Codec, decoder: DecoderProcess) -> np.ndarra
     Raises:
         AudioInputError: it is damaged, or not what its header says.
     """
-    found = decoder.scan(path, codec.channels)
-    if found.peak < SILENCE_PEAK:
+    scan = decoder.scan(path, codec.channels)
+    if scan.peak < SILENCE_PEAK:
         return None
-    with leveled_spans(path, found, codec, [(0, _whole_frames(found, codec))], decoder) as stretches:
+
+    with leveled_spans(path, scan, codec, [(0, _whole_frames(scan, codec))], decoder) as stretches:
         return np.concatenate([block for blocks in stretches for block in blocks], axis=1)[0]
 
 
-def frame_spans(found: Scan, codec: Codec) -> tuple[int, list[tuple[int, int]]]:
+def frame_spans(scan: Scan, codec: Codec) -> tuple[int, list[tuple[int, int]]]:
     """How many whole frames a recording has, and which (start, stop) of them are not silent."""
-    frames = _whole_frames(found, codec)
-    if found.peak < SILENCE_PEAK:
+    frames = _whole_frames(scan, codec)
+    if scan.peak < SILENCE_PEAK:
         return frames, []
-    threshold = TRAINING_PEAK * 10 ** (SILENT_DB / 20) / training_gain(np.array([found.peak]))
+
+    threshold = TRAINING_PEAK * 10 ** (SILENT_DB / 20) / training_gain(np.array([scan.peak]))
     spans = []
-    for start, stop in find_sounding(found, threshold, SHORTEST_SILENCE_S, MARGIN_S):
-        first = start * codec.sample_rate_hz // (found.sample_rate_hz * codec.hop_samples)
-        last = -(-stop * codec.sample_rate_hz // (found.sample_rate_hz * codec.hop_samples))
+    for start, stop in find_sounding(scan, threshold, SHORTEST_SILENCE_S, MARGIN_S):
+        # Frames that are at least partly in the stretch.
+        first = start * codec.sample_rate_hz // (scan.sample_rate_hz * codec.hop_samples)
+        last = -(-stop * codec.sample_rate_hz // (scan.sample_rate_hz * codec.hop_samples))
         if first < min(last, frames):
             spans.append((first, min(last, frames)))
     return frames, spans
@@ -95,25 +100,28 @@ def frame_spans(found: Scan, codec: Codec) -> tuple[int, list[tuple[int, int]]]:
 
 @contextlib.contextmanager
 def leveled_spans(
-    path: Path, found: Scan, codec: Codec, spans: list[tuple[int, int]], decoder: DecoderProcess
+    path: Path, scan: Scan, codec: Codec, spans: list[tuple[int, int]], decoder: DecoderProcess
 ) -> Iterator[Iterator[Iterator[np.ndarray]]]:
     """Spans of frames of a recording, each as blocks float32 [C, n] at the codec's rate and the training level.
 
     Each has to be read to its end before the next one.
     """
-    gain, hop = np.float32(training_gain(np.array([found.peak]))), codec.hop_samples
-    with decoder.open_stream(path, through_ffmpeg=found.through_ffmpeg) as stream:
-        mixed = (found.mix(block) for block in stream.blocks)
+    gain, hop = np.float32(training_gain(np.array([scan.peak]))), codec.hop_samples
+
+    with decoder.open_stream(path, through_ffmpeg=scan.through_ffmpeg) as stream:
+        mixed = (scan.mix(block) for block in stream.blocks)
         blocks = (block * gain for block in resample_blocks(mixed, stream.sample_rate_hz, codec.sample_rate_hz))
-        yield _cut(blocks, [(start * hop, stop * hop) for start, stop in spans], codec.channels)
+        yield _cut_spans(blocks, [(start * hop, stop * hop) for start, stop in spans], codec.channels)
 
 
-def _whole_frames(found: Scan, codec: Codec) -> int:
+def _whole_frames(scan: Scan, codec: Codec) -> int:
     """At least one, which is filled up with zeros."""
-    return max(1, found.num_samples * codec.sample_rate_hz // (found.sample_rate_hz * codec.hop_samples))
+    return max(1, scan.num_samples * codec.sample_rate_hz // (scan.sample_rate_hz * codec.hop_samples))
 
 
-def _cut(blocks: Iterator[np.ndarray], spans: list[tuple[int, int]], channels: int) -> Iterator[Iterator[np.ndarray]]:
+def _cut_spans(
+    blocks: Iterator[np.ndarray], spans: list[tuple[int, int]], channels: int
+) -> Iterator[Iterator[np.ndarray]]:
     """The blocks of each span (start, stop) of samples, in order; zeros where the stream ends before."""
     held, at = np.zeros((channels, 0), np.float32), 0
 
@@ -129,6 +137,6 @@ def _cut(blocks: Iterator[np.ndarray], spans: list[tuple[int, int]], channels: i
             yield piece
 
     for start, stop in spans:
-        for _ in take(start):
+        for _ in take(start):  # what lies between two spans
             pass
         yield take(stop)

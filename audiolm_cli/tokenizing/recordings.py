@@ -42,27 +42,28 @@ def open_recordings(
     failed: list[str] = []
     for done, path in enumerate(paths, start=1):
         try:
-            files.append(_open(path, otherwise, decoder))
+            files.append(_open_file(path, otherwise, decoder))
         except AudioInputError as error:
             failed.append(str(error))
             on_event(Note(message=str(error), warning=True))
         on_event(Progress(stage="open", done=done, total=len(paths), unit="files"))
+
     if not files:
         raise DataError(f"{source}: none of {len(paths)} files could be read as audio; the first: {failed[0]}")
     return files, failed
 
 
-def measured_by(decoder: DecoderProcess) -> Opener:
+def scanning_opener(decoder: DecoderProcess) -> Opener:
     """Opens a recording that is only read from its start to its end, through `ffmpeg` where it has to be."""
 
     def measure(path: Path) -> AudioFile:
-        found, digest = decoder.scan(path, 1), hash_file(path)
-        return AudioFile(path=path, sample_rate_hz=found.sample_rate_hz, num_samples=found.num_samples, sha256=digest)
+        scan, digest = decoder.scan(path, 1), hash_file(path)
+        return AudioFile(path=path, sample_rate_hz=scan.sample_rate_hz, num_samples=scan.num_samples, sha256=digest)
 
     return measure
 
 
-def copied_to(folder: Path, decoder: DecoderProcess) -> Opener:
+def copying_opener(folder: Path, decoder: DecoderProcess) -> Opener:
     """Opens a recording as a mono copy in `folder`, which can be read at any place; it is made once.
 
     Raises:
@@ -74,9 +75,10 @@ def copied_to(folder: Path, decoder: DecoderProcess) -> Opener:
             digest = hash_file(path)
         except OSError as error:
             raise AudioInputError(f"{path}: cannot be read ({error.strerror or error})") from error
+
         copy = folder / f"{digest}.flac"
         if not copy.is_file():
-            _copy(path, copy, decoder)
+            _write_copy(path, copy, decoder)
         return dataclasses.replace(open_audio(copy), sha256=digest)
 
     return open_copy
@@ -92,15 +94,15 @@ def check_failures(failed: Sequence[str]) -> None:
         raise SomeInputsFailedError(f"{len(failed)} recordings could not be read: {'; '.join(failed[:5])}")
 
 
-def _open(path: Path, otherwise: Opener, decoder: DecoderProcess) -> AudioFile:
+def _open_file(path: Path, otherwise: Opener, decoder: DecoderProcess) -> AudioFile:
     try:
-        found = decoder.call(path, open_audio, path)
-    except DataError:
-        found = otherwise(path)
-    return dataclasses.replace(found, decoder=decoder)
+        file = decoder.call(path, open_audio, path)
+    except DataError:  # libsndfile does not read it
+        file = otherwise(path)
+    return dataclasses.replace(file, decoder=decoder)
 
 
-def _copy(path: Path, copy: Path, decoder: DecoderProcess) -> None:
+def _write_copy(path: Path, copy: Path, decoder: DecoderProcess) -> None:
     """A recording as 24-bit FLAC, whole or not at all."""
     # Not `files.taking_place_of`: under a name that is always the same, the large file that a killed process left is
     # overwritten.

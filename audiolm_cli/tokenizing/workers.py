@@ -23,14 +23,12 @@ Do = Callable[[Any, Callable[[float], None]], Any]
 """Does a task; is given the task and what to call with the share that is done."""
 Setup = Callable[..., Do]
 """Prepares a worker; a function of a module, because another process calls it."""
-
-
 OnShare = Callable[[int, float], None]
 """Gets a task's place among the tasks and the share of it that is done, 0..1."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Report:
+class EndedTask:
     """The end of a task."""
 
     task: int
@@ -43,7 +41,7 @@ class Report:
 
 def run_workers(
     setup: Setup, args: tuple[Any, ...], tasks: Sequence[Any], count: int, on_share: OnShare
-) -> Generator[Report, None, None]:
+) -> Generator[EndedTask, None, None]:
     """Do the tasks in `count` processes, in their order as workers become free.
 
     Args:
@@ -63,63 +61,101 @@ def run_workers(
     if min(count, len(tasks)) <= 1:
         yield from _run_here(setup, args, tasks, on_share)
         return
-    pending = list(range(len(tasks)))[::-1]
-    workers: dict[Connection, _Worker] = {}
+
+    pool = _Pool(setup, args, tasks, on_share)
     try:
         for _ in range(min(count, len(tasks))):
-            worker = _Worker(setup, args)
-            workers[worker.pipe] = worker
-        while workers:
-            for pipe in wait(list(workers)):
+            pool.start_worker()
+
+        while pool.workers:
+            for pipe in wait(list(pool.workers)):
                 assert isinstance(pipe, Connection)
-                worker = workers[pipe]
-                try:
-                    kind, value = pipe.recv()
-                except (EOFError, OSError):
-                    del workers[pipe]
-                    code = worker.end()
-                    if not worker.ready:
-                        raise UsageError(
-                            f"a worker process cannot be started (exit code {code}); use one worker, and in a program "
-                            'of your own, call this below `if __name__ == "__main__":`'
-                        ) from None
-                    if worker.task is not None:
-                        yield Report(task=worker.task, died=code)
-                    if pending:
-                        worker = _Worker(setup, args)
-                        workers[worker.pipe] = worker
-                    continue
-                if kind == "error":
-                    raise value
-                if kind == "share" and worker.task is not None:
-                    on_share(worker.task, value)
-                    continue
-                done, worker.task, worker.ready = worker.task, None, True
-                if pending:
-                    worker.task = pending.pop()
-                    try:
-                        pipe.send(tasks[worker.task])
-                    except OSError:  # it died while it had nothing to do; its pipe ends, and another one takes over
-                        pending.append(worker.task)
-                        worker.task = None
-                else:
-                    del workers[pipe]
-                    worker.end()
-                if done is not None:
-                    yield Report(task=done, result=value)
+                ended = pool.receive(pipe)
+                if ended is not None:
+                    yield ended
     finally:
-        for worker in workers.values():
-            worker.process.terminate()
-            worker.end()
+        pool.terminate()
 
 
 def _run_here(
     setup: Setup, args: tuple[Any, ...], tasks: Sequence[Any], on_share: OnShare
-) -> Generator[Report, None, None]:
+) -> Generator[EndedTask, None, None]:
+    """Do the tasks in this process."""
     if tasks:
         do = setup(*args)
         for task, content in enumerate(tasks):
-            yield Report(task=task, result=do(content, functools.partial(on_share, task)))
+            yield EndedTask(task=task, result=do(content, functools.partial(on_share, task)))
+
+
+class _Pool:
+    """Several processes, and the tasks that none of them has."""
+
+    def __init__(self, setup: Setup, args: tuple[Any, ...], tasks: Sequence[Any], on_share: OnShare) -> None:
+        self._setup, self._args, self._tasks, self._on_share = setup, args, tasks, on_share
+        self._pending = list(range(len(tasks)))[::-1]  # the next one is the last
+        self.workers: dict[Connection, _Worker] = {}
+
+    def start_worker(self) -> None:
+        """One process more."""
+        worker = _Worker(self._setup, self._args)
+        self.workers[worker.pipe] = worker
+
+    def receive(self, pipe: Connection) -> EndedTask | None:
+        """Hear what a worker says, and give it something to do; returns the task that has ended with it.
+
+        Raises:
+            Exception: what a task raised, or the setup.
+            UsageError: processes cannot be started from this program.
+        """
+        worker = self.workers[pipe]
+        try:
+            kind, value = pipe.recv()
+        except (EOFError, OSError):
+            return self._replace_dead(worker)
+
+        if kind == "error":
+            raise value
+        if kind == "share" and worker.task is not None:
+            self._on_share(worker.task, value)
+            return None
+
+        # It is ready, or done with a task: it gets another one, or ends.
+        done, worker.task, worker.ready = worker.task, None, True
+        if self._pending:
+            self._give_task(worker)
+        else:
+            del self.workers[pipe]
+            worker.end()
+        return None if done is None else EndedTask(task=done, result=value)
+
+    def terminate(self) -> None:
+        """End all processes, whatever they do."""
+        for worker in self.workers.values():
+            worker.process.terminate()
+            worker.end()
+
+    def _give_task(self, worker: _Worker) -> None:
+        """Send a worker the next task."""
+        worker.task = self._pending.pop()
+        try:
+            worker.pipe.send(self._tasks[worker.task])
+        except OSError:  # it died while it had nothing to do; its pipe ends, and another one takes over
+            self._pending.append(worker.task)
+            worker.task = None
+
+    def _replace_dead(self, worker: _Worker) -> EndedTask | None:
+        """Start a process in place of one that died; returns the task that it died over."""
+        del self.workers[worker.pipe]
+        code = worker.end()
+        if not worker.ready:  # as all others will die
+            raise UsageError(
+                f"a worker process cannot be started (exit code {code}); use one worker, and in a program "
+                'of your own, call this below `if __name__ == "__main__":`'
+            ) from None
+
+        if self._pending:
+            self.start_worker()
+        return None if worker.task is None else EndedTask(task=worker.task, died=code)
 
 
 class _Worker:
@@ -129,13 +165,15 @@ class _Worker:
         context = multiprocessing.get_context("spawn")  # a fork would copy the locks of torch's threads
         self.pipe, theirs = context.Pipe()
         self.process: BaseProcess = context.Process(target=_serve, args=(theirs, setup, args), daemon=True)
+
         try:
             self.process.start()
         except OSError as error:
             raise UsageError(
                 f"a worker process cannot be started ({error.strerror or error}); use fewer workers"
             ) from error
-        theirs.close()
+        theirs.close()  # so that the pipe ends when the worker does
+
         self.task: int | None = None
         self.ready = False
 

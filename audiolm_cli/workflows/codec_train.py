@@ -40,7 +40,7 @@ from audiolm_cli.devices import pick_device, prepare_cpu
 from audiolm_cli.errors import DataError, ModelError, OutputError, UsageError
 from audiolm_cli.events import Note, OnEvent, ignore
 from audiolm_cli.library.loading import codec_hash, codec_training, codes_hash, load_codec
-from audiolm_cli.tokenizing.recordings import copied_to, open_recordings
+from audiolm_cli.tokenizing.recordings import copying_opener, open_recordings
 from audiolm_cli.training.codec.encodec import EncodecTrainee
 from audiolm_cli.training.codec.loop import CodecTrainer
 from audiolm_cli.training.codec.round_trips import RoundTrips
@@ -185,7 +185,7 @@ def _open_recordings(request: CodecTrainRequest) -> _Recordings:
         DataError: there is too little audio.
     """
     copies, decoder = request.state / COPIES, DecoderProcess()
-    files, failed = open_recordings(request.source, copied_to(copies, decoder), decoder, request.on_event)
+    files, failed = open_recordings(request.source, copying_opener(copies, decoder), decoder, request.on_event)
     parts = split_files(files)
     found = _Recordings(train=parts["train"], dev=parts["dev"], failed=failed)
 

@@ -12,7 +12,7 @@ from audiolm_cli.editing.jobs import plan_jobs
 from audiolm_cli.editing.result import Generation, Stopwatch
 from audiolm_cli.editing.session import open_session
 from audiolm_cli.editing.splicing import LONGEST_S, Gap
-from audiolm_cli.editing.streamed import streamed_takes
+from audiolm_cli.editing.streamed import stream_takes
 from audiolm_cli.editing.takes import make_takes
 from audiolm_cli.errors import UsageError
 from audiolm_cli.events import OnEvent, ignore
@@ -31,7 +31,7 @@ def continue_files(
     on_event: OnEvent = ignore,
     started: float | None = None,
 ) -> Generation:
-    """Write each input with `duration_s` seconds more, and say what was written.
+    """Write each input with `duration_s` seconds more; of several inputs, those that fail are in `failed`.
 
     Args:
         inputs: audio files; "-" is a WAV on standard input.
@@ -41,13 +41,10 @@ def continue_files(
         plot: where to draw the result; None draws nothing.
         config: model, device, takes, seed, ...
         sampling: how codes are drawn.
-        stream: write audio while it is made, into a WAV that plays at any time; what was written before an error or an
-            interruption stays. The same seed gives the same bytes, but other ones than without it.
+        stream: write audio while it is made, into a WAV that plays at any time. What was written before an error stays.
+            A seed is reproducible with and without it, but the two results differ.
         on_event: gets the progress.
         started: when the command began, by `time.perf_counter`.
-
-    Returns:
-        What was written. With several inputs, those that failed are in `failed`, and the others are done.
 
     Raises:
         AudioInputError: the only recording cannot be used.
@@ -56,9 +53,7 @@ def continue_files(
     """
     config, sampling = config or GenerateConfig(), sampling or SamplingConfig()
     watch = Stopwatch.since(started)
-    check_duration(duration_s, before, config)
-    if stream:
-        check_stream(before, config)
+    check_continuation(duration_s, before, stream, config)
 
     jobs = plan_jobs(inputs, "continued", output, plot, config)
     for path in itertools.chain.from_iterable(job.paths for job in jobs if stream):
@@ -68,17 +63,28 @@ def continue_files(
         command="continue",
         settings={"duration_s": duration_s, "before": before, "stream": stream},
         find_gaps=lambda recording, source: [continuation_gap(recording, duration_s, before, config)],
-        make=streamed_takes if stream else make_takes,
+        make=stream_takes if stream else make_takes,
         stream=stream,
     )
     return run_edit(open_session(config, sampling, on_event, watch), jobs, edit)
+
+
+def check_continuation(duration_s: float, before: bool, stream: bool, config: GenerateConfig) -> None:
+    """Refuse what no recording can be continued with.
+
+    Raises:
+        UsageError: the duration is out of range, or settings contradict each other.
+    """
+    check_duration(duration_s, before, config)
+    if stream:
+        check_stream(before, config)
 
 
 def check_stream(before: bool, config: GenerateConfig) -> None:
     """Refuse what needs all of the new audio before any of it is written.
 
     Raises:
-        UsageError: it does.
+        UsageError: one of the settings does.
     """
     for wanted, flag, why in (
         (before, "--before", "what is put in front leads into what is there"),
@@ -91,7 +97,11 @@ def check_stream(before: bool, config: GenerateConfig) -> None:
 
 
 def check_duration(duration_s: float, before: bool, config: GenerateConfig) -> None:
-    """Raise what `continuation_gap` would raise for any recording."""
+    """Raise what `continuation_gap` would raise for any recording.
+
+    Raises:
+        UsageError: the duration is out of range, or what goes in front is to end by itself.
+    """
     if not 0 < duration_s <= LONGEST_S:
         raise UsageError(f"duration must be over 0 and at most {LONGEST_S:.0f} seconds, got {duration_s:g}")
     if before and config.until_end:
@@ -105,6 +115,7 @@ def continuation_gap(recording: Recording, duration_s: float, before: bool, conf
         UsageError: the duration is out of range or less than a sample, or goes in front until the end.
     """
     check_duration(duration_s, before, config)
+
     at, length = 0 if before else recording.num_samples, round(duration_s * recording.sample_rate_hz)
     if length < 1:
         raise UsageError(f"duration must be at least one sample, got {duration_s:g} s at {recording.sample_rate_hz} Hz")

@@ -27,7 +27,7 @@ from audiolm_cli.errors import DataError, ModelError, SomeInputsFailedError, Usa
 from audiolm_cli.events import Note, OnEvent, Progress, ignore
 from audiolm_cli.files import check_target
 from audiolm_cli.library.loading import codec_hash, load_codec
-from audiolm_cli.library.store_codec import codec_of_store
+from audiolm_cli.library.store_codec import StoreCodec, codec_of_store
 
 SUBTYPES = {"OGG": "VORBIS", "MP3": "MPEG_LAYER_III"}
 """Encoding of the files; all other formats hold 16 bits."""
@@ -108,37 +108,39 @@ def decode(
     is_manifest = source.is_file() and source.name.endswith(SUFFIXES)
     if not is_manifest and not is_store(source):
         raise DataError(f"{source}: no token store; expected a folder that audiolm tokenize wrote, or a manifest in it")
-    folder = source if source.is_dir() else source.parent
     owner = codec_of_store(source, codec, cache)
-    cuts = _chosen(list_cuts(source, owner.facts), ids or [], source)
+    cuts = _choose_cuts(list_cuts(source, owner.facts), ids or [], source)
+
     prepare_cpu(threads)
+    module = _load_owner(owner, source, pick_device(device), cache)
+
+    paths = _output_paths(output, [cut.id for cut in cuts])
+    for path in paths:
+        check_target(path, force)
+    folder = source if source.is_dir() else source.parent
+    with ArrayReader(folder) as arrays:
+        outputs, failed = _decode_cuts(cuts, paths, arrays, module, force, on_event)
+    return Decoded(
+        outputs=outputs, codec={"name": module.name, "sha256": codec_hash(str(owner.name), cache)}, failed=failed
+    )
+
+
+def _load_owner(owner: StoreCodec, source: Path, device: torch.device, cache: Path | None) -> Codec:
+    """The codec of a store.
+
+    Raises:
+        ModelError: it is not here, or cannot have made the codes.
+    """
     if owner.name is None:
         raise ModelError(
             f"the codec {owner.facts.name} that made the codes in {source} is not here; name it with --codec"
         )
-    module = load_codec(owner.name, pick_device(device), cache)
-    _check_fit(module, owner.facts, source)
-    paths = _paths(output, [cut.id for cut in cuts])
-    for path in paths:
-        check_target(path, force)
-    outputs: list[DecodedClip] = []
-    failed: list[Failure] = []
-    done, total = 0, sum(cut.count for cut in cuts)
-    with ArrayReader(folder) as arrays:
-        for cut, path in zip(cuts, paths, strict=True):
-            try:
-                outputs.append(_decode_cut(cut, path, arrays, module, force, on_event))
-            except DataError as error:
-                if len(cuts) == 1:
-                    raise
-                on_event(Note(message=str(error), warning=True))
-                failed.append(Failure(input=cut.id, error=str(error)))
-            done += cut.count
-            on_event(Progress(stage="decode", done=done, total=total, unit="frames", detail=Path(path).name))
-    return Decoded(outputs=outputs, codec={"name": module.name, "sha256": codec_hash(owner.name, cache)}, failed=failed)
+    codec = load_codec(owner.name, device, cache)
+    _check_shape(codec, owner.facts, source)
+    return codec
 
 
-def named_codec(source: Path) -> str | None:
+def find_codec_name(source: Path) -> str | None:
     """The catalogue name of a store's codec, so that it can be fetched; None where there is none."""
     try:
         facts = read_facts(source)
@@ -147,7 +149,34 @@ def named_codec(source: Path) -> str | None:
     return facts.source if facts.source in KNOWN_CODECS else None
 
 
+def _decode_cuts(
+    cuts: list[Cut], paths: list[str], arrays: ArrayReader, codec: Codec, force: bool, on_event: OnEvent
+) -> tuple[list[DecodedClip], list[Failure]]:
+    """Every clip to its file, and those that could not be decoded.
+
+    Raises:
+        DataError: the only clip is damaged.
+        OutputError: a file cannot be written.
+    """
+    outputs: list[DecodedClip] = []
+    failed: list[Failure] = []
+    done, total = 0, sum(cut.count for cut in cuts)
+    for cut, path in zip(cuts, paths, strict=True):
+        try:
+            outputs.append(_decode_cut(cut, path, arrays, codec, force, on_event))
+        except DataError as error:
+            if len(cuts) == 1:
+                raise
+            on_event(Note(message=str(error), warning=True))
+            failed.append(Failure(input=cut.id, error=str(error)))
+
+        done += cut.count
+        on_event(Progress(stage="decode", done=done, total=total, unit="frames", detail=Path(path).name))
+    return outputs, failed
+
+
 def _decode_cut(cut: Cut, path: str, arrays: ArrayReader, codec: Codec, force: bool, on_event: OnEvent) -> DecodedClip:
+    """One clip to its file, at the level that it was encoded at."""
     codes = torch.from_numpy(read_clip(cut, arrays, codec.codebook_size).codes.astype(np.int64))[None]  # [1, T, K]
     samples, clipped = codes.shape[1] * codec.hop_samples, 0
 
@@ -155,7 +184,7 @@ def _decode_cut(cut: Cut, path: str, arrays: ArrayReader, codec: Codec, force: b
         nonlocal clipped
         with torch.inference_mode():
             for wav in iter_decode(codec, codes.to(codec.device)):
-                block = wav[0].T.cpu().numpy()
+                block = wav[0].T.cpu().numpy()  # [n, C]
                 clipped += int(np.count_nonzero(np.abs(block) > 1))
                 yield np.clip(block, -1, 1)
 
@@ -179,7 +208,7 @@ def _decode_cut(cut: Cut, path: str, arrays: ArrayReader, codec: Codec, force: b
     )
 
 
-def _chosen(cuts: list[Cut], ids: list[str], source: Path) -> list[Cut]:
+def _choose_cuts(cuts: list[Cut], ids: list[str], source: Path) -> list[Cut]:
     """The cuts of these names, in the order of the store; all without names.
 
     Raises:
@@ -191,12 +220,13 @@ def _chosen(cuts: list[Cut], ids: list[str], source: Path) -> list[Cut]:
             close = difflib.get_close_matches(name, names, n=1)
             hint = f"did you mean {close[0]}?" if close else f"it has {len(names)} others"
             raise DataError(f"{source}: has no clip called {name!r}; {hint}")
+
     if not cuts:
         raise DataError(f"{source}: has no clips")
     return [cut for cut in cuts if not ids or cut.id in ids]
 
 
-def _check_fit(codec: Codec, facts: CodecFacts, source: Path) -> None:
+def _check_shape(codec: Codec, facts: CodecFacts, source: Path) -> None:
     """Refuse codes of another shape than the codec's.
 
     Raises:
@@ -208,6 +238,7 @@ def _check_fit(codec: Codec, facts: CodecFacts, source: Path) -> None:
     ):
         if own < given or (own > given and what == "codebooks"):
             raise ModelError(f"{codec.name}: has {own} {what}, but the codes in {source} are of {given}; use --codec")
+
     if abs(codec.hop_samples / codec.sample_rate_hz - facts.frame_shift_s) > SHIFT_TOLERANCE_S:
         raise ModelError(
             f"{codec.name}: has {codec.frame_rate_hz:g} frames per second, but the codes in {source} have "
@@ -215,7 +246,7 @@ def _check_fit(codec: Codec, facts: CodecFacts, source: Path) -> None:
         )
 
 
-def _paths(output: str, ids: list[str]) -> list[str]:
+def _output_paths(output: str, ids: list[str]) -> list[str]:
     """Where each clip goes.
 
     Raises:
@@ -229,13 +260,15 @@ def _paths(output: str, ids: list[str]) -> list[str]:
         raise UsageError(f"-o {output}: holds one clip, but there are {len(ids)}; name one with --id, or give a folder")
     if is_file:
         return [output]
+
+    # Clips may have the same name but for letters that files cannot have: then their places tell them apart.
     make_folder(output if output.endswith("/") else f"{output}/")
     taken: set[str] = set()
     paths = []
-    for place, name in enumerate(ids, start=1):
+    for number, name in enumerate(ids, start=1):
         plain = _plain_name(name)
         if plain.casefold() in taken:
-            plain = f"{plain}-{place}"
+            plain = f"{plain}-{number}"
         taken.add(plain.casefold())
         paths.append(str(Path(output) / f"{plain}.wav"))
     return paths

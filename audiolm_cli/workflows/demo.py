@@ -11,19 +11,22 @@ from pathlib import Path
 
 from audiolm_cli.audio import Recording, read_audio
 from audiolm_cli.config.generation import GenerateConfig, SamplingConfig
-from audiolm_cli.editing.edit import report
+from audiolm_cli.editing.edit import summarise
 from audiolm_cli.editing.jobs import Job, plan_jobs
 from audiolm_cli.editing.result import Generation, Output, Stopwatch
 from audiolm_cli.editing.session import Session, open_session
-from audiolm_cli.editing.splicing import Gap, Take, splice
+from audiolm_cli.editing.splicing import Filled, Gap, Take, splice
 from audiolm_cli.editing.takes import make_takes
 from audiolm_cli.editing.writing import write_samples, write_take
 from audiolm_cli.errors import OutputError
 from audiolm_cli.events import OnEvent, ignore
 
 PROMPT = "prelude.flac"
+"""The recording of the tour, among the assets."""
 CONTINUED_S = 10.0
+"""Length of its continuation."""
 GAP_S = (3.0, 4.5)
+"""Start and end of what is made anew."""
 
 
 def demo(
@@ -40,6 +43,7 @@ def demo(
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise OutputError(f"{folder}: cannot be created ({error.strerror}); name another folder") from error
+
     prompt, *edited = [
         plan_jobs([name], name, str(folder / f"{name}.wav"), folder / f"{name}.png", config)[0]
         for name in ("prompt", "continued", "infilled")
@@ -56,14 +60,16 @@ def demo(
     outputs = [_write_prompt(session, prompt, recording)]
     for job, gap in zip(edited, gaps, strict=True):
         (take,) = make_takes(session, recording, [gap])
-        outputs.append(write_take(session, job, 1, recording, [gap], take, command=f"demo {job.source}", settings={}))
-    return report(session, outputs, settings={})
+        filled = Filled(recording=recording, gaps=[gap], take=take)
+        outputs.append(write_take(session, job, 1, filled, command=f"demo {job.source}", settings={}))
+    return summarise(session, outputs, settings={})
 
 
 def _write_prompt(session: Session, job: Job, recording: Recording) -> Output:
     """The prompt as it is, with its picture."""
     nothing = Take(seed=0, pieces=[], drawn=[])
-    write_samples(session, job, 1, recording, splice(recording, [], nothing), [])
+    samples = splice(Filled(recording=recording, gaps=[], take=nothing))
+    write_samples(session, job, 1, recording, samples, [])
     return Output(
         path=job.paths[0],
         seed=nothing.seed,

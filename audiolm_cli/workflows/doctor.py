@@ -37,11 +37,15 @@ from audiolm_cli.packages import (
 from audiolm_cli.version import __version__
 
 PYTHON = ((3, 11), (3, 15))
+"""The first version that is supported, and the first that is not."""
 BUNDLED = "piano"
+"""The model that ships inside the package."""
 PROCESSES = 2
 """Imports that are tried at once."""
 LOW_DISK_BYTES = 1 << 30
+"""Less free space than this is little."""
 LOW_MEMORY_BYTES = 2 << 30
+"""Less memory than this is little."""
 OLD_LOCK_S = 24 * 3600.0
 """A lock of another machine that is older than this is suspected to be left over."""
 PACKAGES = ("torch", "torchaudio", "encodec", "soundfile")
@@ -51,7 +55,7 @@ _SECRET = re.compile(r"TOKEN|KEY|SECRET|PASSWORD")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Check:
+class Finding:
     """One thing that was looked at."""
 
     name: str
@@ -68,7 +72,7 @@ class Check:
 class Diagnosis:
     """All checks."""
 
-    checks: list[Check]
+    checks: list[Finding]
     """In the order they are shown."""
 
     @property
@@ -88,23 +92,30 @@ def doctor(
         on_event: told of each package that was looked at.
     """
     cache = catalogue.cache_dir(cache_dir)
-    place = Path(__file__).parents[1]
-    checks = [_python(), Check(name="audiolm", status="ok", value=f"{__version__} in {place}"), *_packages(on_event)]
-    checks += [_ffmpeg(), *_variables(environment or {})]
-    checks += _compute() if not any(check.status == "fail" and check.name == "torch" for check in checks) else []
-    checks += [_memory(), _work_folder(), *_cache(cache), *_locks(cache), *_arriving(cache), _bundled()]
-    return Diagnosis(checks=[*checks, *_codecs(cache)])
+    package = Path(__file__).parents[1]
+    checks = [
+        _check_python(),
+        Finding(name="audiolm", status="ok", value=f"{__version__} in {package}"),
+        *_check_packages(on_event),
+    ]
+    checks += [_check_ffmpeg(), *_check_variables(environment or {})]
+
+    # Without torch there is nothing to say about devices.
+    checks += _check_compute() if not any(check.status == "fail" and check.name == "torch" for check in checks) else []
+    checks += [_check_memory(), _check_work_folder(), *_check_cache(cache), *_check_locks(cache)]
+    checks += [*_check_downloads(cache), _check_bundled()]
+    return Diagnosis(checks=[*checks, *_check_codecs(cache)])
 
 
-def _python() -> Check:
+def _check_python() -> Finding:
     supported = PYTHON[0] <= sys.version_info[:2] < PYTHON[1]
     value = f"{platform.python_version()} on {platform.system()} {platform.machine()}"
     if supported:
-        return Check(name="python", status="ok", value=value)
-    return Check(name="python", status="warn", value=value, remedy="install audiolm with Python 3.11 to 3.14")
+        return Finding(name="python", status="ok", value=value)
+    return Finding(name="python", status="warn", value=value, remedy="install audiolm with Python 3.11 to 3.14")
 
 
-def _packages(on_event: OnEvent) -> Iterator[Check]:
+def _check_packages(on_event: OnEvent) -> Iterator[Finding]:
     """Every package that this program asks for, as it imports in a process of its own.
 
     So one that crashes does not end the others' checks, and none is judged by what another one has loaded already.
@@ -118,30 +129,31 @@ def _packages(on_event: OnEvent) -> Iterator[Check]:
             reasons[name] = reason
             on_event(Progress(stage="packages", done=len(reasons), total=len(names)))
 
+    # What is well and has no line of its own goes into one line together.
     fine = []
     for name in names:
-        check = _judge(name, reasons[name], ranges.get(name, ""))
+        check = _judge_package(name, reasons[name], ranges.get(name, ""))
         if name == "soundfile" and check.status == "ok":
             check = dataclasses.replace(check, value=f"{check.value}, libsndfile {_libsndfile_version()}")
         if check.status == "ok" and name not in PACKAGES:
             fine.append(f"{name} {check.value}")
         else:
             yield check
-    yield Check(name="packages", status="ok", value=", ".join(fine))
+    yield Finding(name="packages", status="ok", value=", ".join(fine))
 
 
-def _judge(name: str, reason: str, wanted: str) -> Check:
+def _judge_package(name: str, reason: str, wanted: str) -> Finding:
     """The check of a package that does not import for this reason (empty: it does), and that is wanted in a range."""
     version = installed_version(name)
     if not version:
         reason = "not installed"
     if reason:
-        value, told = describe_failure(name, reason).rsplit("; ", 1)
-        return Check(name=name, status="fail", value=value, remedy=told)
+        value, remedy = describe_failure(name, reason).rsplit("; ", 1)
+        return Finding(name=name, status="fail", value=value, remedy=remedy)
     if not SpecifierSet(wanted).contains(version, prereleases=True):
         remedy = f"run: {install_command(name)}"
-        return Check(name=name, status="warn", value=f"{version}, where {wanted} was tested", remedy=remedy)
-    return Check(name=name, status="ok", value=version)
+        return Finding(name=name, status="warn", value=f"{version}, where {wanted} was tested", remedy=remedy)
+    return Finding(name=name, status="ok", value=version)
 
 
 def _libsndfile_version() -> str:
@@ -155,6 +167,7 @@ def _why_not_imported(distribution: str) -> str:
     module = next((name for name, other in DISTRIBUTIONS.items() if other == distribution), distribution)
     code = f"import sys; sys.path[:] = {sys.path!r}; from {try_import.__module__} import try_import; "
     code += f"print(try_import({module!r}))"
+
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     if done.returncode < 0:
         return f"it crashes with signal {-done.returncode}"
@@ -163,32 +176,32 @@ def _why_not_imported(distribution: str) -> str:
     return done.stdout.strip().rsplit("\n", 1)[-1]
 
 
-def _variables(environment: Mapping[str, str]) -> Iterator[Check]:
+def _check_variables(environment: Mapping[str, str]) -> Iterator[Finding]:
     """The variables that change what audiolm does, without what must not be in a bug report."""
     shown = []
     for name, value in sorted(environment.items()):
         if not name.startswith(VARIABLES) and not name.upper().endswith("_PROXY"):
             continue
-        shown.append(f"{name}={_without_secrets(name, value)}")
-    yield Check(name="variables", status="ok", value=", ".join(shown) or "none that matter")
+        shown.append(f"{name}={_hide_secrets(name, value)}")
+    yield Finding(name="variables", status="ok", value=", ".join(shown) or "none that matter")
 
 
-def _without_secrets(name: str, value: str) -> str:
+def _hide_secrets(name: str, value: str) -> str:
     if _SECRET.search(name):
         return f"({len(value)} characters)"
     return re.sub(r"//[^/@]*@", "//...@", value)
 
 
-def _ffmpeg() -> Check:
+def _check_ffmpeg() -> Finding:
     path = shutil.which("ffmpeg")
     if path:
-        return Check(name="ffmpeg", status="ok", value=path)
-    return Check(
+        return Finding(name="ffmpeg", status="ok", value=path)
+    return Finding(
         name="ffmpeg", status="warn", value="not on PATH", remedy="install it to read M4A, AAC, WMA and video files"
     )
 
 
-def _compute() -> Iterator[Check]:
+def _check_compute() -> Iterator[Finding]:
     """Devices and threads, as torch sees them."""
     import torch
 
@@ -196,114 +209,122 @@ def _compute() -> Iterator[Check]:
         for index in range(torch.cuda.device_count()):
             facts = torch.cuda.get_device_properties(index)
             bf16 = "bf16" if torch.cuda.is_bf16_supported() else "no bf16"
-            yield Check(name=f"cuda:{index}", status="ok", value=f"{facts.name}, {_size(facts.total_memory)}, {bf16}")
+            yield Finding(
+                name=f"cuda:{index}", status="ok", value=f"{facts.name}, {_format_gib(facts.total_memory)}, {bf16}"
+            )
     elif torch.version.cuda and shutil.which("nvidia-smi"):
-        yield Check(
+        yield Finding(
             name="cuda",
             status="warn",
             value=f"torch was built for CUDA {torch.version.cuda} and finds no device",
             remedy="update the NVIDIA driver, or check CUDA_VISIBLE_DEVICES",
         )
+
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    yield Check(name="cpu", status="ok", value=f"{cores} cores, {torch.get_num_threads()} threads by default")
+    yield Finding(name="cpu", status="ok", value=f"{cores} cores, {torch.get_num_threads()} threads by default")
 
 
-def _memory() -> Check:
+def _check_memory() -> Finding:
     try:
         page = os.sysconf("SC_PAGE_SIZE")
         total, free = page * os.sysconf("SC_PHYS_PAGES"), page * os.sysconf("SC_AVPHYS_PAGES")
     except (AttributeError, ValueError, OSError):
-        return Check(name="memory", status="ok", value="unknown on this system")
-    value = f"{_size(total)}, {_size(free)} unused"
+        return Finding(name="memory", status="ok", value="unknown on this system")
+
+    value = f"{_format_gib(total)}, {_format_gib(free)} unused"
     if total >= LOW_MEMORY_BYTES:
-        return Check(name="memory", status="ok", value=value)
-    return Check(name="memory", status="warn", value=value, remedy="close other programs; keep to short durations")
+        return Finding(name="memory", status="ok", value=value)
+    return Finding(name="memory", status="warn", value=value, remedy="close other programs; keep to short durations")
 
 
-def _cache(cache: Path) -> Iterator[Check]:
+def _check_cache(cache: Path) -> Iterator[Finding]:
     """Where checkpoints go: whether one can be written, and how large."""
     existing = next(folder for folder in (cache.absolute(), *cache.absolute().parents) if folder.exists())
     if existing.is_dir() and os.access(existing, os.W_OK | os.X_OK):
-        yield Check(name="cache", status="ok", value=str(cache))
+        yield Finding(name="cache", status="ok", value=str(cache))
     else:
-        yield Check(
+        yield Finding(
             name="cache",
             status="fail",
             value=f"{cache} is not writable",
             remedy="make it yours, or choose another with --cache-dir or AUDIOLM_CACHE_DIR",
         )
-    yield _space("disk", existing, "in the cache", "make room, or choose another cache with --cache-dir")
+
+    yield _check_space("disk", existing, "in the cache", "make room, or choose another cache with --cache-dir")
 
 
-def _work_folder() -> Check:
+def _check_work_folder() -> Finding:
     """Where results go when nothing else is said."""
     here = Path.cwd()
     if not os.access(here, os.W_OK | os.X_OK):
-        return Check(name="folder", status="warn", value=f"{here} is not writable", remedy="write elsewhere with -o")
-    return _space("folder", here, f"in {here}", "make room, or write elsewhere with -o")
+        return Finding(name="folder", status="warn", value=f"{here} is not writable", remedy="write elsewhere with -o")
+    return _check_space("folder", here, f"in {here}", "make room, or write elsewhere with -o")
 
 
-def _space(name: str, folder: Path, where: str, remedy: str) -> Check:
+def _check_space(name: str, folder: Path, where: str, remedy: str) -> Finding:
     free = shutil.disk_usage(folder).free
-    value = f"{_size(free)} free {where}"
+    value = f"{_format_gib(free)} free {where}"
     if free >= LOW_DISK_BYTES:
-        return Check(name=name, status="ok", value=value)
-    return Check(name=name, status="warn", value=value, remedy=remedy)
+        return Finding(name=name, status="ok", value=value)
+    return Finding(name=name, status="warn", value=value, remedy=remedy)
 
 
-def _locks(cache: Path) -> Iterator[Check]:
+def _check_locks(cache: Path) -> Iterator[Finding]:
     """Who works in the cache, and who died there or seems to have."""
     for holder in list_holders(cache):
         age_s = time.time() - holder.since
         value = f"{holder.lock.stem}: held by {holder} for {age_s / 60:.0f} minutes"
         note = holder.lock.with_suffix(".json")
+
         if holder.gone:
             remedy = f"that process is gone; remove {note} and {holder.lock}"
-            yield Check(name="lock", status="warn", value=value, remedy=remedy)
+            yield Finding(name="lock", status="warn", value=value, remedy=remedy)
         elif age_s > OLD_LOCK_S:
             remedy = f"when nothing runs there any more, remove {note} and {holder.lock}"
-            yield Check(name="lock", status="warn", value=value, remedy=remedy)
+            yield Finding(name="lock", status="warn", value=value, remedy=remedy)
         else:
-            yield Check(name="lock", status="ok", value=value)
+            yield Finding(name="lock", status="ok", value=value)
 
 
-def _arriving(cache: Path) -> Iterator[Check]:
+def _check_downloads(cache: Path) -> Iterator[Finding]:
     """Downloads that were broken off, which the next attempt goes on with."""
     parts = [path for pattern in ("*/.*.part", f"{STAGING}/*/.*.part") for path in cache.glob(pattern)]
     if parts:
         size = sum(path.stat().st_size for path in parts)
         value = f"{len(parts)} broken off, {size / 1e6:.1f} MB kept"
         remedy = f"run audiolm models pull again to go on, or remove {', '.join(map(str, parts[:3]))}"
-        yield Check(name="downloads", status="warn", value=value, remedy=remedy)
+        yield Finding(name="downloads", status="warn", value=value, remedy=remedy)
 
 
-def _bundled() -> Check:
+def _check_bundled() -> Finding:
     path = catalogue.bundled_folders().get(BUNDLED)
     reinstall = "in the folder audiolm came from, run: pip install --force-reinstall --no-deps ."
     if path is None:
-        return Check(name="model", status="fail", value=f"{BUNDLED} is not in the package", remedy=reinstall)
+        return Finding(name="model", status="fail", value=f"{BUNDLED} is not in the package", remedy=reinstall)
+
     try:
         folder = read_folder(path)
         verify_folder(folder)
     except ModelError as error:
-        return Check(name="model", status="fail", value=str(error), remedy=reinstall)
-    return Check(name="model", status="ok", value=f"{BUNDLED}, verified, sha256 {folder.sha256[:12]}")
+        return Finding(name="model", status="fail", value=str(error), remedy=reinstall)
+    return Finding(name="model", status="ok", value=f"{BUNDLED}, verified, sha256 {folder.sha256[:12]}")
 
 
-def _codecs(cache: Path) -> Iterator[Check]:
+def _check_codecs(cache: Path) -> Iterator[Finding]:
     """The known codecs: absent is fine, damaged is not."""
     for entry in catalogue.list_models(cache):
         if entry.name not in catalogue.KNOWN_CODECS:
             continue
         if entry.path is None:
-            yield Check(name=entry.name, status="ok", value="not in the cache; needed only where --codec names it")
+            yield Finding(name=entry.name, status="ok", value="not in the cache; needed only where --codec names it")
             continue
+
         try:
-            yield Check(name=entry.name, status="ok", value=str(catalogue.find_checkpoint(entry.name, cache)))
+            yield Finding(name=entry.name, status="ok", value=str(catalogue.find_checkpoint(entry.name, cache)))
         except ModelError as error:
             remedy = f"run: audiolm models pull {entry.name}, or remove it with audiolm models rm {entry.name}"
-            yield Check(name=entry.name, status="fail", value=str(error), remedy=remedy)
+            yield Finding(name=entry.name, status="fail", value=str(error), remedy=remedy)
 
 
-def _size(size: float) -> str:
+def _format_gib(size: float) -> str:
     return f"{size / (1 << 30):.1f} GiB"

@@ -20,15 +20,15 @@ from audiolm_cli.devices import pick_device, prepare_cpu
 from audiolm_cli.errors import DataError
 from audiolm_cli.evaluation import excerpts
 from audiolm_cli.evaluation.baselines import measure_baselines
-from audiolm_cli.evaluation.compared import compare, seams
-from audiolm_cli.evaluation.excerpts import draw_windows, perplexities, read_held_out
+from audiolm_cli.evaluation.compared import Comparison, compare, measure_seams
+from audiolm_cli.evaluation.excerpts import Excerpt, codebook_perplexities, draw_windows, read_held_out
 from audiolm_cli.evaluation.model import context_use, continuation_geometry, score_windows
 from audiolm_cli.events import Note, OnEvent, ignore
 from audiolm_cli.library.loading import codec_hash, load_codec, load_model
 from audiolm_cli.model.decoders import Decoders
 from audiolm_cli.reports.curves import read_history
 from audiolm_cli.reports.page import check_page, write_page
-from audiolm_cli.tokenizing.recordings import measured_by, open_recordings
+from audiolm_cli.tokenizing.recordings import open_recordings, scanning_opener
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -104,10 +104,40 @@ def evaluate(
     if report is not None:
         check_page(report, force)
     prepare_cpu(threads)
-    subject = _load(model, device, cache)
+    subject = _load_subject(model, device, cache)
+    sample = _read_sample(source, subject.codec, clips, on_event)
+    train = [clip.codes for clip in read_store(tokens, "train")] if tokens is not None else []
+
+    result, compared = _measure(subject, sample, train, windows, seed, on_event)
+    if report is not None:
+        write_page(report, result.to_dict(), compared.heard, read_history(subject.history), force=force)
+    return result
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Sample:
+    """What is measured on."""
+
+    codes: list[TokenClip]
+    """Codes of the recordings."""
+    excerpts: list[Excerpt]
+    """Stretches that are compared as audio."""
+    held_out: bool
+    """Whether the recordings are of the split "test"."""
+    failed: list[str]
+    """Recordings that could not be read, with the reason."""
+
+
+def _read_sample(source: Path, codec: Codec, clips: int, on_event: OnEvent) -> _Sample:
+    """The "test" recordings under `source`, all where none has that split.
+
+    Raises:
+        DataError: there are less than two that are long enough.
+    """
     with DecoderProcess() as decoder:
-        opened, failed = open_recordings(source, measured_by(decoder), decoder, on_event)
+        opened, failed = open_recordings(source, scanning_opener(decoder), decoder, on_event)
         files = [file for file in opened if file.duration_s >= excerpts.SHORTEST_S]
+
         tests = [file for file in files if file.split == "test"]
         if not tests:
             on_event(Note(message=f"{source}: no recording has the split test, so all are taken", warning=True))
@@ -116,27 +146,9 @@ def evaluate(
             raise DataError(
                 f"{source}: {len(files)} recordings of {excerpts.SHORTEST_S:g} s or more; expected at least 2"
             )
-        held_out, chosen = read_held_out(files, subject.codec, decoder, clips, failed, on_event)
-    train = [clip.codes for clip in read_store(tokens, "train")] if tokens is not None else []
-    scored: dict[str, Any] = dict.fromkeys(("windows", "scores", "one_pass", "context", "seams")) | {"baselines": []}
-    if subject.model is not None:
-        scored = _score(subject.model, subject.codec, held_out, windows, train)
-        scored["seams"] = seams(chosen, subject.codec, subject.model, seed, on_event)
-    compared = compare(chosen, subject.codec, subject.model, seed, on_event)
-    result = Evaluation(
-        model={"kind": "codec" if subject.model is None else "model", "name": subject.name, "sha256": subject.sha256},
-        recordings=len(held_out),
-        held_out=bool(tests),
-        clips=len(chosen),
-        levels=compared.levels(),
-        codebook_perplexity=perplexities(held_out, subject.codec.codebook_size),
-        unpaired=compared.unpaired(train, seed),
-        failed=failed,
-        **scored,
-    )
-    if report is not None:
-        write_page(report, result.to_dict(), compared.heard, read_history(subject.history), force=force)
-    return result
+
+        codes, chosen = read_held_out(files, codec, decoder, clips, failed, on_event)
+    return _Sample(codes=codes, excerpts=chosen, held_out=bool(tests), failed=failed)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -151,13 +163,14 @@ class _Subject:
     """The metrics of its training, if they are still there."""
 
 
-def _load(name_or_path: str, device: str, cache: Path | None) -> _Subject:
+def _load_subject(name_or_path: str, device: str, cache: Path | None) -> _Subject:
     """A model with its codec, or a codec alone."""
     where = pick_device(device)
     if name_or_path in KNOWN_CODECS or resolve(name_or_path, cache).kind == "codec":
         codec = load_codec(name_or_path, where, cache)
-        found = codec_hash(name_or_path, cache)
-        return _Subject(name=codec.name, sha256=found, codec=codec, model=None, history=Path(name_or_path, "none"))
+        sha256 = codec_hash(name_or_path, cache)
+        return _Subject(name=codec.name, sha256=sha256, codec=codec, model=None, history=Path(name_or_path, "none"))
+
     loaded = load_model(name_or_path, where, "fp32", cache)
     return _Subject(
         name=loaded.folder.name,
@@ -168,16 +181,52 @@ def _load(name_or_path: str, device: str, cache: Path | None) -> _Subject:
     )
 
 
+def _measure(
+    subject: _Subject, sample: _Sample, train: list[np.ndarray], windows: int, seed: int, on_event: OnEvent
+) -> tuple[Evaluation, Comparison]:
+    """All numbers, and the excerpts as codec and model make them.
+
+    Args:
+        subject: what is measured.
+        sample: on what.
+        train: codes that the model was trained on, int16 [T, K] each; may be empty.
+        windows: how many windows of codes are scored.
+        seed: what random numbers come from.
+        on_event: gets the progress.
+    """
+    scored: dict[str, Any] = dict.fromkeys(("windows", "scores", "one_pass", "context", "seams")) | {"baselines": []}
+    if subject.model is not None:
+        scored = _score(subject.model, subject.codec, sample.codes, windows, train)
+        scored["seams"] = measure_seams(sample.excerpts, subject.codec, subject.model, seed, on_event)
+    compared = compare(sample.excerpts, subject.codec, subject.model, seed, on_event)
+
+    evaluation = Evaluation(
+        model={"kind": "codec" if subject.model is None else "model", "name": subject.name, "sha256": subject.sha256},
+        recordings=len(sample.codes),
+        held_out=sample.held_out,
+        clips=len(sample.excerpts),
+        levels=compared.levels(),
+        codebook_perplexity=codebook_perplexities(sample.codes, subject.codec.codebook_size),
+        unpaired=compared.unpaired(train, seed),
+        failed=sample.failed,
+        **scored,
+    )
+    return evaluation, compared
+
+
 def _score(
     model: Decoders, codec: Codec, held_out: list[TokenClip], count: int, train: list[np.ndarray]
 ) -> dict[str, Any]:
     """What the model makes of windows of codes, beside predictors without a network."""
-    codes, other = draw_windows(held_out, count, model.config.max_frames, codec)
+    codes, other = draw_windows(held_out, count, model.config.max_frames, codec)  # [N, T, K] each
     passes = model.config.nar_passes
     scores, one_pass = score_windows(model, codes), score_windows(model, codes, passes=1) if passes > 1 else None
+
+    # The baselines see the frame before the first target, and are scored from there on.
     first = continuation_geometry(codes.shape[1]).left - 1
     targets = [window[first:].numpy() for window in codes]
     baselines = measure_baselines(train, targets, codec.codebook_size) if train else []
+
     return {
         "windows": len(codes),
         "scores": {"nar_passes": passes, **scores.to_dict()},

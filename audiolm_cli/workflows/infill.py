@@ -34,7 +34,7 @@ def infill_files(
     on_event: OnEvent = ignore,
     started: float | None = None,
 ) -> Generation:
-    """Write each input with its gaps made anew, and say what was written.
+    """Write each input with its gaps made anew; of several inputs, those that fail are in `failed`.
 
     Args:
         inputs: audio files; "-" is a WAV on standard input.
@@ -47,9 +47,6 @@ def infill_files(
         sampling: how codes are drawn.
         on_event: gets the progress.
         started: when the command began, by `time.perf_counter`.
-
-    Returns:
-        What was written. With several inputs, those that failed are in `failed`, and the others are done.
 
     Raises:
         AudioInputError: the only recording cannot be used.
@@ -82,17 +79,24 @@ def check_gaps(gaps: list[tuple[float, float | None]], length_s: float | None) -
         raise UsageError("no gap to fill; say where with --gap START:END")
     if length_s is not None and not 0 < length_s <= LONGEST_S:
         raise UsageError(f"length must be over 0 and at most {LONGEST_S:.0f} seconds, got {length_s:g}")
+
     for start, end in gaps:
         if end is not None and end < start:
-            raise UsageError(f"gap {_said(start, end)} ends before it starts; write START:END")
+            raise UsageError(f"gap {_format_gap(start, end)} ends before it starts; write START:END")
         if end == start and length_s is None:
-            raise UsageError(f"gap {_said(start, end)} has no length; write START:END, or put audio in with --length")
+            raise UsageError(
+                f"gap {_format_gap(start, end)} has no length; write START:END, or put audio in with --length"
+            )
         if length_s is None and end is not None and end - start > LONGEST_S:
-            raise UsageError(f"gap {_said(start, end)} is longer than {LONGEST_S:.0f} s, the longest allowed")
+            raise UsageError(f"gap {_format_gap(start, end)} is longer than {LONGEST_S:.0f} s, the longest allowed")
+
+    # Two empty gaps at one place are an overlap as well: which comes first is not said.
     ordered = sorted(gaps, key=lambda gap: gap[0])
     for (start, end), (next_start, next_end) in itertools.pairwise(ordered):
         if end is None or next_start < end or (next_start, next_end) == (start, end):
-            raise UsageError(f"gaps {_said(start, end)} and {_said(next_start, next_end)} overlap; join them into one")
+            raise UsageError(
+                f"gaps {_format_gap(start, end)} and {_format_gap(next_start, next_end)} overlap; join them into one"
+            )
     return ordered
 
 
@@ -122,19 +126,22 @@ def place_gap(gap: tuple[float, float | None], length_s: float | None, recording
     stop = length if end_s is None else round(end_s * rate_hz)
     if length < stop <= length + ROUNDING_S * rate_hz:
         stop = length
+
     if stop > length or start >= length:
-        raise UsageError(f"{source} ends at {recording.duration_s:.3f} s; gap {_said(*gap)} reaches beyond that")
+        raise UsageError(f"{source} ends at {recording.duration_s:.3f} s; gap {_format_gap(*gap)} reaches beyond that")
     if stop - start >= length:
-        raise UsageError(f"gap {_said(*gap)} is the whole of {source}; leave at least one side to go by")
+        raise UsageError(f"gap {_format_gap(*gap)} is the whole of {source}; leave at least one side to go by")
     if stop <= start and length_s is None:
-        raise UsageError(f"gap {_said(*gap)} has no sample at {rate_hz} Hz; make it longer")
+        raise UsageError(f"gap {_format_gap(*gap)} has no sample at {rate_hz} Hz; make it longer")
+
     new = stop - start if length_s is None else round(length_s * rate_hz)
     if new < 1:
         raise UsageError(f"length must be at least one sample, got {length_s:g} s at {rate_hz} Hz")
     if new > LONGEST_S * rate_hz:
-        raise UsageError(f"gap {_said(*gap)} is longer than {LONGEST_S:.0f} s, the longest allowed")
+        raise UsageError(f"gap {_format_gap(*gap)} is longer than {LONGEST_S:.0f} s, the longest allowed")
     return Gap(start=start, stop=stop, new_samples=new)
 
 
-def _said(start: float, end: float | None) -> str:
+def _format_gap(start: float, end: float | None) -> str:
+    """A gap as it stands on the command line."""
     return f"{start:g}:{'' if end is None else f'{end:g}'}"

@@ -31,7 +31,7 @@ def loop_files(
     on_event: OnEvent = ignore,
     started: float | None = None,
 ) -> Generation:
-    """Write each input with a bridge behind it that leads back to its start, and say what was written.
+    """Write each input with a bridge back to its start behind it; of several inputs, those that fail are in `failed`.
 
     Args:
         inputs: audio files; "-" is a WAV on standard input.
@@ -43,9 +43,6 @@ def loop_files(
         sampling: how codes are drawn.
         on_event: gets the progress.
         started: when the command began, by `time.perf_counter`.
-
-    Returns:
-        What was written. With several inputs, those that failed are in `failed`, and the others are done.
 
     Raises:
         AudioInputError: the only recording cannot be used.
@@ -77,6 +74,7 @@ def check_bridge(bridge_s: float, repeat: int, config: GenerateConfig) -> None:
         raise UsageError(f"bridge must be over 0 and at most {LONGEST_S:.0f} seconds, got {bridge_s:g}")
     if repeat < 1:
         raise UsageError(f"repeat must be 1 or more, got {repeat}")
+
     if config.only_new and repeat > 1:
         raise UsageError("--only-new writes the bridge alone; leave out --repeat")
     if config.until_end:

@@ -41,6 +41,7 @@ def describe(name: str, cache_dir: Path | None = None) -> dict[str, Any]:
         )
         known = catalogue.KNOWN_CODECS[name]
         return {"kind": "codec", "source": entry.source, "path": entry.path, **dataclasses.asdict(known)}
+
     folder = catalogue.resolve(name, cache)
     facts = dataclasses.asdict(folder)
     return {**facts, "licence": folder.licence, "carries_codec": folder.carries_codec}
@@ -67,6 +68,7 @@ def verify(name: str, cache_dir: Path | None = None) -> Path:
     cache = catalogue.cache_dir(cache_dir)
     if name in catalogue.KNOWN_CODECS:
         return catalogue.find_checkpoint(name, cache, rehash=True)
+
     folder = catalogue.resolve(name, cache)
     verify_folder(folder)
     if not folder.carries_codec:

@@ -31,7 +31,7 @@ def restyle_files(
     on_event: OnEvent = ignore,
     started: float | None = None,
 ) -> Generation:
-    """Write each input with its fine codebooks made anew after a reference, and say what was written.
+    """Write each input restyled after a reference; of several inputs, those that fail are in `failed`.
 
     Args:
         inputs: audio files; "-" is a WAV on standard input.
@@ -44,9 +44,6 @@ def restyle_files(
         on_event: gets the progress.
         started: when the command began, by `time.perf_counter`.
 
-    Returns:
-        What was written. With several inputs, those that failed are in `failed`, and the others are done.
-
     Raises:
         AudioInputError: the reference or the only recording cannot be used.
         UsageError: the strength is out of range, or options contradict each other.
@@ -54,8 +51,7 @@ def restyle_files(
     """
     config, sampling = config or GenerateConfig(), sampling or SamplingConfig()
     watch = Stopwatch.since(started)
-    if config.takes > 1 and sampling.nar_temperature == 0:
-        raise UsageError("all takes are the same at NAR temperature 0; add --nar-temperature 0.7, or leave out --takes")
+    _check_takes(config, sampling)
     check_settings(config)
 
     jobs = plan_jobs(inputs, "restyled", output, plot, config)
@@ -73,3 +69,13 @@ def restyle_files(
     )
     result = run_edit(session, jobs, edit)
     return dataclasses.replace(result, settings=result.settings | {"style": style})
+
+
+def _check_takes(config: GenerateConfig, sampling: SamplingConfig) -> None:
+    """Refuse several takes that would be the same.
+
+    Raises:
+        UsageError: they would.
+    """
+    if config.takes > 1 and sampling.nar_temperature == 0:
+        raise UsageError("all takes are the same at NAR temperature 0; add --nar-temperature 0.7, or leave out --takes")

@@ -12,7 +12,7 @@ import multiprocessing
 import os
 import stat
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,7 @@ from typing import Any
 import torch
 
 from audiolm_cli.audio import DecoderProcess
+from audiolm_cli.codec.base import Codec
 from audiolm_cli.data.files import READABLE_SUFFIXES, find_audio
 from audiolm_cli.data.manifest import is_store
 from audiolm_cli.data.parts import VERSION, Input, Parts, load_inputs
@@ -71,8 +72,8 @@ def tokenize(
         codec: a codec's name or path.
         device: where to encode: "auto", "cpu", "cuda" or "cuda:N".
         threads: of each worker; None is one.
-        workers: processes that encode; None is one per core where there is work for them. Above one, a program that
-            calls this has to do so below `if __name__ == "__main__":`.
+        workers: processes that encode; None is one per core where there is work for them. A program that asks for
+            more than one has to call this below `if __name__ == "__main__":`.
         cache: the checkpoint cache; None is the user's.
         force: replace a store that is there, and try again what could not be read. Codes that are in it already are
             not made again.
@@ -89,13 +90,11 @@ def tokenize(
     sha256 = codes_hash(codec, cache)
     if force and ranks.size > 1:
         raise UsageError("-f under torchrun: the ranks cannot tell the old store from the new one; remove it first")
-    if not force and (done := _finished(output, paths, sha256)) is not None:
+    if not force and (done := _find_finished_store(output, paths, sha256)) is not None:
         if ranks.rank == 0:
-            discard(output)
-            on_event(Note(message=f"{output}: holds the codes of these recordings already; nothing to do"))
-            for line in done.failed:
-                on_event(Note(message=line, warning=True))
+            _report_finished_store(done, on_event)
         return done
+
     work = _Work(
         paths=paths,
         output=output,
@@ -111,7 +110,7 @@ def tokenize(
         on_event=on_event,
     )
     made = not output.exists()
-    with _told(output):
+    with _as_output_error(output):
         try:
             work.parts.create()
             if force:
@@ -124,33 +123,54 @@ def tokenize(
             tidy(work.parts, output, made)
 
 
-def prepare_worker(store: str, codec: str, device: str, threads: int, cache: Path | None, sha256: str) -> Do:
-    """What does one file after the other in a worker process: from its path to an `Input`."""
+def _report_finished_store(done: Tokenized, on_event: OnEvent) -> None:
+    """Say that there is nothing to do, and what could not be read when the store was made."""
+    discard(done.path)
+    on_event(Note(message=f"{done.path}: holds the codes of these recordings already; nothing to do"))
+    for line in done.failed:
+        on_event(Note(message=line, warning=True))
+
+
+def prepare_worker(
+    store: str, codec: str, device: str, threads: int, cache: Path | None, sha256: str, loaded: Codec | None = None
+) -> Do:
+    """What does one file after the other in a worker process: from its path to an `Input`.
+
+    Args:
+        store: the folder of the store.
+        codec: a codec's name or path.
+        device: where to encode.
+        threads: of this worker.
+        cache: the checkpoint cache; None is the user's.
+        sha256: the hash that identifies the codec's codes.
+        loaded: the codec, where the worker is the process that has loaded it already.
+    """
     torch.set_num_threads(threads)
     if multiprocessing.parent_process() is not None:  # the caller's own process is the caller's
         give_back_freed_memory()
     decoder = DecoderProcess()
     decoder.start()  # while the codec is loaded
-    module, parts = load_codec(codec, pick_device(device), cache), Parts(Path(store), sha256)
+    module = load_codec(codec, pick_device(device), cache) if loaded is None else loaded
+    parts = Parts(Path(store), sha256)
 
-    def do(path: Path, on_share: Any) -> Input:
-        known = _look_at(path)
+    def encode_file(path: Path, on_share: Any) -> Input:
+        known = _hash_input(path)
         if not known.problem and parts.find(known.sha256) is None:
             try:
                 part = encode_recording(path, module, decoder, on_share)
             except AudioInputError as error:
-                known = _problem(known, str(error))
+                known = _with_problem(known, str(error))
             except MemoryError as error:
                 raise MemoryLimitError(f"{path}: out of memory; use fewer --workers") from error
-            else:
+            else:  # what was read is what was hashed, or the codes are of something else
                 if known.is_current():
                     parts.save(known.sha256, part)
                 else:
-                    known = _problem(known, f"{path}: {CHANGED}")
+                    known = _with_problem(known, f"{path}: {CHANGED}")
         parts.save_input(known)
         return known
 
-    return do
+    return encode_file
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -172,44 +192,62 @@ class _Work:
 
     def run(self) -> Tokenized:
         """All of it, in a folder that is there."""
-        facts = codec_facts(self.codec, load_codec(self.codec, None, self.cache), self.cache)
-        lost = self._encode()
+        sizes = {path: _file_size(path) for path in self.paths}
+        own = [path for path in self.paths[self.ranks.rank :: self.ranks.size] if not self._is_done(path)]
+        own.sort(key=lambda path: (-sizes[path], path))  # the largest first, so that all workers end at about one time
+        workers = min(self._count_workers(sum(sizes[path] for path in own)), len(own))
+
+        # A single worker is this process: the codec that says what its codes mean is the one that encodes.
+        codec = load_codec(self.codec, pick_device(self.device) if workers == 1 else None, self.cache)
+        facts = codec_facts(self.codec, codec, self.cache)
+        lost = self._encode([(path, sizes[path]) for path in own], workers, codec if workers == 1 else None)
         if self.ranks.rank:
             for path, reason in lost.items():  # rank 0 waits for news of every file
-                self.parts.save_input(_problem(_look_at(path), reason))
+                self.parts.save_input(_with_problem(_hash_input(path), reason))
             return self._await_store()
         return assemble(self._await_inputs(lost), self.parts, self.output, facts, self.on_event)
 
-    def _encode(self) -> dict[Path, str]:
-        """Encode this rank's share of what is missing; returns the files of which no news was left, and the reason."""
-        sizes = {path: _size(path) for path in self.paths}
-        own = [path for path in self.paths[self.ranks.rank :: self.ranks.size] if not self._is_done(path)]
-        own.sort(key=lambda path: (-sizes[path], path))  # the largest first, so that all workers end at about one time
-        total, done, shares = sum(sizes[path] for path in own) / 1e6, 0.0, [0.0] * len(own)
+    def _encode(self, files: list[tuple[Path, int]], workers: int, codec: Codec | None) -> dict[Path, str]:
+        """Encode files, each given with its bytes; returns those of which no news was left, and the reason."""
+        own = [path for path, _ in files]
+        report_share = self._progress(files)
+        setup = (str(self.output), self.codec, self.device, self.threads, self.cache, self.sha256, codec)
+        lost: dict[Path, str] = {}
+        with (
+            contextlib.closing(run_workers(prepare_worker, setup, own, workers, report_share)) as reports,
+            _same_threads(),
+        ):
+            for ended in reports:
+                path = own[ended.task]
+                if ended.died is not None:
+                    reason = f"a worker died over it (exit code {ended.died}), perhaps for want of memory"
+                    lost[path] = f"{path}: {reason}; try fewer --workers"
+                elif not ended.result.is_current():
+                    lost[path] = f"{path}: {CHANGED}"
+                report_share(ended.task, 1.0)
+        return lost
 
-        def tell(task: int, share: float) -> None:
-            nonlocal done
-            done += (share - shares[task]) * sizes[own[task]] / 1e6
-            shares[task] = share
-            name = own[task].name.encode("utf-8", "replace").decode("utf-8")
-            self.on_event(
-                Progress(stage="tokenize", done=round(done, 1), total=round(total, 1), unit="MB", detail=name)
-            )
-
+    def _count_workers(self, work_bytes: int) -> int:
+        """How many processes encode files of so many bytes."""
         most = self.workers or max(1, available_cores() // self.ranks.local_size)
         if self.workers is None:
-            most = min(most, 1 + round(1e6 * total) // BYTES_PER_WORKER)
-        setup = (str(self.output), self.codec, self.device, self.threads, self.cache, self.sha256)
-        lost: dict[Path, str] = {}
-        with contextlib.closing(run_workers(prepare_worker, setup, own, most, tell)) as reports, _same_threads():
-            for report in reports:
-                if report.died is not None:
-                    reason = f"a worker died over it (exit code {report.died}), perhaps for want of memory"
-                    lost[own[report.task]] = f"{own[report.task]}: {reason}; try fewer --workers"
-                elif not report.result.is_current():
-                    lost[own[report.task]] = f"{own[report.task]}: {CHANGED}"
-                tell(report.task, 1.0)
-        return lost
+            most = min(most, 1 + work_bytes // BYTES_PER_WORKER)
+        return most
+
+    def _progress(self, files: list[tuple[Path, int]]) -> Callable[[int, float], None]:
+        """What reports the megabytes done; called with the place of a file of this size and the share of it done."""
+        total_mb, done_mb, shares = sum(size for _, size in files) / 1e6, 0.0, [0.0] * len(files)
+
+        def report_share(task: int, share: float) -> None:
+            nonlocal done_mb
+            path, size = files[task]
+            done_mb += (share - shares[task]) * size / 1e6
+            shares[task] = share
+            name = path.name.encode("utf-8", "replace").decode("utf-8")
+            done, total = round(done_mb, 1), round(total_mb, 1)
+            self.on_event(Progress(stage="tokenize", done=done, total=total, unit="MB", detail=name))
+
+        return report_share
 
     def _is_done(self, path: Path) -> bool:
         known = self.parts.find_input(path)
@@ -219,31 +257,32 @@ class _Work:
 
     def _await_inputs(self, lost: dict[Path, str]) -> list[Input]:
         """What all ranks have found out about the files."""
-        found: dict[Path, Input] = {path: _problem(_look_at(path), reason) for path, reason in lost.items()}
+        inputs = {path: _with_problem(_hash_input(path), reason) for path, reason in lost.items()}
         while True:
             for path in self.paths:
-                known = None if path in found else self.parts.find_input(path)
+                known = None if path in inputs else self.parts.find_input(path)
                 if known is not None:
-                    found[path] = known
-            missing = [path for path in self.paths if path not in found]
+                    inputs[path] = known
+
+            missing = [path for path in self.paths if path not in inputs]
             if missing and self.ranks.size == 1:  # they were read, but are not as they were then
-                found |= {path: _problem(_look_at(path), f"{path}: {CHANGED}") for path in missing}
+                inputs |= {path: _with_problem(_hash_input(path), f"{path}: {CHANGED}") for path in missing}
             elif missing:
-                done, total = len(found), len(self.paths)
+                done, total = len(inputs), len(self.paths)
                 self.on_event(Progress(stage="wait for the other ranks", done=done, total=total, unit="files"))
                 time.sleep(POLL_S)
                 continue
-            return [found[path] for path in self.paths]
+            return [inputs[path] for path in self.paths]
 
     def _await_store(self) -> Tokenized:
         """What rank 0 has made."""
-        while (done := _finished(self.output, self.paths, self.sha256)) is None:
+        while (done := _find_finished_store(self.output, self.paths, self.sha256)) is None:
             self.on_event(Progress(stage="wait for rank 0", done=0, total=None))
             time.sleep(POLL_S)
         return done
 
 
-def _finished(output: Path, paths: list[Path], sha256: str) -> Tokenized | None:
+def _find_finished_store(output: Path, paths: list[Path], sha256: str) -> Tokenized | None:
     """What a finished store at `output` holds; None when there is none.
 
     Raises:
@@ -254,12 +293,15 @@ def _finished(output: Path, paths: list[Path], sha256: str) -> Tokenized | None:
         raise OutputError(f"{output}: holds a token store already; choose another folder or overwrite it with -f")
     if loaded is None:
         return None
+
     summary, known = loaded
     if (summary.get("codec_sha256"), summary.get("version")) != (sha256, VERSION):
         raise OutputError(
             f"{output}: holds a token store already, of another codec or version; choose another folder or overwrite "
             "it with -f"
         )
+
+    # A file may have been touched: what counts is its content.
     wanted, had = {os.path.abspath(path) for path in paths}, {one.path: one for one in known}
     changed = [path for path in wanted & set(had) if not had[path].is_current() and not _same_content(had[path])]
     counts = {"new": len(wanted - set(had)), "changed": len(changed), "gone": len(set(had) - wanted)}
@@ -273,28 +315,29 @@ def _finished(output: Path, paths: list[Path], sha256: str) -> Tokenized | None:
 
 
 def _same_content(known: Input) -> bool:
-    return bool(known.sha256) and _look_at(Path(known.path)).sha256 == known.sha256
+    return bool(known.sha256) and _hash_input(Path(known.path)).sha256 == known.sha256
 
 
-def _look_at(path: Path) -> Input:
+def _hash_input(path: Path) -> Input:
     """The facts and the hash of a file."""
-    place = os.path.abspath(path)
+    absolute = os.path.abspath(path)
     try:
-        found = os.stat(place)
-        if not stat.S_ISREG(found.st_mode):
+        facts = os.stat(absolute)
+        if not stat.S_ISREG(facts.st_mode):
             raise OSError("not a file")
-        digest, problem = hash_file(Path(place)), ""
+        digest, problem = hash_file(Path(absolute)), ""
     except OSError as error:
         digest, problem = "", f"{path}: cannot be read ({error.strerror or error})"
-    size, changed = (found.st_size, found.st_mtime_ns) if os.path.exists(place) else (-1, 0)
-    return Input(path=place, bytes=size, mtime_ns=changed, sha256=digest, problem=problem)
+
+    size, changed = (facts.st_size, facts.st_mtime_ns) if os.path.exists(absolute) else (-1, 0)
+    return Input(path=absolute, bytes=size, mtime_ns=changed, sha256=digest, problem=problem)
 
 
-def _problem(known: Input, reason: str) -> Input:
+def _with_problem(known: Input, reason: str) -> Input:
     return dataclasses.replace(known, problem=reason)
 
 
-def _size(path: Path) -> int:
+def _file_size(path: Path) -> int:
     try:
         return os.stat(path).st_size
     except OSError:
@@ -312,7 +355,7 @@ def _same_threads() -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _told(output: Path) -> Iterator[None]:
+def _as_output_error(output: Path) -> Iterator[None]:
     """Turns what the system says about writing the store into an OutputError."""
     try:
         yield

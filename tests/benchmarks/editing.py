@@ -21,13 +21,12 @@ from audiolm_cli.data.files import find_audio, open_audio, read_mono_clip
 from audiolm_cli.devices import pick_device
 from audiolm_cli.editing.rendering import render_span
 from audiolm_cli.editing.session import Session
-from audiolm_cli.editing.spans import open_span
-from audiolm_cli.editing.splicing import Gap, Take, splice
-from audiolm_cli.editing.streamed import streamed_takes
+from audiolm_cli.editing.spans import Surroundings, open_span
+from audiolm_cli.editing.splicing import Filled, Gap, Take, splice
+from audiolm_cli.editing.streamed import stream_takes
 from audiolm_cli.editing.takes import make_takes
-from audiolm_cli.editing.windows import fill_gap
+from audiolm_cli.editing.windows import GapFiller
 from audiolm_cli.evaluation.metrics import (
-    bootstrap_interval,
     chroma_correlation,
     mel_distance,
     seam_jump,
@@ -37,6 +36,10 @@ from audiolm_cli.library.loading import Loaded, load_model
 from audiolm_cli.model.geometry import Geometry
 from audiolm_cli.model.scoring import following_score
 from audiolm_cli.reports.tables import table
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "support"))
+
+from intervals import bootstrap_interval
 
 RATE_HZ = 32000
 CLIP_S, GAP_AT_S = 8.0, 4.0
@@ -101,7 +104,7 @@ def seams(loaded: Loaded, clips: list[np.ndarray]) -> str:
             ("infill", Gap(start=at, stop=at + length, new_samples=length)),
         ):
             take = takes_of(loaded, clip, gap, seed)[0]
-            made = np.concatenate(list(splice(recording(clip), [gap], take).blocks))[:, 0]
+            made = np.concatenate(list(splice(Filled(recording=recording(clip), gaps=[gap], take=take)).blocks))[:, 0]
             add(f"{name}, left seam", made, at)
             if name == "infill":
                 add("infill, right seam", made, at + length)
@@ -111,7 +114,7 @@ def seams(loaded: Loaded, clips: list[np.ndarray]) -> str:
         add("pasted bare, left seam", pasted, at)
         add("pasted bare, right seam", pasted, at + length)
         gap = Gap(start=at, stop=end, new_samples=round(STREAMED_S * RATE_HZ))
-        (take,) = streamed_takes(Session(loaded=loaded, config=GenerateConfig(seed=seed)), recording(clip), [gap])
+        (take,) = stream_takes(Session(loaded=loaded, config=GenerateConfig(seed=seed)), recording(clip), [gap])
         blocks = list(take.pieces[0].blocks)
         made = np.concatenate([clip[None, :at], *blocks], axis=1)[0]
         add("streamed continuation, left seam", made, at)
@@ -140,9 +143,8 @@ def cross_faded(clip: np.ndarray, start: int, stop: int) -> np.ndarray:
 
 def round_trip(loaded: Loaded, clip: np.ndarray, start: int, stop: int) -> np.ndarray:
     """What the codec makes of the true sound in the gap, placed as an infill is."""
-    span = open_span(
-        clip[None, :start], clip[None, stop:], RATE_HZ, stop - start, 1.0, loaded.model.config.max_frames, loaded.codec
-    )
+    surroundings = Surroundings(before=clip[None, :start], after=clip[None, stop:], rate_hz=RATE_HZ)
+    span = open_span(surroundings, stop - start, loaded.model.config.max_frames, loaded.codec)
     hop = loaded.codec.hop_samples
     first = start - span.left.hidden * hop
     codes = loaded.codec.encode(torch.from_numpy(clip[None, None, start % hop :]).to(loaded.codec.device))
@@ -237,12 +239,14 @@ def long_gaps(loaded: Loaded, clips: list[np.ndarray]) -> str:
     found: dict[str, dict[str, list[float]]] = {}
     for seed, clip in enumerate(clips):
         stop = start + gap
-        span = open_span(clip[None, :start], clip[None, stop:], RATE_HZ, gap, 1.0, model.config.max_frames, codec)
+        surroundings = Surroundings(before=clip[None, :start], after=clip[None, stop:], rate_hz=RATE_HZ)
+        span = open_span(surroundings, gap, model.config.max_frames, codec)
         left, right, frames = span.left.codes, span.right.codes, span.gap_frames
         side = (frames - half) // 2
 
         def fill(left: Tensor, right: Tensor, frames: int, seed: int = seed) -> Tensor:
-            return fill_gap(model, left, right, frames, sampling, [torch.Generator().manual_seed(seed)])
+            filler = GapFiller(model=model, sampling=sampling)
+            return filler.fill(left, right, frames, [torch.Generator().manual_seed(seed)])
 
         first, last = fill(left, right[:, :0], side), fill(left[:, :0], right, side)
         near, far = torch.cat([left, first], dim=1), torch.cat([last, right], dim=1)

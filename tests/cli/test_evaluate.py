@@ -69,7 +69,7 @@ def test_continuations_are_made_as_the_tool_makes_them(
         judged.append(len(codes))
         return Fault("silence", 1.0)
 
-    monkeypatch.setattr(Guard, "fault", never)
+    monkeypatch.setattr(Guard, "find_fault", never)
     shown = audiolm("evaluate", tmp_path, "-m", tiny_model, "--clips", 2, "--windows", 2, "--device", "cpu", "--json")
     assert shown.exit_code == 0, shown.stderr
     assert json.loads(shown.stdout)["unpaired"]["frechet_generated_deviation"] > 0

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -73,30 +72,3 @@ def test_no_sample_jumps_where_it_closes(go: Any, take: Path) -> None:
     inside = [seam_jump(wav, position, 22050).item() for position in range(10, 21500, 10)]
     for seam in (22050, 28665):
         assert seam_jump(wav, seam, 22050).item() < max(inside)
-
-
-def test_takes_and_pictures(go: Any, take: Path) -> None:
-    """As with `continue`."""
-    assert go(take, "--bridge", 0.2, "--seed", 1, "-n", 2, "--plot", "p.png").exit_code == 0
-    assert native("take.looped.1.wav").tobytes() != native("take.looped.2.wav").tobytes()
-    assert {"p.1.png", "p.2.png"} < set(os.listdir())
-
-
-@pytest.mark.parametrize(
-    ("flags", "word"),
-    [
-        (["--bridge", "0"], "bridge"),
-        (["--bridge", "-1"], "--bridge"),
-        (["--bridge", "0.00001"], "one sample"),
-        (["--bridge", "99999"], "bridge"),
-        (["--repeat", "0"], "repeat"),
-        (["--repeat", "99999"], "lower --repeat"),
-        (["--repeat", "2", "--only-new"], "--repeat"),
-    ],
-)
-def test_unusable_options(go: Any, take: Path, flags: list[str], word: str) -> None:
-    """Exit code 2, what was wrong, nothing written."""
-    shown = go(take, *flags)
-    assert (shown.exit_code, shown.stdout) == (2, "")
-    assert word in shown.stderr and "Traceback" not in shown.stderr
-    assert os.listdir() == ["take.flac"]

@@ -18,7 +18,7 @@ import soundfile
 
 from audiolm_cli.evaluation import excerpts
 from audiolm_cli.reports.curves import read_history
-from audiolm_cli.reports.page import page
+from audiolm_cli.reports.page import render_page
 
 
 class Page(HTMLParser):
@@ -144,8 +144,8 @@ def test_the_training_of_a_run_is_drawn(tmp_path: Path) -> None:
         "seams": {f"{n}_{m}": 0.0 for n in ("original", "placed", "bare") for m in ("jump", "flux_z")},
         "unpaired": {},
     }
-    with_training = Page(page(result, [], read_history(journal)))
-    without = Page(page(result, [], read_history(tmp_path / "none.jsonl")))
+    with_training = Page(render_page(result, [], read_history(journal)))
+    without = Page(render_page(result, [], read_history(tmp_path / "none.jsonl")))
     assert len(with_training.sources) == 2 and len(without.sources) == 1
     assert "Training" in with_training.text and "Training" not in without.text
     assert re.search(r"bigram\s+3\.000", with_training.text) and "<b>, evaluated" in with_training.text

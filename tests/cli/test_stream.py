@@ -22,8 +22,8 @@ from audiolm_cli.config.generation import AR_TEMPERATURE, GenerateConfig, Sampli
 from audiolm_cli.editing import rendering, streamed
 from audiolm_cli.editing.guards import Fault, Guard
 from audiolm_cli.editing.rendering import Portion
-from audiolm_cli.editing.streamed import stream_codes
-from audiolm_cli.editing.windows import fill_gap
+from audiolm_cli.editing.streamed import CodeStream
+from audiolm_cli.editing.windows import GapFiller
 from audiolm_cli.events import Note, ignore
 from audiolm_cli.library.loading import load_model
 from audiolm_cli.model.decode import Timing
@@ -59,12 +59,13 @@ def small(monkeypatch: pytest.MonkeyPatch) -> None:
 def portions(
     model: Path, left: torch.Tensor, frames: int, sampling: SamplingConfig | None = None, **more: Any
 ) -> list[Portion]:
-    """What `stream_codes` makes with seed 5."""
+    """What `CodeStream` draws with seed 5."""
     loaded = load_model(str(model), torch.device("cpu"))
     generator = torch.Generator().manual_seed(5)
     heard: dict[str, Any] = {"on_fault": lambda fault, mended: None, "on_frame": lambda done: None, **more}
     sampling = sampling or SamplingConfig()
-    return list(stream_codes(loaded.model, left, frames, sampling, generator, loaded.codec, timing=Timing(), **heard))
+    stream = CodeStream(model=loaded.model, codec=loaded.codec, sampling=sampling, timing=Timing(), **heard)
+    return list(stream.draw(left, frames, generator))
 
 
 def joined(parts: list[Portion]) -> torch.Tensor:
@@ -86,7 +87,8 @@ def test_the_first_codebook_is_that_of_whole_continuations(tiny_model: Path, gui
     model = load_model(str(tiny_model), torch.device("cpu")).model
     left = torch.randint(32, (1, 8, 4), generator=torch.Generator().manual_seed(4))
     sampling = SamplingConfig(guidance=guidance)
-    whole = fill_gap(model, left, left[:, :0], 52, sampling, [torch.Generator().manual_seed(5)])
+    filler = GapFiller(model=model, sampling=sampling)
+    whole = filler.fill(left, left[:, :0], 52, [torch.Generator().manual_seed(5)])
     made = joined(portions(tiny_model, left, 52, sampling))
     assert torch.equal(made[..., 0], whole[..., 0])
     assert not torch.equal(made, whole)
@@ -112,7 +114,7 @@ def test_a_portion_that_goes_wrong_is_made_again(tiny_model: Path, monkeypatch: 
         told: list[bool] = []
         counts = iter([None, *[Fault("silence", 1.0)] * faults])  # the first call is about what was heard: nothing
         monkeypatch.setattr(
-            Guard, "fault", lambda self, codes, counts=counts: next(counts, None) if len(codes) else None
+            Guard, "find_fault", lambda self, codes, counts=counts: next(counts, None) if len(codes) else None
         )
         next(counts)
         again = joined(portions(tiny_model, left, 52, on_fault=lambda fault, mended, told=told: told.append(mended)))

@@ -474,14 +474,14 @@ def test_a_file_that_kills_its_worker(
     """It is listed as failed, and the others are done; rank 0 hears of those of other ranks."""
     from concurrent.futures import ThreadPoolExecutor
 
-    from audiolm_cli.tokenizing.workers import Report
+    from audiolm_cli.tokenizing.workers import EndedTask
     from audiolm_cli.workflows import tokenize
 
     def dying(setup: Any, args: Any, tasks: list[Path], *_: Any) -> Any:
         do = setup(*args)
         for task, path in enumerate(tasks):
             fatal = path.name == "piece-1.flac"
-            yield Report(task=task, died=-11) if fatal else Report(task=task, result=do(path, lambda share: None))
+            yield EndedTask(task=task, died=-11) if fatal else EndedTask(task=task, result=do(path, lambda share: None))
 
     monkeypatch.setattr(tokenize, "run_workers", dying)
     result = tokenize.tokenize([recordings], tmp_path / "t", str(tiny_codec))
@@ -503,7 +503,7 @@ def test_a_file_that_changes_while_ranks_share(
     """Each rank's is listed, and neither waits for it."""
     from concurrent.futures import ThreadPoolExecutor
 
-    from audiolm_cli.tokenizing.workers import Report
+    from audiolm_cli.tokenizing.workers import EndedTask
     from audiolm_cli.workflows import tokenize
 
     def changing(setup: Any, args: Any, tasks: list[Path], *_: Any) -> Any:
@@ -512,7 +512,7 @@ def test_a_file_that_changes_while_ranks_share(
             result = do(path, lambda share: None)
             if path.stem in "ab":
                 os.utime(path, (1, 1))
-            yield Report(task=task, result=result)
+            yield EndedTask(task=task, result=result)
 
     (tmp_path / "in").mkdir()
     for name in "abcd":

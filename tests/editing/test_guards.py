@@ -13,8 +13,8 @@ import torch
 from audiolm_cli.codec.base import Codec
 from audiolm_cli.codec.loudness import frame_rms
 from audiolm_cli.config.generation import SamplingConfig
-from audiolm_cli.editing.guards import Fault, Guard, derived_seed
-from audiolm_cli.editing.windows import RETRIES, fill_gap
+from audiolm_cli.editing.guards import Fault, Guard, derive_seed
+from audiolm_cli.editing.windows import RETRIES, GapFiller
 from audiolm_cli.library.loading import load_model
 from audiolm_cli.model.decode import generate
 from audiolm_cli.model.decoders import Decoders
@@ -66,8 +66,8 @@ def test_music_has_no_fault(codec: Codec, music: torch.Tensor) -> None:
     """After and before music, and with no context at all."""
     nothing = music[:, :0]
     for left, right in ((music[:, :100], nothing), (nothing, music[:, :100]), (nothing, nothing)):
-        assert Guard(codec, left, right).fault(music[0, 100:300]) is None
-        assert Guard(codec, left, right).fault(music[0, :0]) is None
+        assert Guard(codec, left, right).find_fault(music[0, 100:300]) is None
+        assert Guard(codec, left, right).find_fault(music[0, :0]) is None
 
 
 def test_one_code_for_ever(codec: Codec, music: torch.Tensor) -> None:
@@ -75,10 +75,10 @@ def test_one_code_for_ever(codec: Codec, music: torch.Tensor) -> None:
     stuck = music[0, 100:250].clone()
     stuck[50:, 0] = stuck[50:51, 0]
     guard = Guard(codec, music[:, :100], music[:, :0])
-    fault = guard.fault(stuck)
+    fault = guard.find_fault(stuck)
     assert fault is not None and fault.kind == "repetition" and 0.2 < fault.share < 0.5
-    assert guard.fault(stuck[:100]) is None  # 1 s of it
-    assert Guard(codec, stuck[None], music[:, :0]).fault(stuck) is None
+    assert guard.find_fault(stuck[:100]) is None  # 1 s of it
+    assert Guard(codec, stuck[None], music[:, :0]).find_fault(stuck) is None
 
 
 def test_silence(codec: Codec, music: torch.Tensor, silence: torch.Tensor, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -87,9 +87,9 @@ def test_silence(codec: Codec, music: torch.Tensor, silence: torch.Tensor, monke
     monkeypatch.setattr("audiolm_cli.editing.guards.SILENT_RMS", softest * 1.01)
     varied = silence[0].clone()
     made = torch.cat([music[0, 100:150], varied])
-    fault = Guard(codec, music[:, :100], music[:, :0]).fault(made)
+    fault = Guard(codec, music[:, :100], music[:, :0]).find_fault(made)
     assert fault is not None and fault.kind == "silence"
-    assert Guard(codec, music[:, :100], silence).fault(made[:130]) is None
+    assert Guard(codec, music[:, :100], silence).find_fault(made[:130]) is None
 
 
 def test_swelling(codec: Codec, music: torch.Tensor, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -102,10 +102,10 @@ def test_swelling(codec: Codec, music: torch.Tensor, monkeypatch: pytest.MonkeyP
         guards, "frame_rms", lambda codec, codes: torch.full(codes.shape[:2], 0.05 if codes.shape[1] == 100 else 0.4)
     )
     guard = Guard(codec, quiet, quiet[:, :0])
-    fault = guard.fault(loud[:50])
+    fault = guard.find_fault(loud[:50])
     assert fault == Fault("swelling", 1.0)
-    assert guard.fault(loud) is None  # as loud as the context
-    assert Guard(codec, quiet[:, :0], quiet[:, :0]).fault(loud[:50]) is None  # nothing to compare with
+    assert guard.find_fault(loud) is None  # as loud as the context
+    assert Guard(codec, quiet[:, :0], quiet[:, :0]).find_fault(loud[:50]) is None  # nothing to compare with
 
 
 def fill(
@@ -114,7 +114,8 @@ def fill(
     """A gap of 100 frames (in steps: the window has 60) after 30."""
     left = torch.randint(32, (1, 30, 4), generator=torch.Generator().manual_seed(0))
     generators = [torch.Generator().manual_seed(seed) for seed in seeds]
-    return fill_gap(model, left, left[:, :0], 100, SamplingConfig(), generators, judge=judge, **more)  # type: ignore[arg-type]
+    filler = GapFiller(model=model, sampling=SamplingConfig(), judge=judge, **more)  # type: ignore[arg-type]
+    return filler.fill(left, left[:, :0], 100, generators)
 
 
 def test_a_step_that_went_wrong_is_sampled_again(parts: tuple[Decoders, Codec]) -> None:
@@ -152,7 +153,7 @@ def test_the_least_bad_one_stays(parts: tuple[Decoders, Codec]) -> None:
 
 def test_derived_seeds_differ() -> None:
     """By the take's seed, the place and the attempt; all are valid seeds."""
-    seeds = {derived_seed(s, p, a) for s in (0, 1, 2**63 - 1) for p in (0, 1, 250) for a in range(RETRIES)}
+    seeds = {derive_seed(s, p, a) for s in (0, 1, 2**63 - 1) for p in (0, 1, 250) for a in range(RETRIES)}
     assert len(seeds) == 3 * 3 * RETRIES and all(0 <= seed < 2**63 for seed in seeds)
 
 

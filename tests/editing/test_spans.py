@@ -18,10 +18,10 @@ from audiolm_cli.audio.level import LARGEST_GAIN, TRAINING_PEAK, training_gain
 from audiolm_cli.audio.prediction import extrapolate
 from audiolm_cli.codec.base import Codec
 from audiolm_cli.config.generation import GenerateConfig
-from audiolm_cli.editing.jobs import numbered, output_paths, plan_jobs
-from audiolm_cli.editing.rendering import FADE_S, LEVEL_RANGE, _level, limit, render_span
-from audiolm_cli.editing.rendering import _place as place_blocks
-from audiolm_cli.editing.spans import SEAM_FRAMES, Span, open_span
+from audiolm_cli.editing.jobs import number_paths, output_paths, plan_jobs
+from audiolm_cli.editing.rendering import FADE_S, LEVEL_RANGE, _level_ratio, limit, render_span
+from audiolm_cli.editing.rendering import _fit_span as fit_blocks
+from audiolm_cli.editing.spans import SEAM_FRAMES, Span, Surroundings, open_span
 from audiolm_cli.errors import MemoryLimitError, OutputError, UsageError
 from audiolm_cli.library.loading import load_codec
 
@@ -38,12 +38,12 @@ def codec(tiny_codec: Path) -> Codec:
 def span_of(codec: Codec, before: np.ndarray, after: np.ndarray, rate_hz: int, new: int, frames: int = 60) -> Span:
     """A span between two pieces of one recording, float32 [C, n] each."""
     gain = training_gain(mid(np.concatenate([before, after], axis=1)))
-    return open_span(before, after, rate_hz, new, gain=gain, frames=frames, codec=codec)
+    return open_span(Surroundings(before=before, after=after, rate_hz=rate_hz, gain=gain), new, frames, codec)
 
 
 def _place(mono: np.ndarray, lead: int, span: Span) -> np.ndarray:
     """The span [C, n] from decoded mono [n] in one piece."""
-    return np.concatenate(list(place_blocks([mono], lead, span)), axis=1)
+    return np.concatenate(list(fit_blocks([mono], lead, span)), axis=1)
 
 
 def random_codes(span: Span, codec: Codec, seed: int = 0) -> torch.Tensor:
@@ -183,7 +183,8 @@ def test_peaks_that_would_clip_are_lowered(codec: Codec, piano: Piano) -> None:
     assert np.abs(np.diff(lowered / mono)).max() < 0.01
     assert limit(mono, np.inf, 100) is mono
     audio = piano(2.0, 16000).T
-    span = open_span(audio[:, :16000], audio[:, 20000:], 16000, 4000, 1.0, 60, codec, ceiling=0.05)
+    sides = Surroundings(before=audio[:, :16000], after=audio[:, 20000:], rate_hz=16000, ceiling=0.05)
+    span = open_span(sides, 4000, 60, codec)
     peak = np.abs(render_span(span, random_codes(span, codec), codec))[:, 500:-500].max()
     assert 0.04 < peak <= 0.05 * (1 + 1e-6)  # to the rounding of float32
 
@@ -237,9 +238,9 @@ def test_the_level_factor_has_bounds(codec: Codec, piano: Piano) -> None:
         span = span_of(codec, audio * level, EMPTY, 32000, 3200)
         for seed in range(3):
             other = random_codes(dataclasses.replace(span, gap_frames=SEAM_FRAMES), codec, seed)
-            assert LEVEL_RANGE[0] <= _level(span, other, span.right.codes, codec) <= LEVEL_RANGE[1]
+            assert LEVEL_RANGE[0] <= _level_ratio(span, other, span.right.codes, codec) <= LEVEL_RANGE[1]
     nothing = span_of(codec, EMPTY, EMPTY, 32000, 3200)
-    assert _level(nothing, nothing.left.codes, nothing.right.codes, codec) == 1.0
+    assert _level_ratio(nothing, nothing.left.codes, nothing.right.codes, codec) == 1.0
 
 
 @pytest.mark.parametrize("rate_hz", [32000, 44101])
@@ -302,7 +303,7 @@ def test_a_chunk_that_does_not_fit_into_memory_is_rendered_in_parts(
 
 
 def test_default_names(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The current folder, the verb, a WAV; takes are numbered before the suffix."""
+    """The current folder, the verb, a WAV; takes are number_paths before the suffix."""
     monkeypatch.chdir(tmp_path)
     assert output_paths(None, "a.b", "continued", 1, 1) == ["a.b.continued.wav"]
     assert output_paths(None, "a", "looped", 2, 3) == ["a.looped.1.wav", "a.looped.2.wav"]
@@ -310,7 +311,7 @@ def test_default_names(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert output_paths(str(tmp_path), "a", "continued", 1, 2) == [str(tmp_path / "a.continued.wav")]
     assert output_paths("x.flac", "a", "continued", 2, 1) == ["x.1.flac", "x.2.flac"]
     assert output_paths("-", "a", "continued", 1, 1) == ["-"]
-    assert numbered(Path("p.png"), 1) == ["p.png"]
+    assert number_paths(Path("p.png"), 1) == ["p.png"]
 
 
 @pytest.mark.parametrize(("output", "takes", "inputs"), [("-", 2, 1), ("-", 1, 2), ("x.wav", 1, 2)])

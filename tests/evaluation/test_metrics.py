@@ -8,11 +8,11 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 import torch
+from intervals import bootstrap_interval
 from torch import Tensor
 
 from audiolm_cli.evaluation.metrics import (
     Match,
-    bootstrap_interval,
     chroma_correlation,
     chromagram,
     fixed_features,

@@ -11,7 +11,7 @@ from torch import Tensor
 from audiolm_cli.config.generation import SamplingConfig
 from audiolm_cli.config.shapes import ModelConfig
 from audiolm_cli.editing import windows
-from audiolm_cli.editing.windows import fill_gap, plan_step
+from audiolm_cli.editing.windows import GapFiller, plan_step
 from audiolm_cli.model.decode import Timing, fill_codebooks, generate, plan_passes
 from audiolm_cli.model.decoders import Decoders, build
 from audiolm_cli.model.geometry import Geometry
@@ -120,7 +120,8 @@ def test_a_piece_may_end_at_once(ending: Decoders) -> None:
     with torch.no_grad():
         ending.ar_head.weight[ending.eos] = 10.0
     assert generate(ending, codes(4), Geometry(4, 8), SamplingConfig(), seeded(0), until_end=True).shape == (1, 0, K)
-    assert fill_gap(ending, codes(4), codes(0), 30, SamplingConfig(), seeded(0), until_end=True).shape == (1, 0, K)
+    filler = GapFiller(model=ending, sampling=SamplingConfig(), until_end=True)
+    assert filler.fill(codes(4), codes(0), 30, seeded(0)).shape == (1, 0, K)
 
 
 sides = st.integers(0, 30)
@@ -170,7 +171,8 @@ def test_a_gap_of_any_length_is_filled(
 
     monkeypatch.setattr(windows, "generate", recorded)
     seen: list[int] = []
-    made = fill_gap(model, before, after, frames, SamplingConfig(), seeded(1, 2), on_frame=seen.append)
+    filler = GapFiller(model=model, sampling=SamplingConfig(), on_frame=seen.append)
+    made = filler.fill(before, after, frames, seeded(1, 2))
     assert made.shape == (2, frames, K)
     assert made.min() >= 0 and made.max() < V
     assert seen == list(range(1, frames + 1))
@@ -186,9 +188,8 @@ def test_a_gap_of_any_length_is_filled(
 
 
 def test_filling_a_gap_repeats_with_its_seed(model: Decoders) -> None:
-    runs = [
-        fill_gap(model, codes(5), codes(5), 30, SamplingConfig(), seeded(*seeds)) for seeds in ((1, 2), (1, 2), (2, 1))
-    ]
+    filler = GapFiller(model=model, sampling=SamplingConfig())
+    runs = [filler.fill(codes(5), codes(5), 30, seeded(*seeds)) for seeds in ((1, 2), (1, 2), (2, 1))]
     assert torch.equal(runs[0], runs[1])
     assert torch.equal(runs[0], runs[2].flip(0)), "a take depends on its own seed"
     assert not torch.equal(runs[0][0], runs[0][1])
@@ -197,11 +198,12 @@ def test_filling_a_gap_repeats_with_its_seed(model: Decoders) -> None:
 def test_a_take_that_ends_does_not_end_the_others(ending: Decoders) -> None:
     """Over several windows, each take comes out as long as it does alone."""
     seeds = range(10)
-    made = fill_gap(ending, codes(5), codes(0), 60, SamplingConfig(), seeded(*seeds), until_end=True)
+    filler = GapFiller(model=ending, sampling=SamplingConfig(), until_end=True)
+    made = filler.fill(codes(5), codes(0), 60, seeded(*seeds))
     own = lengths(made)
     assert min(own) < WINDOW < max(own) == made.shape[1]
     for i, seed in enumerate(seeds):
-        alone = fill_gap(ending, codes(5), codes(0), 60, SamplingConfig(), seeded(seed), until_end=True)
+        alone = filler.fill(codes(5), codes(0), 60, seeded(seed))
         assert torch.equal(alone[0], made[i, : own[i]])
 
 
