@@ -72,7 +72,7 @@ def assemble(inputs: list[Input], parts: Parts, output: Path, facts: CodecFacts,
         dropped["silent stretches"] += _silences(part)
     if not kept:
         reason = f"could be read as audio; the first: {failed[0]}" if failed else "holds more than silence"
-        raise DataError(f"none of {len(inputs)} files {reason}; nothing was tokenized")
+        raise DataError(f"no file, of {len(inputs)} given, {reason}; nothing was tokenized")
     place = parts.folder.parent / STORE
     shutil.rmtree(place, ignore_errors=True)
     clips = _named(kept, parts, facts)

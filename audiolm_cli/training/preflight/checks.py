@@ -33,6 +33,7 @@ from audiolm_cli.model.geometry import Geometry
 from audiolm_cli.training.running import memory_bytes
 from audiolm_cli.training.state import optimizer_tensors
 from audiolm_cli.training.steps import Stepper
+from audiolm_cli.wording import counted
 
 SHORTEST_CLIP_S = 5.0
 """Clips of 5 to 15 s are recommended; half of the audio in shorter ones brings a warning."""
@@ -136,8 +137,8 @@ class Checklist:
         hours = lengths.sum() * shift / 3600
         held_out = [clip for clip in self.dev if all(clip is not own for own in self.train)]
         found = (
-            f"{hours:.2f} h in {len(self.train)} clips of {lengths.min() * shift:.1f} to "
-            f"{lengths.max() * shift:.1f} s, {len(held_out)} clips held out"
+            f"{hours:.2f} h in {counted(len(self.train), 'clip')} of {lengths.min() * shift:.1f} to "
+            f"{lengths.max() * shift:.1f} s, {counted(len(held_out), 'clip')} held out"
         )
         if lengths[lengths * shift < SHORTEST_CLIP_S].sum() > lengths.sum() / 2:
             remedy = f"clips of {SHORTEST_CLIP_S:g} s and more teach longer connections; join short recordings"

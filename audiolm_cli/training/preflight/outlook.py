@@ -11,6 +11,7 @@ from audiolm_cli.data.manifest import CodecFacts, TokenClip
 from audiolm_cli.events import Note, OnEvent
 from audiolm_cli.model.decoders import Decoders
 from audiolm_cli.training.preflight.checks import Check, Checklist, Expected
+from audiolm_cli.wording import counted
 
 FRAMES_PER_PARAMETER = 0.2
 """Fewer training frames than this per parameter bring a warning."""
@@ -30,8 +31,9 @@ def announce(
     passes = config.steps * config.batch_frames / frames
     on_event(
         Note(
-            message=f"{hours:.2f} h in {len(clips)} clips, {parameters / 1e6:.1f} M parameters, {config.steps} steps "
-            f"of {config.batch_frames} frames ({passes:.1f} times the data) on {model.device}"
+            message=f"{hours:.2f} h in {counted(len(clips), 'clip')}, {parameters / 1e6:.1f} M parameters, "
+            f"{counted(config.steps, 'step')} of {config.batch_frames} frames ({passes:.1f} times the data) "
+            f"on {model.device}"
         )
     )
     warning = too_little(model.config, hours, frames, parameters, fine_tuned)
@@ -100,7 +102,7 @@ def forecast(config: TrainConfig, shape: ModelConfig, expected: Expected) -> str
     """One line: how long, how much memory."""
     seconds = expected_seconds(config, shape, expected)
     memory = f", {expected.memory_bytes / 1e9:.1f} GB of memory" if expected.memory_bytes else ""
-    return f"expected: {length_of(seconds)} for {config.steps} steps{memory}"
+    return f"expected: {length_of(seconds)} for {counted(config.steps, 'step')}{memory}"
 
 
 def length_of(seconds: float) -> str:

@@ -80,7 +80,7 @@ def test_a_sound_training(listed: Callable[..., list[Check]], model: Decoders, t
     done = listed()
     assert [check.name for check in done] == NAMES
     assert [(check.status, check.remedy) for check in done] == [("ok", "")] * len(NAMES), done
-    assert done[0].found == "0.01 h in 4 clips of 6.0 to 6.0 s, 1 clips held out"
+    assert done[0].found == "0.01 h in 4 clips of 6.0 to 6.0 s, 1 clip held out"
     assert done[1].found == "4 codebooks, codes 0..31 of 0..31, 50 frames per second"
     assert "a blind guess has 3.47" in done[3].found and "24 frames made, 0.48 s of audio" in done[6].found
     assert torch.equal(torch.get_rng_state(), state) and list(tmp_path.iterdir()) == []
