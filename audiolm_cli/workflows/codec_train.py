@@ -45,6 +45,7 @@ from audiolm_cli.training.codec.loop import CodecTrainer
 from audiolm_cli.training.codec.round_trips import RoundTrips
 from audiolm_cli.training.codec.spectral import SpectralTrainee
 from audiolm_cli.training.codec.trainee import Losses
+from audiolm_cli.wording import counted
 
 COPIES = "recordings"
 """Where copies of recordings lie that only `ffmpeg` reads, inside the folder of the state."""
@@ -103,11 +104,11 @@ def train_codec(
     """
     config = config or CodecTrainConfig()
     if config.keep_codes and init is None:
-        raise UsageError("--keep-codes keeps the codes of a codec: name it with --init")
+        raise UsageError("--keep-codes keeps the codes of a codec: name that codec with --init")
     if output.exists() and not force:
-        raise OutputError(f"{output}: exists already; choose another folder or overwrite it with -f")
+        raise OutputError(f"{output}: exists already; choose another folder, or overwrite this one with -f")
     if output.exists() and not (output / CONFIG).is_file():
-        raise OutputError(f"{output}: is no codec folder, so -f does not overwrite it; choose another folder")
+        raise OutputError(f"{output}: is not the folder of a codec, so -f does not overwrite it; choose another folder")
     prepare_cpu(config.threads)
     torch.manual_seed(config.seed)
     trainee = _trainee(name or output.name, config, shape, init, output, cache)
@@ -125,8 +126,8 @@ def train_codec(
     parameters = sum(p.numel() for p in trainee.network.parameters())
     on_event(
         Note(
-            message=f"{hours:.2f} h in {len(parts['train'])} files to train on, {len(parts['dev'])} held out; "
-            f"{parameters / 1e6:.1f} M parameters, {config.steps} steps"
+            message=f"{hours:.2f} h in {counted(len(parts['train']), 'file')} to train on, "
+            f"{len(parts['dev'])} held out; {parameters / 1e6:.1f} M parameters, {counted(config.steps, 'step')}"
         )
     )
     try:

@@ -35,6 +35,7 @@ from audiolm_cli.packages import (
     try_import,
 )
 from audiolm_cli.version import __version__
+from audiolm_cli.wording import counted
 
 PYTHON = ((3, 11), (3, 15))
 BUNDLED = "piano"
@@ -183,7 +184,7 @@ def _ffmpeg() -> Check:
     if path:
         return Check(name="ffmpeg", status="ok", value=path)
     return Check(
-        name="ffmpeg", status="warn", value="not on PATH", remedy="install it to read M4A, AAC, WMA and video files"
+        name="ffmpeg", status="warn", value="not on PATH", remedy="install ffmpeg to read M4A, AAC, WMA and video files"
     )
 
 
@@ -204,7 +205,8 @@ def _compute() -> Iterator[Check]:
             remedy="update the NVIDIA driver, or check CUDA_VISIBLE_DEVICES",
         )
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    yield Check(name="cpu", status="ok", value=f"{cores} cores, {torch.get_num_threads()} threads by default")
+    value = f"{counted(cores or 1, 'core')}, {counted(torch.get_num_threads(), 'thread')} by default"
+    yield Check(name="cpu", status="ok", value=value)
 
 
 def _memory() -> Check:
@@ -216,7 +218,7 @@ def _memory() -> Check:
     value = f"{_size(total)}, {_size(free)} unused"
     if total >= LOW_MEMORY_BYTES:
         return Check(name="memory", status="ok", value=value)
-    return Check(name="memory", status="warn", value=value, remedy="close other programs; keep to short durations")
+    return Check(name="memory", status="warn", value=value, remedy="close other programs, or keep to short durations")
 
 
 def _cache(cache: Path) -> Iterator[Check]:
@@ -229,7 +231,7 @@ def _cache(cache: Path) -> Iterator[Check]:
             name="cache",
             status="fail",
             value=f"{cache} is not writable",
-            remedy="make it yours, or choose another with --cache-dir or AUDIOLM_CACHE_DIR",
+            remedy="make the folder yours, or choose another one with --cache-dir or AUDIOLM_CACHE_DIR",
         )
     yield _space("disk", existing, "in the cache", "make room, or choose another cache with --cache-dir")
 
@@ -260,7 +262,7 @@ def _locks(cache: Path) -> Iterator[Check]:
             remedy = f"that process is gone; remove {note} and {holder.lock}"
             yield Check(name="lock", status="warn", value=value, remedy=remedy)
         elif age_s > OLD_LOCK_S:
-            remedy = f"when nothing runs there any more, remove {note} and {holder.lock}"
+            remedy = f"if that process no longer runs, remove {note} and {holder.lock}"
             yield Check(name="lock", status="warn", value=value, remedy=remedy)
         else:
             yield Check(name="lock", status="ok", value=value)
