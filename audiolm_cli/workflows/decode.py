@@ -173,7 +173,7 @@ def _decode_cut(cut: Cut, path: str, arrays: ArrayReader, codec: Codec, force: b
         force=force,
     )
     if clipped:
-        on_event(Note(message=f"{path}: {clipped} samples beyond full scale were clipped", warning=True))
+        on_event(Note(message=f"{path}: clipped {counted(clipped, 'sample')} beyond full scale", warning=True))
     return DecodedClip(
         path=path,
         id=cut.id,
