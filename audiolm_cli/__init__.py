@@ -1,4 +1,4 @@
-"""Continue, infill, extend and restyle audio files with a codec language model, and train such models.
+"""Continue, infill, loop and restyle audio files with a codec language model, and train such models.
 
 `continue_audio`, `infill_audio`, `loop_audio`, `restyle_audio` and `load_model` are in `api.py`, which is imported, and
 torch with it, when one of them is asked for.

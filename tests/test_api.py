@@ -14,6 +14,7 @@ import soundfile
 
 import audiolm_cli
 from audiolm_cli import continue_audio, infill_audio, load_model, loop_audio, restyle_audio
+from audiolm_cli.cli.guide import guide
 from audiolm_cli.config.generation import GenerateConfig
 from audiolm_cli.errors import AudioInputError, ModelError, UsageError
 from audiolm_cli.library.loading import Loaded
@@ -102,19 +103,19 @@ def test_what_cannot_be_used(
         continue_audio(**(arguments | change))  # type: ignore[arg-type]
 
 
-def test_the_readme_example_runs(
+def test_the_example_of_the_guide_runs(
     model: Loaded, audio: np.ndarray, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As it stands there, with the tiny model in place of the bundled one."""
     from audiolm_cli.checkpoints import catalogue
 
-    readme = (Path(__file__).parents[1] / "README.md").read_text()
-    (example,) = (block for block in re.findall(r"```python\n(.*?)```", readme, re.DOTALL) if "infill_audio" in block)
+    page = guide("usage")
+    (example,) = (block for block in re.findall(r"```python\n(.*?)```", page, re.DOTALL) if "infill_audio" in block)
     monkeypatch.setattr(catalogue, "bundled_folders", lambda: {"piano": model.folder.path})
     monkeypatch.chdir(tmp_path)
     soundfile.write("take.wav", np.tile(audio, 4).T, RATE_HZ)
     soundfile.write("other.wav", audio.T, RATE_HZ)
-    exec(compile(example.replace("duration_s=5.0", "duration_s=0.3"), "README.md", "exec"), {})
+    exec(compile(example.replace("duration_s=5.0", "duration_s=0.3"), "guide/usage.md", "exec"), {})
     assert soundfile.info("longer.wav").frames == 4 * 24000 + 4800
 
 

@@ -41,6 +41,7 @@ LAYERS = {
     "events": 1,
     "errors": 0,
     "version": 0,
+    "wording": 0,
     "": 13,  # the package itself, which lends names of the others and which none of them imports
 }
 
@@ -53,13 +54,24 @@ OWNERS = {
     "click": (),
 }
 
-WITHOUT_TORCH = ("__init__.py", "errors.py", "config/", "events.py", "files.py", "packages.py", "version.py", "cli/")
+WITHOUT_TORCH = (
+    "__init__.py",
+    "errors.py",
+    "config/",
+    "events.py",
+    "files.py",
+    "packages.py",
+    "version.py",
+    "wording.py",
+    "cli/",
+)
 LIGHT_LAYERS = {
     "cli",
     "config",
     "events",
     "packages",
     "version",
+    "wording",
     "errors",
     "",
 }  # what cli may import when it is imported
@@ -320,10 +332,33 @@ def test_generating_imports_what_it_needs(tmp_path: Path, words: list[str], pian
     assert out.exists() and done.stdout.strip().endswith("[]"), done.stdout
 
 
-def test_the_readme_names_tests_that_exist() -> None:
+def test_the_guide_names_every_module() -> None:
+    """The file tree has one line for each; `tests/support/file_tree.py --write` brings it up to date."""
+    from file_tree import FOLDERS, modules
+
+    page = (ROOT / PACKAGE / "assets" / "guide" / "architecture.md").read_text()
+    listed: dict[str, list[str]] = {}
+    for heading, table in re.findall(r"^### (\S+)/\n(.*?)(?=^###|^<!--)", page, re.DOTALL | re.MULTILINE):
+        listed["." if heading == PACKAGE else heading] = re.findall(r"^\| `(\w+\.py)` \| \S", table, re.MULTILINE)
+    present = {folder: [path.name for path in modules() if str(path.parent) == folder] for folder in FOLDERS}
+    assert listed == present
+    assert {str(path.parent) for path in modules()} == set(FOLDERS)
+
+
+def test_the_readme_is_short_and_has_its_picture() -> None:
+    """A person reads it to the end; its links lead to files; the picture does not weigh on a clone."""
+    text = (ROOT / "README.md").read_text()
+    assert len(text.splitlines()) < 200
+    for link in re.findall(r"\]\((?!https?://)([^)]+)\)", text):
+        assert (ROOT / link).is_file(), link
+    assert (ROOT / PACKAGE / "assets" / "demo" / "continuation.png").stat().st_size < 200_000
+
+
+def test_the_promises_name_tests_that_exist() -> None:
     """Every test that the table of promises names, in the file it names or the one before."""
     file, named = "", 0
-    for path, test in re.findall(r"`(?:([\w/]*test_\w+\.py))?(?:::(test_\w+))?`", (ROOT / "README.md").read_text()):
+    page = (ROOT / PACKAGE / "assets" / "guide" / "promises.md").read_text()
+    for path, test in re.findall(r"`(?:([\w/]*test_\w+\.py))?(?:::(test_\w+))?`", page):
         if path:
             found = [place for place in (ROOT / "tests").rglob("*.py") if str(place).endswith(f"/{path}")]
             assert len(found) == 1, path

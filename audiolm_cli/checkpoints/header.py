@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from audiolm_cli.errors import ModelError
+from audiolm_cli.wording import counted
 
 MAX_HEADER_BYTES = 1 << 20
 MAX_TENSORS = 10_000
@@ -61,8 +62,8 @@ def check_amount(path: Path, shapes: Shapes, *, tensors: int, numbers: int) -> N
     size = path.stat().st_size
     if len(shapes) < tensors or size < 2 * numbers:  # no number takes less than two bytes
         raise ModelError(
-            f"{path} has {len(shapes)} tensors in {size} bytes; its config.json describes at least {tensors} "
-            f"tensors of {numbers} numbers"
+            f"{path} has {counted(len(shapes), 'tensor')} in {counted(size, 'byte')}; its config.json describes "
+            f"at least {counted(tensors, 'tensor')} of {counted(numbers, 'number')}"
         )
 
 

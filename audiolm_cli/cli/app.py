@@ -48,7 +48,7 @@ COMMANDS = (
 
 GROUPS = {
     "models": "The bundled models and the checkpoint cache.",
-    "codec": "Train and inspect codecs.",
+    "codec": "Train codecs.",
 }
 """Help of the command groups."""
 
@@ -88,7 +88,7 @@ def build() -> typer.Typer:
     """The Typer application with everything in `COMMANDS`."""
     program = typer.Typer(
         name="audiolm",
-        help="Continue, infill, extend and restyle audio files with a codec language model.",
+        help="Continue, infill, loop and restyle audio files with a codec language model.",
         no_args_is_help=True,
         context_settings=_HELP,
         pretty_exceptions_enable=False,
@@ -112,7 +112,7 @@ def _program_options(
         bool, typer.Option("-V", "--version", is_eager=True, callback=lambda on: _version(on), help="Show the version.")
     ] = False,
 ) -> None:
-    """Continue, infill, extend and restyle audio files with a codec language model."""
+    """Continue, infill, loop and restyle audio files with a codec language model."""
 
 
 def _version(wanted: bool) -> None:

@@ -21,11 +21,13 @@ Source = Annotated[Path, typer.Argument(metavar="PATH", help="A folder of audio.
 Folder = Annotated[Path, options.shared("-o", "--output", metavar="DIR", help="The folder to write.")]
 Init = Annotated[
     str | None,
-    options.shared("--init", metavar="NAME|PATH", panel="Training", help="Start from this codec, or a model's."),
+    options.shared(
+        "--init", metavar="NAME|PATH", panel="Training", help="Start from this codec, or from the codec of this model."
+    ),
 ]
 Family = Annotated[
     Literal["spectral", "encodec"] | None,
-    options.shared("--family", panel="Training", help="Of a codec from nothing; spectral if unset."),
+    options.shared("--family", panel="Training", help="Family of a codec from nothing. Default: spectral."),
 ]
 Filters = Annotated[
     int | None,
@@ -34,7 +36,7 @@ Filters = Annotated[
         min=1,
         metavar="N",
         panel="Training",
-        help=f"Width of an EnCodec network from nothing; {FILTERS} if unset, as published 64.",
+        help=f"Width of an EnCodec network from nothing. Default: {FILTERS}; the published one has 64.",
     ),
 ]
 
@@ -53,9 +55,11 @@ def codec_train_command(
     offline: options.Offline = False,
     cache_dir: options.CacheDir = None,
 ) -> None:
-    """Train a codec on a folder of recordings; stopped and started again, it goes on."""
+    """Train a codec on a folder of recordings; run again after a stop, the training goes on."""
     if init is not None and (family is not None or filters is not None):
-        raise UsageError("--init with --family or --filters: a codec to start from has its own; leave them out")
+        raise UsageError(
+            "--init with --family or --filters: the codec to start from has its own family and width; leave them out"
+        )
     if filters is not None and family != "encodec":
         raise UsageError("--filters is the width of an EnCodec network; add --family encodec")
     with Renderer(**display.to_dict()) as out:

@@ -30,7 +30,7 @@ def demo_command(
     display: options.Display,
     offline: options.Offline = False,
 ) -> None:
-    """Write a prompt, its continuation and an infill, with pictures: the tour."""
+    """Write a prompt, its continuation and an infill, with their pictures."""
     started = time.perf_counter()
     with Renderer(**display.to_dict()) as out:
         from audiolm_cli.workflows.demo import demo

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from audiolm_cli.cli.render import Renderer
 from audiolm_cli.errors import SomeInputsFailedError
+from audiolm_cli.wording import counted
 
 if TYPE_CHECKING:
     from audiolm_cli.editing.result import Generation
@@ -36,4 +37,4 @@ def show_generation(out: Renderer, result: Generation) -> None:
     if result.failed:
         names = ", ".join(failure.input for failure in result.failed)
         others = "and the others are done" if result.outputs else "and none is done"
-        raise SomeInputsFailedError(f"{len(result.failed)} inputs failed {others}: {names}")
+        raise SomeInputsFailedError(f"{counted(len(result.failed), 'input')} failed {others}: {names}")

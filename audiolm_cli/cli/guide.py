@@ -1,4 +1,7 @@
-"""`audiolm guide`: the manual, Markdown files inside the package, and its display. Needs no torch."""
+"""`audiolm guide`: the manual and its display. Needs no torch.
+
+The pages are Markdown files inside the package, but for `settings`, which is made from where settings are declared.
+"""
 
 from __future__ import annotations
 
@@ -12,16 +15,18 @@ from audiolm_cli.errors import UsageError
 
 OVERVIEW = "overview"
 """The page that is shown without a topic."""
-TOPICS = ("usage", "training", "data", "architecture", "troubleshooting")
+SETTINGS = "settings"
+"""The page that `reference.py` makes."""
+TOPICS = ("usage", "training", "data", SETTINGS, "troubleshooting", "architecture", "promises", "performance")
 """The other pages, in the order a person reads them."""
 Topic = Annotated[
     str | None,
-    typer.Argument(metavar="[TOPIC]", help="usage, training, data, architecture or troubleshooting."),
+    typer.Argument(metavar="[TOPIC]", help=f"{', '.join(TOPICS[:-1])} or {TOPICS[-1]}."),
 ]
 
 
 def guide_command(topic: Topic = None) -> None:
-    """Read the manual: usage, training, data, architecture, troubleshooting."""
+    """Read the manual: usage, training, data, settings, troubleshooting and more."""
     with Renderer() as out:
         out.markdown(guide(topic))
 
@@ -38,4 +43,9 @@ def guide(topic: str | None = None) -> str:
     name = OVERVIEW if topic is None else topic.strip().lower()
     if name not in (OVERVIEW, *TOPICS):
         raise UsageError(f"the guide has no topic {topic!r}; its topics: {', '.join(TOPICS)}")
+    if name == SETTINGS:
+        from audiolm_cli.cli.app import COMMANDS
+        from audiolm_cli.cli.reference import settings_page
+
+        return settings_page(COMMANDS)
     return (resources.files("audiolm_cli") / "assets" / "guide" / f"{name}.md").read_text(encoding="utf-8")

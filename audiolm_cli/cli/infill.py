@@ -21,7 +21,7 @@ Gaps = Annotated[
         "--gap",
         metavar="START:END",
         panel="Generation",
-        help="What to make anew, in seconds or mm:ss.mmm; repeatable. No START is the file's start, no END its end.",
+        help="Stretch to make anew, in seconds or mm:ss.mmm; repeatable. No START: from the start. No END: to the end.",
     ),
 ]
 Length = Annotated[
@@ -31,7 +31,7 @@ Length = Annotated[
         metavar="TIME",
         parser=options.time_option,
         panel="Generation",
-        help="Length of each new span, instead of its gap's; what follows moves.",
+        help="Length of each new span, in place of its gap's length; what follows moves.",
     ),
 ]
 

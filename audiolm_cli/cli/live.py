@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from audiolm_cli.events import TrainStep, Validation
+from audiolm_cli.wording import counted
 
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
@@ -105,7 +106,7 @@ class TrainingView:
         if step.memory_bytes:
             facts.append(size(step.memory_bytes))
         if step.skipped:
-            facts.append(f"{step.skipped} steps skipped")
+            facts.append(f"{counted(step.skipped, 'step')} skipped")
         return Group(head, body, Text("  ".join(facts), style="dim"))
 
 

@@ -22,7 +22,7 @@ Bridge = Annotated[
     ),
 ]
 Repeat = Annotated[
-    int, options.shared("--repeat", min=1, metavar="N", panel="Generation", help="Write it N times, to hear it loop.")
+    int, options.shared("--repeat", min=1, metavar="N", panel="Generation", help="Write the loop N times, to hear it.")
 ]
 
 

@@ -20,9 +20,12 @@ Wanted = Annotated[
         help="A name of `audiolm models list`, https://..., hf:owner/repo\\[/path]\\[@revision], file:... or a path.",
     ),
 ]
-SaveAs = Annotated[str | None, options.shared("--name", metavar="NAME", help="Its name in the cache.")]
+SaveAs = Annotated[str | None, options.shared("--name", metavar="NAME", help="Name of the checkpoint in the cache.")]
 Sha256 = Annotated[
-    str, options.shared("--sha256", metavar="HEX", help="Leading digits of its hash; anything else is refused.")
+    str,
+    options.shared(
+        "--sha256", metavar="HEX", help="First digits of the file's hash; a file with another hash is refused."
+    ),
 ]
 Mirrors = Annotated[
     list[str] | None,
@@ -70,7 +73,7 @@ def rm_command(
     display: options.QuickDisplay,
     cache_dir: options.CacheDir = None,
 ) -> None:
-    """Remove a checkpoint from the cache, with what broken-off downloads left of it."""
+    """Remove a checkpoint from the cache, and what unfinished downloads left of it."""
     from audiolm_cli.checkpoints import catalogue
     from audiolm_cli.library.fetching import remove
 
@@ -88,7 +91,7 @@ def list_command(
     display: options.QuickDisplay,
     cache_dir: options.CacheDir = None,
 ) -> None:
-    """List what can be named: bundled, cached, and known but not here."""
+    """List models and codecs: bundled, cached, and known but not here."""
     from audiolm_cli.workflows.models import list_models
 
     with Renderer(**display.to_dict()) as out:

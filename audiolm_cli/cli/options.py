@@ -34,9 +34,9 @@ def parse_time(text: str) -> float:
         raise UsageError(f"{text!r} is not a time; write seconds (12.4) or minutes and seconds (1:02.5)")
     hours, minutes, seconds = (match[part] for part in "hms")
     if minutes is not None and float(seconds) >= 60:
-        raise UsageError(f"{text!r} is not a time: {seconds} seconds after a number of minutes")
+        raise UsageError(f"{text!r} is not a time: after minutes, there are at most 59 seconds, got {seconds}")
     if hours is not None and int(minutes) >= 60:
-        raise UsageError(f"{text!r} is not a time: {minutes} minutes after a number of hours")
+        raise UsageError(f"{text!r} is not a time: after hours, there are at most 59 minutes, got {minutes}")
     return int(hours or 0) * 3600 + int(minutes or 0) * 60 + float(seconds)
 
 
@@ -138,7 +138,7 @@ class Display(Settings):
 
     json: bool = setting(False, "Print one JSON object on standard output.")
     quiet: bool = setting(False, "Only warnings and errors on standard error.", short="-q")
-    verbose: int = setting(0, "Time each stage; traceback on a bug.", short="-v", kind="count")
+    verbose: int = setting(0, "Show the time of each stage, and a traceback on a bug.", short="-v", kind="count")
     no_progress: bool = setting(False, "No progress bar and no progress lines.")
 
     def check_stdout(self, output: str | None) -> None:
@@ -148,7 +148,7 @@ class Display(Settings):
             UsageError: both were asked for.
         """
         if self.json and output == "-":
-            raise UsageError("--json and -o - both want standard output; write the audio to a file")
+            raise UsageError("--json and -o - both write to standard output; write the audio to a file")
 
 
 QuickDisplay = Annotated[Display, Only(without=("no_progress",))]
@@ -160,9 +160,7 @@ Model = Annotated[str, shared("-m", "--model", metavar="NAME|PATH", help="A mode
 Device = Annotated[str, shared("--device", metavar="auto|cpu|cuda[:N]", parser=device_option, help="Where to compute.")]
 Dtype = Annotated[Literal["auto", "fp32", "bf16", "int8"], shared("--dtype", help="Number format of the model.")]
 Threads = Annotated[int | None, shared("--threads", min=1, max=1024, metavar="N", help="CPU threads.")]
-Seed = Annotated[
-    int | None, shared("--seed", min=0, max=2**63 - 1, metavar="N", help="Same seed, same result; drawn when absent.")
-]
+Seed = Annotated[int | None, shared("--seed", min=0, max=2**63 - 1, metavar="N", help="Same seed, same result.")]
 Force = Annotated[bool, shared("-f", "--force", help="Overwrite what exists.")]
 Offline = Annotated[bool, shared("--offline", help="Never open a connection.")]
 CacheDir = Annotated[

@@ -21,7 +21,7 @@ Style = Annotated[
 ]
 Strength = Annotated[
     int,
-    options.shared("--strength", min=1, metavar="N", panel="Generation", help="Codebooks kept: 1 changes most."),
+    options.shared("--strength", min=1, metavar="N", panel="Generation", help="Codebooks to keep; 1 changes most."),
 ]
 
 

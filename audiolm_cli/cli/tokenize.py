@@ -19,7 +19,11 @@ Store = Annotated[Path, options.shared("-o", "--output", metavar="DIR", help="Fo
 Workers = Annotated[
     int | None,
     options.shared(
-        "--workers", min=1, max=1024, metavar="N", help="Processes that encode; one per core if there is work."
+        "--workers",
+        min=1,
+        max=1024,
+        metavar="N",
+        help="Processes that encode. Default: one per core, if there is work.",
     ),
 ]
 CACHED_SHAPES = "8"

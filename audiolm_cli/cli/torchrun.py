@@ -26,5 +26,7 @@ def torchrun_ranks() -> Ranks:
     rank, size, local, local_size = (int(text) if text.isdecimal() else -1 for text in given.values())
     if not (0 <= local < local_size <= size and local <= rank < size):
         told = ", ".join(f"{name}={text}" for name, text in given.items())
-        raise UsageError(f"{told}: these are no numbers of processes; start several with torchrun, or unset them")
+        raise UsageError(
+            f"{told}: these are not numbers of processes; start several with torchrun, or unset these variables"
+        )
     return Ranks(rank=rank, size=size, local=local, local_size=local_size)

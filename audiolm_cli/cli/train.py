@@ -34,31 +34,48 @@ ModelName = Annotated[
 ]
 Preset = Annotated[
     Literal["tiny", "small", "base"] | None,
-    options.shared("--preset", panel=_MODEL, help="Size; tiny when nothing is said, base when other sizes are."),
+    options.shared(
+        "--preset", panel=_MODEL, help="Size. Default: tiny, or base where one of the next three options is given."
+    ),
 ]
 Width = Annotated[
-    int | None, options.shared("--decoder-dim", min=2, metavar="N", panel=_MODEL, help="Width, over the preset's.")
+    int | None,
+    options.shared("--decoder-dim", min=2, metavar="N", panel=_MODEL, help="Width, in place of the preset's."),
 ]
 Heads = Annotated[
-    int | None, options.shared("--nhead", min=1, metavar="N", panel=_MODEL, help="Attention heads, over the preset's.")
+    int | None,
+    options.shared("--nhead", min=1, metavar="N", panel=_MODEL, help="Attention heads, in place of the preset's."),
 ]
 Layers = Annotated[
     int | None,
-    options.shared("--num-decoder-layers", min=1, metavar="N", panel=_MODEL, help="Layers, over the preset's."),
+    options.shared(
+        "--num-decoder-layers",
+        min=1,
+        metavar="N",
+        panel=_MODEL,
+        help="Layers of each decoder, in place of the preset's.",
+    ),
 ]
 Codebooks = Annotated[
     int | None,
-    options.shared("--num-quantizers", min=1, metavar="N", panel=_MODEL, help="Refuse codes of another number."),
+    options.shared(
+        "--num-quantizers",
+        min=1,
+        metavar="N",
+        panel=_MODEL,
+        help="Codebooks to expect; codes with another number are refused.",
+    ),
 ]
 Dropout = Annotated[
-    float | None, options.shared("--dropout", min=0.0, max=0.99, metavar="P", panel=_MODEL, help="While training.")
+    float | None,
+    options.shared("--dropout", min=0.0, max=0.99, metavar="P", panel=_MODEL, help="Dropout while training."),
 ]
 Init = Annotated[str | None, options.shared("--init", metavar="NAME|PATH", panel=_MODEL, help="Start from this model.")]
 
 Steps = Annotated[
     int | None,
     options.shared(
-        "--steps", min=1, metavar="N", panel=_LENGTH, help=f"Optimizer steps; {TrainConfig.steps} if unset."
+        "--steps", min=1, metavar="N", panel=_LENGTH, help=f"Optimizer steps. Default: {TrainConfig.steps}."
     ),
 ]
 Epochs = Annotated[
@@ -78,7 +95,7 @@ BatchFrames = Annotated[
         min=1,
         metavar="N",
         panel=_LENGTH,
-        help=f"Frames per step, over all processes; {TrainConfig.batch_frames} if unset.",
+        help=f"Frames per step, over all processes. Default: {TrainConfig.batch_frames}.",
     ),
 ]
 MaxDuration = Annotated[
@@ -88,20 +105,25 @@ MaxDuration = Annotated[
         parser=options.positive,
         metavar="S",
         panel=_LENGTH,
-        help="Seconds per step, in place of --batch-frames.",
+        help="Seconds of audio per step, in place of --batch-frames.",
     ),
 ]
 DryRun = Annotated[
-    bool, options.shared("--dry-run", panel=_LENGTH, help="Only try everything, and say how long it would take.")
+    bool,
+    options.shared("--dry-run", panel=_LENGTH, help="Only try everything, and say how long the training would take."),
 ]
 
 Optimizer = Annotated[
     Literal["muon", "adamw", "scaled-adam"] | None,
-    options.shared("--optimizer", panel=_UPDATE, help="muon, or with --base-lr alone scaled-adam, if unset."),
+    options.shared("--optimizer", panel=_UPDATE, help="Default: muon, or scaled-adam where only --base-lr is given."),
 ]
 Schedule = Annotated[
     Literal["wsd", "cosine", "eden"] | None,
-    options.shared("--schedule", panel=_UPDATE, help="Of the rate; eden with scaled-adam, wsd otherwise, if unset."),
+    options.shared(
+        "--schedule",
+        panel=_UPDATE,
+        help="How the learning rate changes. Default: eden with scaled-adam, otherwise wsd.",
+    ),
 ]
 BaseLr = Annotated[
     float | None,
@@ -158,7 +180,7 @@ def train_command(
     offline: options.Offline = False,
     cache_dir: options.CacheDir = None,
 ) -> None:
-    """Train a model on a folder of recordings; stopped and started again, it goes on."""
+    """Train a model on a folder of recordings; run again after a stop, the training goes on."""
     sizes = _given(d_model=decoder_dim, nhead=nhead, num_layers=num_decoder_layers)
     _exclude({"--init": init}, {"--preset": preset, "--decoder-dim, --nhead and --num-decoder-layers": sizes or None})
     _exclude({"--steps": steps}, {"--num-epochs": num_epochs})

@@ -26,16 +26,18 @@ class SamplingConfig(Settings):
     )
     """Of the AR decoder. None is decided when the gap is known (`editing/session.py`)."""
     top_k: int = _generation(0, "Keep the N likeliest codes; 0 keeps all.", low=0, metavar="N")
-    top_p: float = _generation(1.0, "Keep the likeliest codes up to this sum.", low=0, high=1, metavar="P")
+    top_p: float = _generation(
+        1.0, "Keep the likeliest codes whose probabilities add up to P.", low=0, high=1, metavar="P"
+    )
     min_p: float = setting(0.0, "", low=0, high=1)
     """AR: drop codes less likely than this share of the most likely one; under 1."""
-    nar_temperature: float = _generation(0.95, "Of the fine codebooks.", low=0, metavar="X")
+    nar_temperature: float = _generation(0.95, "Temperature of the fine codebooks; 0 is greedy.", low=0, metavar="X")
     """0 is greedy, which is duller. At 0.95 fine codes are held about as often as in recordings."""
-    guidance: float = _generation(1.0, "Above 1 follows the context more; 1 is off.", low=0, metavar="X")
+    guidance: float = _generation(1.0, "Above 1, the model follows the context more; 1 is off.", low=0, metavar="X")
     """Classifier-free guidance of both decoders against no context."""
     nar_passes: int | None = _generation(
         None,
-        "Per fine codebook; more are slower and keep sounds steadier. Default: the model's own number.",
+        "Passes over each fine codebook; more are slower and keep sounds steadier. Default: the model's own number.",
         low=1,
         metavar="N",
     )
@@ -51,7 +53,7 @@ class GenerateConfig(Settings):
     """One generating run: what every generating command shares."""
 
     model: str = setting("piano", "A model's name, or the path of its folder.", short="-m", metavar="NAME|PATH")
-    takes: int = _generation(1, "Alternatives to generate.", short="-n", low=1, metavar="N")
+    takes: int = _generation(1, "How many alternatives to generate.", short="-n", low=1, metavar="N")
     best_of: int | None = _generation(None, "Generate M and keep the likeliest takes.", low=1, metavar="M")
     prompt_s: float | None = _generation(None, "How much context to use.", flag="--prompt", kind="time", metavar="TIME")
     """In seconds; None uses as much as the model's window allows."""
@@ -59,7 +61,9 @@ class GenerateConfig(Settings):
     """"mid" generates one signal and places it in the balance of the context."""
     only_new: bool = _generation(False, "Write the generated span alone.")
     until_end: bool = _generation(False, "Let the model end the piece.")
-    seed: int | None = setting(None, "Same seed, same result; drawn when absent.", low=0, high=2**63 - 1, metavar="N")
+    seed: int | None = setting(
+        None, "Same seed, same result. Default: drawn at random.", low=0, high=2**63 - 1, metavar="N"
+    )
     """Of the first take; each further one has the next seed."""
     device: str = setting("auto", "Where to compute.", kind="device", metavar="auto|cpu|cuda[:N]")
     dtype: Literal["auto", "fp32", "bf16", "int8"] = setting("auto", "Number format of the model.")

@@ -29,7 +29,7 @@ class CodecTrainConfig(Settings):
     """Length of a clip in seconds."""
     learning_rate: float | None = _codec(
         None,
-        "Peak learning rate; 0.001 if unset, with --init 0.0003 (spectral) or 0.0001 (EnCodec).",
+        "Peak learning rate. Default: 0.001; with --init 0.0003 (spectral) or 0.0001 (EnCodec).",
         low=LEAST,
         high=1e3,
         flag="--base-lr",
@@ -41,7 +41,7 @@ class CodecTrainConfig(Settings):
     quantize_from: float = setting(0.03, "", low=0, high=1)
     """Share of the steps before the quantizer comes in, by k-means; from another codec's weights it is in at once."""
     keep_codes: bool = _codec(
-        False, "With --init: only the decoder learns, and codes stay what they are. Given a model, writes a model."
+        False, "With --init: only the decoder learns, so codes stay what they are. Given a model, writes a model."
     )
     """From another codec: only what follows the quantizer learns, so the codes of a recording stay what they are."""
     commitment: float = setting(0.25, "", low=0, high=1e6)
@@ -49,7 +49,7 @@ class CodecTrainConfig(Settings):
     linear_weight: float = setting(0.3, "", low=0, high=1e6)
     """Spectral: weight of the loss on square roots of magnitudes, beside that on their logarithms."""
     adversarial_from: int | None = _codec(
-        None, "EnCodec: a discriminator learns along from this step on. For GPUs.", low=0, metavar="STEP"
+        None, "EnCodec: from this step on, a discriminator learns too. For GPUs.", low=0, metavar="STEP"
     )
     """EnCodec: step from which a discriminator learns along; None is never. For GPUs."""
     gain_db: tuple[float, float] = (-6.0, 2.0)
@@ -60,7 +60,9 @@ class CodecTrainConfig(Settings):
     """Seed of every random draw."""
     state_every: int = _codec(500, "Steps between saved states.", low=1, metavar="N")
     """Steps between saved states and measurements on held-out clips."""
-    sample_every: int = _codec(500, "Steps between round trips to hear; 0: never.", low=0, metavar="N")
+    sample_every: int = _codec(
+        500, "Steps between round trips of held-out clips as audio; 0: never.", low=0, metavar="N"
+    )
     """Steps between round trips of held-out clips as audio and pictures; 0 makes none."""
     threads: int | None = setting(None, "CPU threads.", low=1, high=1024, metavar="N")
     """CPU threads; None leaves torch's choice."""
@@ -123,14 +125,14 @@ class TrainConfig(Settings):
     """eden: passes over the data after which it begins to fall with their square root."""
     infill_share: float = setting(0.35, "", low=0, high=1)
     """Share of steps that fill a gap; the other tasks keep their proportions."""
-    fixed_split: bool = _update(False, "Only continuations, after 40 % of each window.")
+    fixed_split: bool = _update(False, "Train only continuations, after 40 % of each window.")
     """Train continuations after the model's `prompt_share` of each window, 40 %, and no other task."""
     train_stage: int = _update(0, "0 trains both decoders, 1 the AR, 2 the NAR.", low=0, high=2)
     """0 trains both decoders, 1 the AR, 2 the NAR."""
     nar_known: float = setting(0.75, "", low=0, high=1)
     """Share of items whose NAR target has some frames known, as in later passes; the others have none."""
     dtype: Literal["auto", "fp32", "bf16"] = _update(
-        "auto", "Of matrix products; bf16 where the device has it if auto."
+        "auto", "Number format of matrix products; auto takes bf16 where the device has it."
     )
     """"fp32" or "bf16" (autocast, weights stay fp32); "auto" is bf16 where the device multiplies in it."""
     ema_decay: float = setting(0.995, "", low=0, high=1)
@@ -141,7 +143,9 @@ class TrainConfig(Settings):
     """A step whose loss lies this many standard deviations over the running mean changes nothing."""
     unusable_steps: int = setting(5, "", low=1)
     """Steps in a row that changed nothing after which training goes back to its last saved state."""
-    micro_frames: int = _length(0, "Most frames at once; a step accumulates. 0: no limit.", low=0, metavar="N")
+    micro_frames: int = _length(
+        0, "Most frames at once; a step adds up several such parts. 0: no limit.", low=0, metavar="N"
+    )
     """Most frames that go through the model at once; a step's other frames are accumulated. 0 is no limit."""
     seed: int = setting(0, "Same seed, same result.", low=0, high=2**63 - 1, metavar="N")
     """Seed of every random draw."""

@@ -54,7 +54,7 @@ class WindowSampler:
         if not self.clips:
             longest = max((len(clip.codes) for clip in clips), default=0)
             raise DataError(
-                f"none of {len(clips)} clips has {frames} frames (the longest has {longest}); "
+                f"no clip, of {len(clips)} given, has {frames} frames (the longest has {longest}); "
                 "train on longer recordings or on a shorter window"
             )
 

@@ -11,6 +11,7 @@ import numpy as np
 from audiolm_cli.audio import Recording, to_native
 from audiolm_cli.config.generation import SamplingConfig
 from audiolm_cli.events import Note, OnEvent, ignore
+from audiolm_cli.wording import counted
 
 LONGEST_S = 36000.0
 """Longest stretch of new audio in one gap."""
@@ -113,7 +114,7 @@ def splice(filled: Filled, on_event: OnEvent = ignore, *, only_new: bool = False
         if not only_new:
             yield recording.samples[at:]
         if clipped:
-            on_event(Note(message=f"{clipped} generated samples were over full scale and are clipped", warning=True))
+            on_event(Note(message=f"clipped {counted(clipped, 'generated sample')} over full scale", warning=True))
 
     new = sum(piece.num_samples for piece in take.pieces)
     kept = 0 if only_new else recording.num_samples - sum(gap.stop - gap.start for gap in gaps)

@@ -17,6 +17,7 @@ from audiolm_cli.data.manifest import TokenClip
 from audiolm_cli.errors import AudioInputError, DataError
 from audiolm_cli.events import Note, OnEvent, Progress
 from audiolm_cli.tokenizing.encoding import read_leveled
+from audiolm_cli.wording import counted
 
 CLIP_S = 10.0
 """Length of the excerpts that audio is compared on."""
@@ -96,7 +97,9 @@ def draw_windows(clips: list[TokenClip], count: int, length: int, codec: Codec) 
         if audible:
             windows_of.append(_spread(audible, -(-count // len(clips))))
     if len(windows_of) < 2:
-        raise DataError(f"{len(windows_of)} recordings have {length} frames that are not silent; expected at least 2")
+        raise DataError(
+            f"{counted(len(windows_of), 'recording')} with {length} frames that are not silent; expected at least 2"
+        )
 
     pairs = []
     for number, windows in enumerate(windows_of):

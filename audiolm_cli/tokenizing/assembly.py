@@ -102,7 +102,7 @@ def _choose_recordings(inputs: list[Input], parts: Parts, facts: CodecFacts) -> 
     if not kept:
         failed = [known.problem for known in inputs if known.problem]
         reason = f"could be read as audio; the first: {failed[0]}" if failed else "holds more than silence"
-        raise DataError(f"none of {len(inputs)} files {reason}; nothing was tokenized")
+        raise DataError(f"no file, of {len(inputs)} given, {reason}; nothing was tokenized")
     return kept, {
         "hours": frames * facts.frame_shift_s / 3600,
         "dropped": {reason: count for reason, count in dropped.items() if count},

@@ -18,6 +18,7 @@ from audiolm_cli.data.files import READABLE_SUFFIXES, AudioFile, find_audio, ope
 from audiolm_cli.errors import AudioInputError, DataError, OutputError, SomeInputsFailedError
 from audiolm_cli.events import Note, OnEvent, Progress
 from audiolm_cli.files import hash_file
+from audiolm_cli.wording import counted
 
 Opener = Callable[[Path], AudioFile]
 """Opens what libsndfile does not; raises an AudioInputError that says what is wrong with the file."""
@@ -49,7 +50,7 @@ def open_recordings(
         on_event(Progress(stage="open", done=done, total=len(paths), unit="files"))
 
     if not files:
-        raise DataError(f"{source}: none of {len(paths)} files could be read as audio; the first: {failed[0]}")
+        raise DataError(f"{source}: no file, of {len(paths)} found, could be read as audio; the first: {failed[0]}")
     return files, failed
 
 
@@ -91,7 +92,7 @@ def check_failures(failed: Sequence[str]) -> None:
         SomeInputsFailedError: some did.
     """
     if failed:
-        raise SomeInputsFailedError(f"{len(failed)} recordings could not be read: {'; '.join(failed[:5])}")
+        raise SomeInputsFailedError(f"{counted(len(failed), 'recording')} could not be read: {'; '.join(failed[:5])}")
 
 
 def _open_file(path: Path, otherwise: Opener, decoder: DecoderProcess) -> AudioFile:

@@ -36,6 +36,7 @@ from audiolm_cli.training.state import (
 )
 from audiolm_cli.training.steps import Stepper, StepReport
 from audiolm_cli.training.stopping import HeldSignals
+from audiolm_cli.wording import counted
 
 ATTEMPTS = 3
 """How often training goes back to one saved state before it gives up."""
@@ -151,7 +152,7 @@ class Trainer:
         with HeldSignals() as signals:
             self._train(on_best, on_sample, signals)
             if signals.held is None:
-                self.on_event(Note(message=f"trained {self.step} steps in {self.elapsed_s / 60:.1f} min"))
+                self.on_event(Note(message=f"trained {counted(self.step, 'step')} in {self.elapsed_s / 60:.1f} min"))
             elif self.ranks.main and self.step > max(0, self.saved):
                 self._save()
 

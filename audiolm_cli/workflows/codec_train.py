@@ -46,6 +46,7 @@ from audiolm_cli.training.codec.loop import CodecTrainer
 from audiolm_cli.training.codec.round_trips import RoundTrips
 from audiolm_cli.training.codec.spectral import SpectralTrainee
 from audiolm_cli.training.codec.trainee import CodecLosses
+from audiolm_cli.wording import counted
 
 Trainee = SpectralTrainee | EncodecTrainee
 COPIES = "recordings"
@@ -149,11 +150,11 @@ def _check_request(request: CodecTrainRequest) -> None:
     """
     output = request.output
     if request.config.keep_codes and request.init is None:
-        raise UsageError("--keep-codes keeps the codes of a codec: name it with --init")
+        raise UsageError("--keep-codes keeps the codes of a codec: name that codec with --init")
     if output.exists() and not request.force:
-        raise OutputError(f"{output}: exists already; choose another folder or overwrite it with -f")
+        raise OutputError(f"{output}: exists already; choose another folder, or overwrite this one with -f")
     if output.exists() and not (output / CONFIG).is_file():
-        raise OutputError(f"{output}: is no codec folder, so -f does not overwrite it; choose another folder")
+        raise OutputError(f"{output}: is not the folder of a codec, so -f does not overwrite it; choose another folder")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -202,8 +203,9 @@ def _announce(request: CodecTrainRequest, trainee: Trainee, recordings: _Recordi
     """Say how much there is to train on, and what."""
     parameters = sum(p.numel() for p in trainee.network.parameters())
     message = (
-        f"{recordings.hours:.2f} h in {len(recordings.train)} files to train on, {len(recordings.dev)} held out; "
-        f"{parameters / 1e6:.1f} M parameters, {request.config.steps} steps"
+        f"{recordings.hours:.2f} h in {counted(len(recordings.train), 'file')} to train on, "
+        f"{len(recordings.dev)} held out; {parameters / 1e6:.1f} M parameters, "
+        f"{counted(request.config.steps, 'step')}"
     )
     request.on_event(Note(message=message))
 

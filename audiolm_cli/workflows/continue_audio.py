@@ -87,10 +87,10 @@ def check_stream(before: bool, config: GenerateConfig) -> None:
         UsageError: one of the settings does.
     """
     for wanted, flag, why in (
-        (before, "--before", "what is put in front leads into what is there"),
-        (config.takes > 1, "--takes", "one take is heard while it is made"),
+        (before, "--before", "what is put in front leads into the recording"),
+        (config.takes > 1, "--takes", "only one take can be heard while it is made"),
         (config.best_of is not None, "--best-of", "takes are ranked when they are whole"),
-        (config.until_end, "--until-end", "the length is in the file from the start"),
+        (config.until_end, "--until-end", "the file states its length from the start"),
     ):
         if wanted:
             raise UsageError(f"--stream does not go with {flag}: {why}")
@@ -105,7 +105,7 @@ def check_duration(duration_s: float, before: bool, config: GenerateConfig) -> N
     if not 0 < duration_s <= LONGEST_S:
         raise UsageError(f"duration must be over 0 and at most {LONGEST_S:.0f} seconds, got {duration_s:g}")
     if before and config.until_end:
-        raise UsageError("--until-end goes with a continuation, not with --before: what is put in front leads into it")
+        raise UsageError("--until-end does not go with --before: what is put in front leads into the recording")
 
 
 def continuation_gap(recording: Recording, duration_s: float, before: bool, config: GenerateConfig) -> Gap:

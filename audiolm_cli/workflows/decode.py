@@ -28,6 +28,7 @@ from audiolm_cli.events import Note, OnEvent, Progress, ignore
 from audiolm_cli.files import check_target
 from audiolm_cli.library.loading import codec_hash, load_codec
 from audiolm_cli.library.store_codec import StoreCodec, codec_of_store
+from audiolm_cli.wording import counted
 
 SUBTYPES = {"OGG": "VORBIS", "MP3": "MPEG_LAYER_III"}
 """Encoding of the files; all other formats hold 16 bits."""
@@ -70,7 +71,7 @@ class Decoded:
         """
         if self.failed:
             names = ", ".join(failure.input for failure in self.failed[:5])
-            raise SomeInputsFailedError(f"{len(self.failed)} clips could not be decoded: {names}")
+            raise SomeInputsFailedError(f"{counted(len(self.failed), 'clip')} could not be decoded: {names}")
 
 
 def decode(
@@ -107,7 +108,9 @@ def decode(
     """
     is_manifest = source.is_file() and source.name.endswith(SUFFIXES)
     if not is_manifest and not is_store(source):
-        raise DataError(f"{source}: no token store; expected a folder that audiolm tokenize wrote, or a manifest in it")
+        raise DataError(
+            f"{source}: not a token store; expected a folder that audiolm tokenize wrote, or a manifest in it"
+        )
     owner = codec_of_store(source, codec, cache)
     cuts = _choose_cuts(list_cuts(source, owner.facts), ids or [], source)
 
@@ -198,7 +201,7 @@ def _decode_cut(cut: Cut, path: str, arrays: ArrayReader, codec: Codec, force: b
     )
     write_blocks(path, blocks(), spec, force=force)
     if clipped:
-        on_event(Note(message=f"{path}: {clipped} samples beyond full scale were clipped", warning=True))
+        on_event(Note(message=f"{path}: clipped {counted(clipped, 'sample')} beyond full scale", warning=True))
     return DecodedClip(
         path=path,
         id=cut.id,
@@ -218,7 +221,7 @@ def _choose_cuts(cuts: list[Cut], ids: list[str], source: Path) -> list[Cut]:
     for name in ids:
         if name not in names:
             close = difflib.get_close_matches(name, names, n=1)
-            hint = f"did you mean {close[0]}?" if close else f"it has {len(names)} others"
+            hint = f"did you mean {close[0]}?" if close else f"it has {counted(len(names), 'other')}"
             raise DataError(f"{source}: has no clip called {name!r}; {hint}")
 
     if not cuts:

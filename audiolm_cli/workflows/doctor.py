@@ -35,6 +35,7 @@ from audiolm_cli.packages import (
     try_import,
 )
 from audiolm_cli.version import __version__
+from audiolm_cli.wording import counted
 
 PYTHON = ((3, 11), (3, 15))
 """The first version that is supported, and the first that is not."""
@@ -197,7 +198,7 @@ def _check_ffmpeg() -> Finding:
     if path:
         return Finding(name="ffmpeg", status="ok", value=path)
     return Finding(
-        name="ffmpeg", status="warn", value="not on PATH", remedy="install it to read M4A, AAC, WMA and video files"
+        name="ffmpeg", status="warn", value="not on PATH", remedy="install ffmpeg to read M4A, AAC, WMA and video files"
     )
 
 
@@ -221,7 +222,8 @@ def _check_compute() -> Iterator[Finding]:
         )
 
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    yield Finding(name="cpu", status="ok", value=f"{cores} cores, {torch.get_num_threads()} threads by default")
+    value = f"{counted(cores or 1, 'core')}, {counted(torch.get_num_threads(), 'thread')} by default"
+    yield Finding(name="cpu", status="ok", value=value)
 
 
 def _check_memory() -> Finding:
@@ -234,7 +236,7 @@ def _check_memory() -> Finding:
     value = f"{_format_gib(total)}, {_format_gib(free)} unused"
     if total >= LOW_MEMORY_BYTES:
         return Finding(name="memory", status="ok", value=value)
-    return Finding(name="memory", status="warn", value=value, remedy="close other programs; keep to short durations")
+    return Finding(name="memory", status="warn", value=value, remedy="close other programs, or keep to short durations")
 
 
 def _check_cache(cache: Path) -> Iterator[Finding]:
@@ -247,7 +249,7 @@ def _check_cache(cache: Path) -> Iterator[Finding]:
             name="cache",
             status="fail",
             value=f"{cache} is not writable",
-            remedy="make it yours, or choose another with --cache-dir or AUDIOLM_CACHE_DIR",
+            remedy="make the folder yours, or choose another one with --cache-dir or AUDIOLM_CACHE_DIR",
         )
 
     yield _check_space("disk", existing, "in the cache", "make room, or choose another cache with --cache-dir")
@@ -280,7 +282,7 @@ def _check_locks(cache: Path) -> Iterator[Finding]:
             remedy = f"that process is gone; remove {note} and {holder.lock}"
             yield Finding(name="lock", status="warn", value=value, remedy=remedy)
         elif age_s > OLD_LOCK_S:
-            remedy = f"when nothing runs there any more, remove {note} and {holder.lock}"
+            remedy = f"if that process no longer runs, remove {note} and {holder.lock}"
             yield Finding(name="lock", status="warn", value=value, remedy=remedy)
         else:
             yield Finding(name="lock", status="ok", value=value)

@@ -29,6 +29,7 @@ from audiolm_cli.model.decoders import Decoders
 from audiolm_cli.reports.curves import read_history
 from audiolm_cli.reports.page import check_page, write_page
 from audiolm_cli.tokenizing.recordings import open_recordings, scanning_opener
+from audiolm_cli.wording import counted
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -140,11 +141,17 @@ def _read_sample(source: Path, codec: Codec, clips: int, on_event: OnEvent) -> _
 
         tests = [file for file in files if file.split == "test"]
         if not tests:
-            on_event(Note(message=f"{source}: no recording has the split test, so all are taken", warning=True))
+            on_event(
+                Note(
+                    message=f"{source}: no recording belongs to the test split, so all recordings are measured",
+                    warning=True,
+                )
+            )
         files = tests or files
         if len(files) < 2:
             raise DataError(
-                f"{source}: {len(files)} recordings of {excerpts.SHORTEST_S:g} s or more; expected at least 2"
+                f"{source}: {counted(len(files), 'recording')} of {excerpts.SHORTEST_S:g} s or more; "
+                "expected at least 2"
             )
 
         codes, chosen = read_held_out(files, codec, decoder, clips, failed, on_event)

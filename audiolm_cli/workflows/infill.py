@@ -57,7 +57,7 @@ def infill_files(
     config, sampling = config or GenerateConfig(), sampling or SamplingConfig()
     watch = Stopwatch.since(started)
     if config.until_end:
-        raise UsageError("an infill ends where the recording goes on; until_end is for continuations")
+        raise UsageError("an infill ends where the recording goes on; use until_end for continuations alone")
     gaps = check_gaps(gaps, length_s)
 
     jobs = plan_jobs(inputs, "infilled", output, plot, config)
@@ -130,7 +130,9 @@ def place_gap(gap: tuple[float, float | None], length_s: float | None, recording
     if stop > length or start >= length:
         raise UsageError(f"{source} ends at {recording.duration_s:.3f} s; gap {_format_gap(*gap)} reaches beyond that")
     if stop - start >= length:
-        raise UsageError(f"gap {_format_gap(*gap)} is the whole of {source}; leave at least one side to go by")
+        raise UsageError(
+            f"gap {_format_gap(*gap)} is the whole of {source}; leave some of the recording on at least one side"
+        )
     if stop <= start and length_s is None:
         raise UsageError(f"gap {_format_gap(*gap)} has no sample at {rate_hz} Hz; make it longer")
 

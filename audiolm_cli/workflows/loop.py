@@ -78,7 +78,7 @@ def check_bridge(bridge_s: float, repeat: int, config: GenerateConfig) -> None:
     if config.only_new and repeat > 1:
         raise UsageError("--only-new writes the bridge alone; leave out --repeat")
     if config.until_end:
-        raise UsageError("a bridge ends where the recording begins; until_end is for continuations")
+        raise UsageError("a bridge ends where the recording begins; use until_end for continuations alone")
 
 
 def bridge_gap(recording: Recording, source: str, bridge_s: float, repeat: int = 1) -> Gap:
@@ -89,7 +89,10 @@ def bridge_gap(recording: Recording, source: str, bridge_s: float, repeat: int =
     """
     end, bridge = recording.num_samples, round(bridge_s * recording.sample_rate_hz)
     if (recording.duration_s + bridge_s) * repeat > LONGEST_INPUT_S and repeat > 1:
-        raise UsageError(f"{source}: {repeat} times are over {LONGEST_INPUT_S:.0f} s, the longest; lower --repeat")
+        raise UsageError(
+            f"{source}: repeated {repeat} times, the loop is longer than {LONGEST_INPUT_S:.0f} s, "
+            "the longest allowed; lower --repeat"
+        )
     if bridge < 1:
         raise UsageError(f"bridge must be at least one sample, got {bridge_s:g} s at {recording.sample_rate_hz} Hz")
     return Gap(start=end, stop=end, new_samples=bridge)

@@ -89,7 +89,9 @@ def tokenize(
     paths = list(dict.fromkeys(path for source in inputs for path in find_audio(source, READABLE_SUFFIXES)))
     sha256 = codes_hash(codec, cache)
     if force and ranks.size > 1:
-        raise UsageError("-f under torchrun: the ranks cannot tell the old store from the new one; remove it first")
+        raise UsageError(
+            "-f under torchrun: the processes cannot tell the old store from the new one; remove the old store first"
+        )
     if not force and (done := _find_finished_store(output, paths, sha256)) is not None:
         if ranks.rank == 0:
             _report_finished_store(done, on_event)
@@ -290,15 +292,17 @@ def _find_finished_store(output: Path, paths: list[Path], sha256: str) -> Tokeni
     """
     loaded = load_inputs(output)
     if loaded is None and is_store(output) and (loaded := load_inputs(output)) is None:  # which may have come meanwhile
-        raise OutputError(f"{output}: holds a token store already; choose another folder or overwrite it with -f")
+        raise OutputError(
+            f"{output}: already holds a token store; choose another folder, or overwrite this one with -f"
+        )
     if loaded is None:
         return None
 
     summary, known = loaded
     if (summary.get("codec_sha256"), summary.get("version")) != (sha256, VERSION):
         raise OutputError(
-            f"{output}: holds a token store already, of another codec or version; choose another folder or overwrite "
-            "it with -f"
+            f"{output}: already holds a token store of another codec or version; choose another folder, or overwrite "
+            "this one with -f"
         )
 
     # A file may have been touched: what counts is its content.
@@ -308,8 +312,8 @@ def _find_finished_store(output: Path, paths: list[Path], sha256: str) -> Tokeni
     if any(counts.values()):
         differ = ", ".join(f"{count} {word}" for word, count in counts.items() if count)
         raise OutputError(
-            f"{output}: holds a token store already, of other recordings ({differ}); bring it up to date with -f, "
-            "which encodes what is new alone, or choose another folder"
+            f"{output}: already holds a token store of other recordings ({differ}); bring it up to date with -f, "
+            "which encodes only what is new, or choose another folder"
         )
     return summarise(output, summary, known)
 
@@ -362,6 +366,6 @@ def _as_output_error(output: Path) -> Iterator[None]:
     except OSError as error:
         reason = error.strerror or error
         raise OutputError(
-            f"{output}: the store cannot be written ({reason}); make room and run the command again, which goes on "
-            "from here, or choose another with -o"
+            f"{output}: the store cannot be written ({reason}); make room and run the same command, which goes on "
+            "from here, or choose another folder with -o"
         ) from error

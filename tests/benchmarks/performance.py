@@ -1,7 +1,7 @@
 """How fast everything is that generates, against what this machine could do at best; prints Markdown tables.
 
     python tests/benchmarks/performance.py --threads 2
-    python tests/benchmarks/performance.py decode continue --threads 2 --write README.md
+    python tests/benchmarks/performance.py decode continue --write audiolm_cli/assets/guide/performance.md
 
 Without names, every table. With --write, each table also goes into that file, between its markers. Floors are measured
 in the same run: the bytes of the weights over the rate at which a large array is summed, or the operations over the

@@ -276,7 +276,7 @@ def test_fine_tuning_goes_on_from_the_same_codec_only(
         train_codec(CodecTrainRequest(recordings, tmp_path / "c", **again, init=str(tiny_codec), on_event=kill))
     for other in (None, str(tmp_path / "whole")):
         with pytest.raises(
-            UsageError, match="name it with --init" if keep and other is None else "was started with .*--init"
+            UsageError, match="name that codec with --init" if keep and other is None else "was started with .*--init"
         ):
             train_codec(CodecTrainRequest(recordings, tmp_path / "c", **again, init=other))
     with pytest.raises(UsageError, match=r"--base-lr 0.0003 \(now 0.1\)"):
@@ -349,7 +349,7 @@ def test_options_that_do_not_fit_the_family(audiolm: Any, recordings: Path, tmp_
         (["--init", tiny_codec, "--family", "encodec"], "--init with --family"),
         (["--init", tiny_codec, "--filters", 4], "--init with --family or --filters"),
         (["--filters", 4], "add --family encodec"),
-        (["--keep-codes"], "name it with --init"),
+        (["--keep-codes"], "name that codec with --init"),
         (["--adversarial-from", 4], "--adversarial-from"),
     ):
         shown = audiolm("codec", "train", recordings, "-o", tmp_path / "c", *options)
@@ -392,7 +392,7 @@ def test_unusable_sources(audiolm: Any, tmp_path: Path, piano: Piano) -> None:
     shown = audiolm("codec", "train", tmp_path / "in", "-o", tmp_path / "c")
     assert shown.exit_code == 3 and "expected at least 2.0 s" in shown.stderr
     (tmp_path / "in" / "a.wav").write_text("Dear Sir or Madam")
-    with pytest.raises(DataError, match=r"none of 1 files could be read as audio; .*a\.wav: holds text"):
+    with pytest.raises(DataError, match=r"no file, of 1 found, could be read as audio; .*a\.wav: holds text"):
         train_codec(CodecTrainRequest(tmp_path / "in", tmp_path / "c", config=STEPS, shape=SHAPE))
     assert os.listdir(tmp_path) == ["in"]
 

@@ -724,7 +724,7 @@ def test_one_of_three_fails(go: Any, take: Path, piano: Piano) -> None:
     assert [output["path"] for output in result["outputs"]] == ["take.continued.wav", "other.continued.wav"]
     assert [failure["input"] for failure in result["failed"]] == ["bad.wav"]
     assert "warning: bad.wav: is empty" in shown.stderr
-    assert "1 inputs failed and the others are done: bad.wav" in shown.stderr
+    assert "1 input failed and the others are done: bad.wav" in shown.stderr
     assert sorted(os.listdir()) == ["bad.wav", "other.continued.wav", "other.flac", "take.continued.wav", "take.wav"]
     shown = go("bad.wav", "missing.wav", "-d", 0.1)
     assert shown.exit_code == 10 and "none is done" in shown.stderr

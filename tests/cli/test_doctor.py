@@ -217,7 +217,7 @@ def test_locks(audiolm: Any, piano: Path, cache: Path) -> None:
     note = cache / ".locks" / "mine.json"
     for host, since, words in (
         (socket.gethostname(), time.time(), "that process is gone"),
-        ("another", time.time() - 3 * 24 * 3600, "when nothing runs there any more"),
+        ("another", time.time() - 3 * 24 * 3600, "if that process no longer runs"),
     ):
         note.write_text(json.dumps({"pid": child.pid, "host": host, "since": since}))
         shown = audiolm("doctor")

@@ -54,7 +54,7 @@ def test_what_cannot_be_read_is_left_out_and_listed(
     for path in tmp_path.iterdir():
         path.write_text("Dear Sir or Madam")
     shown = audiolm("evaluate", *options)
-    assert shown.exit_code == 3 and "none of 5 files could be read" in shown.stderr
+    assert shown.exit_code == 3 and "no file, of 5 found, could be read" in shown.stderr
 
 
 def test_continuations_are_made_as_the_tool_makes_them(

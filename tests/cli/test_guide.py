@@ -137,8 +137,9 @@ def test_what_is_mentioned_exists(audiolm: Any, page: str) -> None:
     for mentioned in re.findall(r"`audiolm ([a-z]+)", text):
         assert mentioned in names, mentioned
     known = "".join(audiolm(*words.split(), "--help").stdout for words, _ in COMMANDS)
-    own = re.sub(r"tensorboard [^`]*|--\w+_\w+", "", text)  # options of TensorBoard and torchrun
-    for option in re.findall(r"--[a-z][a-z-]+", own):
+    others = r"tensorboard [^`]*|pip install [^`]*|python tests/[^`]*|--\w+_\w+"  # the last one is torchrun's
+    own = re.sub(others, "", text)
+    for option in re.findall(r"--[a-z][a-z0-9-]+", own):
         assert re.search(rf"{option}\b(?!-)", known), option
     for language in ("bash", "python", "text"):
         for line in "".join(blocks(page, language)).splitlines():
@@ -153,6 +154,26 @@ def test_pages(audiolm: Any) -> None:
     assert audiolm("guide").stdout == guide()
     assert all(f"| `{page}` |" in guide() for page in TOPICS)
     assert audiolm("guide", " Data ").stdout == guide("data")
+
+
+@pytest.mark.parametrize("words", [words for words, _ in COMMANDS])
+def test_the_settings_page_has_every_option(audiolm: Any, words: str) -> None:
+    """Each long option that `--help` lists stands in a table, with what it does."""
+    page = guide("settings")
+    listed = set(re.findall(r"--[a-z][a-z0-9-]*", audiolm(*words.split(), "--help").stdout)) - {"--help"}
+    rows = {flag: row for row in page.splitlines() for flag in re.findall(r"`(--[a-z0-9-]+)`", row.split(" | ")[0])}
+    assert len(listed) > 2 or words in ("guide", "doctor")
+    for option in listed:
+        assert option in rows, option
+        assert rows[option].split(" | ")[-1].strip(" |"), rows[option]
+
+
+def test_settings_have_defaults_and_ranges() -> None:
+    """As they are declared."""
+    page = guide("settings")
+    assert "| `--top-p` | `1.0` | 0..1 | Keep the likeliest codes whose probabilities add up to P. |" in page
+    assert "| `-n`, `--takes` | `1` | 1 or more | How many alternatives to generate. |" in page
+    assert "| `--preset` | `train` |  | `tiny`, `small`, `base` | " in page
 
 
 def test_in_a_terminal(audiolm: Any, monkeypatch: pytest.MonkeyPatch) -> None:

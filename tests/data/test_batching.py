@@ -58,7 +58,7 @@ def test_windows_are_a_function_of_the_generator() -> None:
 
 @pytest.mark.parametrize(("clips", "longest"), [([], 0), (CLIPS[:1], 30), (CLIPS, 100)])
 def test_windows_longer_than_every_clip_are_an_error(clips: list[TokenClip], longest: int) -> None:
-    with pytest.raises(DataError, match=f"none of {len(clips)} clips has 101 frames.*longest has {longest}"):
+    with pytest.raises(DataError, match=f"no clip, of {len(clips)} given, has 101 frames.*longest has {longest}"):
         WindowSampler(clips, 101)
 
 

@@ -50,19 +50,20 @@ codebooks of 2048 codes (2.2 kbit/s).
 
 ## What it is for, and what it is bad at
 
-For trying audiolm at once, and as a starting point for fine-tuning on a small set of piano recordings.
+`piano` is for trying audiolm at once. It is also a starting point for fine-tuning on a small set of piano recordings.
 
-- It knows three sampled pianos, dry and in rooms, at many levels and tunings. Other pianos come out less faithfully
-  (how much so is measured below); other instruments come out as something like a piano.
-- It hears 10 s. It keeps texture, register and tempo for a few seconds; it does not know form, and it wanders in key.
-- It was trained on performed pop arrangements and some classical pieces, and continues in those manners.
-- Phases are estimated from magnitudes: attacks are softer than the original's.
+- The model knows three sampled pianos, dry and in rooms, at many levels and tunings. Other pianos come out less
+  faithfully: how much so is measured below. Other instruments come out as something like a piano.
+- The model hears 10 s. It keeps texture, register and tempo for a few seconds. It does not know form, and it wanders in
+  key.
+- The model was trained on performed pop arrangements and some classical pieces, and continues in those manners.
+- The codec estimates phases from magnitudes. Attacks are softer than the original's.
 
 ## Data
 
 Solo piano rendered from MIDI, 32 kHz mono: POP909 (Music X Lab, MIT licence) and GiantMIDI-Piano (ByteDance, CC BY
-4.0), by `tests/recipe/render.py`: with the piano, room, transposition, tempo, tuning, tone, level and noise that it
-draws from the recording's name; {again} of the recordings are of a piece that is there already. The pianos are samples
+4.0). `tests/recipe/render.py` renders it. The piano, room, transposition, tempo, tuning, tone, level and noise are
+drawn from the recording's name; {again} of the recordings are of a piece that is there already. The pianos are samples
 of the Salamander Grand Piano V3 (Alexander Holm, CC BY 3.0), and fluidsynth with FluidR3 GM (Frank Wen, MIT licence)
 and MuseScore General (S. Christian Collins, MIT licence). Recordings are split by a hash of their content: 2.5 % for
 validation, 4 % held out for the numbers below.
@@ -75,9 +76,9 @@ validation, 4 % held out for the numbers below.
 {commands}
 ```
 
-`piano` in a command is the model that was bundled when it ran.
+`piano` in a command is the model that was bundled when the command ran.
 
-{machine} The weights are those of the best validation. They are stored in float16, but for the codebooks.
+{machine} The weights are those of the best validation. They are stored in float16, except for the codebooks.
 
 {training}
 
@@ -87,9 +88,10 @@ validation, 4 % held out for the numbers below.
 
 {evaluation}
 
-The mel distance is a mean absolute difference of log10 mel magnitudes over seven window lengths (32 to 2048); the
-spectral distance one of log10 STFT magnitudes at window 2048; the chroma correlation one of 12-class chromagrams. The
-last level compares with what the recording really does next, which a continuation need not do.
+The mel distance is a mean absolute difference of log10 mel magnitudes over seven window lengths (32 to 2048). The
+spectral distance is one of log10 STFT magnitudes at window 2048. The chroma correlation is that of 12-class
+chromagrams. The level *all generated* compares with what the recording really does next, which a continuation need not
+do.
 
 ## Licence
 

@@ -28,6 +28,7 @@ from audiolm_cli.training.preflight.preparing import Prepared
 from audiolm_cli.training.running import peak_memory_bytes
 from audiolm_cli.training.state import optimizer_tensors
 from audiolm_cli.training.steps import Stepper
+from audiolm_cli.wording import counted
 
 SHORTEST_CLIP_S = 5.0
 """Clips of 5 to 15 s are recommended; half of the audio in shorter ones brings a warning."""
@@ -116,8 +117,8 @@ def check_clips(prepared: Prepared) -> Finding:
     shift_s = prepared.facts.frame_shift_s
     held_out = [clip for clip in prepared.corpus.dev if all(clip is not own for own in prepared.corpus.train)]
     found = (
-        f"{prepared.hours:.2f} h in {len(prepared.corpus.train)} clips of {lengths.min() * shift_s:.1f} to "
-        f"{lengths.max() * shift_s:.1f} s, {len(held_out)} clips held out"
+        f"{prepared.hours:.2f} h in {counted(len(prepared.corpus.train), 'clip')} of {lengths.min() * shift_s:.1f} to "
+        f"{lengths.max() * shift_s:.1f} s, {counted(len(held_out), 'clip')} held out"
     )
 
     if lengths[lengths * shift_s < SHORTEST_CLIP_S].sum() > lengths.sum() / 2:

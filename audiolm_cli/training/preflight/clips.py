@@ -10,6 +10,7 @@ from audiolm_cli.config.training import TrainConfig
 from audiolm_cli.data.tokens import TokenClip
 from audiolm_cli.errors import DataError
 from audiolm_cli.events import Note, OnEvent
+from audiolm_cli.wording import counted
 
 EDGES_S = (0, 1, 2, 5, 10, 15, 20, 30, 60, 120, 300, 600, math.inf)
 """Edges of the duration histogram."""
@@ -44,7 +45,7 @@ def keep_clips(
     all_hours = sum(durations_s) / 3600
     hours = sum(len(clip.codes) for clip in kept) * frame_shift_s / 3600
     dropped = f"; dropped {', '.join(reasons)}" if reasons else "; dropped none"
-    on_event(Note(message=f"{split}: kept {len(kept)} of {len(clips)} clips, {hours:.2f} h{dropped}"))
+    on_event(Note(message=f"{split}: kept {len(kept)} of {counted(len(clips), 'clip')}, {hours:.2f} h{dropped}"))
     if split == "train" and hours < all_hours / 2:
         text = f"the duration filter leaves {hours:.2f} of {all_hours:.2f} h; the training clips' durations:"
         on_event(Note(message=f"{text}\n{histogram(durations_s)}", warning=True))

@@ -11,6 +11,7 @@ from audiolm_cli.events import Note
 from audiolm_cli.model.decoders import Decoders
 from audiolm_cli.training.preflight.checks import Checked, Expected, Finding, run_checks
 from audiolm_cli.training.preflight.preparing import Prepared
+from audiolm_cli.wording import counted
 
 FRAMES_PER_PARAMETER = 0.2
 """Fewer training frames than this per parameter bring a warning."""
@@ -26,8 +27,9 @@ def announce(prepared: Prepared, model: Decoders) -> None:
     parameters = sum(p.numel() for p in model.parameters())
     passes = config.steps * config.batch_frames / prepared.corpus.frames
     message = (
-        f"{prepared.hours:.2f} h in {len(prepared.corpus.train)} clips, {parameters / 1e6:.1f} M parameters, "
-        f"{config.steps} steps of {config.batch_frames} frames ({passes:.1f} times the data) on {model.device}"
+        f"{prepared.hours:.2f} h in {counted(len(prepared.corpus.train), 'clip')}, {parameters / 1e6:.1f} M "
+        f"parameters, {counted(config.steps, 'step')} of {config.batch_frames} frames ({passes:.1f} times the data) "
+        f"on {model.device}"
     )
     on_event(Note(message=message))
 
@@ -97,7 +99,7 @@ def forecast(config: TrainConfig, shape: ModelConfig, expected: Expected) -> str
     """One line: how long, how much memory."""
     seconds = expected_seconds(config, shape, expected)
     memory = f", {expected.memory_bytes / 1e9:.1f} GB of memory" if expected.memory_bytes else ""
-    return f"expected: {length_of(seconds)} for {config.steps} steps{memory}"
+    return f"expected: {length_of(seconds)} for {counted(config.steps, 'step')}{memory}"
 
 
 def length_of(seconds: float) -> str:

@@ -1,0 +1,125 @@
+"""The guide's page of settings, made from where they are declared. Knows nothing about what a setting does."""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+from collections.abc import Iterable
+from typing import Annotated, Any, get_args, get_origin
+
+from typer.models import OptionInfo
+
+from audiolm_cli.cli import options
+from audiolm_cli.cli.spread import PARSERS
+from audiolm_cli.config.base import LARGEST, Settings, choices_of, declared, describe_range, flag_of
+from audiolm_cli.config.generation import GenerateConfig, SamplingConfig
+from audiolm_cli.config.training import CodecTrainConfig, TrainConfig
+
+CLASSES: tuple[tuple[type[Settings], str], ...] = (
+    (GenerateConfig, "Generating: `continue`, `infill`, `loop`, `restyle`, `demo`"),
+    (SamplingConfig, "How codes are drawn: the same commands but `demo`"),
+    (TrainConfig, "`train`"),
+    (CodecTrainConfig, "`codec train`"),
+    (options.Display, "What every command shows"),
+)
+"""Where settings are declared, and the heading of each table."""
+HEAD = "| option | default | range | what it does |"
+FURTHER_HEAD = "| option | commands | default | range | what it does |"
+RULE = "|---|---|---|---|"
+KINDS: dict[Any, str] = {parser: kind for kind, parser in PARSERS.items()}
+WORDS = {
+    "time": "seconds or `mm:ss`",
+    "device": "`auto`, `cpu`, `cuda` or `cuda:N`",
+    "positive": "over 0",
+    "zero_or_more": "0 or more",
+    "count": "",
+}
+"""Ranges of settings whose text is read in a way of their own."""
+GREAT = 1000000
+"""Limits over this keep mistakes out and are of no interest to a reader."""
+INTRODUCTION = """# Settings
+
+Every option with its default, its range and what it does. A short option stands for the long one beside it. Each
+option also reads an environment variable: `AUDIOLM_TOP_K` for `--top-k`. `audiolm COMMAND --help` lists the options
+of one command, with its own defaults where they differ.
+"""
+
+
+def settings_page(commands: tuple[tuple[str, str], ...]) -> str:
+    """The page as Markdown.
+
+    Args:
+        commands: the words of each command and where its function is, as `app.COMMANDS`.
+    """
+    parts, shown = [INTRODUCTION], set()
+    for cls, heading in CLASSES:
+        rows = []
+        for field, about, type_ in declared(cls):
+            if not about.help:
+                continue
+            flags = tuple(flag for flag in (about.short, flag_of(field, about)) if flag)
+            shown.add((flags, about.help))
+            reach = _range(type_, about.low, about.high, about.kind)
+            rows.append(_row(_code(flags), _default(field.default), reach, about.help))
+        parts.append("\n".join([f"## {heading}", "", HEAD, RULE, *rows, ""]))
+    parts.append("\n".join(["## Further options of single commands", "", FURTHER_HEAD, "|---" + RULE]))
+    return "\n".join([*parts, *_further(commands, shown), ""])
+
+
+def _further(commands: tuple[tuple[str, str], ...], shown: set[tuple[tuple[str, ...], str]]) -> list[str]:
+    """Lines for the options that commands declare themselves, but for those that are `shown`."""
+    rows: dict[tuple[str, ...], list[str]] = {}
+    for words, target in commands:
+        module, _, function = target.partition(":")
+        command = getattr(importlib.import_module(module), function)
+        for parameter in inspect.signature(command, eval_str=True).parameters.values():
+            option = _option_of(parameter)
+            if option is None:
+                continue
+            flags = tuple(flag for flag in (option.default, *(option.param_decls or ())) if flag)
+            if (flags, option.help) in shown:
+                continue
+            kind = KINDS.get(option.parser, "")
+            reach = _range(get_args(parameter.annotation)[0], option.min, option.max, kind)
+            line = _code(flags), _default(parameter.default), reach, option.help or ""
+            rows.setdefault(line, []).append(words)
+    return [_row(line[0], _code(words), *line[1:]) for line, words in rows.items()]
+
+
+def _option_of(parameter: inspect.Parameter) -> OptionInfo | None:
+    """What Typer is told of a command's parameter; None where it is no option."""
+    if get_origin(parameter.annotation) is not Annotated:
+        return None
+    return next((note for note in get_args(parameter.annotation) if isinstance(note, OptionInfo)), None)
+
+
+def _code(words: Iterable[str]) -> str:
+    """Words as code, with commas between them."""
+    return ", ".join(f"`{word}`" for word in words)
+
+
+def _row(*cells: str) -> str:
+    """A line of a table."""
+    return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
+
+
+def _default(value: Any) -> str:
+    """A default as it stands in a table: nothing for switches, and for what is decided later."""
+    if value is inspect.Parameter.empty:
+        return "required"
+    return "" if value is None or value == "" or value is False else f"`{value}`"
+
+
+def _range(type_: Any, low: float | None, high: float | None, kind: str) -> str:
+    """What a setting can be, in words: its choices, or its limits."""
+    parts = (type_, *get_args(type_))
+    if choices_of(type_):
+        return _code(choices_of(type_))
+    if bool in parts:
+        return "on or off"
+    if kind in WORDS:
+        return WORDS[kind]
+    is_number = int in parts or float in parts
+    if not is_number or (low is None and high is None):
+        return ""
+    return describe_range(low, LARGEST if high is None or high > GREAT else high)
