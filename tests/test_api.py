@@ -62,8 +62,8 @@ def test_the_same_as_the_command(model: Loaded, tiny_model: Path, audio: np.ndar
     """The same seed gives the samples that the command writes, from a path and from an array."""
     source = tmp_path / "in.wav"
     soundfile.write(source, audio.T, RATE_HZ, subtype="FLOAT")
-    config = GenerateConfig(model=str(tiny_model), seed=4)
-    continue_files([str(source)], 0.3, output=str(tmp_path / "out.wav"), config=config)
+    config = GenerateConfig(output=str(tmp_path / "out.wav"), model=str(tiny_model), seed=4)
+    continue_files([str(source)], 0.3, config=config)
     written = soundfile.read(tmp_path / "out.wav", dtype="float32")[0].T
     for given, rate_hz in ((audio, RATE_HZ), (source, None), (str(source), None)):
         (made,) = continue_audio(given, rate_hz, 0.3, model=model, seed=4)

@@ -28,16 +28,14 @@ def continue_command(
     duration: options.Duration = 10.0,
     before: Before = False,
     stream: Stream = False,
-    output: options.Output = None,
     config: GenerateConfig,
     sampling: SamplingConfig,
-    plot: options.Plot = None,
     display: options.Display,
     offline: options.Offline = False,
 ) -> None:
     """Continue recordings: append new audio that goes on where each one ends."""
     started = time.perf_counter()
-    display.check_stdout(output)
+    display.check_stdout(config.output)
     with Renderer(**display.to_dict()) as out:
         from audiolm_cli.workflows.continue_audio import continue_files
 
@@ -46,8 +44,6 @@ def continue_command(
             inputs,
             duration,
             before,
-            output,
-            plot,
             config,
             sampling,
             stream=stream,

@@ -42,22 +42,18 @@ def infill_command(
     *,
     gap: Gaps,
     length: Length = None,
-    output: options.Output = None,
     config: Annotated[GenerateConfig, options.Only(without=("until_end",))],
     sampling: SamplingConfig,
-    plot: options.Plot = None,
     display: options.Display,
     offline: options.Offline = False,
 ) -> None:
     """Make stretches of recordings anew, so that they lead from what precedes them into what follows."""
     started = time.perf_counter()
-    display.check_stdout(output)
+    display.check_stdout(config.output)
     gaps = [options.parse_gap(text) for text in gap]
     with Renderer(**display.to_dict()) as out:
         from audiolm_cli.workflows.infill import infill_files
 
         fetch_missing(out, config.cache_dir, offline, config.model)
-        result = infill_files(
-            inputs, gaps, length, output, plot, config, sampling, on_event=out.on_event, started=started
-        )
+        result = infill_files(inputs, gaps, length, config, sampling, on_event=out.on_event, started=started)
         show_generation(out, result)

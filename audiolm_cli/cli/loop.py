@@ -32,21 +32,17 @@ def loop_command(
     *,
     bridge: Bridge = 2.0,
     repeat: Repeat = 1,
-    output: options.Output = None,
     config: Annotated[GenerateConfig, options.Only(without=("until_end",))],
     sampling: SamplingConfig,
-    plot: options.Plot = None,
     display: options.Display,
     offline: options.Offline = False,
 ) -> None:
     """Make recordings loop: append a bridge that leads from the end of each back to its start."""
     started = time.perf_counter()
-    display.check_stdout(output)
+    display.check_stdout(config.output)
     with Renderer(**display.to_dict()) as out:
         from audiolm_cli.workflows.loop import loop_files
 
         fetch_missing(out, config.cache_dir, offline, config.model)
-        result = loop_files(
-            inputs, bridge, repeat, output, plot, config, sampling, on_event=out.on_event, started=started
-        )
+        result = loop_files(inputs, bridge, repeat, config, sampling, on_event=out.on_event, started=started)
         show_generation(out, result)

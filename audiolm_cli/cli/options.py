@@ -153,9 +153,6 @@ class Display(Settings):
 
 QuickDisplay = Annotated[Display, Only(without=("no_progress",))]
 """Of commands that are too short for progress."""
-Output = Annotated[  # a text: a path would lose the slash that says "a folder"
-    str | None, shared("-o", "--output", metavar="PATH", help="File, or folder/, to write; '-' is standard output.")
-]
 Model = Annotated[str, shared("-m", "--model", metavar="NAME|PATH", help="A model's name, or the path of its folder.")]
 Device = Annotated[str, shared("--device", metavar="auto|cpu|cuda[:N]", parser=device_option, help="Where to compute.")]
 Dtype = Annotated[Literal["auto", "fp32", "bf16", "int8"], shared("--dtype", help="Number format of the model.")]
@@ -172,9 +169,6 @@ _GENERATION = "Generation"
 Duration = Annotated[
     float,
     shared("-d", "--duration", metavar="TIME", parser=time_option, panel=_GENERATION, help="How much to generate."),
-]
-Plot = Annotated[
-    Path | None, shared("--plot", metavar="PNG", panel=_GENERATION, help="Draw the result with its seams.")
 ]
 CodecName = Annotated[
     str, shared("--codec", metavar="NAME|PATH", help="The codec: its name, or the path of its folder or model.")

@@ -52,6 +52,10 @@ class SamplingConfig(Settings):
 class GenerateConfig(Settings):
     """One generating run: what every generating command shares."""
 
+    output: str | None = setting(
+        None, "File, or folder/, to write; '-' is standard output.", short="-o", metavar="PATH"
+    )
+    """None is `<stem>.<what was done>.wav` in the current folder. A text: a path would lose the slash of a folder."""
     model: str = setting("piano", "A model's name, or the path of its folder.", short="-m", metavar="NAME|PATH")
     takes: int = _generation(1, "How many alternatives to generate.", short="-n", low=1, metavar="N")
     best_of: int | None = _generation(None, "Generate M and keep the likeliest takes.", low=1, metavar="M")
@@ -61,6 +65,7 @@ class GenerateConfig(Settings):
     """"mid" generates one signal and places it in the balance of the context."""
     only_new: bool = _generation(False, "Write the generated span alone.")
     until_end: bool = _generation(False, "Let the model end the piece.")
+    plot: str | None = _generation(None, "Draw the result with its seams.", metavar="PNG")
     seed: int | None = setting(
         None, "Same seed, same result. Default: drawn at random.", low=0, high=2**63 - 1, metavar="N"
     )

@@ -40,7 +40,7 @@ class Job:
     """One picture per take, or none."""
 
 
-def plan_jobs(inputs: list[str], verb: str, output: str | None, plot: Path | None, config: GenerateConfig) -> list[Job]:
+def plan_jobs(inputs: list[str], verb: str, config: GenerateConfig) -> list[Job]:
     """A job per input, with every output checked before any work is done.
 
     Two inputs with one stem are told apart by their place: `take.continued.wav`, `take-2.continued.wav`.
@@ -49,9 +49,10 @@ def plan_jobs(inputs: list[str], verb: str, output: str | None, plot: Path | Non
         UsageError: the outputs cannot hold that many files, or have extensions that are not written.
         OutputError: an output exists already or cannot be written.
     """
+    plot = None if config.plot is None else Path(config.plot)
     if plot is not None:
         check_picture(plot)
-    make_folder(output)
+    make_folder(config.output)
 
     jobs: list[Job] = []
     taken: set[str] = set()
@@ -60,7 +61,7 @@ def plan_jobs(inputs: list[str], verb: str, output: str | None, plot: Path | Non
         # Names that are taken already get the input's place behind their stem.
         stem = "stdin" if source == STREAM else Path(source).stem
         for name in itertools.chain([stem], (f"{stem}-{extra}" for extra in itertools.count(number))):
-            paths = output_paths(output, name, verb, config.takes, len(inputs))
+            paths = output_paths(config.output, name, verb, config.takes, len(inputs))
             own = plot if plot is None or len(inputs) == 1 else plot.with_name(f"{plot.stem}.{name}{plot.suffix}")
             plots = number_paths(own, config.takes) if own is not None else []
             if not taken & {*paths, *plots}:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-from pathlib import Path
 
 from audiolm_cli.audio import Recording, check_growing
 from audiolm_cli.config.generation import GenerateConfig, SamplingConfig
@@ -22,8 +21,6 @@ def continue_files(
     inputs: list[str],
     duration_s: float = 10.0,
     before: bool = False,
-    output: str | None = None,
-    plot: Path | None = None,
     config: GenerateConfig | None = None,
     sampling: SamplingConfig | None = None,
     *,
@@ -37,9 +34,7 @@ def continue_files(
         inputs: audio files; "-" is a WAV on standard input.
         duration_s: how much to generate; exactly `round(duration_s * rate)` samples.
         before: put them in front instead of behind.
-        output: file, folder or "-"; None is `<stem>.continued.wav` in the current folder.
-        plot: where to draw the result; None draws nothing.
-        config: model, device, takes, seed, ...
+        config: output, model, device, takes, seed, ...
         sampling: how codes are drawn.
         stream: write audio while it is made, into a WAV that plays at any time. What was written before an error stays.
             A seed is reproducible with and without it, but the two results differ.
@@ -55,7 +50,7 @@ def continue_files(
     watch = Stopwatch.since(started)
     check_continuation(duration_s, before, stream, config)
 
-    jobs = plan_jobs(inputs, "continued", output, plot, config)
+    jobs = plan_jobs(inputs, "continued", config)
     for path in itertools.chain.from_iterable(job.paths for job in jobs if stream):
         check_growing(path)
 

@@ -44,10 +44,7 @@ def demo(
     except OSError as error:
         raise OutputError(f"{folder}: cannot be created ({error.strerror}); name another folder") from error
 
-    prompt, *edited = [
-        plan_jobs([name], name, str(folder / f"{name}.wav"), folder / f"{name}.png", config)[0]
-        for name in ("prompt", "continued", "infilled")
-    ]
+    prompt, *edited = [_plan_job(folder, name, config) for name in ("prompt", "continued", "infilled")]
 
     recording = read_audio(str(resources.files("audiolm_cli") / "assets" / "demo" / PROMPT))
     rate_hz, end = recording.sample_rate_hz, recording.num_samples
@@ -63,6 +60,12 @@ def demo(
         filled = Filled(recording=recording, gaps=[gap], take=take)
         outputs.append(write_take(session, job, 1, filled, command=f"demo {job.source}", settings={}))
     return summarise(session, outputs, settings={})
+
+
+def _plan_job(folder: Path, name: str, config: GenerateConfig) -> Job:
+    """A job that writes `name.wav` and `name.png` into the folder."""
+    target = dataclasses.replace(config, output=str(folder / f"{name}.wav"), plot=str(folder / f"{name}.png"))
+    return plan_jobs([name], name, target)[0]
 
 
 def _write_prompt(session: Session, job: Job, recording: Recording) -> Output:

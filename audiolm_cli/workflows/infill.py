@@ -6,7 +6,6 @@ Knows nothing about commands or terminals.
 from __future__ import annotations
 
 import itertools
-from pathlib import Path
 
 from audiolm_cli.audio import Recording
 from audiolm_cli.config.generation import GenerateConfig, SamplingConfig
@@ -26,8 +25,6 @@ def infill_files(
     inputs: list[str],
     gaps: list[tuple[float, float | None]],
     length_s: float | None = None,
-    output: str | None = None,
-    plot: Path | None = None,
     config: GenerateConfig | None = None,
     sampling: SamplingConfig | None = None,
     *,
@@ -41,9 +38,7 @@ def infill_files(
         gaps: (start, end) of each gap in seconds, in any order; None is the end of the file. A gap at the start or the
             end of the file has context on one side. With `length_s` an empty gap takes new audio in.
         length_s: length of what takes the place of each gap; None is the gap's own. What follows moves.
-        output: file, folder or "-"; None is `<stem>.infilled.wav` in the current folder.
-        plot: where to draw the result; None draws nothing.
-        config: model, device, takes, seed, ...; `until_end` does not apply.
+        config: output, model, device, takes, seed, ...; `until_end` does not apply.
         sampling: how codes are drawn.
         on_event: gets the progress.
         started: when the command began, by `time.perf_counter`.
@@ -60,7 +55,7 @@ def infill_files(
         raise UsageError("an infill ends where the recording goes on; use until_end for continuations alone")
     gaps = check_gaps(gaps, length_s)
 
-    jobs = plan_jobs(inputs, "infilled", output, plot, config)
+    jobs = plan_jobs(inputs, "infilled", config)
     edit = Edit(
         command="infill",
         settings={"gaps_s": gaps, "length_s": length_s},

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-from pathlib import Path
 
 import numpy as np
 
@@ -23,8 +22,6 @@ def loop_files(
     inputs: list[str],
     bridge_s: float = 2.0,
     repeat: int = 1,
-    output: str | None = None,
-    plot: Path | None = None,
     config: GenerateConfig | None = None,
     sampling: SamplingConfig | None = None,
     *,
@@ -37,9 +34,7 @@ def loop_files(
         inputs: audio files; "-" is a WAV on standard input.
         bridge_s: length of the bridge; exactly `round(bridge_s * rate)` samples.
         repeat: how often recording and bridge are written, one after the other.
-        output: file, folder or "-"; None is `<stem>.looped.wav` in the current folder.
-        plot: where to draw the result; None draws nothing.
-        config: model, device, takes, seed, ...; `until_end` does not apply.
+        config: output, model, device, takes, seed, ...; `until_end` does not apply.
         sampling: how codes are drawn.
         on_event: gets the progress.
         started: when the command began, by `time.perf_counter`.
@@ -53,7 +48,7 @@ def loop_files(
     watch = Stopwatch.since(started)
     check_bridge(bridge_s, repeat, config)
 
-    jobs = plan_jobs(inputs, "looped", output, plot, config)
+    jobs = plan_jobs(inputs, "looped", config)
     edit = Edit(
         command="loop",
         settings={"bridge_s": bridge_s, "repeat": repeat},

@@ -23,8 +23,6 @@ def restyle_files(
     inputs: list[str],
     style: str,
     strength: int = 1,
-    output: str | None = None,
-    plot: Path | None = None,
     config: GenerateConfig | None = None,
     sampling: SamplingConfig | None = None,
     *,
@@ -37,9 +35,7 @@ def restyle_files(
         inputs: audio files; "-" is a WAV on standard input.
         style: the reference, an audio file; its loudest stretch is the acoustic prompt.
         strength: how many codebooks of the input are kept, from the coarsest on: 1 to K - 1.
-        output: file, folder or "-"; None is `<stem>.restyled.wav` in the current folder.
-        plot: where to draw the result; None draws nothing.
-        config: model, device, takes, seed, ...; `prompt_s` is how much of the reference is heard.
+        config: output, model, device, takes, seed, ...; `prompt_s` is how much of the reference is heard.
         sampling: how codes are drawn; only the NAR settings count.
         on_event: gets the progress.
         started: when the command began, by `time.perf_counter`.
@@ -54,7 +50,7 @@ def restyle_files(
     _check_takes(config, sampling)
     check_settings(config)
 
-    jobs = plan_jobs(inputs, "restyled", output, plot, config)
+    jobs = plan_jobs(inputs, "restyled", config)
     with watch.stage("encode"):
         reference = read_recording(style)
     session = open_session(config, sampling, on_event, watch)

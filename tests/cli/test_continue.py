@@ -107,8 +107,8 @@ def test_exact_length_and_samples(
         source, target = Path(folder) / f"in{suffix}", Path(folder) / f"out{suffix}"
         count = max(round(length_s * rate_hz), -(-rate_hz // 10))
         soundfile.write(source, piano(2.0, rate_hz, channels, seed % 100)[:count], rate_hz, subtype=subtype)
-        config = GenerateConfig(model=str(tiny_model), seed=seed)
-        result = continue_files([str(source)], duration_s, before, str(target), config=config)
+        config = GenerateConfig(output=str(target), model=str(tiny_model), seed=seed)
+        result = continue_files([str(source)], duration_s, before, config)
         info, new = soundfile.info(target), round(duration_s * rate_hz)
         assert (info.samplerate, info.channels, info.subtype) == (rate_hz, channels, subtype)
         old, made = native(source), native(target)
@@ -210,8 +210,8 @@ def test_the_same_seed_gives_the_same_bytes(tiny_model: Path, take: Path) -> Non
     """Twenty times in this process."""
     files = set()
     for _ in range(20):
-        config = GenerateConfig(model=str(tiny_model), seed=11, force=True)
-        continue_files([str(take)], 0.1, output="a.wav", config=config)
+        config = GenerateConfig(output="a.wav", model=str(tiny_model), seed=11, force=True)
+        continue_files([str(take)], 0.1, config=config)
         files.add(Path("a.wav").read_bytes())
     assert len(files) == 1
 
@@ -226,7 +226,7 @@ def test_the_same_seed_gives_the_same_bytes_in_other_processes(tiny_model: Path,
     assert [run.returncode for run in runs] == [0, 0]
     assert runs[0].stdout == runs[1].stdout
     assert b"total" in runs[0].stderr
-    continue_files([str(take)], 0.3, output="a.wav", config=GenerateConfig(model=str(tiny_model), seed=5))
+    continue_files([str(take)], 0.3, config=GenerateConfig(output="a.wav", model=str(tiny_model), seed=5))
     assert Path("a.wav").read_bytes() == runs[0].stdout
     piped, _ = soundfile.read(io.BytesIO(runs[0].stdout), dtype="int16")
     assert len(piped) == 22050 + round(0.3 * 22050)
@@ -315,8 +315,10 @@ def test_until_end_at_once(tiny_model: Path, take: Path, monkeypatch: pytest.Mon
 
     monkeypatch.setattr(decode, "sample_ar", lambda logits, *_: torch.full((len(logits),), logits.shape[-1] - 1))
     for only_new, expected in ((False, 22050), (True, 0)):
-        config = GenerateConfig(model=str(tiny_model), until_end=True, force=True, only_new=only_new)
-        result = continue_files([str(take)], 1.0, output="a.wav", plot=Path("a.png"), config=config)
+        config = GenerateConfig(
+            output="a.wav", plot="a.png", model=str(tiny_model), until_end=True, force=True, only_new=only_new
+        )
+        result = continue_files([str(take)], 1.0, config=config)
         assert soundfile.info("a.wav").frames == expected
         assert Path("a.png").read_bytes()[:4] == b"\x89PNG"
         assert result.timing["rtf"] == 0

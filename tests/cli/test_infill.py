@@ -91,8 +91,8 @@ def test_every_sample_outside_the_gaps_is_as_it_was(
         gaps: list[tuple[float, float | None]] = [
             (a / 1000, b / 1000) for a, b in zip(edges[::2], edges[1::2], strict=False)
         ]
-        config = GenerateConfig(model=str(tiny_model), seed=seed)
-        (output,) = infill_files([str(source)], gaps, length_s, str(target), config=config).outputs
+        config = GenerateConfig(output=str(target), model=str(tiny_model), seed=seed)
+        (output,) = infill_files([str(source)], gaps, length_s, config).outputs
         info = soundfile.info(target)
         assert (info.samplerate, info.channels, info.subtype) == (rate_hz, channels, subtype)
         old, made = native(source), native(target)

@@ -195,8 +195,9 @@ def test_to_standard_output(tiny_model: Path, take: Path) -> None:
     )
     piped = subprocess.run([sys.executable, "-c", script, *command, "-"], capture_output=True, check=True)
     assert piped.stderr.decode().splitlines()[-1] == "False"
-    config, sampling = GenerateConfig(model=str(tiny_model), seed=6), SamplingConfig(temperature=AR_TEMPERATURE)
-    continue_files([str(take)], 2.0, output="x.wav", config=config, sampling=sampling, stream=True)
+    config = GenerateConfig(output="x.wav", model=str(tiny_model), seed=6)
+    sampling = SamplingConfig(temperature=AR_TEMPERATURE)
+    continue_files([str(take)], 2.0, config=config, sampling=sampling, stream=True)
     assert Path("x.wav").read_bytes() == piped.stdout
 
 
@@ -256,8 +257,7 @@ def test_a_failure_on_the_way(tiny_model: Path, take: Path, monkeypatch: pytest.
         continue_files(
             [str(take)],
             5.0,
-            output="x.wav",
-            config=GenerateConfig(model=str(tiny_model), seed=1),
+            config=GenerateConfig(output="x.wav", model=str(tiny_model), seed=1),
             stream=True,
             on_event=lambda event: notes.append(event.message) if isinstance(event, Note) else ignore(event),
         )

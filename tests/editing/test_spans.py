@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -325,7 +326,7 @@ def test_jobs_never_share_an_output(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     """Equal stems, stems like the names made to tell those apart, takes and pictures: all names differ."""
     monkeypatch.chdir(tmp_path)
     sources = ["a/x.wav", "x-2.wav", "b/x.flac", "x-3.wav", "c/x.wav", "-"]
-    jobs = plan_jobs(sources, "continued", None, Path("p.png"), GenerateConfig(takes=2))
+    jobs = plan_jobs(sources, "continued", GenerateConfig(takes=2, plot="p.png"))
     paths = [path for job in jobs for path in [*job.paths, *job.plots]]
     assert len(set(paths)) == len(paths) == 6 * 4
     assert [job.source for job in jobs] == sources
@@ -342,9 +343,9 @@ def test_jobs_are_checked_before_the_work(tmp_path: Path, monkeypatch: pytest.Mo
     Path("b.continued.2.wav").touch()
     config = GenerateConfig(takes=2)
     with pytest.raises(OutputError, match=r"b\.continued\.2\.wav: exists already"):
-        plan_jobs(["a.wav", "b.wav"], "continued", None, None, config)
-    assert len(plan_jobs(["a.wav", "b.wav"], "continued", None, None, GenerateConfig(takes=2, force=True))) == 2
+        plan_jobs(["a.wav", "b.wav"], "continued", config)
+    assert len(plan_jobs(["a.wav", "b.wav"], "continued", GenerateConfig(takes=2, force=True))) == 2
     with pytest.raises(UsageError, match="extension"):
-        plan_jobs(["a.wav"], "continued", "a.mp4", None, config)
+        plan_jobs(["a.wav"], "continued", dataclasses.replace(config, output="a.mp4"))
     with pytest.raises(UsageError, match="PNG"):
-        plan_jobs(["a.wav"], "continued", None, Path("a.jpg"), config)
+        plan_jobs(["a.wav"], "continued", dataclasses.replace(config, plot="a.jpg"))
