@@ -112,7 +112,7 @@ def test_a_store_is_not_overwritten(audiolm: Any, recordings: Path, tiny_codec: 
     one = recordings / "piece-0.wav"
     assert audiolm("tokenize", one, "-o", store, "--codec", tiny_codec).exit_code == 0
     shown = audiolm("tokenize", recordings, "-o", store, "--codec", tiny_codec)
-    assert shown.exit_code == 7 and "holds a token store already" in shown.stderr
+    assert shown.exit_code == 7 and "already holds a token store" in shown.stderr
     shown = audiolm("tokenize", recordings, "-o", store, "--codec", tiny_codec, "-f")
     assert shown.exit_code == 0 and str(store) in shown.stdout
     assert len(codes(store)) == 12
@@ -192,12 +192,12 @@ def test_unusable_options(
     def full(*_: object, **__: object) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    for step in ("data.parts._write", "workflows.assembly.write_store"):
+    for step in ("data.parts._write", "tokenizing.assembly.write_store"):
         with monkeypatch.context() as broken:
             broken.setattr(f"audiolm_cli.{step}", full)
             shown = audiolm("tokenize", one, "-o", store, "--codec", tiny_codec)
         assert shown.exit_code == 7 and "No space left" in shown.stderr and "goes on from here" in shown.stderr
-        assert store.exists() == (step == "workflows.assembly.write_store"), "what is done is kept, and nothing else"
+        assert store.exists() == (step == "tokenizing.assembly.write_store"), "what is done is kept, and nothing else"
     monkeypatch.setattr("audiolm_cli.workflows.tokenize.encode_recording", full)
     shown = audiolm("tokenize", one, "-o", store, "--codec", tiny_codec)
     assert shown.exit_code == 0 and len(codes(store)) == 1, "what was done before is not done again"
@@ -322,7 +322,7 @@ def test_a_second_run_does_nothing(
 def test_other_recordings_are_not_mixed_in(
     audiolm: Any, recordings: Path, tiny_codec: Path, tmp_path: Path, piano: Piano, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """New, changed and gone ones are counted; another codec is named. -f encodes what is new alone."""
+    """New, changed and gone ones are counted; another codec is named. -f encodes only what is new."""
     from audiolm_cli.tokenizing.encoding import encode_recording
 
     soundfile.write(recordings / "rests.wav", rests("....xx....xx", piano), 16000)

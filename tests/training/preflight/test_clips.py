@@ -80,7 +80,7 @@ def test_epochs_and_seconds_decide_steps_and_frames() -> None:
         ({"num_epochs": 0.0}, "num_epochs"),
         ({"max_duration_s": -1.0}, "max_duration_s"),
         ({"filter_min_duration_s": 5.0, "filter_max_duration_s": 4.0}, "no clip can pass"),
-        ({"warmup_steps": -1}, "warmup_steps"),
+        ({"warmup_steps": -1}, "warmup-steps"),
         ({"optimizer": "sgd"}, "scaled-adam"),
         ({"schedule": "noam"}, "eden"),
         ({"infill_share": 1.5}, "infill_share"),
