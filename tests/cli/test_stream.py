@@ -272,9 +272,9 @@ def test_a_failure_on_the_way(tiny_model: Path, take: Path, monkeypatch: pytest.
     ("flags", "word"),
     [
         (["--before"], "--before: what is put in front"),
-        (["--takes", "2"], "--takes: one take"),
+        (["--takes", "2"], "--takes: only one take"),
         (["--best-of", "2"], "--best-of: takes are ranked"),
-        (["--until-end"], "--until-end: the length"),
+        (["--until-end"], "--until-end: the file states its length"),
         (["-o", "x.flac"], "only a WAV can be written while it is made"),
         (["-o", "x.ogg"], "only a WAV"),
     ],

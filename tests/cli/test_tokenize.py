@@ -112,7 +112,7 @@ def test_a_store_is_not_overwritten(audiolm: Any, recordings: Path, tiny_codec: 
     one = recordings / "piece-0.wav"
     assert audiolm("tokenize", one, "-o", store, "--codec", tiny_codec).exit_code == 0
     shown = audiolm("tokenize", recordings, "-o", store, "--codec", tiny_codec)
-    assert shown.exit_code == 7 and "holds a token store already" in shown.stderr
+    assert shown.exit_code == 7 and "already holds a token store" in shown.stderr
     shown = audiolm("tokenize", recordings, "-o", store, "--codec", tiny_codec, "-f")
     assert shown.exit_code == 0 and str(store) in shown.stdout
     assert len(codes(store)) == 12
@@ -324,7 +324,7 @@ def test_a_second_run_does_nothing(
 def test_other_recordings_are_not_mixed_in(
     audiolm: Any, recordings: Path, tiny_codec: Path, tmp_path: Path, piano: Piano, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """New, changed and gone ones are counted; another codec is named. -f encodes what is new alone."""
+    """New, changed and gone ones are counted; another codec is named. -f encodes only what is new."""
     from audiolm_cli.tokenizing.encoding import encode_recording
 
     soundfile.write(recordings / "rests.wav", rests("....xx....xx", piano), 16000)

@@ -307,7 +307,7 @@ def test_unusable_sources(audiolm: Any, recordings: Path, tiny_codec: Path, tmp_
     for source, options, code, word in (
         (tmp_path / "missing", ["--codec", tiny_codec], 3, "no such file"),
         (tmp_path / "empty", ["--codec", tiny_codec], 3, "no audio files"),
-        (tmp_path / "letters", ["--codec", tiny_codec], 3, "no file, of 1 found, could be read as audio"),
+        (tmp_path / "letters", ["--codec", tiny_codec], 3, "no file, of 1 given, could be read as audio"),
         (recordings, ["--codec", "nothing"], 4, "nothing"),
         (recordings, ["--init", "nothing"], 4, "nothing"),
         (recordings, [], 5, "encodec-32khz"),

@@ -135,7 +135,7 @@ except ImportError:
     from audiolm_cli.config.shapes import SpectralConfig
     from audiolm_cli.config.training import CodecTrainConfig
 from audiolm_cli.codec.encodec_shape import EncodecConfig
-from audiolm_cli.workflows.codec_train import train_codec
+from audiolm_cli.workflows import codec_train
 
 recordings, family = Path(sys.argv[1]), sys.argv[2]
 blocks = dict(encoder_blocks=1, decoder_blocks=1, griffin_lim_iterations=4)
@@ -144,7 +144,11 @@ if family == "encodec":
     shape = EncodecConfig(num_filters=2, codebook_size=16)
 length = dict(steps=20, clips=2, clip_s=0.5, state_every=10, sample_every=10)
 config = CodecTrainConfig(**length, seed=3, threads=1, device="cpu")
-trained = train_codec(recordings, Path("codec"), config=config, shape=shape)
+arguments = {"config": config, "shape": shape}
+if hasattr(codec_train, "CodecTrainRequest"):
+    trained = codec_train.train_codec(codec_train.CodecTrainRequest(recordings, Path("codec"), **arguments))
+else:  # before the arguments were one thing
+    trained = codec_train.train_codec(recordings, Path("codec"), **arguments)
 print(trained.folder.sha256, trained.losses, trained.failed)
 '''
 RECORDINGS = "{inputs}/recordings"
