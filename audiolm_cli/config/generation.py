@@ -16,7 +16,10 @@ _generation = functools.partial(setting, panel="Generation")
 
 @dataclass(frozen=True, kw_only=True)
 class SamplingConfig(Settings):
-    """How codes are drawn."""
+    """How codes are drawn. Every field goes into the comment tag and into `--json`, as it was used.
+
+    `top_k`, `top_p` and `min_p` are for the AR decoder alone.
+    """
 
     temperature: float | None = _generation(
         None,
@@ -50,7 +53,10 @@ class SamplingConfig(Settings):
 
 @dataclass(frozen=True, kw_only=True)
 class GenerateConfig(Settings):
-    """One generating run: what every generating command shares."""
+    """One generating run: what every generating command shares.
+
+    Of these fields, those that decide the codes go into the comment tag and into `--json` (`editing/writing.py`).
+    """
 
     output: str | None = setting(
         None, "File, or folder/, to write; '-' is standard output.", short="-o", metavar="PATH"

@@ -1,6 +1,6 @@
-"""New codes of a span to audio that fits its place, a stretch at a time: any length in constant memory.
+"""New codes of a span to audio that fits its place: level, balance, and the cross-fades at the seams.
 
-Shared by every generating workflow. Knows nothing about files, takes or commands.
+A stretch at a time, so any length takes constant memory. Knows nothing about files, takes or commands.
 """
 
 from __future__ import annotations
@@ -161,13 +161,13 @@ def _decode(span: Span, chunks: Iterable[_Chunk], lead: int, level: float, codec
 
         # The last frame waits for the chunk that fades in over it.
         new = wav[ahead:]
-        yield _fade_into(past[max(0, len(past) - fade) :], wav[max(0, ahead - fade) : ahead], ramp).cpu().numpy()
+        yield _join_chunks(past[max(0, len(past) - fade) :], wav[max(0, ahead - fade) : ahead], ramp).cpu().numpy()
         yield new[: len(new) - fade].cpu().numpy()
         past = torch.cat([past, new])[-CHUNK_CONTEXT_FRAMES * hop :]
     yield past[max(0, len(past) - fade) :].cpu().numpy()
 
 
-def _fade_into(one: Tensor, other: Tensor, ramp: Tensor) -> Tensor:
+def _join_chunks(one: Tensor, other: Tensor, ramp: Tensor) -> Tensor:
     """One sound [n] fading into another; n is 0 or the ramp's length."""
     return one + (other - one) * ramp[: len(one)]
 

@@ -1,4 +1,7 @@
-"""What every generating step needs, made once for a command or a call. Knows nothing about files or commands."""
+"""What every generating step needs, made once for a command or a call; and what is decided when a gap is known.
+
+Knows nothing about files or commands.
+"""
 
 from __future__ import annotations
 
@@ -72,7 +75,7 @@ class Session:
         return [(first + number) % 2**63 for number in range(count)]
 
     def sampling_for(self, duration_s: float, *, between: bool) -> SamplingConfig:
-        """How the codes of a gap are drawn: every setting that was left open is decided here, and nowhere else.
+        """How the codes of a gap are drawn: for every command, this decides each setting that was left open.
 
         Args:
             duration_s: length of the new audio.

@@ -71,7 +71,7 @@ class Span:
     after: np.ndarray
     """float32 [C, n]: the recording from the end of the span on (its first seconds)."""
     ceiling: float
-    """Level that no sample may exceed: 1 where samples clip there, infinity where they do not."""
+    """Level that no sample may exceed; infinity where samples do not clip (`takes.peak_ceiling`)."""
     left: Side
     """Context before the span."""
     right: Side

@@ -1,4 +1,7 @@
-"""Where new audio lies in a recording, and the recording with it in place. Knows nothing about how it is made."""
+"""Where new audio lies in a recording, and the recording with it in place, sample by sample.
+
+Nothing is faded here (`rendering.py` does that). Knows nothing about how new audio is made.
+"""
 
 from __future__ import annotations
 
