@@ -73,7 +73,7 @@ def summarise(
     session: Session, outputs: list[Output], settings: dict[str, Any], failed: list[Failure] | None = None
 ) -> Generation:
     """What a command says in the end. Settings that it left open are those that were used, where all outputs agree."""
-    used = [output.sampling for output in outputs]
+    used = [output.sampling for output in outputs if output.sampling]  # none of a prompt that is only copied
     sampling = used[0] if used and all(own == used[0] for own in used) else session.sampling.to_dict()
 
     return Generation(
