@@ -32,7 +32,9 @@ def resample(wav: np.ndarray, from_hz: int, to_hz: int) -> np.ndarray:
     M = round(Fraction(N * to_hz, from_hz))
     out = np.zeros((C, M), wav.dtype)
     if N and M:
-        made = soxr.resample(np.ascontiguousarray(wav.T), from_hz, to_hz, quality="VHQ").T  # [C, M give or take one]
+        # A copy always: of a single sample, an old numpy keeps the strides of [C, N], and soxr reads other channels.
+        interleaved = np.array(wav.T, order="C")  # [N, C]
+        made = soxr.resample(interleaved, from_hz, to_hz, quality="VHQ").T  # [C, M give or take one]
         out[:, : made.shape[1]] = made[:, :M]
 
     return out
