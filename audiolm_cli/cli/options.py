@@ -9,7 +9,7 @@ import math
 import re
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 import typer
 
@@ -155,7 +155,6 @@ QuickDisplay = Annotated[Display, Only(without=("no_progress",))]
 """Of commands that are too short for progress."""
 Model = Annotated[str, shared("-m", "--model", metavar="NAME|PATH", help="A model's name, or the path of its folder.")]
 Device = Annotated[str, shared("--device", metavar="auto|cpu|cuda[:N]", parser=device_option, help="Where to compute.")]
-Dtype = Annotated[Literal["auto", "fp32", "bf16", "int8"], shared("--dtype", help="Number format of the model.")]
 Threads = Annotated[int | None, shared("--threads", min=1, max=1024, metavar="N", help="CPU threads.")]
 Seed = Annotated[int | None, shared("--seed", min=0, max=2**63 - 1, metavar="N", help="Same seed, same result.")]
 Force = Annotated[bool, shared("-f", "--force", help="Overwrite what exists.")]
