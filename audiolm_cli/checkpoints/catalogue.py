@@ -43,6 +43,8 @@ class KnownCodec:
     """Why its codes cannot be used here; empty when they can."""
 
 
+BUNDLED = "piano"
+"""The model that ships inside the package, with its codec."""
 BEST = "best"
 """Where in the folder of a training run its best model lies."""
 SOURCE = "source.json"

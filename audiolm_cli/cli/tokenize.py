@@ -35,7 +35,7 @@ def tokenize_command(
     *,
     inputs: Inputs,
     output: Store,
-    codec: options.CodecName = "encodec-32khz",
+    codec: options.CodecName = "piano",
     device: options.Device = "auto",
     threads: options.Threads = None,
     workers: Workers = None,

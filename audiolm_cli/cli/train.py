@@ -32,6 +32,16 @@ ExpDir = Annotated[Path | None, options.shared("--exp-dir", metavar="RUN", help=
 ModelName = Annotated[
     Literal["audiolm", "audio-lm"], options.shared("--model-name", panel=_MODEL, help="The only kind there is.")
 ]
+Codec = Annotated[
+    str | None,
+    options.shared(
+        "--codec",
+        metavar="NAME|PATH",
+        panel=_MODEL,
+        help="The codec of recordings: its name, or the path of its folder or model. Default: the bundled one, of "
+        "piano; with --init, that model's.",
+    ),
+]
 Preset = Annotated[
     Literal["tiny", "small", "base"] | None,
     options.shared(
@@ -158,7 +168,7 @@ def train_command(
     manifest_dir: ManifestDir = None,
     exp_dir: ExpDir = None,
     *,
-    codec: options.OptionalCodecName = None,
+    codec: Codec = None,
     model_name: ModelName = "audiolm",
     preset: Preset = None,
     decoder_dim: Width = None,

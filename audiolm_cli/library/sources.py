@@ -16,7 +16,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from audiolm_cli.checkpoints.catalogue import KNOWN_CODECS, SOURCE, bundled_folders, find_pulled_folder, resolve
+from audiolm_cli.checkpoints.catalogue import (
+    BUNDLED,
+    KNOWN_CODECS,
+    SOURCE,
+    bundled_folders,
+    find_pulled_folder,
+    resolve,
+)
 from audiolm_cli.checkpoints.download import fetch, probe_size
 from audiolm_cli.checkpoints.folder import (
     CARD,
@@ -244,7 +251,9 @@ def ask(wanted: Wanted, licence: str, fetcher: Fetcher) -> None:
     offer = Offer(name=wanted.label, host=host, bytes=size, licence=licence)
     fetcher.on_event(Note(message=f"download: {offer}"))
     if not fetcher.confirm(offer):
-        raise ModelError(f"{wanted.label} is needed, and its download was declined")
+        raise ModelError(
+            f"{wanted.label} is needed, and its download was declined; name another, or {BUNDLED}, which is here"
+        )
 
 
 def _source_hash(folder: Path) -> str:

@@ -39,8 +39,6 @@ from audiolm_cli.wording import counted
 
 PYTHON = ((3, 11), (3, 15))
 """The first version that is supported, and the first that is not."""
-BUNDLED = "piano"
-"""The model that ships inside the package."""
 PROCESSES = 2
 """Imports that are tried at once."""
 LOW_DISK_BYTES = 1 << 30
@@ -299,17 +297,19 @@ def _check_downloads(cache: Path) -> Iterator[Finding]:
 
 
 def _check_bundled() -> Finding:
-    path = catalogue.bundled_folders().get(BUNDLED)
+    path = catalogue.bundled_folders().get(catalogue.BUNDLED)
     reinstall = "in the folder audiolm came from, run: pip install --force-reinstall --no-deps ."
     if path is None:
-        return Finding(name="model", status="fail", value=f"{BUNDLED} is not in the package", remedy=reinstall)
+        return Finding(
+            name="model", status="fail", value=f"{catalogue.BUNDLED} is not in the package", remedy=reinstall
+        )
 
     try:
         folder = read_folder(path)
         verify_folder(folder)
     except ModelError as error:
         return Finding(name="model", status="fail", value=str(error), remedy=reinstall)
-    return Finding(name="model", status="ok", value=f"{BUNDLED}, verified, sha256 {folder.sha256[:12]}")
+    return Finding(name="model", status="ok", value=f"{catalogue.BUNDLED}, verified, sha256 {folder.sha256[:12]}")
 
 
 def _check_codecs(cache: Path) -> Iterator[Finding]:

@@ -183,8 +183,8 @@ def test_unusable_options(
     assert shown.exit_code == 3 and "no such file" in shown.stderr
     shown = audiolm("tokenize", one, "-o", store, "--codec", "nothing")
     assert shown.exit_code == 4
-    shown = audiolm("tokenize", one, "-o", store)
-    assert shown.exit_code == 5 and "encodec-32khz" in shown.stderr  # the default, which is not here
+    shown = audiolm("tokenize", one, "-o", store, "--codec", "encodec-32khz")
+    assert shown.exit_code == 5 and "encodec-32khz" in shown.stderr  # which is not here
     (tmp_path / "file").touch()
     shown = audiolm("tokenize", one, "-o", tmp_path / "file", "--codec", tiny_codec)
     assert shown.exit_code == 7 and "cannot be written" in shown.stderr

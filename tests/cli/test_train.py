@@ -310,7 +310,7 @@ def test_unusable_sources(audiolm: Any, recordings: Path, tiny_codec: Path, tmp_
         (tmp_path / "letters", ["--codec", tiny_codec], 3, "no file, of 1 given, could be read as audio"),
         (recordings, ["--codec", "nothing"], 4, "nothing"),
         (recordings, ["--init", "nothing"], 4, "nothing"),
-        (recordings, [], 5, "encodec-32khz"),
+        (recordings, ["--codec", "encodec-32khz"], 5, "encodec-32khz"),
         (recordings, ["--init", tiny_codec], 2, "holds a codec"),
         (recordings, ["--steps", 0], 2, "steps"),
         (recordings, ["--preset", "huge"], 2, "preset"),

@@ -13,7 +13,9 @@ import soundfile
 
 from audiolm_cli.checkpoints.catalogue import resolve
 from audiolm_cli.config.shapes import ModelConfig
+from audiolm_cli.data.manifest import read_facts
 from audiolm_cli.errors import DataError
+from audiolm_cli.library.loading import codes_hash
 from audiolm_cli.training.preflight.request import TrainRequest
 
 Piano = Callable[..., np.ndarray]
@@ -75,6 +77,26 @@ def test_the_recipe_trains(
     facts = resolve(str(tmp_path / "exp")).training
     assert facts["config"]["batch_frames"] == 7500 and facts["config"]["steps"] == 1
     assert "train: kept" in shown.stderr and "dropped none" in shown.stderr
+
+
+def test_the_bundled_codec_serves_where_none_is_named(
+    audiolm: Any, piano: Piano, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nobody is asked whether to download another one."""
+    asked: list[str] = []
+    monkeypatch.setattr("audiolm_cli.cli.fetching._confirm", lambda _, offer: asked.append(offer.name) or False)
+    monkeypatch.setattr("audiolm_cli.training.watch.draw_curves", lambda *_, **__: None)  # takes most of the time
+    monkeypatch.setenv("AUDIOLM_OFFLINE", "0")
+    soundfile.write(tmp_path / "a.wav", piano(2.0, 16000), 16000)
+    options = ["--decoder-dim", 32, "--nhead", 2, "--num-decoder-layers", 1, "--steps", 1, "--batch-frames", 80]
+    shown = audiolm("train", tmp_path / "a.wav", "-o", tmp_path / "run", *options, "--sample-every", 0)
+    assert (shown.exit_code, asked) == (0, []), shown.stderr
+    assert resolve(str(tmp_path / "run")).codec["sha256"] == resolve("piano").codec["sha256"]
+    shown = audiolm("tokenize", tmp_path / "a.wav", "-o", tmp_path / "t")
+    assert (shown.exit_code, asked) == (0, []), shown.stderr
+    assert read_facts(tmp_path / "t").sha256 == codes_hash("piano")
+    shown = audiolm("train", tmp_path / "a.wav", "-o", tmp_path / "other", "--codec", "encodec-32khz")
+    assert shown.exit_code == 4 and asked == ["encodec-32khz"] and "or piano, which is here" in shown.stderr
 
 
 @pytest.mark.parametrize(

@@ -12,13 +12,14 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from audiolm_cli.checkpoints.catalogue import BUNDLED
 from audiolm_cli.checkpoints.folder import MODEL_TENSORS, Folder, load_tensors
 from audiolm_cli.codec.base import Codec
 from audiolm_cli.codec.spectral import SpectralCodec
 from audiolm_cli.config.shapes import ModelConfig
 from audiolm_cli.config.training import TrainConfig
 from audiolm_cli.data.files import READABLE_SUFFIXES, find_audio
-from audiolm_cli.data.manifest import CodecFacts, is_store, read_store
+from audiolm_cli.data.manifest import CodecFacts, read_store
 from audiolm_cli.data.tokens import Corpus
 from audiolm_cli.errors import DataError, ModelError, UsageError
 from audiolm_cli.events import Note
@@ -28,17 +29,13 @@ from audiolm_cli.model.decoders import Decoders, build, load_weights
 from audiolm_cli.training.preflight.clips import keep_clips, sized
 from audiolm_cli.training.preflight.request import TrainRequest
 
-DEFAULT_CODEC = "encodec-32khz"
-"""The codec of recordings when no other is named."""
 NAR_PASSES = 4
 """How many passes per codebook a model takes whose NAR decoder is trained for several."""
 
 
 def needed_for_training(source: Path, codec: str | None, init: str | None) -> list[str | None]:
-    """What `audiolm train` will look up by name: a store of tokens needs no codec, a folder of recordings does."""
-    if not source.exists():
-        return []  # which is said before anything is downloaded
-    return [codec, init] if codec or init or is_store(source) else [DEFAULT_CODEC]
+    """What `audiolm train` will look up by name. Where neither is given, the bundled codec serves, which is here."""
+    return [codec, init] if source.exists() else []  # a missing source is said before anything is downloaded
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -106,7 +103,7 @@ def codec_for(request: TrainRequest) -> str:
         UsageError: what to start from is no model.
     """
     find_audio(request.source, READABLE_SUFFIXES)
-    wanted = request.codec or request.init or DEFAULT_CODEC
+    wanted = request.codec or request.init or BUNDLED
     if request.origin is not None:
         check_init(request, wanted, codes_hash(wanted, request.cache))
     request.load_codec(wanted)  # before there is a folder: this may be missing

@@ -31,7 +31,7 @@ class TrainRequest:
     """The run folder: model, states, tokens, metrics."""
     _: KW_ONLY
     codec: str | None = None
-    """Name or path of the codec for recordings; with `init`, that model's codec unless given."""
+    """Name or path of the codec for recordings; None is that of `init`, or the bundled one where there is none."""
     shape: ModelConfig | None = None
     """The model's, but for number and size of the codebooks, which are the codec's; with `init`, that model's."""
     num_quantizers: int | None = None
