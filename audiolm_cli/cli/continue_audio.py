@@ -30,12 +30,13 @@ def continue_command(
     stream: Stream = False,
     config: GenerateConfig,
     sampling: SamplingConfig,
+    play: options.Play = False,
     display: options.Display,
     offline: options.Offline = False,
 ) -> None:
     """Continue recordings: append new audio that goes on where each one ends."""
     started = time.perf_counter()
-    display.check_stdout(config.output)
+    display.check_stdout(config.output, play)
     with Renderer(**display.to_dict()) as out:
         from audiolm_cli.workflows.continue_audio import continue_files
 
@@ -50,4 +51,4 @@ def continue_command(
             on_event=out.on_event,
             started=started,
         )
-        show_generation(out, result)
+        show_generation(out, result, play)

@@ -27,6 +27,7 @@ def demo_command(
     folder: Folder = Path("audiolm-demo"),
     *,
     config: Annotated[GenerateConfig, SHOWN],
+    play: options.Play = False,
     display: options.Display,
     offline: options.Offline = False,
 ) -> None:
@@ -36,4 +37,4 @@ def demo_command(
         from audiolm_cli.workflows.demo import demo
 
         fetch_missing(out, config.cache_dir, offline, config.model)
-        show_generation(out, demo(folder, config, on_event=out.on_event, started=started))
+        show_generation(out, demo(folder, config, on_event=out.on_event, started=started), play)

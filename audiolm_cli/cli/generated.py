@@ -2,18 +2,30 @@
 
 from __future__ import annotations
 
+import os
+import shlex
+import subprocess
 from typing import TYPE_CHECKING
 
 from audiolm_cli.cli.render import Renderer
-from audiolm_cli.errors import SomeInputsFailedError
+from audiolm_cli.errors import InstallationError, SomeInputsFailedError
 from audiolm_cli.wording import counted
 
 if TYPE_CHECKING:
-    from audiolm_cli.editing.result import Generation
+    from audiolm_cli.editing.result import Generation, Output
+
+HEARD_S = 3.0
+"""Seconds on each side of new audio that are played with it."""
 
 
-def show_generation(out: Renderer, result: Generation) -> None:
-    """Print what was written: one JSON object, or a line per file and the time each stage took.
+def show_generation(out: Renderer, result: Generation, play: bool = False, *, wraps: bool = False) -> None:
+    """Print what was written: one JSON object, or a line per file and the time each stage took; then play it.
+
+    Args:
+        out: where to print.
+        result: what a command returned.
+        play: whether to play what was made.
+        wraps: whether the end of a file leads to its start, which is then played behind it.
 
     Raises:
         SomeInputsFailedError: some of several inputs failed.
@@ -34,7 +46,40 @@ def show_generation(out: Renderer, result: Generation) -> None:
         f"encode {t['encode_s']:.1f} s, AR {t['ar_s']:.1f} s, NAR {t['nar_s']:.1f} s, decode {t['decode_s']:.1f} s, "
         f"total {t['total_s']:.1f} s"
     )
+    made = [output for output in result.outputs if output.generated]
+    if play:
+        play_outputs(out, made, wraps)
+    elif made and not to_stdout:
+        out.hint(tell_how_to_hear([output.path for output in made]))
     if result.failed:
         names = ", ".join(failure.input for failure in result.failed)
         others = "and the others are done" if result.outputs else "and none is done"
         raise SomeInputsFailedError(f"{counted(len(result.failed), 'input')} failed {others}: {names}")
+
+
+def play_outputs(out: Renderer, outputs: list[Output], wraps: bool) -> None:
+    """Play what is new in each file, with what is near it; where that does not work, say why, and that files stay."""
+    from audiolm_cli.audio.playing import play_stretches
+
+    for output in outputs:
+        stretches = output.near_generated(HEARD_S)
+        if wraps:
+            stretches.append((0.0, min(HEARD_S, output.duration_s)))
+        out.note(f"playing {output.path} (Ctrl-C stops)")
+        try:
+            play_stretches(output.path, stretches)
+        except InstallationError as error:
+            kept = "is kept" if len(outputs) == 1 else "and the others are kept"
+            out.note(f"{error} {outputs[0].path} {kept}", warning=True)
+            return
+
+
+def tell_how_to_hear(paths: list[str]) -> str:
+    """One line that says how to listen to files."""
+    from audiolm_cli.audio.playing import playing_command
+
+    what, words = "it" if len(paths) == 1 else "the first", playing_command(paths[0])
+    if words is None:
+        return f"hear {what}: open {paths[0]} in a player"
+    command = subprocess.list2cmdline(words) if os.name == "nt" else shlex.join(words)
+    return f"hear {what}: {command}  (or add --play; --page takes.html compares takes)"

@@ -44,16 +44,17 @@ def infill_command(
     length: Length = None,
     config: Annotated[GenerateConfig, options.Only(without=("until_end",))],
     sampling: SamplingConfig,
+    play: options.Play = False,
     display: options.Display,
     offline: options.Offline = False,
 ) -> None:
     """Make stretches of recordings anew, so that they lead from what precedes them into what follows."""
     started = time.perf_counter()
-    display.check_stdout(config.output)
+    display.check_stdout(config.output, play)
     gaps = [options.parse_gap(text) for text in gap]
     with Renderer(**display.to_dict()) as out:
         from audiolm_cli.workflows.infill import infill_files
 
         fetch_missing(out, config.cache_dir, offline, config.model)
         result = infill_files(inputs, gaps, length, config, sampling, on_event=out.on_event, started=started)
-        show_generation(out, result)
+        show_generation(out, result, play)

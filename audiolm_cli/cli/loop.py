@@ -34,15 +34,16 @@ def loop_command(
     repeat: Repeat = 1,
     config: Annotated[GenerateConfig, options.Only(without=("until_end",))],
     sampling: SamplingConfig,
+    play: options.Play = False,
     display: options.Display,
     offline: options.Offline = False,
 ) -> None:
     """Make recordings loop: append a bridge that leads from the end of each back to its start."""
     started = time.perf_counter()
-    display.check_stdout(config.output)
+    display.check_stdout(config.output, play)
     with Renderer(**display.to_dict()) as out:
         from audiolm_cli.workflows.loop import loop_files
 
         fetch_missing(out, config.cache_dir, offline, config.model)
         result = loop_files(inputs, bridge, repeat, config, sampling, on_event=out.on_event, started=started)
-        show_generation(out, result)
+        show_generation(out, result, play, wraps=not config.only_new)

@@ -141,14 +141,16 @@ class Display(Settings):
     verbose: int = setting(0, "Show the time of each stage, and a traceback on a bug.", short="-v", kind="count")
     no_progress: bool = setting(False, "No progress bar and no progress lines.")
 
-    def check_stdout(self, output: str | None) -> None:
-        """Refuse to write both the result and the audio to standard output.
+    def check_stdout(self, output: str | None, play: bool = False) -> None:
+        """Refuse to write both the result and the audio to standard output, and to play what is in no file.
 
         Raises:
             UsageError: both were asked for.
         """
         if self.json and output == "-":
             raise UsageError("--json and -o - both write to standard output; write the audio to a file")
+        if play and output == "-":
+            raise UsageError("--play plays a file, and -o - leaves none; write the audio to a file")
 
 
 QuickDisplay = Annotated[Display, Only(without=("no_progress",))]
@@ -164,6 +166,8 @@ CacheDir = Annotated[
 ]
 
 _GENERATION = "Generation"
+
+Play = Annotated[bool, shared("--play", panel=_GENERATION, help="Play the end of the prompt and the new part.")]
 
 Duration = Annotated[
     float,

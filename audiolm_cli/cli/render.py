@@ -119,6 +119,11 @@ class Renderer:
         elif not self._quiet:
             self._err.print(Text(message))
 
+    def hint(self, message: str) -> None:
+        """One line on stderr that helps a person on; in a terminal alone."""
+        if _is_terminal() and not self.json:
+            self.note(message)
+
     def error(self, message: str) -> None:
         """The line that says why the command failed."""
         self._err.print(Text.assemble(("audiolm: error: ", "bold red"), (message, "red")))

@@ -33,15 +33,16 @@ def restyle_command(
     strength: Strength = 1,
     config: Annotated[GenerateConfig, options.Only(without=("best_of", "only_new", "until_end"))],
     sampling: Annotated[SamplingConfig, options.Only(("nar_temperature", "nar_passes", "guidance"))],
+    play: options.Play = False,
     display: options.Display,
     offline: options.Offline = False,
 ) -> None:
     """Give recordings the sound of another: their coarse codes stay, the fine ones are made anew."""
     started = time.perf_counter()
-    display.check_stdout(config.output)
+    display.check_stdout(config.output, play)
     with Renderer(**display.to_dict()) as out:
         from audiolm_cli.workflows.restyle import restyle_files
 
         fetch_missing(out, config.cache_dir, offline, config.model)
         result = restyle_files(inputs, style, strength, config, sampling, on_event=out.on_event, started=started)
-        show_generation(out, result)
+        show_generation(out, result, play)

@@ -43,7 +43,8 @@ class Job:
 def plan_jobs(inputs: list[str], verb: str, config: GenerateConfig) -> list[Job]:
     """A job per input, with every output checked before any work is done.
 
-    Two inputs with one stem are told apart by their place: `take.continued.wav`, `take-2.continued.wav`.
+    Two inputs with one stem are told apart by their place: `take.continued.wav`, `take-2.continued.wav`. Where no
+    output was named, what is there already is kept: the next result is `take.continued-2.wav`, then `-3`.
 
     Raises:
         UsageError: the outputs cannot hold that many files, or have extensions that are not written.
@@ -61,9 +62,10 @@ def plan_jobs(inputs: list[str], verb: str, config: GenerateConfig) -> list[Job]
         # Names that are taken already get the input's place behind their stem.
         stem = "stdin" if source == STREAM else Path(source).stem
         for name in itertools.chain([stem], (f"{stem}-{extra}" for extra in itertools.count(number))):
-            paths = output_paths(config.output, name, verb, config.takes, len(inputs))
             own = plot if plot is None or len(inputs) == 1 else plot.with_name(f"{plot.stem}.{name}{plot.suffix}")
-            plots = number_paths(own, config.takes) if own is not None else []
+            target = output_path(config.output, name, verb, config.takes, len(inputs))
+            paths = name_takes(target, config)
+            plots = [] if own is None else name_takes(own, config)
             if not taken & {*paths, *plots}:
                 break
 
@@ -79,14 +81,14 @@ def plan_jobs(inputs: list[str], verb: str, config: GenerateConfig) -> list[Job]
     return jobs
 
 
-def output_paths(output: str | None, stem: str, verb: str, takes: int, inputs: int) -> list[str]:
-    """One path per take of one input.
+def output_path(output: str | None, stem: str, verb: str, takes: int, inputs: int) -> str:
+    """Where the takes of one input go, before they are numbered.
 
     Args:
         output: what the user asked for: a file, a folder (existing, or ending in a separator), "-" or nothing.
         stem: the input's name without suffix.
         verb: what was done, for the default name `<stem>.<verb>.wav` in the current folder.
-        takes: how many files; more than one are numbered before the suffix.
+        takes: how many files.
         inputs: how many inputs the command has; more than one need a folder.
 
     Raises:
@@ -97,14 +99,34 @@ def output_paths(output: str | None, stem: str, verb: str, takes: int, inputs: i
             raise UsageError(
                 f"-o -: standard output holds one file, but {takes * inputs} were asked for; give a folder"
             )
-        return [STREAM]
+        return STREAM
 
     path = Path(f"{stem}.{verb}.wav") if output is None else Path(output)
     if output is not None and (os.path.isdir(path) or output.endswith("/")):
         path = path / f"{stem}.{verb}.wav"
     elif output is not None and inputs > 1:
         raise UsageError(f"-o {output}: {inputs} inputs need a folder; create it, or end its name with /")
-    return number_paths(path, takes)
+    return str(path)
+
+
+def name_takes(target: str | Path, config: GenerateConfig) -> list[str]:
+    """A path for each take: the target itself, or `name.1.suffix`, `name.2.suffix`, ... when there are several.
+
+    Without `-o` or `-f`, older results are kept: where one of the paths exists, all of them get the next number that
+    is free: `take.continued-2.wav`, or `take.continued-2.1.wav` and so on.
+    """
+    if str(target) == STREAM:
+        return [STREAM]
+
+    path = Path(target)
+    for version in itertools.count(1):
+        own = path if version == 1 else path.with_name(f"{path.stem}-{version}{path.suffix}")
+        paths = [str(own)]
+        if config.takes > 1:
+            paths = [str(own.with_name(f"{own.stem}.{take}{own.suffix}")) for take in range(1, config.takes + 1)]
+        if config.output is not None or config.force or not any(map(os.path.lexists, paths)):
+            break
+    return paths
 
 
 def make_folder(output: str | None) -> None:
@@ -120,13 +142,6 @@ def make_folder(output: str | None) -> None:
         Path(output).mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise OutputError(f"{output}: the folder cannot be made ({error.strerror}); choose another with -o") from error
-
-
-def number_paths(path: Path, count: int) -> list[str]:
-    """The path itself, or `name.1.suffix`, `name.2.suffix`, ... when there are several."""
-    if count == 1:
-        return [str(path)]
-    return [str(path.with_name(f"{path.stem}.{i + 1}{path.suffix}")) for i in range(count)]
 
 
 def read_input(job: Job, on_event: OnEvent) -> Recording:

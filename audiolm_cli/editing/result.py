@@ -38,6 +38,16 @@ class Output:
     score: float | None = None
     """With `best_of`, the mean log2 likelihood per frame that the take was ranked by."""
 
+    def near_generated(self, margin_s: float) -> list[tuple[float, float]]:
+        """Stretches of the file, in seconds, that hold what was generated and `margin_s` on each side, in order."""
+        near: list[tuple[float, float]] = []
+        for start, end in self.generated:
+            wider = max(0.0, start - margin_s), min(self.duration_s, end + margin_s)
+            if near and wider[0] <= near[-1][1]:
+                wider = near.pop()[0], wider[1]
+            near.append(wider)
+        return near
+
 
 @dataclass(frozen=True, kw_only=True)
 class Failure:

@@ -387,7 +387,7 @@ def test_plot(go: Any, take: Path, piano: Piano) -> None:
 def test_plot_is_checked_before_the_work(go: Any, take: Path) -> None:
     """An existing picture and a name that is no PNG; nothing is written."""
     Path("there.png").write_text("mine")
-    shown = go(take, "-d", 0.2, "--plot", "there.png")
+    shown = go(take, "-d", 0.2, "--plot", "there.png", "-o", "out.wav")
     assert shown.exit_code == 7 and "there.png: exists already" in shown.stderr
     for name in ("picture.jpg", "picture", "out.wav", "-"):
         shown = go(take, "-d", 0.2, "--plot", name)

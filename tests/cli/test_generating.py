@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -126,6 +128,111 @@ def test_takes_and_pictures(audiolm: Any, tiny_model: Path, take: Path, command:
     assert recordings[0].samples.tobytes() != recordings[1].samples.tobytes()
     comments = [json.loads(recording.tags["comment"]) for recording in recordings]
     assert [(comment["command"], comment["seed"]) for comment in comments] == [(command, 3), (command, 4)]
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_the_same_command_again(audiolm: Any, tiny_model: Path, take: Path, command: str) -> None:
+    """It makes another take beside the one that is there; with -f, it replaces that."""
+    flags = ("-m", tiny_model, take, *COMMANDS[command], "-q")
+    verb = VERBS[command]
+
+    def names(*more: object) -> list[str]:
+        shown = audiolm(command, *flags, *more)
+        assert shown.exit_code == 0, shown.stderr
+        return [line.split("  ")[0] for line in shown.stdout.splitlines()]
+
+    assert names("--seed", 1) == [f"take.{verb}.wav"]
+    first = Path(f"take.{verb}.wav").read_bytes()
+    assert names("--seed", 2) == [f"take.{verb}-2.wav"]
+    assert names("--seed", 3, "--plot", "p.png") == [f"take.{verb}-3.wav"]
+    assert names("--seed", 3, "--plot", "p.png") == [f"take.{verb}-4.wav"]
+    assert Path("p.png").exists() and Path("p-2.png").exists()
+    assert names("-n", 2) == [f"take.{verb}.1.wav", f"take.{verb}.2.wav"]
+    assert names("-n", 2) == [f"take.{verb}-2.1.wav", f"take.{verb}-2.2.wav"]
+
+    assert Path(f"take.{verb}.wav").read_bytes() == first
+    assert len({path.read_bytes() for path in Path().glob(f"take.{verb}*.wav")}) == 7  # seed 3 twice
+    assert names("--seed", 2, "-f") == [f"take.{verb}.wav"]
+    assert Path(f"take.{verb}.wav").read_bytes() == Path(f"take.{verb}-2.wav").read_bytes() != first
+
+
+@pytest.fixture
+def player(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The only player on PATH, an `aplay` that keeps what it is given in numbered files beside itself."""
+    folder = tmp_path / "bin"
+    folder.mkdir()
+    script = 'n=$(($(/bin/ls "$0".*.wav 2>/dev/null | /usr/bin/wc -l) + 1)); /bin/cp "$2" "$0.$n.wav"'
+    (folder / "aplay").write_text(f"#!/bin/sh\n{script}\n")
+    (folder / "aplay").chmod(0o755)
+    monkeypatch.setenv("PATH", str(folder))
+    monkeypatch.setitem(sys.modules, "sounddevice", None)
+    return folder / "aplay"
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="the fake player is a shell script")
+@pytest.mark.parametrize(
+    ("command", "flags", "stretches"),
+    [
+        ("continue", ("-d", "0.5"), [(1.8, 2.5)]),
+        ("continue", ("-d", "0.5", "--before"), [(0, 0.7)]),
+        ("continue", ("-d", "0.5", "--only-new"), [(0, 0.5)]),
+        ("infill", ("--gap", "0.5:0.7", "--gap", "1:1.1", "--gap", "1.6:1.7"), [(0.3, 1.3), (1.4, 1.9)]),
+        ("loop", ("--bridge", "0.3"), [(1.8, 2.3), (0, 0.2)]),
+        ("restyle", COMMANDS["restyle"], [(0, 2)]),
+    ],
+)
+def test_play(
+    audiolm: Any,
+    tiny_model: Path,
+    take: Path,
+    player: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    command: str,
+    flags: tuple[str, ...],
+    stretches: list[tuple[float, float]],
+) -> None:
+    """What is new and what is near it, of every take, from the file that was written."""
+    monkeypatch.setattr("audiolm_cli.cli.generated.HEARD_S", 0.2)
+    shown = audiolm(command, "-m", tiny_model, take, *flags, "-n", 2, "--play")
+    assert shown.exit_code == 0 and len(shown.stdout.splitlines()) == 2
+    for number in (1, 2):
+        assert f"playing take.{VERBS[command]}.{number}.wav" in shown.stderr
+        heard, rate_hz = soundfile.read(f"{player}.{number}.wav", dtype="int16")
+        written, _ = soundfile.read(f"take.{VERBS[command]}.{number}.wav", dtype="int16")
+        expected = [written[round(start * rate_hz) : round(end * rate_hz)] for start, end in stretches]
+        assert (rate_hz, heard.tolist()) == (16000, np.concatenate(expected).tolist())
+
+
+def test_how_to_hear_it(
+    audiolm: Any, tiny_model: Path, take: Path, player: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A terminal gets one line that does play the file when it is typed; a log gets none, nor does a pipe."""
+    again = ("continue", "-m", tiny_model, take, "-d", 0.2)
+    assert "hear" not in audiolm(*again).stderr
+    monkeypatch.setattr("audiolm_cli.cli.render._is_terminal", lambda: True)
+    assert "hear" not in audiolm(*again, "-q").stderr + audiolm(*again, "--json").stderr
+    Path("it's").mkdir()
+    (line,) = [line for line in audiolm(*again, "-o", "it's/").stderr.splitlines() if line.startswith("hear it: ")]
+    command = line.removeprefix("hear it: ").split("  (")[0]
+    assert subprocess.run(command, shell=True, check=False).returncode == 0
+    assert Path(f"{player}.1.wav").read_bytes() == Path("it's/take.continued.wav").read_bytes()
+    monkeypatch.setenv("PATH", "")
+    assert "hear the first: open take.continued.1.wav in a player" in audiolm(*again, "-n", 2).stderr
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_play_where_nothing_plays(
+    audiolm: Any, tiny_model: Path, take: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command: str
+) -> None:
+    """One line says so, and what was made is kept; standard output holds no file to play."""
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setitem(sys.modules, "sounddevice", None)
+    shown = audiolm(command, "-m", tiny_model, take, *COMMANDS[command], "--play", "-q")
+    assert shown.exit_code == 0 and Path(f"take.{VERBS[command]}.wav").exists()
+    (told,) = [line for line in shown.stderr.splitlines() if "nothing that plays sound" in line]
+    assert told.startswith("warning: ") and told.endswith(f"take.{VERBS[command]}.wav is kept")
+    shown = audiolm(command, "-m", tiny_model, take, *COMMANDS[command], "--play", "-o", "-")
+    assert shown.exit_code == 2 and "--play" in shown.stderr
 
 
 @pytest.mark.parametrize(

@@ -19,7 +19,7 @@ from audiolm_cli.audio.level import LARGEST_GAIN, TRAINING_PEAK, training_gain
 from audiolm_cli.audio.prediction import extrapolate
 from audiolm_cli.codec.base import Codec
 from audiolm_cli.config.generation import GenerateConfig
-from audiolm_cli.editing.jobs import number_paths, output_paths, plan_jobs
+from audiolm_cli.editing.jobs import name_takes, output_path, plan_jobs
 from audiolm_cli.editing.rendering import FADE_S, LEVEL_RANGE, _level_ratio, limit, render_span
 from audiolm_cli.editing.rendering import _fit_span as fit_blocks
 from audiolm_cli.editing.spans import SEAM_FRAMES, Span, Surroundings, open_span
@@ -304,22 +304,49 @@ def test_a_chunk_that_does_not_fit_into_memory_is_rendered_in_parts(
 
 
 def test_default_names(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The current folder, the verb, a WAV; takes are number_paths before the suffix."""
+    """The current folder, the verb, a WAV; takes are numbered before the suffix."""
     monkeypatch.chdir(tmp_path)
-    assert output_paths(None, "a.b", "continued", 1, 1) == ["a.b.continued.wav"]
-    assert output_paths(None, "a", "looped", 2, 3) == ["a.looped.1.wav", "a.looped.2.wav"]
-    assert output_paths("out/", "a", "continued", 1, 2) == ["out/a.continued.wav"]
-    assert output_paths(str(tmp_path), "a", "continued", 1, 2) == [str(tmp_path / "a.continued.wav")]
-    assert output_paths("x.flac", "a", "continued", 2, 1) == ["x.1.flac", "x.2.flac"]
-    assert output_paths("-", "a", "continued", 1, 1) == ["-"]
-    assert number_paths(Path("p.png"), 1) == ["p.png"]
+    assert output_path(None, "a.b", "continued", 1, 1) == "a.b.continued.wav"
+    assert output_path("out/", "a", "continued", 1, 2) == "out/a.continued.wav"
+    assert output_path(str(tmp_path), "a", "continued", 1, 2) == str(tmp_path / "a.continued.wav")
+    assert output_path("-", "a", "continued", 1, 1) == "-"
+    assert name_takes("x.flac", GenerateConfig(output="x.flac", takes=2)) == ["x.1.flac", "x.2.flac"]
+    assert name_takes("a.looped.wav", GenerateConfig(takes=2)) == ["a.looped.1.wav", "a.looped.2.wav"]
+    assert name_takes("p.png", GenerateConfig()) == ["p.png"]
+    assert name_takes("-", GenerateConfig(output="-")) == ["-"]
+
+
+def test_older_results_are_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without a name of the user's, the next number that all takes of a result can have; a dangling link is a file."""
+    monkeypatch.chdir(tmp_path)
+    Path("a.continued.wav").touch()
+    Path("a.continued-2.wav").symlink_to("nowhere.wav")
+    Path("a.continued.2.wav").touch()
+    Path("a.continued-2.1.wav").touch()
+    Path("p.png").touch()
+
+    (job,) = plan_jobs(["a.wav"], "continued", GenerateConfig(plot="p.png"))
+    assert (job.paths, job.plots) == (["a.continued-3.wav"], ["p-2.png"])
+    (job,) = plan_jobs(["a.wav"], "continued", GenerateConfig(takes=2, plot="p.png"))
+    assert job.paths == ["a.continued-3.1.wav", "a.continued-3.2.wav"]
+    assert job.plots == ["p.1.png", "p.2.png"]  # none of them is there
+
+    (job,) = plan_jobs(["a.wav"], "continued", GenerateConfig(force=True, plot="p.png"))
+    assert (job.paths, job.plots) == (["a.continued.wav"], ["p.png"])
+    with pytest.raises(OutputError, match=r"a\.continued\.wav: exists already"):
+        plan_jobs(["a.wav"], "continued", GenerateConfig(output="a.continued.wav"))
+    with pytest.raises(OutputError, match=r"p\.png: exists already"):
+        plan_jobs(["a.wav"], "continued", GenerateConfig(output="new.wav", plot="p.png"))
+
+    first, second = plan_jobs(["a.wav", "b/a.flac"], "continued", GenerateConfig())
+    assert (first.paths, second.paths) == (["a.continued-3.wav"], ["a-2.continued.wav"])
 
 
 @pytest.mark.parametrize(("output", "takes", "inputs"), [("-", 2, 1), ("-", 1, 2), ("x.wav", 1, 2)])
 def test_one_file_does_not_hold_several(output: str, takes: int, inputs: int) -> None:
     """The error says what does."""
     with pytest.raises(UsageError, match="folder"):
-        output_paths(output, "a", "continued", takes, inputs)
+        output_path(output, "a", "continued", takes, inputs)
 
 
 def test_jobs_never_share_an_output(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -340,11 +367,12 @@ def test_jobs_never_share_an_output(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 def test_jobs_are_checked_before_the_work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Any output that is in the way, of any input and take, unless it may be overwritten."""
     monkeypatch.chdir(tmp_path)
-    Path("b.continued.2.wav").touch()
-    config = GenerateConfig(takes=2)
+    Path("out").mkdir()
+    Path("out/b.continued.2.wav").touch()
+    config = GenerateConfig(takes=2, output="out/")
     with pytest.raises(OutputError, match=r"b\.continued\.2\.wav: exists already"):
         plan_jobs(["a.wav", "b.wav"], "continued", config)
-    assert len(plan_jobs(["a.wav", "b.wav"], "continued", GenerateConfig(takes=2, force=True))) == 2
+    assert len(plan_jobs(["a.wav", "b.wav"], "continued", dataclasses.replace(config, force=True))) == 2
     with pytest.raises(UsageError, match="extension"):
         plan_jobs(["a.wav"], "continued", dataclasses.replace(config, output="a.mp4"))
     with pytest.raises(UsageError, match="PNG"):
