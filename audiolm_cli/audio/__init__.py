@@ -4,6 +4,7 @@ Knows nothing about codecs, models or torch.
 """
 
 from audiolm_cli.audio.growing import check_growing, grown_seconds, write_growing
+from audiolm_cli.audio.layout import Layout
 from audiolm_cli.audio.mel import mel_filters
 from audiolm_cli.audio.process import DecoderProcess
 from audiolm_cli.audio.reading import read_audio
@@ -24,6 +25,7 @@ __all__ = [
     "AudioStream",
     "DecoderProcess",
     "Downmix",
+    "Layout",
     "Recording",
     "Scan",
     "balance",

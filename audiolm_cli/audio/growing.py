@@ -25,6 +25,7 @@ from audiolm_cli.audio.writing import (
     as_stored,
     encode_audio,
     encoder_as_output_error,
+    in_file_order,
     named_format,
 )
 from audiolm_cli.errors import UsageError
@@ -70,7 +71,7 @@ def write_growing(target: str | Path, blocks: Iterable[np.ndarray], spec: AudioS
 
     with encoder_as_output_error(target):
         head = Header.like(spec)
-        data = (to_wav_bytes(block, spec.subtype) for block in blocks)
+        data = (to_wav_bytes(block, spec.subtype) for block in in_file_order(blocks, spec))
         if str(target) != "-":
             _write_file(target, data, head, force)
             return

@@ -1,4 +1,7 @@
-"""What the first bytes of a file say: its format, and how much audio it promises. Knows nothing about samples."""
+"""What the first bytes of a file say: its format, and how much audio it promises; and how they are changed.
+
+Knows nothing about samples.
+"""
 
 from __future__ import annotations
 
@@ -14,6 +17,8 @@ AFTER_DATA = (b"LIST", b"fact", b"PEAK", b"bext", b"cue ", b"smpl", b"id3 ", b"I
 """Chunks that may follow the samples of a WAV."""
 MOST_CHUNKS = 10_000
 """A header with more chunks than this is not searched further."""
+MOVED_BYTES = 1 << 20
+"""How much of a file is moved at a time."""
 
 
 @dataclass(frozen=True)
@@ -107,21 +112,56 @@ def read_data_size(stream: BinaryIO) -> tuple[int, int] | None:
     return None
 
 
-def find_unstated_size(stream: BinaryIO) -> int | None:
-    """Where a WAV says that it holds 0 bytes of samples although there are some, as interrupted recorders do."""
+def find_mends(stream: BinaryIO) -> list[tuple[int, bytes]]:
+    """What libsndfile has to find in a file so that it reads it right: positions, and the bytes that belong there."""
     stream.seek(0)
-    start = find_chunk(stream, b"data") if stream.read(4) == b"RIFF" else None
-    if start is None:
-        return None
+    magic = stream.read(4)
 
-    stream.seek(start - 4)
-    size, following = stream.read(4), stream.read(4)
-    return start - 4 if size == bytes(4) and len(following) == 4 and following not in AFTER_DATA else None
+    # A WAV may say that it holds 0 bytes of samples although there are some, as interrupted recorders do.
+    if magic == b"RIFF" and (start := find_chunk(stream, b"data")) is not None:
+        stream.seek(start - 4)
+        size, following = stream.read(4), stream.read(4)
+        if size == bytes(4) and len(following) == 4 and following not in AFTER_DATA:
+            return [(start - 4, b"\xff" * 4)]  # which means: up to the end
+
+    # libsndfile takes all samples of a W64 with a mask for integers: it gets their encoding without the mask.
+    if magic == b"riff" and (start := find_chunk(stream, b"fmt ")) is not None:
+        stream.seek(start)
+        form = stream.read(40)
+        if len(form) == 40 and form[:2] == b"\xfe\xff" and form[24:26] != b"\x01\x00":
+            return [(start, form[24:26])]
+    return []
 
 
 def find_chunk(stream: BinaryIO, name: bytes) -> int | None:
     """Where the content of the first chunk of this name starts; None if there is none."""
     return next((start for chunk, start, _ in _iter_chunks(stream) if chunk == name), None)
+
+
+def replace_bytes(stream: BinaryIO, start: int, stop: int, data: bytes) -> None:
+    """Let `data` take the place of the bytes from `start` to `stop`; what follows them moves, in either direction."""
+    end = stream.seek(0, os.SEEK_END)
+    shift = start + len(data) - stop
+    pieces = range(stop, end, MOVED_BYTES) if shift else range(0)
+    for position in reversed(pieces) if shift > 0 else pieces:
+        stream.seek(position)
+        piece = _read_all(stream, min(MOVED_BYTES, end - position))
+        stream.seek(position + shift)
+        stream.write(piece)
+
+    stream.seek(start)
+    stream.write(data)
+    if shift < 0:
+        stream.truncate(end + shift)
+
+
+def _read_all(stream: BinaryIO, size: int) -> bytes:
+    """`size` bytes of an unbuffered file, which may give them in parts."""
+    parts = []
+    while size and (part := stream.read(size)):
+        parts.append(part)
+        size -= len(part)
+    return b"".join(parts)
 
 
 def _iter_chunks(stream: BinaryIO) -> Iterator[tuple[bytes, int, int]]:

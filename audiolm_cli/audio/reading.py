@@ -20,7 +20,8 @@ from typing import BinaryIO
 import numpy as np
 import soundfile
 
-from audiolm_cli.audio.headers import SNIFF_BYTES, find_unstated_size, is_text, read_data_size, sniff
+from audiolm_cli.audio.headers import SNIFF_BYTES, find_mends, is_text, read_data_size, sniff
+from audiolm_cli.audio.layout import read_layout
 from audiolm_cli.audio.recording import BITS, CHANNELS, FLOATS, RATES_HZ, Recording
 from audiolm_cli.errors import AudioInputError, MemoryLimitError
 from audiolm_cli.files import scratch_file
@@ -71,7 +72,7 @@ def open_readable(source: str | Path, label: str) -> Iterator[BinaryIO]:
     """The file, unbuffered. A pipe is copied first, and so is a file that has to be mended for libsndfile."""
     with _open_raw(source, label) as raw:
         if stat.S_ISREG(os.fstat(raw.fileno()).st_mode):
-            needs_mending = find_unstated_size(raw) is not None
+            needs_mending = bool(find_mends(raw))
             raw.seek(0)
             if not needs_mending:
                 yield raw
@@ -81,9 +82,9 @@ def open_readable(source: str | Path, label: str) -> Iterator[BinaryIO]:
             shutil.copyfileobj(raw, copy, 1 << 20)
             copy.check()
 
-            if (position := find_unstated_size(copy)) is not None:
+            for position, data in find_mends(copy):
                 copy.seek(position)
-                copy.write(b"\xff" * 4)  # which means: up to the end
+                copy.write(data)
             yield copy
 
 
@@ -169,7 +170,8 @@ def _decode(stream: BinaryIO, label: str, name: str, max_duration_s: float | Non
     check_finite(samples, 0, facts["sample_rate_hz"], label)
 
     lossless = facts["subtype"] in BITS or facts["subtype"] in FLOATS
-    return Recording(samples=samples, lossless=lossless, tags=tags, name=name, **facts), complete
+    layout = read_layout(stream, facts["format"], facts["subtype"], samples.shape[1])
+    return Recording(samples=samples, lossless=lossless, tags=tags, name=name, layout=layout, **facts), complete
 
 
 @contextlib.contextmanager
@@ -305,7 +307,8 @@ def ffmpeg_command(label: str, path: Path, reason: str) -> list[str]:
         raise AudioInputError(f"{label}: {reason}; install ffmpeg to read it, or convert it to WAV or FLAC")
 
     # Playlists must not lead it anywhere else: it opens local files and pipes alone.
-    command = [program, "-nostdin", "-v", "error", "-protocol_whitelist", "file,pipe"]
+    # Channels without loudspeakers stay without: it would make 5.1 of six stems.
+    command = [program, "-nostdin", "-v", "error", "-protocol_whitelist", "file,pipe", "-guess_layout_max", "2"]
     return [*command, "-i", f"file:{path}", "-map", "0:a:0", "-bitexact"]
 
 

@@ -9,6 +9,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from audiolm_cli.audio.layout import Layout
+
 BITS = {
     "PCM_S8": 8,
     "PCM_U8": 8,
@@ -49,6 +51,8 @@ class Recording:
     """Text stored in the file: title, artist, comment, ..."""
     name: str
     """The file's name without extension, or "stdin"."""
+    layout: Layout | None = None
+    """Which loudspeakers the channels are for; None where the file says nothing."""
 
     @property
     def channels(self) -> int:

@@ -22,6 +22,7 @@ import numpy as np
 import soundfile
 
 from audiolm_cli.audio.headers import find_chunk
+from audiolm_cli.audio.layout import Layout, file_order, needs_extensible, write_layout
 from audiolm_cli.audio.reading import ForwardFile, cause_of
 from audiolm_cli.audio.recording import BITS, FLOATS, Recording, as_float, quantize
 from audiolm_cli.errors import OutputError, UsageError
@@ -70,6 +71,8 @@ class AudioSpec:
     tags: dict[str, str]
     """Text for title, artist, album, date, genre, comment, ...; formats without tags (W64, AU) drop it, and text that
     is too long is cut to what the format reads back."""
+    layout: Layout | None = None
+    """Which loudspeakers the channels are for, in the order in which they come; the file has its format's order."""
 
 
 def output_format(path: str | Path, recording: Recording) -> tuple[str, str]:
@@ -82,7 +85,7 @@ def output_format(path: str | Path, recording: Recording) -> tuple[str, str]:
         UsageError: the extension is unknown, or the format cannot hold the channels or the rate.
     """
     format = named_format(path)
-    if format == "WAV" and recording.format == "WAVEX":
+    if format == "WAV" and (recording.format == "WAVEX" or needs_extensible(recording.layout, recording.channels)):
         format = "WAVEX"
 
     for subtype in _list_subtypes(format, recording):
@@ -158,7 +161,7 @@ def write_blocks(target: str | Path, blocks: Iterable[np.ndarray], spec: AudioSp
     if size > RIFF_BYTES and spec.format in ("AIFF", "AU"):
         raise OutputError(f"{target}: {size / 1e9:.1f} GB do not fit into {spec.format}; choose .wav, .w64 or .caf")
 
-    stored = (as_stored(block, spec.subtype) for block in _equal_blocks(blocks))
+    stored = (as_stored(block, spec.subtype) for block in _equal_blocks(in_file_order(blocks, spec)))
     with encoder_as_output_error(target):
         if str(target) != "-":
             with replacing(target, force) as file:
@@ -202,6 +205,14 @@ def encode_audio(stream: DeferringFile, blocks: Iterator[np.ndarray], spec: Audi
     # Only these subtypes give back exactly what they were given.
     is_exact = spec.subtype in FLOATS or (spec.subtype in BITS and spec.subtype not in ("ULAW", "ALAW"))
     _read_back(stream, np.empty((WRITTEN_SAMPLES, C), dtype), N, checksums if is_exact else None)
+
+
+def in_file_order(blocks: Iterable[np.ndarray], spec: AudioSpec) -> Iterator[np.ndarray]:
+    """Blocks [n, C] with their channels in the order that the format has them in."""
+    order = file_order(spec.layout, spec.format, spec.shape[1])
+    moved = order != sorted(order)
+    for block in blocks:
+        yield np.take(block, order, axis=1) if moved else block
 
 
 def as_stored(samples: np.ndarray, subtype: str) -> np.ndarray:
@@ -311,6 +322,8 @@ def _fix_headers(stream: BinaryIO, spec: AudioSpec) -> None:
     if spec.subtype in BITS and size % 2 and common and sound:
         _overwrite(stream, common + 2, struct.pack(">I", N))
         _overwrite(stream, sound - 4, struct.pack(">I", 8 + size))
+
+    write_layout(stream, spec.layout, spec.format, spec.subtype, C)
 
 
 def _read_back(stream: BinaryIO, block: np.ndarray, num_samples: int, checksums: list[int] | None) -> None:

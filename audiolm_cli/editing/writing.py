@@ -94,7 +94,12 @@ def write_samples(
 
     kind, subtype = output_format(path, like)
     spec = AudioSpec(
-        shape=samples.shape, sample_rate_hz=like.sample_rate_hz, format=kind, subtype=subtype, tags=like.tags
+        shape=samples.shape,
+        sample_rate_hz=like.sample_rate_hz,
+        format=kind,
+        subtype=subtype,
+        tags=like.tags,
+        layout=like.layout,
     )
     try:
         (write_growing if stream else write_blocks)(path, blocks(), spec, force=force)
