@@ -119,42 +119,62 @@ def piano() -> Callable[..., np.ndarray]:
 
 
 @pytest.fixture(scope="session")
-def tiny_codec(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder of a small spectral codec: principal components and k-means, no training."""
+def make_codec() -> Callable[..., Path]:
+    """Write a small spectral codec into a folder: principal components and k-means, no training.
+
+    `make_codec(folder, hop_samples=1280)`: further arguments change its shape.
+    """
     import torch
 
     from audiolm_cli.checkpoints.folder import CODEC_TENSORS, FolderFacts, write_folder
     from audiolm_cli.codec.spectral import SpectralCodec
     from audiolm_cli.config.shapes import SpectralConfig
 
-    shape = SpectralConfig(
-        width=16, latent=8, encoder_blocks=1, decoder_blocks=1, codebook_size=32, griffin_lim_iterations=4
-    )
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
-        codec = SpectralCodec(shape, name="tiny-codec")
-        with torch.no_grad():
-            features = codec.log_magnitudes(torch.from_numpy(make_piano(12.0).T))[0]
-            codec.network.initialise(features)
-            latents = codec.network.latents(features[None])[0]
-        codec.network.quantizer.initialise(latents, 4, torch.Generator().manual_seed(0))
-    return write_folder(
-        tmp_path_factory.mktemp("codecs") / "tiny-codec",
-        FolderFacts(
-            kind="codec",
-            name="tiny-codec",
-            model=None,
-            codec={"family": "spectral", "name": "tiny-codec", "config": shape.to_dict()},
-            training={"licence": "none: a test"},
-        ),
-        tensors={CODEC_TENSORS: codec.state_dict()},
-        texts={},
-    ).path
+    small = {
+        "width": 16,
+        "latent": 8,
+        "encoder_blocks": 1,
+        "decoder_blocks": 1,
+        "codebook_size": 32,
+        "griffin_lim_iterations": 4,
+    }
+
+    def write(folder: Path, **changes: Any) -> Path:
+        shape = SpectralConfig(**small | changes)
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(0)
+            codec = SpectralCodec(shape, name=folder.name)
+            with torch.no_grad():
+                features = codec.log_magnitudes(torch.from_numpy(make_piano(12.0, shape.sample_rate_hz).T))[0]
+                codec.network.initialise(features)
+                latents = codec.network.latents(features[None])[0]
+            codec.network.quantizer.initialise(latents, 4, torch.Generator().manual_seed(0))
+        return write_folder(
+            folder,
+            FolderFacts(
+                kind="codec",
+                name=folder.name,
+                model=None,
+                codec={"family": "spectral", "name": folder.name, "config": shape.to_dict()},
+                training={"licence": "none: a test"},
+            ),
+            tensors={CODEC_TENSORS: codec.state_dict()},
+            texts={},
+        ).path
+
+    return write
+
+
+@pytest.fixture(scope="session")
+def tiny_codec(make_codec: Callable[..., Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a small spectral codec of 50 frames per second and 4 codebooks."""
+    return make_codec(tmp_path_factory.mktemp("codecs") / "tiny-codec")
 
 
 @pytest.fixture(scope="session")
 def make_model(tiny_codec: Path) -> Callable[..., Path]:
-    """Write a small random model with `tiny_codec` into a folder; with `ends=True` one that ends pieces soon.
+    """Write a small random model with `tiny_codec`, or another codec, into a folder; with `ends=True` one that ends
+    pieces soon.
 
     That one finds every code, and the end of the piece, equally likely: it ends after 33 frames on average.
     """
@@ -169,12 +189,14 @@ def make_model(tiny_codec: Path) -> Callable[..., Path]:
         write_folder,
     )
     from audiolm_cli.config.shapes import ModelConfig
+    from audiolm_cli.library.loading import load_codec
     from audiolm_cli.model.decoders import build
 
-    codec = read_folder(tiny_codec)
-    shape = ModelConfig(d_model=32, nhead=2, num_layers=2, codebook_size=32, max_frames=60)
-
-    def write(folder: Path, ends: bool = False) -> Path:
+    def write(folder: Path, ends: bool = False, codec: Path = tiny_codec) -> Path:
+        quantizers = load_codec(str(codec)).num_codebooks
+        shape = ModelConfig(
+            d_model=32, nhead=2, num_layers=2, num_quantizers=quantizers, codebook_size=32, max_frames=60
+        )
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(0)
             model = build(shape)
@@ -182,10 +204,11 @@ def make_model(tiny_codec: Path) -> Callable[..., Path]:
             model.ar_head.weight.mul_(
                 0 if ends else 10
             )  # 10: neither flat nor certain, so that seeds and filters matter
+        found = read_folder(codec)
         return write_folder(
             folder,
-            FolderFacts(kind="model", name=folder.name, model=shape.to_dict(), codec=codec.codec, training={}),
-            tensors={MODEL_TENSORS: model.state_dict(), CODEC_TENSORS: load_tensors(codec, CODEC_TENSORS)},
+            FolderFacts(kind="model", name=folder.name, model=shape.to_dict(), codec=found.codec, training={}),
+            tensors={MODEL_TENSORS: model.state_dict(), CODEC_TENSORS: load_tensors(found, CODEC_TENSORS)},
             texts={},
         ).path
 

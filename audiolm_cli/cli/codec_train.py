@@ -11,6 +11,7 @@ from audiolm_cli.cli import options
 from audiolm_cli.cli.fetching import fetch_missing
 from audiolm_cli.cli.render import Renderer
 from audiolm_cli.cli.spread import spread
+from audiolm_cli.config.shapes import SpectralChanges
 from audiolm_cli.config.training import CodecTrainConfig
 from audiolm_cli.errors import UsageError
 
@@ -49,6 +50,7 @@ def codec_train_command(
     init: Init = None,
     family: Family = None,
     filters: Filters = None,
+    changes: SpectralChanges,
     config: CodecTrainConfig,
     force: options.Force = False,
     display: options.Display,
@@ -70,7 +72,15 @@ def codec_train_command(
         fetch_missing(out, cache_dir, offline, init)
         shape = EncodecConfig(num_filters=filters or FILTERS) if family == "encodec" else None
         request = CodecTrainRequest(
-            source, output, config=config, shape=shape, init=init, force=force, cache=cache_dir, on_event=out.on_event
+            source,
+            output,
+            config=config,
+            shape=shape,
+            changes=changes,
+            init=init,
+            force=force,
+            cache=cache_dir,
+            on_event=out.on_event,
         )
         result = train_codec(request)
         if out.json:

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from audiolm_cli.codec.base import Codec
-from audiolm_cli.codec.spectral import COLUMNS_PER_FRAME, SpectralCodec
+from audiolm_cli.codec.spectral import SpectralCodec
 
 
 @torch.inference_mode()
@@ -22,7 +22,7 @@ def frame_rms(codec: Codec, codes: Tensor) -> Tensor:
         wav = codec.decode(codes)  # [B, C, T * hop]
         return wav.square().mean(1).view(*codes.shape[:2], codec.hop_samples).mean(-1).sqrt()
 
-    energy = codec.magnitudes(codec.network.features(codec.network.quantizer.decode(codes))).square()  # [B, 2T, bins]
+    energy = codec.decode_magnitudes(codes).square()  # [B, T * columns, bins]
     both = 2 * energy.sum(-1) - energy[..., 0] - energy[..., -1]  # the bins of negative frequencies as well
-    mean_square = both / (len(codec.window) * codec.window.square().sum())  # [B, 2T]
-    return mean_square.view(*codes.shape[:2], COLUMNS_PER_FRAME).mean(-1).sqrt()
+    mean_square = both / (len(codec.window) * codec.window.square().sum())  # [B, T * columns]
+    return mean_square.view(*codes.shape[:2], -1).mean(-1).sqrt()

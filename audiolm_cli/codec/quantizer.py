@@ -6,6 +6,8 @@ den Oord et al., "Neural Discrete Representation Learning" (2017), appendix A.1.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor, nn
 
@@ -27,13 +29,19 @@ class ResidualVectorQuantizer(nn.Module):
         self.register_buffer("counts", torch.zeros(shape[:2]), persistent=False)  # [K, V] moving average of use
         self.register_buffer("sums", torch.zeros(shape), persistent=False)  # [K, V, D] moving average of vectors
 
-    def encode(self, latents: Tensor) -> Tensor:
-        """Codes int64 [..., K] of latents [..., D]: the nearest vector, stage by stage."""
-        residual, codes = latents, []
+    def encode(self, latents: Tensor, steady: Sequence[Tensor] = ()) -> Tensor:
+        """Codes int64 [..., K] of latents [..., D]: the nearest vector, stage by stage.
+
+        Args:
+            latents: what to encode.
+            steady: latents [..., D] without their fast changes, one for each of the first stages, which look at them
+                instead. The last stage always looks at the latents themselves.
+        """
+        views, codes = self._list_views(latents, steady), []
 
         for codebook in self.codebooks:
-            index = find_nearest(residual, codebook)
-            residual = residual - codebook[index]
+            index = find_nearest(views[0], codebook)
+            views = _subtract(codebook[index], views)
             codes.append(index)
 
         return torch.stack(codes, dim=-1)
@@ -46,14 +54,17 @@ class ResidualVectorQuantizer(nn.Module):
         return latents
 
     @torch.no_grad()
-    def initialise(self, latents: Tensor, iterations: int, generator: torch.Generator) -> None:
-        """Set every codebook by k-means on latents [M, D] and the residuals that follow.
+    def initialise(
+        self, latents: Tensor, iterations: int, generator: torch.Generator, steady: Sequence[Tensor] = ()
+    ) -> None:
+        """Set every codebook by k-means on latents [M, D] and the residuals that follow; `steady` as in `encode`.
 
         Few frames collapse many codes into one (M should be 15 times the codebook size or more).
         """
-        residual = latents
+        views = self._list_views(latents, steady)
 
         for codebook in self.codebooks:
+            residual = views[0]
             start = torch.randperm(len(residual), generator=generator)[: len(codebook)]
             codebook.copy_(residual[start.to(residual.device)])
 
@@ -62,30 +73,39 @@ class ResidualVectorQuantizer(nn.Module):
                 used = counts > 0
                 codebook[used] = sums[used] / counts[used, None]
 
-            residual = residual - codebook[find_nearest(residual, codebook)]
-        self.start_averages(latents)
+            views = _subtract(codebook[find_nearest(residual, codebook)], views)
+        self.start_averages(latents, steady)
 
     @torch.no_grad()
-    def start_averages(self, latents: Tensor) -> None:
+    def start_averages(self, latents: Tensor, steady: Sequence[Tensor] = ()) -> None:
         """Begin the moving averages at the use that latents [M, D] make of the codebooks, which stay as they are."""
-        for k, index in enumerate(self.encode(latents).unbind(-1)):
+        for k, index in enumerate(self.encode(latents, steady).unbind(-1)):
             counts = torch.bincount(index, minlength=self.codebook_size).clamp(min=1).to(latents.dtype)
             self.counts[k] = counts * (self.codebook_size / counts.sum())
             self.sums[k] = self.codebooks[k] * self.counts[k, :, None]
 
     @torch.no_grad()
-    def update(self, latents: Tensor, decay: float, revive: int, generator: torch.Generator) -> Tensor:
+    def update(
+        self,
+        latents: Tensor,
+        decay: float,
+        revive: int,
+        generator: torch.Generator,
+        steady: Sequence[Tensor] = (),
+    ) -> Tensor:
         """Move the codebooks towards latents [M, D] and return their codes [M, K] from before the move.
 
-        At most `revive` unused vectors per codebook are put on random residuals; more at once makes training diverge.
+        `steady` as in `encode`. At most `revive` unused vectors per codebook are put on random residuals; more at once
+        makes training diverge.
         """
-        residual, codes = latents, []
+        views, codes = self._list_views(latents, steady), []
         scale = self.codebook_size / len(latents)  # counts average one per vector
 
         for k, codebook in enumerate(self.codebooks):
+            residual = views[0]
             index = find_nearest(residual, codebook)
             counts, sums = self._count_and_sum(residual, index)
-            quantized = codebook[index]  # [M, D], before the move
+            views = _subtract(codebook[index], views)  # of the codebook before the move
 
             self.counts[k].mul_(decay).add_(counts * scale, alpha=1 - decay)
             self.sums[k].mul_(decay).add_(sums * scale, alpha=1 - decay)
@@ -99,10 +119,13 @@ class ResidualVectorQuantizer(nn.Module):
                 self.counts[k][dead] = 1.0
                 self.sums[k][dead] = residual[chosen]
 
-            residual = residual - quantized
             codes.append(index)
 
         return torch.stack(codes, dim=-1)
+
+    def _list_views(self, latents: Tensor, steady: Sequence[Tensor]) -> list[Tensor]:
+        """What the stages look at, one after the other: the steady latents, then the latents themselves."""
+        return [*steady[: len(self.codebooks) - 1], latents]
 
     @property
     def codebook_size(self) -> int:
@@ -119,6 +142,11 @@ class ResidualVectorQuantizer(nn.Module):
         counts = torch.bincount(index, minlength=self.codebook_size).to(latents.dtype)
         sums = torch.zeros_like(self.codebooks[0]).index_add_(0, index, latents)
         return counts, sums
+
+
+def _subtract(quantized: Tensor, views: list[Tensor]) -> list[Tensor]:
+    """What a stage leaves over for the stages after it; the last view serves all stages that are left."""
+    return [view - quantized for view in (views[1:] or views)]
 
 
 def find_nearest(latents: Tensor, codebook: Tensor) -> Tensor:

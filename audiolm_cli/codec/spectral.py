@@ -15,12 +15,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from audiolm_cli.codec.base import KnownSamples
+from audiolm_cli.codec.level import decode_level, encode_level, measure_level
 from audiolm_cli.codec.phase import absolute, griffin_lim, stft
 from audiolm_cli.codec.quantizer import ResidualVectorQuantizer
 from audiolm_cli.config.shapes import SpectralConfig
-
-COLUMNS_PER_FRAME = 2
-"""STFT columns that a frame holds side by side."""
 
 
 class Block(nn.Module):
@@ -46,14 +44,14 @@ class Block(nn.Module):
 
 
 class SpectralNetwork(nn.Module):
-    """Log-magnitude features [B, T, F] to latents and back, F = 2 columns x bins."""
+    """Log-magnitude features [B, T, F] to latents and back, F = columns x bins of a frame."""
 
     mean: Tensor
     deviation: Tensor
 
     def __init__(self, config: SpectralConfig) -> None:
         super().__init__()
-        features = COLUMNS_PER_FRAME * (config.window_samples // 2 + 1)
+        features = config.columns * (config.window_samples // 2 + 1)
         block = (config.width, config.kernel, config.expansion)
 
         self.register_buffer("mean", torch.zeros(features))
@@ -64,6 +62,7 @@ class SpectralNetwork(nn.Module):
         self.to_latent = nn.Linear(config.width, config.latent)
 
         self.quantizer = ResidualVectorQuantizer(config.num_codebooks, config.codebook_size, config.latent)
+        self.steady_frames = config.steady_frames
 
         self.from_latent = nn.Linear(config.latent, config.width)
         self.decoder = nn.Sequential(*(Block(*block) for _ in range(config.decoder_blocks)))
@@ -72,6 +71,24 @@ class SpectralNetwork(nn.Module):
     def latents(self, features: Tensor) -> Tensor:
         """Latents [B, T, D] of log-magnitude features [B, T, F]."""
         return self.to_latent(self.encoder(self.analysis((features - self.mean) / self.deviation)))
+
+    def steady(self, latents: Tensor) -> list[Tensor]:
+        """What the first codebooks look at, of latents [B, T, D]: their means over some frames, [B, T, D] each.
+
+        The first looks at the mean over `steady_frames` in a Hann window, every next one at that over half as many,
+        until that is one. At both ends, the mean is over the frames that are there.
+        """
+        rows = latents.transpose(1, 2)  # [B, D, T]
+        found, frames = [], self.steady_frames
+
+        while frames > 1:
+            weights = torch.hann_window(frames + 2, periodic=False, device=latents.device)[1:-1]
+            sums = F.conv1d(rows, weights.expand(rows.shape[1], 1, -1), padding=frames // 2, groups=rows.shape[1])
+            shares = F.conv1d(torch.ones_like(rows[:1, :1]), weights.view(1, 1, -1), padding=frames // 2)
+            found.append((sums / shares).transpose(1, 2))
+            frames = frames // 2 | 1  # odd again
+
+        return found
 
     def features(self, latents: Tensor) -> Tensor:
         """Log-magnitude features [B, T, F] of latents [B, T, D]."""
@@ -129,11 +146,13 @@ class SpectralCodec(nn.Module):
         self.sample_rate_hz = config.sample_rate_hz
         self.hop_samples = config.hop_samples
         self.channels = 1
-        self.num_codebooks = config.num_codebooks
+        self.num_codebooks = config.num_codebooks + self.has_level
         self.codebook_size = config.codebook_size
 
-        # To either side: the convolutions of the encoder, and the window of a column.
-        reach = math.ceil((config.window_samples - config.hop_samples // COLUMNS_PER_FRAME) / 2 / config.hop_samples)
+        # To either side: the convolutions of the encoder, the window of a column, that of the level, the steady means.
+        self.level_reach = round(config.level_s * config.sample_rate_hz / self.column_samples / 2)  # columns
+        reach = math.ceil((config.window_samples - self.column_samples) / 2 / config.hop_samples)
+        reach += math.ceil(self.level_reach / config.columns) + config.steady_frames // 2
         self.receptive_field_frames: int | None = config.encoder_blocks * (config.kernel // 2) + reach
 
         self.network = SpectralNetwork(config)
@@ -142,7 +161,12 @@ class SpectralCodec(nn.Module):
     @property
     def column_samples(self) -> int:
         """Samples between STFT columns."""
-        return self.config.hop_samples // COLUMNS_PER_FRAME
+        return self.config.hop_samples // self.config.columns
+
+    @property
+    def has_level(self) -> bool:
+        """Whether loudness has a code of its own, the last one of a frame."""
+        return self.config.level_s > 0
 
     @property
     def frame_rate_hz(self) -> float:
@@ -155,16 +179,27 @@ class SpectralCodec(nn.Module):
         return self.window.device
 
     def log_magnitudes(self, wav: Tensor) -> Tensor:
-        """Features [B, T, 2 * bins]: log(|STFT| + floor) of wav [B, N], both columns of a frame side by side."""
-        padded = F.pad(wav, (0, -wav.shape[-1] % self.hop_samples))
-        columns = stft(padded, self.window, self.column_samples)
-        features = (absolute(columns) + self.config.floor).log()  # [B, 2T, bins]
+        """Features [B, T, columns * bins] of wav [B, N]; see `analyse`."""
+        return self.analyse(wav)[0]
 
-        return features.reshape(len(features), -1, COLUMNS_PER_FRAME * features.shape[-1])
+    def analyse(self, wav: Tensor) -> tuple[Tensor, Tensor]:
+        """Features [B, T, columns * bins] of wav [B, N], and levels [B, T, 1], which are 1 where loudness is left in.
+
+        Features are log(|STFT| / level + floor), the columns of a frame side by side.
+        """
+        padded = F.pad(wav, (0, -wav.shape[-1] % self.hop_samples))
+        magnitudes = absolute(stft(padded, self.window, self.column_samples))  # [B, T * columns, bins]
+        frames = magnitudes.unflatten(1, (-1, self.config.columns))  # [B, T, columns, bins]
+
+        level = frames.new_ones(*frames.shape[:2], 1)  # [B, T, 1]
+        if self.has_level:
+            level = measure_level(magnitudes, self.window, self.level_reach)[:, :: self.config.columns]
+
+        return (frames / level[..., None] + self.config.floor).log().flatten(2), level
 
     def magnitudes(self, features: Tensor) -> Tensor:
-        """STFT magnitudes [B, 2T, bins] of features [B, T, 2 * bins]."""
-        columns = features.reshape(len(features), -1, features.shape[-1] // COLUMNS_PER_FRAME)
+        """STFT magnitudes [B, T * columns, bins] of features [B, T, columns * bins], at level 1."""
+        columns = features.reshape(len(features), -1, features.shape[-1] // self.config.columns)
         return (columns.exp() - self.config.floor).clamp(min=0)
 
     @torch.inference_mode()
@@ -173,7 +208,22 @@ class SpectralCodec(nn.Module):
         if wav.shape[-1] == 0:
             return torch.zeros(len(wav), 0, self.num_codebooks, dtype=torch.int64, device=wav.device)
 
-        return self.network.quantizer.encode(self.network.latents(self.log_magnitudes(wav[:, 0])))
+        features, level = self.analyse(wav[:, 0])
+        latents = self.network.latents(features)
+        codes = self.network.quantizer.encode(latents, self.network.steady(latents))
+
+        return torch.cat([codes, encode_level(level, self.codebook_size)], dim=-1) if self.has_level else codes
+
+    @torch.inference_mode()
+    def decode_magnitudes(self, codes: Tensor) -> Tensor:
+        """STFT magnitudes [B, T * columns, bins] of codes [B, T, K]."""
+        latents = self.network.quantizer.decode(codes[..., : self.config.num_codebooks])
+        magnitudes = self.magnitudes(self.network.features(latents))
+        if not self.has_level:
+            return magnitudes
+
+        level = decode_level(codes[..., -1:], self.codebook_size)  # [B, T, 1]
+        return magnitudes * level.repeat_interleave(self.config.columns, 1)
 
     @torch.inference_mode()
     def decode(self, codes: Tensor, known: KnownSamples | None = None) -> Tensor:
@@ -181,6 +231,6 @@ class SpectralCodec(nn.Module):
         if codes.shape[1] == 0:
             return torch.zeros(len(codes), 1, 0, device=codes.device)
 
-        magnitudes = self.magnitudes(self.network.features(self.network.quantizer.decode(codes)))  # [B, 2T, bins]
+        magnitudes = self.decode_magnitudes(codes)
         wav = griffin_lim(magnitudes, self.window, self.column_samples, self.config.griffin_lim_iterations, known)
         return wav[:, None]

@@ -142,12 +142,3 @@ def require(ok: bool, message: str) -> None:
     """
     if not ok:
         raise UsageError(message)
-
-
-def require_ranges(config: Settings, *ranges: tuple[str, float, float]) -> None:
-    """Refuse fields outside their (names, lowest, highest), and what is no number; None says nothing."""
-    for names, low, high in ranges:
-        told = f"{low:g} or more" if high >= LARGEST else f"{low:g}..{high:g}"
-        for name in names.split():
-            value = getattr(config, name)
-            require(value is None or low <= value <= high, f"{name} must be {told}, got {value}")

@@ -2,30 +2,31 @@
 
 from __future__ import annotations
 
+import dataclasses
+import functools
 from dataclasses import dataclass
+from typing import Any
 
-from audiolm_cli.config.base import (
-    Settings,
-    require,
-    require_ranges,
-)
+from audiolm_cli.config.base import Settings, require, setting
+
+_shape = functools.partial(setting, panel="Training")
 
 
 @dataclass(frozen=True, kw_only=True)
 class ModelConfig(Settings):
     """The shape of an AudioLM."""
 
-    d_model: int = 1024
+    d_model: int = setting(1024, "", low=2, high=1 << 20)
     """Width of both decoders; a multiple of 2 * nhead."""
-    nhead: int = 16
+    nhead: int = setting(16, "", low=1, high=1 << 20)
     """Attention heads."""
-    num_layers: int = 12
+    num_layers: int = setting(12, "", low=1, high=10_000)
     """Layers of each decoder."""
-    num_quantizers: int = 4
+    num_quantizers: int = setting(4, "", low=1, high=1000)
     """Codebooks per frame, K."""
-    codebook_size: int = 2048
+    codebook_size: int = setting(2048, "", low=2, high=1 << 24)
     """Codes per codebook, V."""
-    max_frames: int = 750
+    max_frames: int = setting(750, "", low=2, high=1_000_000)
     """Longest window (context + target) the model was trained on, in frames."""
     positions: str = "rotary"
     """"rotary" or "sine" (VALL-E's sinusoids with a learned scale)."""
@@ -33,19 +34,11 @@ class ModelConfig(Settings):
     """Dropout in attention output, feed-forward and embeddings, 0..1."""
     prompt_share: float = 0.4
     """Share of an item that the two-argument `forward` of the training recipes takes as prompt."""
-    nar_passes: int = 1
+    nar_passes: int = setting(1, "", low=1, high=1000)
     """NAR passes per codebook when generating; over 1 for models trained with some of its frames known."""
 
     def __post_init__(self) -> None:
-        require_ranges(
-            self,
-            ("d_model", 2, 1 << 20),
-            ("nhead", 1, 1 << 20),
-            ("num_layers", 1, 10_000),
-            ("num_quantizers nar_passes", 1, 1000),
-            ("codebook_size", 2, 1 << 24),
-            ("max_frames", 2, 1_000_000),
-        )
+        super().__post_init__()
         fits = self.d_model % (2 * self.nhead) == 0
         require(fits, f"d_model must be a multiple of 2 * nhead, got {self.d_model}, {self.nhead}")
         require(self.positions in ("rotary", "sine"), f'positions must be "rotary" or "sine", got {self.positions!r}')
@@ -57,49 +50,113 @@ class ModelConfig(Settings):
 class SpectralConfig(Settings):
     """The shape of a spectral codec: log magnitudes, ConvNeXt autoencoder, residual quantizer, Griffin-Lim."""
 
-    sample_rate_hz: int = 32000
+    sample_rate_hz: int = setting(32000, "", low=1000, high=768_000)
     """Sample rate in Hz."""
-    hop_samples: int = 640
-    """Samples per frame; two STFT columns per frame."""
-    window_samples: int = 2048
+    hop_samples: int = setting(640, "", low=2, high=1 << 16)
+    """Samples per frame; a multiple of `columns`."""
+    columns: int = setting(2, "", low=1, high=1000)
+    """STFT columns that a frame holds side by side."""
+    window_samples: int = setting(2048, "", low=4, high=1 << 20)
     """STFT window, Hann."""
-    width: int = 384
+    width: int = setting(384, "", low=1, high=1 << 20)
     """Channels of the ConvNeXt blocks."""
-    latent: int = 64
+    latent: int = setting(64, "", low=1, high=1 << 20)
     """Channels of the quantized latent."""
-    encoder_blocks: int = 3
+    encoder_blocks: int = setting(3, "", low=0, high=1000)
     """ConvNeXt blocks before the quantizer."""
-    decoder_blocks: int = 5
+    decoder_blocks: int = setting(5, "", low=0, high=1000)
     """ConvNeXt blocks after the quantizer."""
-    kernel: int = 7
+    kernel: int = setting(7, "", low=1, high=1 << 16)
     """Depthwise kernel of a block, in frames; odd."""
-    expansion: int = 3
+    expansion: int = setting(3, "", low=1, high=1 << 16)
     """Width of a block's feed-forward, in multiples of `width`."""
-    num_codebooks: int = 4
+    num_codebooks: int = setting(4, "", low=1, high=1000)
     """Stages of the residual quantizer, K."""
-    codebook_size: int = 2048
+    codebook_size: int = setting(2048, "", low=2, high=1 << 20)
     """Codes per stage, V."""
-    floor: float = 0.1
+    floor: float = setting(0.1, "", low=1e-9, high=1e9)
     """Magnitude added before the logarithm, in units of an un-normalised Hann STFT (full-scale sine: 512)."""
-    griffin_lim_iterations: int = 32
+    griffin_lim_iterations: int = setting(32, "", low=0, high=10_000)
     """Iterations of fast Griffin-Lim in `decode`."""
+    level_s: float = setting(0.0, "", low=0, high=600)
+    """Window in seconds whose loudness is taken out and put into a code of its own; 0 leaves it in."""
+    steady_frames: int = setting(1, "", low=1, high=1 << 16)
+    """Frames that the first codebook describes together, in a Hann window; each next one half as many. Odd."""
 
     def __post_init__(self) -> None:
-        require(self.hop_samples % 2 == 0, f"hop_samples must be even, got {self.hop_samples}")
+        super().__post_init__()
+        fits = self.hop_samples % self.columns == 0
+        require(fits, f"hop_samples must be a multiple of columns, got {self.hop_samples}, {self.columns}")
         require(self.kernel % 2 == 1, f"kernel must be odd, got {self.kernel}")
-        require_ranges(
-            self,
-            ("sample_rate_hz", 1000, 768_000),
-            ("hop_samples", 2, 1 << 16),
-            ("window_samples", 4, 1 << 20),
-            ("width latent", 1, 1 << 20),
-            ("encoder_blocks decoder_blocks", 0, 1000),
-            ("kernel expansion", 1, 1 << 16),
-            ("num_codebooks", 1, 1000),
-            ("codebook_size", 2, 1 << 20),
-            ("floor", 1e-9, 1e9),
-            ("griffin_lim_iterations", 0, 10_000),
-        )
+        require(self.steady_frames % 2 == 1, f"steady_frames must be odd, got {self.steady_frames}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class SpectralChanges(Settings):
+    """What is asked for of the shape of a spectral codec; None leaves it as it is."""
+
+    frame_rate_hz: float | None = _shape(
+        None, "Frames per second of a spectral codec from nothing. Default: 50.", flag="--frame-rate", metavar="N"
+    )
+    num_codebooks: int | None = _shape(
+        None,
+        "Codebooks of a spectral codec from nothing, beside that of the level. Default: 4.",
+        flag="--codebooks",
+        low=1,
+        high=1000,
+        metavar="N",
+    )
+    level_s: float | None = _shape(
+        None,
+        "Spectral: the loudness over S seconds gets a code of its own; 0: loudness is part of all codes.",
+        flag="--level-seconds",
+        low=0,
+        high=600,
+        metavar="S",
+    )
+    steady_frames: int | None = _shape(
+        None, "Spectral: the first codebook describes N frames together; odd.", low=1, high=1 << 16, metavar="N"
+    )
+
+    def apply(self, config: SpectralConfig, from_nothing: bool) -> SpectralConfig:
+        """The shape with the changes.
+
+        Args:
+            config: the shape before.
+            from_nothing: whether there are no weights yet; some changes need new ones.
+
+        Raises:
+            UsageError: a change does not fit the shape or its weights.
+        """
+        if not from_nothing:
+            require(
+                self.frame_rate_hz is None and self.num_codebooks is None,
+                "--init with --frame-rate or --codebooks: the codec to start from has its own; leave them out",
+            )
+        changes: dict[str, Any] = {
+            name: value
+            for name in ("num_codebooks", "level_s", "steady_frames")
+            if (value := getattr(self, name)) is not None
+        }
+        if self.frame_rate_hz is not None:
+            changes |= _frames_of(self.frame_rate_hz, config)
+        return dataclasses.replace(config, **changes)
+
+
+def _frames_of(frame_rate_hz: float, config: SpectralConfig) -> dict[str, int]:
+    """Hop and columns for a frame rate, with columns as far apart as `config` has them, or as near to that as fits."""
+    rate = config.sample_rate_hz
+    hop = round(rate / frame_rate_hz)
+    possible = [f"{rate // h}" for h in range(1, rate + 1) if rate % h == 0 and 5 <= rate // h <= 200]
+    require(
+        abs(hop * frame_rate_hz - rate) < 1e-6 * rate,
+        f"--frame-rate {frame_rate_hz:g} does not divide the sample rate of {rate} Hz; "
+        f"choose one of {', '.join(possible)}",
+    )
+
+    wanted = config.hop_samples // config.columns
+    columns = min((c for c in range(1, hop + 1) if hop % c == 0), key=lambda c: abs(hop / c - wanted))
+    return {"hop_samples": hop, "columns": columns}
 
 
 PRESETS = {

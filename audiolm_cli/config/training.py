@@ -52,6 +52,15 @@ class CodecTrainConfig(Settings):
         None, "EnCodec: from this step on, a discriminator learns too. For GPUs.", low=0, metavar="STEP"
     )
     """EnCodec: step from which a discriminator learns along; None is never. For GPUs."""
+    consistency: float = _codec(
+        0.0,
+        "Weight of keeping the codes when a clip is heard with noise, delayed or through MP3; 0: clips are heard as "
+        "they are.",
+        low=0,
+        high=1e6,
+        metavar="X",
+    )
+    """Over 0: the codec hears disturbed clips and gives clean ones back; weight of the displacement of latents."""
     gain_db: tuple[float, float] = (-6.0, 2.0)
     """Range of the random gain of each clip in dB."""
     ema_decay: float = setting(0.998, "", low=0, high=1)

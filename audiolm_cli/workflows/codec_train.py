@@ -33,7 +33,7 @@ from audiolm_cli.codec.base import Codec
 from audiolm_cli.codec.encodec import EncodecCodec
 from audiolm_cli.codec.encodec_shape import EncodecConfig
 from audiolm_cli.codec.spectral import SpectralCodec
-from audiolm_cli.config.shapes import SpectralConfig
+from audiolm_cli.config.shapes import SpectralChanges, SpectralConfig
 from audiolm_cli.config.training import CodecTrainConfig
 from audiolm_cli.data.files import AudioFile, split_files
 from audiolm_cli.devices import pick_device, prepare_cpu
@@ -41,6 +41,7 @@ from audiolm_cli.errors import DataError, ModelError, OutputError, UsageError
 from audiolm_cli.events import Note, OnEvent, ignore
 from audiolm_cli.library.loading import codec_hash, codec_training, codes_hash, load_codec
 from audiolm_cli.tokenizing.recordings import copying_opener, open_recordings
+from audiolm_cli.training.codec.consistency import ConsistencyReport
 from audiolm_cli.training.codec.encodec import EncodecTrainee
 from audiolm_cli.training.codec.loop import CodecTrainer
 from audiolm_cli.training.codec.round_trips import RoundTrips
@@ -68,6 +69,8 @@ class CodecTrainRequest:
     """How to train."""
     shape: SpectralConfig | EncodecConfig | None = None
     """Of a codec from nothing, whose family it decides; None is the usual spectral one."""
+    changes: SpectralChanges = field(default_factory=SpectralChanges)
+    """Of the shape of a spectral codec, from nothing or of `init`."""
     init: str | None = None
     """A codec, or a model with its codec, to start from: its shape, weights and codebooks."""
     force: bool = False
@@ -132,9 +135,19 @@ def train_codec(request: CodecTrainRequest) -> TrainedCodec:
         request.on_event,
         origin.sha256 if origin else None,
     )
-    losses = trainer.run(RoundTrips(state / SAMPLES, trainee.codec, recordings.held_out, request.on_event))
+    round_trips = RoundTrips(state / SAMPLES, trainee.codec, recordings.held_out, request.on_event)
+    consistency = ConsistencyReport(trainee.codec, recordings.held_out, request.on_event)
 
-    folder = _write_codec(request, trainee, origin, _describe_training(request, trainer, origin, recordings, losses))
+    def on_sample(step: int) -> None:
+        round_trips(step)
+        consistency(step)
+
+    losses = trainer.run(on_sample)
+
+    facts = _describe_training(request, trainer, origin, recordings, losses)
+    if consistency.shares:
+        facts["consistency"] = consistency.shares
+    folder = _write_codec(request, trainee, origin, facts)
     with contextlib.suppress(OSError):  # there may be none
         (state / SAMPLES).rename(folder.path / SAMPLES)
     shutil.rmtree(state, ignore_errors=True)  # or the next training into this place would go on from it
@@ -151,6 +164,8 @@ def _check_request(request: CodecTrainRequest) -> None:
     output = request.output
     if request.config.keep_codes and request.init is None:
         raise UsageError("--keep-codes keeps the codes of a codec: name that codec with --init")
+    if request.config.keep_codes and request.changes != SpectralChanges():
+        raise UsageError("--keep-codes with --level-seconds or --steady-frames, which change the codes: leave one out")
     if output.exists() and not request.force:
         raise OutputError(f"{output}: exists already; choose another folder, or overwrite this one with -f")
     if output.exists() and not (output / CONFIG).is_file():
@@ -283,9 +298,12 @@ def _make_trainee(request: CodecTrainRequest) -> Trainee:
             raise UsageError(
                 "--adversarial-from: a spectral codec has no waveform to judge; it is for --family encodec"
             )
-        codec.name = name
-        return SpectralTrainee(codec, request.config)
+        return SpectralTrainee(_reshape(codec, request, name), request.config)
 
+    if request.changes != SpectralChanges():
+        raise UsageError(
+            "--frame-rate, --codebooks, --level-seconds and --steady-frames are for spectral codecs; leave them out"
+        )
     assert isinstance(codec, EncodecCodec), codec
     if codec.channels != 1:
         raise ModelError(
@@ -305,7 +323,17 @@ def _starting_codec(request: CodecTrainRequest) -> Codec:
         return codec
     if isinstance(request.shape, EncodecConfig):
         return EncodecCodec.untrained(request.shape, seed=request.config.seed).to(device)
-    return SpectralCodec(request.shape or SpectralConfig()).to(device)
+    return SpectralCodec(request.changes.apply(request.shape or SpectralConfig(), from_nothing=True)).to(device)
+
+
+def _reshape(codec: SpectralCodec, request: CodecTrainRequest, name: str) -> SpectralCodec:
+    """The codec under its new name, and of another codec's weights, with what is asked to change of its shape."""
+    if request.init is None:
+        codec.name = name
+        return codec
+    other = SpectralCodec(request.changes.apply(codec.config, from_nothing=False), name).to(codec.device)
+    other.load_state_dict(codec.state_dict())
+    return other
 
 
 @dataclass(frozen=True, kw_only=True)

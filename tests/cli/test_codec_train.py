@@ -432,3 +432,51 @@ def test_a_file_that_crashes_the_decoder(recordings: Path, piano: Piano, tmp_pat
         train_codec(CodecTrainRequest(folder, tmp_path / "killed", name="c", config=STEPS, shape=SHAPE, on_event=kill))
     again = train_codec(CodecTrainRequest(folder, tmp_path / "killed", name="c", config=STEPS, shape=SHAPE))
     assert (again.folder.files, again.failed) == (whole.folder.files, whole.failed)
+
+
+def test_the_shape_of_a_codec_from_nothing_is_asked_for(
+    audiolm: Any, recordings: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Frames, codebooks, a level and steady codebooks; columns stay about as far apart as they were."""
+    monkeypatch.setattr(codec_train, "SpectralConfig", lambda: SHAPE)
+    options = ["--steps", 2, "--clips", 2, "--frame-rate", 25, "--codebooks", 6, "--level-seconds", 1]
+    shown = audiolm("codec", "train", recordings, "-o", tmp_path / "mine", *options, "--steady-frames", 5)
+    assert shown.exit_code == 0, shown.stderr
+    codec = load_codec(str(tmp_path / "mine"))
+    assert isinstance(codec, SpectralCodec)
+    assert (codec.frame_rate_hz, codec.num_codebooks, codec.column_samples) == (25.0, 7, 320)
+    assert (codec.config.level_s, codec.config.steady_frames) == (1.0, 5)
+    facts = read_folder(tmp_path / "mine").training
+    assert len(facts["consistency"]["3 dB quieter"]) == 7
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        (["--frame-rate", "30"], "--frame-rate 30 does not divide the sample rate of 32000 Hz; choose one of 200"),
+        (["--steady-frames", "4"], "steady_frames must be odd, got 4"),
+        (["--init", "CODEC", "--frame-rate", "25"], "--init with --frame-rate or --codebooks"),
+        (["--init", "CODEC", "--codebooks", "2"], "--init with --frame-rate or --codebooks"),
+        (["--init", "CODEC", "--keep-codes", "--level-seconds", "3"], "which change the codes"),
+        (["--family", "encodec", "--filters", "2", "--codebooks", "2"], "are for spectral codecs"),
+    ],
+)
+def test_shapes_that_do_not_fit(
+    audiolm: Any, recordings: Path, tiny_codec: Path, tmp_path: Path, options: list[str], told: str
+) -> None:
+    words = [tiny_codec if word == "CODEC" else word for word in options]
+    shown = audiolm("codec", "train", recordings, "-o", tmp_path / "mine", "--steps", 1, *words)
+    assert shown.exit_code == 2, shown.stderr
+    assert told in " ".join(shown.stderr.split())
+    assert not (tmp_path / "mine").exists()
+
+
+def test_a_codec_goes_on_with_a_level_of_its_own(
+    audiolm: Any, recordings: Path, tiny_codec: Path, tmp_path: Path
+) -> None:
+    """No weight depends on it, so it can be asked for of a codec that has none."""
+    options = ["--init", tiny_codec, "--steps", 2, "--clips", 2, "--level-seconds", 1, "--steady-frames", 3]
+    shown = audiolm("codec", "train", recordings, "-o", tmp_path / "mine", *options)
+    assert shown.exit_code == 0, shown.stderr
+    codec = load_codec(str(tmp_path / "mine"))
+    assert codec.num_codebooks == load_codec(str(tiny_codec)).num_codebooks + 1

@@ -91,6 +91,10 @@ class EncodecTrainee:
         latents: Tensor = self.network.encoder(inputs[:, None])  # [B, D, T]
         return latents.transpose(1, 2)
 
+    def steady(self, latents: Tensor) -> list[Tensor]:
+        """None: all codebooks look at the latents themselves."""
+        return []
+
     def outputs(self, latents: Tensor) -> Tensor:
         """Waveforms [B, N] of latents [B, T, D]."""
         wav: Tensor = self.network.decoder(latents.transpose(1, 2))  # [B, 1, N]

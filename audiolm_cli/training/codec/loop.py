@@ -8,6 +8,7 @@ from __future__ import annotations
 import itertools
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from audiolm_cli.data.files import AudioFile, draw_clips, read_mono_clip
 from audiolm_cli.errors import DataError
 from audiolm_cli.events import Note, OnEvent, Progress
 from audiolm_cli.training.average import start_average, swap_average, update_average
+from audiolm_cli.training.codec.disturbance import disturb, draw_delays
 from audiolm_cli.training.codec.trainee import CodecLosses, Trainee
 from audiolm_cli.training.schedules import cosine
 from audiolm_cli.training.state import (
@@ -31,6 +33,28 @@ from audiolm_cli.training.state import (
     with_prefix,
     without_prefix,
 )
+
+OLDER_SETTINGS = {
+    "family": "spectral",
+    "keep_codes": False,
+    "consistency": 0.0,
+    "columns": 2,
+    "level_s": 0.0,
+    "steady_frames": 1,
+}
+"""What a training was started with whose state does not say so, because it is older than the setting."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Lesson:
+    """A batch, as the codec's network takes it."""
+
+    wanted: Tensor
+    """[B, ...], what is to be given back: clean."""
+    heard: Tensor | None = None
+    """[B, ...], what the codec hears instead; None is the same."""
+    undelayed: Tensor | None = None
+    """[B, ...], the clean clips to whose latents those of what is heard are drawn; None draws them nowhere."""
 
 
 class CodecTrainer:
@@ -119,7 +143,7 @@ class CodecTrainer:
 
         self.trainee.take_codebooks()
         if not self.quantizing or self.config.keep_codes:  # the codec does not say how often these recordings use it
-            self.quantizer.start_averages(self._sample_latents("codebooks"))
+            self.quantizer.start_averages(*self._sample_latents("codebooks"))
         self._report_held_out()
 
     def _report_step(self, losses: CodecLosses, steps_per_s: float) -> None:
@@ -148,8 +172,7 @@ class CodecTrainer:
         for group in self.optimizer.param_groups:
             group["lr"] = self.learning_rate * cosine(self.step, self.config.steps, self.config.warmup_steps)
 
-        inputs = self.trainee.inputs(self._draw_clips(self._rng("clips", self.step)))
-        loss, losses = self._loss(inputs, self.step)
+        loss, losses = self._loss(self._draw_lesson(self.step), self.step)
 
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
@@ -160,32 +183,62 @@ class CodecTrainer:
         update_average(self.average, self.network, self.config.ema_decay, self.step)
         return losses
 
-    def _loss(self, inputs: Tensor, step: int | None) -> tuple[Tensor, CodecLosses]:
-        """The loss of inputs [B, ...]; in a `step` of training, codebooks move as well, unless codes are kept."""
+    def _draw_lesson(self, step: int) -> Lesson:
+        """What a step of training hears, and what it is to give back."""
+        rng, inputs = self._rng("clips", step), self.trainee.inputs
+        if not self.config.consistency:
+            return Lesson(wanted=inputs(self._draw_clips(rng)))
+
+        # Each clip once more, delayed by up to half a frame: cut from a clip that is that much longer.
+        spare = self.codec.hop_samples // 2
+        longer = self._draw_clips(rng, spare)  # [B, N + spare]
+        samples, delays = longer.shape[-1] - spare, draw_delays(len(longer), spare, rng)
+        delayed = torch.stack([clip[spare - d :][:samples] for clip, d in zip(longer, delays, strict=True)])
+
+        worn = torch.from_numpy(disturb(delayed.cpu().numpy(), self.codec.sample_rate_hz, rng)).to(delayed.device)
+        return Lesson(wanted=inputs(delayed), heard=inputs(worn), undelayed=inputs(longer[:, spare:]))
+
+    def _loss(self, lesson: Lesson, step: int | None) -> tuple[Tensor, CodecLosses]:
+        """The loss of a lesson; in a `step` of training, codebooks move as well, unless codes are kept."""
+        heard = lesson.wanted if lesson.heard is None else lesson.heard
         if self.config.keep_codes:
             with torch.no_grad():
-                latents = self.quantizer.decode(self.quantizer.encode(self.trainee.latents(inputs)))
-            loss, parts = self.trainee.distance(self.trainee.outputs(latents), inputs, step)
+                latents = self.trainee.latents(heard)
+                latents = self.quantizer.decode(self.quantizer.encode(latents, self.trainee.steady(latents)))
+            loss, parts = self.trainee.distance(self.trainee.outputs(latents), lesson.wanted, step)
             return loss, {**parts, "commitment": 0.0}
 
-        latents = self.trainee.latents(inputs)  # [B, T, D]
+        latents = self.trainee.latents(heard)  # [B, T, D]
+        displacement = self._measure_displacement(latents, lesson)
         commitment = latents.new_zeros(())
         if self.quantizing:
             quantized = self._quantize(latents.detach(), step)
             commitment = (latents - quantized).square().mean() / latents.detach().var()
             latents = latents + (quantized - latents).detach()  # straight through: the encoder gets the same gradient
 
-        loss, parts = self.trainee.distance(self.trainee.outputs(latents), inputs, step)
-        return loss + self.config.commitment * commitment, {**parts, "commitment": commitment.item()}
+        loss, parts = self.trainee.distance(self.trainee.outputs(latents), lesson.wanted, step)
+        loss = loss + self.config.commitment * commitment
+        parts = {**parts, "commitment": commitment.item()}
+        if displacement is None:
+            return loss, parts
+        return loss + self.config.consistency * displacement, {**parts, "displacement": displacement.item()}
+
+    def _measure_displacement(self, latents: Tensor, lesson: Lesson) -> Tensor | None:
+        """How far latents [B, T, D] lie from those of the clean clips, as a share of the variance of the latter."""
+        if lesson.undelayed is None:
+            return None
+        with torch.no_grad():
+            clean = self.trainee.latents(lesson.undelayed)
+        return (latents - clean).square().mean() / clean.var()
 
     def _quantize(self, latents: Tensor, step: int | None) -> Tensor:
         """What the codebooks make of latents [B, T, D]; in a `step` of training, the codebooks move afterwards."""
-        flat = latents.reshape(-1, latents.shape[-1])  # [B * T, D]
+        flat, *steady = _flatten([latents, *self.trainee.steady(latents)])  # [B * T, D] each
         if step is None:
-            return self.quantizer.decode(self.quantizer.encode(flat)).reshape(latents.shape)
+            return self.quantizer.decode(self.quantizer.encode(flat, steady)).reshape(latents.shape)
 
         before = self.quantizer.codebooks.clone()
-        codes = self.quantizer.update(flat, 0.99, revive=3, generator=self._generator("revive", step))
+        codes = self.quantizer.update(flat, 0.99, revive=3, generator=self._generator("revive", step), steady=steady)
         quantized: Tensor = sum(before[k][codes[:, k]] for k in range(codes.shape[1]))  # type: ignore[assignment]
         return quantized.reshape(latents.shape)
 
@@ -196,7 +249,7 @@ class CodecTrainer:
         wav, totals = self._held_out_clips(clips), dict[str, float]()
 
         for part in wav.split(self.config.clips):  # no more at once than in a step
-            _, losses = self._loss(self.trainee.inputs(part), None)
+            _, losses = self._loss(Lesson(wanted=self.trainee.inputs(part)), None)
             for name, value in losses.items():
                 totals[name] = totals.get(name, 0.0) + value * len(part) / len(wav)
 
@@ -231,26 +284,29 @@ class CodecTrainer:
     def _start_quantizer(self) -> None:
         """Let the quantizer come in, its codebooks set by k-means."""
         self.on_event(Note(message=f"step {self.step}: k-means for {self.codec.num_codebooks} codebooks"))
-        self.quantizer.initialise(self._sample_latents("codebooks"), 12, self._generator("codebooks", 0))
+        latents, steady = self._sample_latents("codebooks")
+        self.quantizer.initialise(latents, 12, self._generator("codebooks", 0), steady)
 
     @torch.no_grad()
-    def _sample_latents(self, purpose: str) -> Tensor:
-        """Latents [M, D] of random training clips, as many as k-means needs."""
-        parts: list[Tensor] = []
+    def _sample_latents(self, purpose: str) -> tuple[Tensor, list[Tensor]]:
+        """Latents [M, D] of random training clips, as many as k-means needs, and the steady ones of the same frames."""
+        parts: list[list[Tensor]] = []
         for wav in self._endless_clips(purpose):
-            parts.append(self.trainee.latents(self.trainee.inputs(wav)).flatten(0, 1))
-            if sum(map(len, parts)) >= self.trainee.start_frames:
+            latents = self.trainee.latents(self.trainee.inputs(wav))
+            parts.append(_flatten([latents, *self.trainee.steady(latents)]))
+            if sum(len(part[0]) for part in parts) >= self.trainee.start_frames:
                 break
 
-        return torch.cat(parts)[: self.trainee.start_frames]
+        latents, *steady = (torch.cat(views)[: self.trainee.start_frames] for views in zip(*parts, strict=True))
+        return latents, steady
 
     def _endless_clips(self, purpose: str) -> Iterator[Tensor]:
         """Random training clips [B, N] without end."""
         return (self._draw_clips(self._rng(purpose, draw)) for draw in itertools.count())
 
-    def _draw_clips(self, rng: np.random.Generator) -> Tensor:
-        """Random training clips [B, N], each with a random gain."""
-        shape = self.config.clips, self._clip_samples(), self.codec.sample_rate_hz
+    def _draw_clips(self, rng: np.random.Generator, spare: int = 0) -> Tensor:
+        """Random training clips [B, N + spare], each with a random gain."""
+        shape = self.config.clips, self._clip_samples() + spare, self.codec.sample_rate_hz
         wav = draw_clips(self.train, *shape, rng, self._on_damage)
 
         gains = 10 ** (rng.uniform(*self.config.gain_db, size=(len(wav), 1)) / 20)
@@ -293,7 +349,7 @@ class CodecTrainer:
             return False
 
         self.step, tensors, meta = found
-        saved = {"family": "spectral", "keep_codes": False, **meta["config"]}  # of states that did not have them yet
+        saved = {**OLDER_SETTINGS, **meta["config"]}
         check_same_settings(self.state_folder, saved, self._settings())
         self.elapsed_s, self.damaged = float(meta.get("elapsed_s", 0.0)), dict(meta.get("damaged", {}))
 
@@ -308,6 +364,11 @@ class CodecTrainer:
 
         self.on_event(Note(message=f"resumed at step {self.step}"))
         return True
+
+
+def _flatten(views: list[Tensor]) -> list[Tensor]:
+    """Each [B, T, D] as [B * T, D]."""
+    return [view.flatten(0, 1) for view in views]
 
 
 def _format_losses(losses: CodecLosses, between: str = " ") -> str:

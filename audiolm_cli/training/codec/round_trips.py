@@ -5,6 +5,7 @@ The same clips at every step, so that two steps compare. Knows nothing about how
 
 from __future__ import annotations
 
+import contextlib
 import io
 from pathlib import Path
 
@@ -36,7 +37,8 @@ class RoundTrips:
     def __call__(self, step: int) -> None:
         """Write the round trips of the codec as it now is, after `step` steps."""
         try:
-            clips = self._read_clips()
+            wavs = read_middles(self.files, CLIP_S, self.codec.sample_rate_hz)
+            clips = {f"clip-{i}": wav for i, wav in enumerate(wavs, start=1)}
             if not (self.folder / ORIGINAL).is_dir():
                 self._write(ORIGINAL, clips, clips, "the recording itself")
 
@@ -51,18 +53,6 @@ class RoundTrips:
             return
 
         self.on_event(Note(message=f"step {step}: round trips in {self.folder / f'step-{step:07d}'}"))
-
-    def _read_clips(self) -> dict[str, np.ndarray]:
-        """float32 [N] by name; recordings that are damaged there are left out."""
-        rate, clips = self.codec.sample_rate_hz, {}
-        for i, file in enumerate(self.files, start=1):
-            seconds = min(CLIP_S, file.duration_s)
-            samples = max(1, round(seconds * rate))
-            try:
-                clips[f"clip-{i}"] = read_mono_clip(file, (file.duration_s - seconds) / 2, samples, rate)
-            except DataError:
-                continue
-        return clips
 
     def _round_trip(self, wav: np.ndarray) -> np.ndarray:
         """What the codec makes of a clip [N]."""
@@ -79,6 +69,20 @@ class RoundTrips:
                 write_audio(path, pcm, sample_rate_hz=rate, format="WAV", subtype="PCM_16", tags={}, force=True)
                 if folder != ORIGINAL:
                     draw_pair(partial / f"{name}.png", originals[name], wav, rate, f"{name}: {caption}")
+
+
+def read_middles(files: list[AudioFile], clip_s: float, sample_rate_hz: int) -> list[np.ndarray]:
+    """A clip float32 [N] from the middle of each recording; a shorter recording is taken whole.
+
+    Recordings that are damaged there are left out.
+    """
+    clips = []
+    for file in files:
+        seconds = min(clip_s, file.duration_s)
+        samples = max(1, round(seconds * sample_rate_hz))
+        with contextlib.suppress(DataError):
+            clips.append(read_mono_clip(file, (file.duration_s - seconds) / 2, samples, sample_rate_hz))
+    return clips
 
 
 def draw_pair(path: Path, original: np.ndarray, made: np.ndarray, sample_rate_hz: int, title: str) -> None:

@@ -71,6 +71,10 @@ class SpectralTrainee:
         with self._autocast():
             return self.network.latents(inputs).float()
 
+    def steady(self, latents: Tensor) -> list[Tensor]:
+        """Means of latents [B, T, D] over some frames, for each of the first codebooks that looks at one."""
+        return self.network.steady(latents)
+
     def outputs(self, latents: Tensor) -> Tensor:
         """Log magnitudes [B, T, F] of latents [B, T, D]."""
         with self._autocast():
@@ -126,4 +130,4 @@ def bin_weights(codec: SpectralCodec) -> Tensor:
 
     above = max(nyquist - EMPHASIS_BELOW_HZ, 1.0)  # a codec of 8 kHz has no such bins
     weights = 2.0 - 1.5 * ((frequency_hz - EMPHASIS_BELOW_HZ) / above).clamp(0, 1)
-    return (weights / weights.mean()).repeat(2)  # both columns of a frame
+    return (weights / weights.mean()).repeat(codec.config.columns)

@@ -53,6 +53,10 @@ class Trainee(Protocol):
         """Latents [B, T, D] before the quantizer."""
         ...
 
+    def steady(self, latents: Tensor) -> list[Tensor]:
+        """What the first codebooks look at in place of latents [B, T, D], one for each of them."""
+        ...
+
     def outputs(self, latents: Tensor) -> Tensor:
         """What the network makes of latents [B, T, D]; shaped as its inputs."""
         ...
