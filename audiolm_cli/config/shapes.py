@@ -91,6 +91,10 @@ class SpectralConfig(Settings):
         require(self.steady_frames % 2 == 1, f"steady_frames must be odd, got {self.steady_frames}")
 
 
+NEW_SPECTRAL = SpectralConfig(floor=1.0, level_s=3.0, steady_frames=9)
+"""The shape of a codec from nothing. Its floor lies 34 dB under a tone of level 1: noise at an SNR of 40 dB is below."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class SpectralChanges(Settings):
     """What is asked for of the shape of a spectral codec; None leaves it as it is."""

@@ -33,7 +33,7 @@ from audiolm_cli.codec.base import Codec
 from audiolm_cli.codec.encodec import EncodecCodec
 from audiolm_cli.codec.encodec_shape import EncodecConfig
 from audiolm_cli.codec.spectral import SpectralCodec
-from audiolm_cli.config.shapes import SpectralChanges, SpectralConfig
+from audiolm_cli.config.shapes import NEW_SPECTRAL, SpectralChanges, SpectralConfig
 from audiolm_cli.config.training import CodecTrainConfig
 from audiolm_cli.data.files import AudioFile, split_files
 from audiolm_cli.devices import pick_device, prepare_cpu
@@ -323,7 +323,7 @@ def _starting_codec(request: CodecTrainRequest) -> Codec:
         return codec
     if isinstance(request.shape, EncodecConfig):
         return EncodecCodec.untrained(request.shape, seed=request.config.seed).to(device)
-    return SpectralCodec(request.changes.apply(request.shape or SpectralConfig(), from_nothing=True)).to(device)
+    return SpectralCodec(request.changes.apply(request.shape or NEW_SPECTRAL, from_nothing=True)).to(device)
 
 
 def _reshape(codec: SpectralCodec, request: CodecTrainRequest, name: str) -> SpectralCodec:

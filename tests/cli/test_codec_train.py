@@ -60,7 +60,7 @@ def test_the_command(
     audiolm: Any, recordings: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, piano: Piano
 ) -> None:
     """A folder of audio to a codec (here a small one), which then tokenizes; its facts and losses are told."""
-    monkeypatch.setattr(codec_train, "SpectralConfig", lambda: SHAPE)
+    monkeypatch.setattr(codec_train, "NEW_SPECTRAL", SHAPE)
     output = tmp_path / "mine"
     options = ["--steps", 3, "--clips", 2, "--state-every", 2, "--seed", 1, "--json"]
     shown = audiolm("codec", "train", recordings, "-o", output, *options)
@@ -111,7 +111,7 @@ def test_what_cannot_be_read_is_left_out_and_listed(
     (source / "noise.mka").write_bytes(bytes(range(256)) * 16)
     data = (source / "1.flac").read_bytes()
     (source / "1.flac").write_bytes(data[: len(data) // 2])
-    monkeypatch.setattr(codec_train, "SpectralConfig", lambda: SHAPE)
+    monkeypatch.setattr(codec_train, "NEW_SPECTRAL", SHAPE)
     monkeypatch.setattr(CodecTrainConfig, "clip_s", 0.5)
     whole = train_codec(CodecTrainRequest(source, tmp_path / "whole", name="c", config=STEPS, shape=SHAPE))
     assert {Path(line.split(":")[0]).name for line in whole.failed} == {"letter.wav", "noise.mka", "1.flac"}
@@ -438,7 +438,7 @@ def test_the_shape_of_a_codec_from_nothing_is_asked_for(
     audiolm: Any, recordings: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Frames, codebooks, a level and steady codebooks; columns stay about as far apart as they were."""
-    monkeypatch.setattr(codec_train, "SpectralConfig", lambda: SHAPE)
+    monkeypatch.setattr(codec_train, "NEW_SPECTRAL", SHAPE)
     options = ["--steps", 2, "--clips", 2, "--frame-rate", 25, "--codebooks", 6, "--level-seconds", 1]
     shown = audiolm("codec", "train", recordings, "-o", tmp_path / "mine", *options, "--steady-frames", 5)
     assert shown.exit_code == 0, shown.stderr

@@ -90,7 +90,7 @@ def studio(tmp_path: Path, piano: Piano, tiny_model: Path, make_model: Any, monk
     shape = SpectralConfig(
         width=16, latent=8, encoder_blocks=1, decoder_blocks=1, codebook_size=16, griffin_lim_iterations=2
     )
-    monkeypatch.setattr(codec_train, "SpectralConfig", lambda: shape)
+    monkeypatch.setattr(codec_train, "NEW_SPECTRAL", shape)
     monkeypatch.setattr(catalogue, "bundled_folders", lambda: {"piano": tiny_model})
     monkeypatch.setattr(demo, "CONTINUED_S", 0.3)
     monkeypatch.setattr(excerpts, "CLIP_S", 1.0)

@@ -82,7 +82,7 @@ def test_what_works_without_torchaudio(
 ) -> None:
     """Everything but the networks of EnCodec, pictures and reports included, and without a warning about it."""
     monkeypatch.setitem(PRESETS, "tiny", ModelConfig(d_model=32, nhead=2, num_layers=2, max_frames=60))
-    monkeypatch.setattr(codec_train, "SpectralConfig", lambda: SHAPE)
+    monkeypatch.setattr(codec_train, "NEW_SPECTRAL", SHAPE)
     monkeypatch.setattr(excerpts, "CLIP_S", 1.0)
     monkeypatch.setattr(excerpts, "SHORTEST_S", 2.0)
     places = {
