@@ -92,7 +92,7 @@ class SpectralConfig(Settings):
 
 
 NEW_SPECTRAL = SpectralConfig(floor=1.0, level_s=3.0, steady_frames=9)
-"""The shape of a codec from nothing. Its floor lies 34 dB under a tone of level 1: noise at an SNR of 40 dB is below."""
+"""The shape of a codec from nothing; its floor lies 37 dB below a tone of level 1."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -100,7 +100,12 @@ class SpectralChanges(Settings):
     """What is asked for of the shape of a spectral codec; None leaves it as it is."""
 
     frame_rate_hz: float | None = _shape(
-        None, "Frames per second of a spectral codec from nothing. Default: 50.", flag="--frame-rate", metavar="N"
+        None,
+        "Frames per second of a spectral codec from nothing. Default: 50.",
+        flag="--frame-rate",
+        low=1,
+        high=1000,
+        metavar="N",
     )
     num_codebooks: int | None = _shape(
         None,
