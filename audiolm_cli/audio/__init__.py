@@ -5,6 +5,7 @@ Knows nothing about codecs, models or torch.
 
 from audiolm_cli.audio.growing import check_growing, grown_seconds, write_growing
 from audiolm_cli.audio.layout import Layout
+from audiolm_cli.audio.losses import Loss, find_losses
 from audiolm_cli.audio.mel import mel_filters
 from audiolm_cli.audio.process import DecoderProcess
 from audiolm_cli.audio.reading import read_audio
@@ -26,10 +27,12 @@ __all__ = [
     "DecoderProcess",
     "Downmix",
     "Layout",
+    "Loss",
     "Recording",
     "Scan",
     "balance",
     "check_growing",
+    "find_losses",
     "find_sounding",
     "grown_seconds",
     "mel_filters",

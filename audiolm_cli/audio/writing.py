@@ -50,6 +50,16 @@ TAGS = ("title", "artist", "album", "tracknumber", "date", "genre", "comment", "
 TAG_BYTES = {"FLAC": 30_000, "OGG": 30_000, "MP3": 30_000}
 OTHER_TAG_BYTES = 1500
 """Longest tag elsewhere: libsndfile does not read longer ones back, nor AIFF files with 8 kB of them."""
+UNHELD_TAGS = {
+    "W64": TAGS,
+    "AU": TAGS,
+    "WAV": ("license",),
+    "WAVEX": ("license",),
+    "RF64": ("license",),
+    "AIFF": ("album", "tracknumber", "date", "genre", "license", "software"),
+    "MP3": ("copyright", "license", "software"),
+}
+"""What formats have no place for."""
 WRITTEN_SAMPLES = 1 << 16
 """Samples that libsndfile gets at a time, and that are compared at a time when the file is read back."""
 MIRRORED = bytes(int(f"{byte:08b}"[::-1], 2) for byte in range(256))
@@ -207,6 +217,16 @@ def encode_audio(stream: DeferringFile, blocks: Iterator[np.ndarray], spec: Audi
     _read_back(stream, np.empty((WRITTEN_SAMPLES, C), dtype), N, checksums if is_exact else None)
 
 
+def find_lost_tags(tags: dict[str, str], format: str) -> list[str]:
+    """Names of the tags that a format has no place for, or not for all of them.
+
+    The name of the program is not one of them, and a comment may be of any length: it is written anew.
+    """
+    limit, unheld = TAG_BYTES.get(format, OTHER_TAG_BYTES), UNHELD_TAGS.get(format, ())
+    long = {key for key in TAGS if key != "comment" and len(tags.get(key, "").encode("utf-8", "replace")) > limit}
+    return [key for key in TAGS if key != "software" and tags.get(key) and (key in unheld or key in long)]
+
+
 def in_file_order(blocks: Iterable[np.ndarray], spec: AudioSpec) -> Iterator[np.ndarray]:
     """Blocks [n, C] with their channels in the order that the format has them in."""
     order = file_order(spec.layout, spec.format, spec.shape[1])
@@ -297,7 +317,7 @@ def _set_tags(file: soundfile.SoundFile, spec: AudioSpec) -> None:
     for key in TAGS:
         if key not in spec.tags:
             continue
-        if spec.format == "AIFF" and key == "software":  # it comes back with bits of the comment
+        if key in UNHELD_TAGS.get(spec.format, ()):  # in an AIFF, the program comes back with bits of the comment
             continue
 
         text = spec.tags[key].replace("\0", " ").encode("utf-8", "replace")[:limit].decode("utf-8", "ignore")

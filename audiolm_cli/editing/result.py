@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
+from audiolm_cli.audio import Loss
 from audiolm_cli.model.decode import Timing
 
 
@@ -37,6 +38,8 @@ class Output:
     """How its codes were drawn: `SamplingConfig` as it was used; where gaps differ, a list with a value for each."""
     score: float | None = None
     """With `best_of`, the mean log2 likelihood per frame that the take was ranked by."""
+    losses: list[Loss] = field(default_factory=list)
+    """What of the input's own samples, loudspeakers and tags is not in the file as it was."""
 
     def near_generated(self, margin_s: float) -> list[tuple[float, float]]:
         """Stretches of the file, in seconds, that hold what was generated and `margin_s` on each side, in order."""

@@ -134,6 +134,13 @@ class Repeated:
         return self.begin()
 
 
+def kept_stretches(filled: Filled) -> list[slice]:
+    """The recording's samples that `splice` returns as they are."""
+    starts = [0, *(gap.stop for gap in filled.gaps)]
+    stops = [*(gap.start for gap in filled.gaps), filled.recording.num_samples]
+    return [slice(start, stop) for start, stop in zip(starts, stops, strict=True)]
+
+
 def generated_spans(filled: Filled, *, only_new: bool = False) -> list[tuple[float, float]]:
     """Where the pieces of a take are in what `splice` returns, in seconds."""
     rate_hz = filled.recording.sample_rate_hz

@@ -10,13 +10,22 @@ from typing import Any
 
 import numpy as np
 
-from audiolm_cli.audio import AudioSpec, Recording, grown_seconds, output_format, write_blocks, write_growing
+from audiolm_cli.audio import (
+    AudioSpec,
+    Loss,
+    Recording,
+    find_losses,
+    grown_seconds,
+    output_format,
+    write_blocks,
+    write_growing,
+)
 from audiolm_cli.config.generation import GenerateConfig, SamplingConfig
 from audiolm_cli.editing.jobs import STREAM, Job
 from audiolm_cli.editing.picture import plot_recording
 from audiolm_cli.editing.result import Output
 from audiolm_cli.editing.session import Session
-from audiolm_cli.editing.splicing import Filled, Spliced, generated_spans, splice
+from audiolm_cli.editing.splicing import Filled, Spliced, generated_spans, kept_stretches, splice
 from audiolm_cli.events import Note
 from audiolm_cli.version import __version__
 
@@ -52,6 +61,7 @@ def write_take(
     result = splice(filled, session.on_event, only_new=only_new)
     generated = generated_spans(filled, only_new=only_new)
     write_samples(session, job, number, tagged, result, generated, stream=stream)
+    losses = report_losses(session, job, number, filled)
     return Output(
         path=job.paths[number - 1],
         seed=take.seed,
@@ -62,6 +72,44 @@ def write_take(
         generated=generated,
         sampling=sampling,
         score=take.score,
+        losses=losses,
+    )
+
+
+def report_losses(session: Session, job: Job, number: int, filled: Filled) -> list[Loss]:
+    """What of the recording itself is not in a take's file as it was; said with the first take, since all are alike.
+
+    That a format is lossy is no warning: whoever names a file .mp3 knows, and may be told quietly.
+    """
+    path, recording = job.paths[number - 1], filled.recording
+    kept = [] if session.config.only_new else kept_stretches(filled)
+    losses = find_losses(path, recording, kept, describe_file(path, recording, recording.samples.shape))
+
+    missing = len(recording.tags.get("comment", "")) - LONGEST_COMMENT
+    if missing > 0:
+        message = f"{path}: the last {missing} characters of the recording's comment are not in the new one"
+        losses.append(Loss(kind="comment", count=missing, message=message))
+
+    if number == 1:
+        for loss in losses:
+            session.on_event(Note(message=loss.message, warning=loss.kind not in ("lossy", "comment")))
+    return losses
+
+
+def describe_file(path: str, like: Recording, shape: tuple[int, int]) -> AudioSpec:
+    """How a file of this name stores samples of this shape that belong to a recording.
+
+    Raises:
+        UsageError: its format cannot hold them.
+    """
+    kind, subtype = output_format(path, like)
+    return AudioSpec(
+        shape=shape,
+        sample_rate_hz=like.sample_rate_hz,
+        format=kind,
+        subtype=subtype,
+        tags=like.tags,
+        layout=like.layout,
     )
 
 
@@ -92,15 +140,7 @@ def write_samples(
             yield block
             begun = True
 
-    kind, subtype = output_format(path, like)
-    spec = AudioSpec(
-        shape=samples.shape,
-        sample_rate_hz=like.sample_rate_hz,
-        format=kind,
-        subtype=subtype,
-        tags=like.tags,
-        layout=like.layout,
-    )
+    spec = describe_file(path, like, samples.shape)
     try:
         (write_growing if stream else write_blocks)(path, blocks(), spec, force=force)
     except BaseException:  # an interruption as well

@@ -423,6 +423,7 @@ def test_json(go: Any, take: Path, tiny_model: Path) -> None:
             "generated": [[1.0, 1.5]],
             "sampling": sampling,
             "score": None,
+            "losses": [],
         }
     ]
     assert result["model"]["name"] == "tiny" and len(result["model"]["sha256"]) == 64

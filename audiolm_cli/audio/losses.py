@@ -1,0 +1,115 @@
+"""What a file cannot hold of a recording that is put into it: how much of what, and what would hold it.
+
+Knows nothing about how files are written.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import numpy as np
+
+from audiolm_cli.audio.layout import describe_lost
+from audiolm_cli.audio.recording import BITS, FLOATS, Recording, as_float
+from audiolm_cli.audio.writing import AudioSpec, as_stored, find_lost_tags
+from audiolm_cli.wording import counted
+
+COMPARED_SAMPLES = 1 << 20
+"""Samples of all channels that are compared at a time."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Loss:
+    """One thing of a recording that is not in a file as it was."""
+
+    kind: str
+    """"clipped", "rounded", "lossy", "loudspeakers", "tags" or "comment"."""
+    count: int
+    """How many samples (of all channels), channels, tags or characters."""
+    message: str
+    """What is lost, and what to do about it."""
+
+
+def find_losses(path: str, recording: Recording, kept: Iterable[slice], spec: AudioSpec) -> list[Loss]:
+    """What is lost of a recording's own samples, loudspeakers and tags when they are written.
+
+    Args:
+        path: the output, for messages.
+        recording: where they come from.
+        kept: the stretches of its samples that are written as they are.
+        spec: how they are stored.
+    """
+    losses = _find_sample_losses(recording, list(kept), spec)
+    C = recording.channels
+
+    if moved := describe_lost(recording.layout, spec.format, spec.subtype, C):
+        losses.append(Loss(kind="loudspeakers", count=C, message=f"{moved}; name it .wav to keep them"))
+
+    if names := find_lost_tags(recording.tags, spec.format):
+        what = f"{counted(len(names), 'tag')} of the recording ({', '.join(names)})"
+        how = "are too long or have no place" if len(names) > 1 else "is too long or has no place"
+        losses.append(Loss(kind="tags", count=len(names), message=f"{what} {how} in {spec.format}; name it .flac"))
+
+    return [Loss(kind=loss.kind, count=loss.count, message=f"{path}: {loss.message}") for loss in losses]
+
+
+def _find_sample_losses(recording: Recording, kept: list[slice], spec: AudioSpec) -> list[Loss]:
+    """What is lost of the samples themselves."""
+    held = spec.subtype in BITS or spec.subtype in FLOATS
+    blocks = [recording.samples[part] for part in kept]
+    total = sum(block.size for block in blocks)
+    if not total or (held and not _may_change(recording, spec.subtype)):
+        return []
+
+    clipped = rounded = 0
+    for block in blocks:
+        step = max(1, COMPARED_SAMPLES // recording.channels)
+        for start in range(0, len(block), step):
+            over, other = _count_changed(block[start : start + step], spec.subtype if held else "")
+            clipped, rounded = clipped + over, rounded + other
+
+    losses = []
+    own = f"of {total} samples of the recording"
+    is_wav = spec.format in ("WAV", "WAVEX", "RF64")
+    if clipped:
+        remedy = "; make it a float WAV first, or turn it down" if is_wav else "; name it .wav to keep them"
+        if not recording.lossless and not is_wav:
+            remedy = "; turn the recording down first"
+        how = f"clipped to full scale: {spec.format} holds no more" if held else "over full scale: players clip them"
+        losses.append(Loss(kind="clipped", count=clipped, message=f"{clipped} {own} are {how}{remedy}"))
+
+    # What a lossy format decodes to is no more exact than 16 bits, and loses a little whenever it is stored again.
+    if not held:
+        keep = "; name it .wav or .flac to keep them" if recording.lossless else ""
+        message = f"{spec.format} is lossy: none {own} are exactly what they were{keep}"
+        losses.append(Loss(kind="lossy", count=total, message=message))
+    elif rounded and recording.lossless:
+        what = f"rounded to {BITS[spec.subtype]} bits" if spec.subtype in BITS else f"rounded to {spec.subtype}"
+        losses.append(
+            Loss(kind="rounded", count=rounded, message=f"{rounded} {own} are {what}; name it .wav to keep them")
+        )
+    return losses
+
+
+def _may_change(recording: Recording, subtype: str) -> bool:
+    """Whether some samples of such a recording are not held by a subtype."""
+    if subtype == recording.subtype:
+        return False
+    if recording.subtype in BITS:
+        mantissa = {"FLOAT": 25, "DOUBLE": 53}.get(subtype, BITS.get(subtype, 0))
+        return BITS[recording.subtype] > mantissa
+    return subtype in BITS or (recording.samples.dtype == np.float64 and subtype == "FLOAT")
+
+
+def _count_changed(samples: np.ndarray, subtype: str) -> tuple[int, int]:
+    """How many native samples are beyond full scale, and how many others a subtype changes; "" is a lossy one."""
+    exact = as_float(samples, np.float64)
+    over = np.abs(exact) > 1
+    if not subtype:
+        return int(np.count_nonzero(over)), 0
+
+    changed = as_float(as_stored(samples, subtype), np.float64) != exact
+    if subtype in FLOATS:
+        return 0, int(np.count_nonzero(changed))
+    return int(np.count_nonzero(over)), int(np.count_nonzero(changed & ~over))
