@@ -1,6 +1,11 @@
-"""Numbers with their nouns, for messages that a person reads."""
+"""Numbers with their nouns, and lists of names, for messages that a person reads."""
 
 from __future__ import annotations
+
+from collections.abc import Sequence
+
+MOST_NAMES = 20
+"""Names in one line; more are only counted."""
 
 
 def counted(number: int, noun: str) -> str:
@@ -10,3 +15,13 @@ def counted(number: int, noun: str) -> str:
     ('1 input', '2 inputs', '0 clips')
     """
     return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
+def listed(names: Sequence[str]) -> str:
+    """How many names there are, and the first of them.
+
+    >>> listed(["a.wav", "b.wav"])
+    '2 (a.wav, b.wav)'
+    """
+    more = f" and {len(names) - MOST_NAMES} more" if len(names) > MOST_NAMES else ""
+    return f"{len(names)} ({', '.join(names[:MOST_NAMES])}{more})"

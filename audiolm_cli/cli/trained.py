@@ -12,30 +12,40 @@ if TYPE_CHECKING:
 
 
 def show_training(out: Renderer, result: Trained) -> None:
-    """How good the model is, in words, and where it is; once, where several processes trained it."""
+    """How good the model is, in words, and where it is; once, where several processes trained it.
+
+    Raises:
+        SomeInputsFailedError: some recordings could not be read.
+    """
+    from audiolm_cli.tokenizing.recordings import check_failures
+
     if not result.main:
         return
     if out.json:
         model = {"name": result.folder.name, "sha256": result.folder.sha256}
-        out.print_json({"run": result.run, "model": model, "verdict": result.verdict})
-        return
-    for line in result.verdict.lines() if result.verdict is not None else []:
-        out.paragraph(line)
-    out.print(f"{result.run}  (use it: audiolm continue IN -m {result.run})")
+        out.print_json({"run": result.run, "model": model, "verdict": result.verdict, "failed": result.failed})
+    else:
+        for line in result.verdict.lines() if result.verdict is not None else []:
+            out.paragraph(line)
+        out.print(f"{result.run}  (use it: audiolm continue IN -m {result.run})")
+    check_failures(result.failed)
 
 
 def show_trial(out: Renderer, trial: Trial) -> None:
     """Every check that was done, what to do where one failed, and how long the training would take.
 
     Raises:
-        AudioLMError: a check failed.
+        AudioLMError: a check failed, or some recordings could not be read.
     """
+    from audiolm_cli.tokenizing.recordings import check_failures
+
     if out.json:
         checks = [
             {"name": check.name, "status": check.status, "found": check.found, "remedy": check.remedy}
             for check in trial.findings
         ]
-        out.print_json({"checks": checks, "expected_s": trial.expected_s, "memory_bytes": trial.memory_bytes})
+        facts = {"expected_s": trial.expected_s, "memory_bytes": trial.memory_bytes, "failed": trial.failed}
+        out.print_json({"checks": checks, **facts})
     else:
         out.table(("check", "status", "found"), [(check.name, check.status, check.found) for check in trial.findings])
         for check in trial.findings:
@@ -45,3 +55,4 @@ def show_trial(out: Renderer, trial: Trial) -> None:
     if not out.json and trial.expected_s is not None:
         memory = f" and {size(trial.memory_bytes)} of memory" if trial.memory_bytes else ""
         out.paragraph(f"ready to train: about {duration(trial.expected_s)}{memory}")
+    check_failures(trial.failed)

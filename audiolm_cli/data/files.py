@@ -1,4 +1,4 @@
-"""Folders of recordings: which files there are, which split each belongs to, and random clips of them.
+"""Recordings: what a file holds, which split it belongs to, and random clips. `folders.py` finds the files.
 
 Knows nothing about codes, codecs or models.
 """
@@ -56,25 +56,6 @@ class AudioFile:
     def split(self) -> str:
         """One of "train", "dev" and "test", fixed by the content hash, so copies of a file never cross over."""
         return split_of(self.sha256)
-
-
-def find_audio(path: Path, suffixes: tuple[str, ...] = AUDIO_SUFFIXES) -> list[Path]:
-    """Audio files under a folder (recursive, sorted by name), or the one file itself; hidden files are not looked at.
-
-    Raises:
-        DataError: there is none.
-    """
-    if path.is_file():
-        return [path]
-    if not path.is_dir():
-        raise DataError(f"{path}: no such file or folder; expected a folder of audio files")
-
-    found = sorted(
-        p for p in path.rglob("*") if p.suffix.lower() in suffixes and not p.name.startswith(".") and p.is_file()
-    )
-    if not found:
-        raise DataError(f"{path}: no audio files in this folder; looked for {' '.join(suffixes)}")
-    return found
 
 
 def open_audio(path: Path) -> AudioFile:

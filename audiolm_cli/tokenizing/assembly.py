@@ -25,6 +25,8 @@ from audiolm_cli.events import Note, OnEvent
 
 STORE = "store"
 """The finished files, inside the folder of parts, before they move to their place."""
+UNREACHED = "unreached"
+"""Where a store's summary has the folders and links that could not be read when it was made, with the reason."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,11 +44,27 @@ class Tokenized:
     silence_s: float
     """Audio in the silent stretches."""
     failed: list[str]
-    """Recordings that could not be read, with the reason."""
+    """Recordings, folders and links that could not be read, with the reason."""
 
 
-def assemble(inputs: list[Input], parts: Parts, output: Path, facts: CodecFacts, on_event: OnEvent) -> Tokenized:
+def assemble(
+    inputs: list[Input],
+    parts: Parts,
+    output: Path,
+    facts: CodecFacts,
+    on_event: OnEvent,
+    *,
+    unreached: list[str],
+) -> Tokenized:
     """Make the store at `output` of the parts of all inputs, in their order, and remove the parts.
+
+    Args:
+        inputs: every file.
+        parts: their codes.
+        output: the folder of the store.
+        facts: what the codes mean.
+        on_event: hears what is in the store.
+        unreached: what lies beside the files and could not be read, with the reason.
 
     Raises:
         DataError: none of the recordings is usable.
@@ -57,7 +75,7 @@ def assemble(inputs: list[Input], parts: Parts, output: Path, facts: CodecFacts,
     shutil.rmtree(folder, ignore_errors=True)
     clips = _name_clips(kept, parts, facts)
     cuts = write_store(folder, facts, _iterate_clips(clips, parts), final_folder=output)
-    summary = {"version": VERSION, "codec_sha256": facts.sha256, "cuts": cuts, **amounts}
+    summary = {"version": VERSION, "codec_sha256": facts.sha256, "cuts": cuts, UNREACHED: unreached, **amounts}
 
     # What is in the store of each input, so that a later run knows what is new.
     usable = {known.sha256 for known in inputs if not known.problem}
@@ -123,10 +141,20 @@ def summarise(output: Path, summary: dict[str, Any], inputs: list[Input]) -> Tok
             hours=float(summary["hours"]),
             dropped=dict(summary["dropped"]),
             silence_s=float(summary["silence_s"]),
-            failed=[known.problem for known in inputs if known.problem],
+            failed=[known.problem for known in inputs if known.problem] + list(summary.get(UNREACHED, ())),
         )
     except (KeyError, TypeError, ValueError) as error:
         raise DataError(f"{output / INPUTS}: cannot be read ({error}); make the store anew with -f") from error
+
+
+def list_failures(store: Path) -> list[str]:
+    """What could not be read when a store was made, with the reason; empty where nothing says it.
+
+    Raises:
+        DataError: what says it is damaged.
+    """
+    summary, inputs = load_inputs(store) or ({}, [])
+    return summarise(store, summary, inputs).failed if summary else []
 
 
 def discard(output: Path) -> None:

@@ -14,7 +14,8 @@ import numpy as np
 import soundfile
 
 from audiolm_cli.audio import DecoderProcess
-from audiolm_cli.data.files import READABLE_SUFFIXES, AudioFile, find_audio, open_audio
+from audiolm_cli.data.files import AudioFile, open_audio
+from audiolm_cli.data.folders import find_audio
 from audiolm_cli.errors import AudioInputError, DataError, OutputError, SomeInputsFailedError
 from audiolm_cli.events import Note, OnEvent, Progress
 from audiolm_cli.files import hash_file
@@ -27,7 +28,7 @@ Opener = Callable[[Path], AudioFile]
 def open_recordings(
     source: Path, otherwise: Opener, decoder: DecoderProcess, on_event: OnEvent
 ) -> tuple[list[AudioFile], list[str]]:
-    """The recordings under a folder, or the one file, that can be opened, and why the others cannot.
+    """The recordings under a folder, or the one file, that can be opened, and what else should have been and cannot be.
 
     Args:
         source: the folder or file.
@@ -38,19 +39,22 @@ def open_recordings(
     Raises:
         DataError: none can.
     """
-    paths = find_audio(source, READABLE_SUFFIXES)
+    found = find_audio([source])
+    found.announce(on_event, problems=True)
+
     files: list[AudioFile] = []
-    failed: list[str] = []
-    for done, path in enumerate(paths, start=1):
+    failed = list(found.problems)
+    for done, path in enumerate(found.files, start=1):
         try:
             files.append(_open_file(path, otherwise, decoder))
         except AudioInputError as error:
             failed.append(str(error))
             on_event(Note(message=str(error), warning=True))
-        on_event(Progress(stage="open", done=done, total=len(paths), unit="files"))
+        on_event(Progress(stage="open", done=done, total=len(found.files), unit="files"))
 
     if not files:
-        raise DataError(f"{source}: no file, of {len(paths)} found, could be read as audio; the first: {failed[0]}")
+        reason = f"could be read as audio; the first: {failed[0]}"
+        raise DataError(f"{source}: no file, of {len(found.files)} found, {reason}")
     return files, failed
 
 

@@ -29,7 +29,7 @@ from audiolm_cli.model.decoders import Decoders
 from audiolm_cli.reports.curves import read_history
 from audiolm_cli.reports.page import check_page, write_page
 from audiolm_cli.tokenizing.recordings import open_recordings, scanning_opener
-from audiolm_cli.wording import counted
+from audiolm_cli.wording import counted, listed
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -138,6 +138,8 @@ def _read_sample(source: Path, codec: Codec, clips: int, on_event: OnEvent) -> _
     with DecoderProcess() as decoder:
         opened, failed = open_recordings(source, scanning_opener(decoder), decoder, on_event)
         files = [file for file in opened if file.duration_s >= excerpts.SHORTEST_S]
+        if short := [str(file.path) for file in opened if file.duration_s < excerpts.SHORTEST_S]:
+            on_event(Note(message=f"left out, shorter than {excerpts.SHORTEST_S:g} s: {listed(short)}"))
 
         tests = [file for file in files if file.split == "test"]
         if not tests:

@@ -21,7 +21,7 @@ import torch
 
 from audiolm_cli.audio import DecoderProcess
 from audiolm_cli.codec.base import Codec
-from audiolm_cli.data.files import READABLE_SUFFIXES, find_audio
+from audiolm_cli.data.folders import FoundAudio, find_audio
 from audiolm_cli.data.manifest import is_store
 from audiolm_cli.data.parts import VERSION, Input, Parts, load_inputs
 from audiolm_cli.devices import available_cores, give_back_freed_memory, pick_device
@@ -36,7 +36,7 @@ from audiolm_cli.errors import (
 from audiolm_cli.events import Note, OnEvent, Progress, ignore
 from audiolm_cli.files import hash_file
 from audiolm_cli.library.loading import codec_facts, codes_hash, load_codec
-from audiolm_cli.tokenizing.assembly import Tokenized, assemble, discard, revive, summarise, tidy
+from audiolm_cli.tokenizing.assembly import UNREACHED, Tokenized, assemble, discard, revive, summarise, tidy
 from audiolm_cli.tokenizing.encoding import encode_recording
 from audiolm_cli.tokenizing.workers import Do, run_workers
 
@@ -62,7 +62,8 @@ def tokenize(
 ) -> Tokenized:
     """Encode every recording under `inputs` into a token store at `output`, which appears when it is whole.
 
-    Exact duplicates and silences are dropped and counted; files that cannot be read are listed and the others done.
+    Exact duplicates and silences are dropped and counted; files and folders that cannot be read are listed, and the
+    others done. Hidden files, and files that links lead to twice, are left out and named.
     Killed and called again with the same arguments, it does what is missing; after the end it does nothing. The codes
     depend on the recordings, the codec, `device` and `threads` alone.
 
@@ -86,19 +87,20 @@ def tokenize(
         OutputError: another store is there already, or it cannot be written.
         UsageError: `force` with several ranks.
     """
-    paths = list(dict.fromkeys(path for source in inputs for path in find_audio(source, READABLE_SUFFIXES)))
-    sha256 = codes_hash(codec, cache)
+    found, sha256 = find_audio(inputs), codes_hash(codec, cache)
     if force and ranks.size > 1:
         raise UsageError(
             "-f under torchrun: the processes cannot tell the old store from the new one; remove the old store first"
         )
-    if not force and (done := _find_finished_store(output, paths, sha256)) is not None:
+    if ranks.rank == 0:
+        found.announce(on_event, problems=False)
+    if not force and (done := _find_finished_store(output, found, sha256)) is not None:
         if ranks.rank == 0:
             _report_finished_store(done, on_event)
         return done
 
     work = _Work(
-        paths=paths,
+        found=found,
         output=output,
         parts=Parts(output, sha256),
         codec=codec,
@@ -179,7 +181,7 @@ def prepare_worker(
 class _Work:
     """One call of `tokenize` after its arguments have been looked at."""
 
-    paths: list[Path]
+    found: FoundAudio
     output: Path
     parts: Parts
     codec: str
@@ -191,6 +193,11 @@ class _Work:
     force: bool
     ranks: Ranks
     on_event: OnEvent
+
+    @property
+    def paths(self) -> list[Path]:
+        """The files to encode."""
+        return self.found.files
 
     def run(self) -> Tokenized:
         """All of it, in a folder that is there."""
@@ -207,7 +214,8 @@ class _Work:
             for path, reason in lost.items():  # rank 0 waits for news of every file
                 self.parts.save_input(_with_problem(_hash_input(path), reason))
             return self._await_store()
-        return assemble(self._await_inputs(lost), self.parts, self.output, facts, self.on_event)
+        inputs, unreached = self._await_inputs(lost), self.found.problems
+        return assemble(inputs, self.parts, self.output, facts, self.on_event, unreached=unreached)
 
     def _encode(self, files: list[tuple[Path, int]], workers: int, codec: Codec | None) -> dict[Path, str]:
         """Encode files, each given with its bytes; returns those of which no news was left, and the reason."""
@@ -278,13 +286,13 @@ class _Work:
 
     def _await_store(self) -> Tokenized:
         """What rank 0 has made."""
-        while (done := _find_finished_store(self.output, self.paths, self.sha256)) is None:
+        while (done := _find_finished_store(self.output, self.found, self.sha256)) is None:
             self.on_event(Progress(stage="wait for rank 0", done=0, total=None))
             time.sleep(POLL_S)
         return done
 
 
-def _find_finished_store(output: Path, paths: list[Path], sha256: str) -> Tokenized | None:
+def _find_finished_store(output: Path, found: FoundAudio, sha256: str) -> Tokenized | None:
     """What a finished store at `output` holds; None when there is none.
 
     Raises:
@@ -306,7 +314,7 @@ def _find_finished_store(output: Path, paths: list[Path], sha256: str) -> Tokeni
         )
 
     # A file may have been touched: what counts is its content.
-    wanted, had = {os.path.abspath(path) for path in paths}, {one.path: one for one in known}
+    wanted, had = {os.path.abspath(path) for path in found.files}, {one.path: one for one in known}
     changed = [path for path in wanted & set(had) if not had[path].is_current() and not _same_content(had[path])]
     counts = {"new": len(wanted - set(had)), "changed": len(changed), "gone": len(set(had) - wanted)}
     if any(counts.values()):
@@ -315,7 +323,7 @@ def _find_finished_store(output: Path, paths: list[Path], sha256: str) -> Tokeni
             f"{output}: already holds a token store of other recordings ({differ}); bring it up to date with -f, "
             "which encodes only what is new, or choose another folder"
         )
-    return summarise(output, summary, known)
+    return summarise(output, summary | {UNREACHED: found.problems}, known)
 
 
 def _same_content(known: Input) -> bool:

@@ -8,7 +8,7 @@ import shutil
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
@@ -18,7 +18,7 @@ from audiolm_cli.checkpoints.catalogue import BEST, resolve
 from audiolm_cli.checkpoints.folder import CODEC_TENSORS, MODEL_TENSORS, Folder, FolderFacts, load_tensors, write_folder
 from audiolm_cli.checkpoints.locks import LOCKS, hold, read_holder
 from audiolm_cli.config.shapes import ModelConfig
-from audiolm_cli.data.files import READABLE_SUFFIXES, find_audio
+from audiolm_cli.data.folders import find_audio
 from audiolm_cli.data.manifest import is_store
 from audiolm_cli.devices import prepare_cpu
 from audiolm_cli.distributed import join_processes
@@ -30,6 +30,7 @@ from audiolm_cli.library.loading import codec_training
 from audiolm_cli.library.store_codec import StoreCodec
 from audiolm_cli.model.decoders import Decoders
 from audiolm_cli.reports.verdict import Verdict
+from audiolm_cli.tokenizing.assembly import list_failures
 from audiolm_cli.training.loop import Scores, Trainer
 from audiolm_cli.training.preflight.checks import Finding, run_checks
 from audiolm_cli.training.preflight.outlook import announce, expected_seconds, go_through, raise_failure
@@ -64,6 +65,8 @@ class Trained:
     """How good the model is, in words; None when it was never validated, and in all processes but the first."""
     main: bool = True
     """Whether this process is the first, which speaks for all."""
+    failed: list[str] = field(default_factory=list)
+    """Recordings, folders and links that could not be read, with the reason."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,6 +79,8 @@ class Trial:
     """How long the training would take; None when a check failed."""
     memory_bytes: int | None
     """Most memory it would use; None when a check failed, 0 where unknown."""
+    failed: list[str] = field(default_factory=list)
+    """Recordings, folders and links that could not be read, with the reason."""
 
     def check(self) -> None:
         """Raise what a training would end with.
@@ -111,7 +116,7 @@ def try_training(request: TrainRequest) -> Trial:
         AudioLMError: as `train`, before its checks.
     """
     prepare_cpu(request.config.threads)
-    with _trial_store(request) as store:
+    with _trial_store(request) as (store, failed):
         prepared = prepare(request, store)
     model = starting_model(prepared)
     announce(prepared, model)
@@ -119,9 +124,9 @@ def try_training(request: TrainRequest) -> Trial:
     checked = run_checks(prepared, model, lambda finding: None)
     expected = checked.expected
     if expected is None or checked.findings[-1].status == "failed":
-        return Trial(findings=checked.findings, expected_s=None, memory_bytes=None)
+        return Trial(findings=checked.findings, expected_s=None, memory_bytes=None, failed=failed)
     seconds = expected_seconds(prepared.config, prepared.shape, expected)
-    return Trial(findings=checked.findings, expected_s=seconds, memory_bytes=expected.memory_bytes)
+    return Trial(findings=checked.findings, expected_s=seconds, memory_bytes=expected.memory_bytes, failed=failed)
 
 
 def _train(request: TrainRequest) -> Trained:
@@ -147,7 +152,8 @@ def _train(request: TrainRequest) -> Trained:
     if watch is not None:
         load_folder_weights(model, folder)
         verdict = watch.verdict(model)
-    return Trained(folder=folder, run=run, verdict=verdict, main=ranks.main)
+    failed = [] if store == request.source else list_failures(store)
+    return Trained(folder=folder, run=run, verdict=verdict, main=ranks.main, failed=failed)
 
 
 def _find_or_make_store(request: TrainRequest) -> Path:
@@ -210,22 +216,23 @@ def _run_trainer(prepared: Prepared, model: Decoders, watch: Watch | None) -> No
 
 
 @contextmanager
-def _trial_store(request: TrainRequest) -> Iterator[Path]:
-    """The token store to try, or one of a few recordings that is gone afterwards."""
+def _trial_store(request: TrainRequest) -> Iterator[tuple[Path, list[str]]]:
+    """The token store to try, or one of a few recordings that is gone afterwards; and what could not be read."""
     for place in (request.source, request.run / "tokens"):
         if is_store(place):
-            yield place
+            yield place, []
             return
 
-    codec, found = codec_for(request), find_audio(request.source, READABLE_SUFFIXES)
-    tried = sorted(found, key=lambda path: (path.stat().st_size, path))[:TRIED_FILES]
-    if len(tried) < len(found):
-        request.on_event(Note(message=f"trying the {len(tried)} smallest of {len(found)} recordings"))
+    codec, found = codec_for(request), find_audio([request.source])
+    found.announce(request.on_event, problems=True)
+    tried = sorted(found.files, key=lambda path: (path.stat().st_size, path))[:TRIED_FILES]
+    if len(tried) < len(found.files):
+        request.on_event(Note(message=f"trying the {len(tried)} smallest of {len(found.files)} recordings"))
     with tempfile.TemporaryDirectory(prefix="audiolm-trial-") as folder:
         store = Path(folder) / "tokens"
         device = str(request.device)
-        tokenize(tried, store, codec, device=device, workers=1, cache=request.cache, on_event=request.on_event)
-        yield store
+        made = tokenize(tried, store, codec, device=device, workers=1, cache=request.cache, on_event=request.on_event)
+        yield store, [*found.problems, *made.failed]
 
 
 @contextmanager

@@ -26,7 +26,8 @@ from audiolm_cli.codec.encodec_shape import EncodecConfig
 from audiolm_cli.codec.spectral import SpectralCodec
 from audiolm_cli.config.shapes import SpectralConfig
 from audiolm_cli.config.training import CodecTrainConfig
-from audiolm_cli.data.files import find_audio, open_audio, read_mono_clip
+from audiolm_cli.data.files import open_audio, read_mono_clip
+from audiolm_cli.data.folders import find_audio
 from audiolm_cli.devices import prepare_cpu
 from audiolm_cli.evaluation.metrics import chroma_correlation, mel_distance, spectral_distance
 from audiolm_cli.events import Event, Note, Progress
@@ -64,7 +65,7 @@ def settings(family: str, steps: int) -> CodecTrainConfig:
 def plan(family: str, source: Path, seconds: float) -> int:
     """Steps that fit into so much processor time, with the principal components and k-means."""
     shape, config = SHAPES[family], settings(family, 4)
-    files = [open_audio(path) for path in find_audio(source)[:20]]
+    files = [open_audio(path) for path in find_audio([source]).files[:20]]
     trainee: SpectralTrainee | EncodecTrainee
     if isinstance(shape, SpectralConfig):
         trainee = SpectralTrainee(SpectralCodec(shape), config)
@@ -130,7 +131,7 @@ def measure(family: str, held_out: Path, work: Path) -> list[object]:
     folder = work / family.split(",")[0].lower()
     known, codec = json.loads((work / f"{folder.name}.json").read_text()), load_codec(str(folder))
     rows, began = [], time.process_time()
-    files = [open_audio(path) for path in find_audio(held_out)]
+    files = [open_audio(path) for path in find_audio([held_out]).files]
     excerpts = []
     for file in files:
         start_s = max(0.0, (file.duration_s - EXCERPT_S) / 2)

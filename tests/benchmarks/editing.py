@@ -17,7 +17,8 @@ from torch import Tensor
 
 from audiolm_cli.audio import Recording
 from audiolm_cli.config.generation import GenerateConfig, SamplingConfig
-from audiolm_cli.data.files import find_audio, open_audio, read_mono_clip
+from audiolm_cli.data.files import open_audio, read_mono_clip
+from audiolm_cli.data.folders import find_audio
 from audiolm_cli.devices import pick_device
 from audiolm_cli.editing.rendering import render_span
 from audiolm_cli.editing.session import Session
@@ -54,7 +55,9 @@ BEST_OF_GAP_S = 1.0
 
 def held_out(folder: Path, count: int, clip_s: float = CLIP_S) -> list[np.ndarray]:
     """`count` clips float32 [n] from the test split, spread over its recordings, no half second of them silent."""
-    files = [file for file in map(open_audio, find_audio(folder)) if file.split == "test" and file.duration_s > 60]
+    files = [
+        file for file in map(open_audio, find_audio([folder]).files) if file.split == "test" and file.duration_s > 60
+    ]
     rng = np.random.default_rng(0)
     clips: list[np.ndarray] = []
     while len(clips) < count:

@@ -13,7 +13,7 @@ import soundfile
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from audiolm_cli.data.files import SPLITS, AudioFile, draw_clips, find_audio, open_audio, read_mono_clip, split_files
+from audiolm_cli.data.files import SPLITS, AudioFile, draw_clips, open_audio, read_mono_clip, split_files
 from audiolm_cli.errors import DataError
 
 RATE_HZ = 8000
@@ -30,23 +30,6 @@ def named(name: int, path: str = "x.wav") -> AudioFile:
     """The facts of a recording with some content hash."""
     digest = hashlib.sha256(str(name).encode()).hexdigest()
     return AudioFile(path=Path(path), sample_rate_hz=RATE_HZ, num_samples=RATE_HZ, sha256=digest)
-
-
-def test_recordings_are_found_in_every_folder_and_in_order(tmp_path: Path) -> None:
-    for name in ("b.wav", "a/z.FLAC", "a/y.mp3", "notes.txt", "a.wav/inner.ogg"):
-        (tmp_path / name).parent.mkdir(exist_ok=True)
-        (tmp_path / name).touch()
-    found = [str(path.relative_to(tmp_path)) for path in find_audio(tmp_path)]
-    assert found == ["a/y.mp3", "a/z.FLAC", "a.wav/inner.ogg", "b.wav"]
-    assert find_audio(tmp_path / "notes.txt") == [tmp_path / "notes.txt"], "a file that is named is taken"
-
-
-def test_what_is_not_there_is_named(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="nowhere: no such file or folder"):
-        find_audio(tmp_path / "nowhere")
-    (tmp_path / "notes.txt").touch()
-    with pytest.raises(DataError, match=r"no audio files.*\.flac"):
-        find_audio(tmp_path)
 
 
 def test_facts_of_a_recording(tmp_path: Path) -> None:

@@ -19,7 +19,8 @@ import torch
 from torch import Tensor
 
 from audiolm_cli.codec.base import Codec
-from audiolm_cli.data.files import AudioFile, find_audio, open_audio, read_mono_clip
+from audiolm_cli.data.files import AudioFile, open_audio, read_mono_clip
+from audiolm_cli.data.folders import find_audio
 from audiolm_cli.errors import AudioLMError
 from audiolm_cli.evaluation.metrics import chroma_correlation, mel_distance, spectral_distance
 
@@ -53,7 +54,7 @@ def bundled_codec() -> Codec:
 
 def usable(folder: Path) -> Iterator[AudioFile]:
     """Recordings of the folder that are long enough, in order of their names."""
-    for path in find_audio(folder):
+    for path in find_audio([folder]).files:
         file = open_audio(path)
         if file.duration_s >= EXCERPT_S:
             yield file

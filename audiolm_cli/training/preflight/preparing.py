@@ -18,7 +18,7 @@ from audiolm_cli.codec.base import Codec
 from audiolm_cli.codec.spectral import SpectralCodec
 from audiolm_cli.config.shapes import ModelConfig
 from audiolm_cli.config.training import TrainConfig
-from audiolm_cli.data.files import READABLE_SUFFIXES, find_audio
+from audiolm_cli.data.folders import find_audio
 from audiolm_cli.data.manifest import CodecFacts, read_store
 from audiolm_cli.data.tokens import Corpus
 from audiolm_cli.errors import DataError, ModelError, UsageError
@@ -102,7 +102,7 @@ def codec_for(request: TrainRequest) -> str:
         ModelError: the codec is missing, or not that of the model.
         UsageError: what to start from is no model.
     """
-    find_audio(request.source, READABLE_SUFFIXES)
+    find_audio([request.source])
     wanted = request.codec or request.init or BUNDLED
     if request.origin is not None:
         check_init(request, wanted, codes_hash(wanted, request.cache))
