@@ -44,7 +44,7 @@ def parse_gap(text: str) -> tuple[float, float | None]:
     """Start and end in seconds of "START:END"; a missing start is 0, a missing end None.
 
     Both are times as `parse_time` takes them, written alike, since colons stand inside times as well; with a minus
-    sign between them they need not be.
+    sign between them they need not be. A minus sign in front would be a time before the recording.
 
     Raises:
         UsageError: it is not such a text.
@@ -54,6 +54,11 @@ def parse_gap(text: str) -> tuple[float, float | None]:
     """
     wrong = UsageError(f"--gap {text!r} is not START:END; write seconds (12.4:14) or minutes and seconds (1:02.5:1:04)")
     text, parts = text.strip(), text.strip().split(":")
+    if text.startswith("-"):
+        raise UsageError(
+            f"--gap {text!r} begins with a minus sign, and no gap begins before the recording; "
+            "for one from its first sample on, write :END (:2) or 0-END (0-1:02)"
+        )
     if "-" in text:
         start, _, end = text.partition("-")
     elif text.startswith(":"):

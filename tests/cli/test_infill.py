@@ -325,6 +325,14 @@ def test_what_is_no_gap(text: str) -> None:
         parse_gap(text)
 
 
+@pytest.mark.parametrize("text", ["-1:2", "-1:02", " -1:2", "-0.5:1", "-2", "-1:0:02", "-1-2"])
+def test_no_gap_begins_before_the_recording(text: str) -> None:
+    """`-1:2` was read as all up to 1:02."""
+    with pytest.raises(UsageError, match=r"begins with a minus sign.*write :END"):
+        parse_gap(text)
+    assert parse_gap(":1:02") == parse_gap("0-1:02") == (0.0, 62.0)
+
+
 def test_short_gaps_are_drawn_surer(go: Any, take: Path) -> None:
     """Up to a second between two sides at temperature 0.5, others at 1.05, unless one is given."""
     for name, flags in {
