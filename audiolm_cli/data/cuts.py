@@ -21,6 +21,8 @@ from audiolm_cli.audio.recording import RATES_HZ
 from audiolm_cli.data.storage import ArrayReader
 from audiolm_cli.data.tokens import MOST_CODEBOOKS, TokenClip
 from audiolm_cli.errors import DataError
+from audiolm_cli.events import Note, OnEvent, ignore
+from audiolm_cli.wording import listed
 
 ENDS = "ends"
 """Custom field of a cut that says whether its last frame is the end of its recording."""
@@ -57,13 +59,20 @@ class Cut:
     """Whether the cut ends where its recording does; None when nothing says so."""
 
 
-def read_cuts(manifest: Path) -> Iterator[Cut]:
+def read_cuts(manifest: Path, on_event: OnEvent = ignore) -> Iterator[Cut]:
     """The cuts of a manifest, `.jsonl` or `.jsonl.gz`, in its order.
 
+    Mixed and padded cuts are left out: recipes make some when they fill batches, and no array has their codes.
+
+    Args:
+        manifest: the file.
+        on_event: hears which cuts are left out.
+
     Raises:
-        DataError: it cannot be read, or a line is no cut with features.
+        DataError: it cannot be read, a line is no cut with features, or all cuts are mixed or padded.
     """
-    number = 0
+    number = count = 0
+    mixed: list[str] = []
     try:
         with gzip.open(manifest, "rb") if manifest.name.endswith(".gz") else manifest.open("rb") as stream:
             if manifest.stat().st_size == 0:  # a gzip file without content has some bytes
@@ -73,8 +82,14 @@ def read_cuts(manifest: Path) -> Iterator[Cut]:
                 number += 1
                 if len(line) == LONGEST_LINE:
                     raise ValueError(f"longer than {LONGEST_LINE} bytes")
-                if line.strip():
-                    yield _parse_cut(json.loads(line))
+                if not line.strip():
+                    continue
+                cut = _parse_cut(json.loads(line))
+                if isinstance(cut, Cut):
+                    count += 1
+                    yield cut
+                else:
+                    mixed.append(cut)
 
     except (OSError, EOFError, zlib.error) as error:
         raise DataError(f"{manifest}: cannot be read ({error}); tokenize the recordings again") from error
@@ -86,6 +101,14 @@ def read_cuts(manifest: Path) -> Iterator[Cut]:
         raise DataError(f"{manifest}: line {number} is no lhotse cut (wrong or missing: {error!s:.200})") from error
     except _NotCodesError as error:
         raise DataError(f"{manifest}: line {number}: {error}") from error
+
+    if mixed and not count:
+        raise DataError(
+            f"{manifest}: all its cuts are mixed or padded, which codes cannot be: {listed(mixed)}; expected plain cuts"
+        )
+    if mixed:
+        message = f"{manifest}: left out, mixed or padded, which codes cannot be: {listed(mixed)}"
+        on_event(Note(message=message, warning=True))
 
 
 def read_clip(cut: Cut, arrays: ArrayReader, codebook_size: int) -> TokenClip:
@@ -133,8 +156,10 @@ class _NotCodesError(Exception):
     """A line that is a proper lhotse item, but none that has codes."""
 
 
-def _parse_cut(line: dict[str, Any]) -> Cut:
-    """The cut that a line says. What lhotse leaves out when it is empty (recording, custom) may be missing.
+def _parse_cut(line: dict[str, Any]) -> Cut | str:
+    """The cut that a line says, or the name of one that is mixed or padded.
+
+    What lhotse leaves out when it is empty (recording, custom) may be missing.
 
     Raises:
         _NotCodesError: it is something else that lhotse writes.
@@ -143,7 +168,7 @@ def _parse_cut(line: dict[str, Any]) -> Cut:
     # Which kind of item it is.
     name = line["id"]
     if "tracks" in line or line.get("type") in ("MixedCut", "PaddingCut"):
-        raise _NotCodesError(f"cut {name} is mixed or padded, which codes cannot be; expected plain cuts")
+        return str(name)
     if "duration" not in line or "start" not in line:
         raise _NotCodesError(f"{name} is no cut but a recording or a supervision; expected cuts with features")
     features = line.get("features")

@@ -20,6 +20,7 @@ from audiolm_cli.data.parts import is_unfinished
 from audiolm_cli.data.storage import KINDS, ArrayReader
 from audiolm_cli.data.tokens import CodecFacts, TokenClip
 from audiolm_cli.errors import DataError
+from audiolm_cli.events import OnEvent, ignore
 from audiolm_cli.files import DeferringFile
 
 if TYPE_CHECKING:
@@ -149,13 +150,14 @@ def read_facts(source: Path) -> CodecFacts:
     return replace(facts, codebook_size=2 ** max(1, highest.bit_length()))
 
 
-def list_cuts(source: Path, facts: CodecFacts, splits: Iterable[str] = SPLITS) -> list[Cut]:
+def list_cuts(source: Path, facts: CodecFacts, splits: Iterable[str] = SPLITS, on_event: OnEvent = ignore) -> list[Cut]:
     """The cuts of a store, split by split, or of one of its manifests; codes are read from the folder it lies in.
 
     Args:
         source: the folder of a store, or a manifest.
         facts: those of the store.
         splits: which of its splits, where it is a folder; one that is missing has no cuts.
+        on_event: hears which cuts are left out.
 
     Raises:
         DataError: a manifest is damaged, or its codes are not all of one codec.
@@ -167,7 +169,7 @@ def list_cuts(source: Path, facts: CodecFacts, splits: Iterable[str] = SPLITS) -
     manifests = [find_manifest(source, split) for split in splits] if source.is_dir() else [source]
     cuts = []
     for manifest in manifests:
-        for cut in read_cuts(manifest) if manifest else ():
+        for cut in read_cuts(manifest, on_event) if manifest else ():
             try:
                 _check_same_codec(cut, facts)
             except DataError as error:
@@ -182,13 +184,16 @@ def list_cuts(source: Path, facts: CodecFacts, splits: Iterable[str] = SPLITS) -
     return cuts
 
 
-def iter_store(folder: Path, split: str, facts: CodecFacts | None = None) -> Iterator[TokenClip]:
+def iter_store(
+    folder: Path, split: str, facts: CodecFacts | None = None, on_event: OnEvent = ignore
+) -> Iterator[TokenClip]:
     """The clips of one split, one after the other; none where the store has no such split, unless that is "train".
 
     Args:
         folder: the store.
         split: one of "train", "dev" and "test".
         facts: those of the store, where they are known already.
+        on_event: hears which cuts are left out.
 
     Raises:
         DataError: the manifest or its codes are missing or damaged, or are not all of one codec.
@@ -201,20 +206,22 @@ def iter_store(folder: Path, split: str, facts: CodecFacts | None = None) -> Ite
 
     facts = facts or _read_stated_facts(folder)
     with ArrayReader(folder) as arrays:
-        for cut in list_cuts(folder, facts, [split]):
+        for cut in list_cuts(folder, facts, [split], on_event):
             try:
                 yield read_clip(cut, arrays, facts.codebook_size)
             except DataError as error:
                 raise DataError(f"{manifest}: cannot be read: {error}") from error
 
 
-def read_store(folder: Path, split: str) -> list[TokenClip]:
+def read_store(folder: Path, split: str, on_event: OnEvent = ignore) -> list[TokenClip]:
     """The clips of one split, codes in memory; none where the store has no such split, unless that is "train".
+
+    `on_event` hears which cuts are left out.
 
     Raises:
         DataError: the manifest or its codes are missing or damaged, or are not all of one codec.
     """
-    return list(iter_store(folder, split))
+    return list(iter_store(folder, split, on_event=on_event))
 
 
 def _folder_of(source: Path) -> Path:

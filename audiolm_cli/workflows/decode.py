@@ -112,7 +112,7 @@ def decode(
             f"{source}: not a token store; expected a folder that audiolm tokenize wrote, or a manifest in it"
         )
     owner = codec_of_store(source, codec, cache)
-    cuts = _choose_cuts(list_cuts(source, owner.facts), ids or [], source)
+    cuts = _choose_cuts(list_cuts(source, owner.facts, on_event=on_event), ids or [], source)
 
     prepare_cpu(threads)
     module = _load_owner(owner, source, pick_device(device), cache)

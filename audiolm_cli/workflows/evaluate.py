@@ -107,7 +107,7 @@ def evaluate(
     prepare_cpu(threads)
     subject = _load_subject(model, device, cache)
     sample = _read_sample(source, subject.codec, clips, on_event)
-    train = [clip.codes for clip in read_store(tokens, "train")] if tokens is not None else []
+    train = [clip.codes for clip in read_store(tokens, "train", on_event)] if tokens is not None else []
 
     result, compared = _measure(subject, sample, train, windows, seed, on_event)
     if report is not None:

@@ -18,6 +18,7 @@ from lhotse.features.io import NumpyFilesWriter, NumpyHdf5Writer
 from audiolm_cli.data.manifest import is_store, iter_store, list_cuts, read_facts, read_store
 from audiolm_cli.data.storage import ArrayReader, candidate_paths
 from audiolm_cli.errors import DataError
+from audiolm_cli.events import Event, Note
 
 RATE_HZ = 44_100  # of the recordings, which recipes store beside codes of another rate
 Recipe = Callable[..., Path]
@@ -256,7 +257,6 @@ def put(where: str, **values: object) -> Callable[[dict[str, Any]], Any]:
     ("change", "told"),
     [
         (drop("features"), "cut train-60 has no features.*audiolm tokenize"),
-        (lambda line: line.update(type="MixedCut", tracks=[]), "cut train-60 is mixed or padded"),
         (lambda line: [line.pop(name) for name in ("start", "features")], "is no cut but a recording"),
         (put("features", storage_type="lilcom_url"), "cut train-60: storage type 'lilcom_url' is not read"),
         (put("features", storage_path="nowhere.h5"), r"cut train-60: the codes in nowhere\.h5 are not there"),
@@ -275,6 +275,32 @@ def test_what_is_no_cut_with_codes_is_named(recipe: Recipe, change: Callable[[di
     with pytest.raises(DataError, match=told) as caught:
         read_store(store, "train")
     assert "cuts_train.jsonl" in str(caught.value)
+
+
+@pytest.mark.parametrize("padded", [1, 2])
+def test_mixed_and_padded_cuts_are_left_out(recipe: Recipe, padded: int) -> None:
+    """As lhotse writes them; they are counted and named, and the others are read."""
+    store = recipe(suffix=".jsonl")
+    cuts = list(lhotse.load_manifest(store / "cuts_train.jsonl"))
+    longest_s = max(cut.duration for cut in cuts)
+    cuts[:padded] = [cut.pad(duration=longest_s + 1, preserve_id=True) for cut in cuts[:padded]]
+    CutSet.from_cuts(cuts).to_file(store / "cuts_train.jsonl")
+
+    said: list[Event] = []
+    clips = read_store(store, "train", said.append)
+    assert [clip.id for clip in clips] == [cut.id for cut in cuts[padded:]] and len(clips) == 3 - padded
+    names = ", ".join(cut.id for cut in cuts[:padded])
+    left_out = f"left out, mixed or padded, which codes cannot be: {padded} ({names})"
+    assert said == [Note(message=f"{store / 'cuts_train.jsonl'}: {left_out}", warning=True)]
+
+
+def test_nothing_but_padded_cuts_is_refused(recipe: Recipe) -> None:
+    """There is nothing to train on."""
+    store = recipe(suffix=".jsonl")
+    cuts = [cut.pad(duration=60, preserve_id=True) for cut in lhotse.load_manifest(store / "cuts_train.jsonl")]
+    CutSet.from_cuts(cuts).to_file(store / "cuts_train.jsonl")
+    with pytest.raises(DataError, match=r"cuts_train\.jsonl: all its cuts are mixed or padded.*3 \(train-60, "):
+        read_store(store, "train")
 
 
 @pytest.mark.parametrize(

@@ -160,7 +160,8 @@ def _read_corpus(request: TrainRequest, store: Path, facts: CodecFacts) -> Corpu
     Raises:
         DataError: there are none to train on.
     """
-    train_clips, dev_clips = read_store(store, "train"), read_store(store, "dev")
+    train_clips = read_store(store, "train", request.on_event)
+    dev_clips = read_store(store, "dev", request.on_event)
     if not train_clips:
         raise DataError(f"{store}: no training clips in it")
     train_clips = keep_clips(train_clips, "train", request.config, facts.frame_shift_s, request.on_event)
