@@ -1,6 +1,7 @@
 """Settings as options: a command's parameter that is a settings class becomes one option for each of its fields.
 
-So a setting is declared once, in `config/`. Knows nothing about what a setting does.
+So a setting is declared once, in `config/`. In whatever names a place, `~` becomes the user's home folder. Knows
+nothing about what a setting does.
 """
 
 from __future__ import annotations
@@ -8,7 +9,9 @@ from __future__ import annotations
 import dataclasses
 import functools
 import inspect
+import os
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Annotated, Any, get_args, get_origin
 
 from audiolm_cli.cli import options
@@ -21,13 +24,16 @@ PARSERS: dict[str, Callable[[Any], Any]] = {
     "device": options.device_option,
 }
 """How the text of a setting of this kind is read."""
+PLACES = frozenset(("DIR", "HTML", "IN...", "NAME|PATH", "NAME|SOURCE", "PATH", "PNG", "REF", "RUN", "TOKENS"))
+"""What stands for a file or a folder in `--help`."""
 
 
 def spread(command: Callable[..., None]) -> Callable[..., None]:
     """The command as Typer takes it: with options in place of its settings, which it gets put together again.
 
     A parameter annotated with a `Settings` class stands for all its declared fields; with an `options.Only` beside the
-    class, it stands for some of them.
+    class, it stands for some of them. Shells leave `~` as it is in `--output=~/x`, in variables and, on Windows,
+    everywhere, so it is expanded here.
     """
     signature = inspect.signature(command, eval_str=True)
     parameters: list[inspect.Parameter] = []
@@ -42,8 +48,11 @@ def spread(command: Callable[..., None]) -> Callable[..., None]:
         groups[parameter.name] = cls, {option.name: option.default for option in own}
         parameters += own
 
+    places = [parameter.name for parameter in parameters if _is_place(parameter.annotation)]
+
     @functools.wraps(command)
     def run(**values: Any) -> None:
+        values |= {name: _expand_home(values[name]) for name in places if name in values}
         for name, (cls, fields) in groups.items():
             values[name] = cls(**{field: values.pop(field) for field in fields})
         command(**values)
@@ -51,6 +60,21 @@ def spread(command: Callable[..., None]) -> Callable[..., None]:
     run.__signature__ = signature.replace(parameters=parameters)  # type: ignore[attr-defined]
     run.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters} | {"return": None}
     return run
+
+
+def _is_place(annotation: Any) -> bool:
+    """Whether an option or an argument names a file or a folder."""
+    notes = get_args(annotation)[1:] if get_origin(annotation) is Annotated else ()
+    return any(getattr(note, "metavar", None) in PLACES for note in notes)
+
+
+def _expand_home(value: Any) -> Any:
+    """A path, a text, or a list of them, with the user's home folder in place of `~` at the beginning."""
+    if isinstance(value, list):
+        return [_expand_home(item) for item in value]
+    if isinstance(value, (str, Path)):
+        return type(value)(os.path.expanduser(value))
+    return value
 
 
 def _settings_of(annotation: Any) -> tuple[type[Settings], options.Only] | None:
