@@ -1,4 +1,4 @@
-"""New codes of a span to audio that fits its place: level, balance, and the cross-fades at the seams.
+"""New codes of a span to audio that fits its place: level, balance, DC offset, and the cross-fades at the seams.
 
 A stretch at a time, so any length takes constant memory. Knows nothing about files, takes or commands.
 """
@@ -222,12 +222,13 @@ def limit(mono: np.ndarray, ceiling: float, reach: int) -> np.ndarray:
 
 
 def _fit_span(blocks: Iterable[np.ndarray], lead: int, span: Span) -> Iterator[np.ndarray]:
-    """The span float32 [C, n] in the balance of its contexts, from mono blocks [n] after `lead` context samples."""
+    """The span float32 [C, n] in balance and DC offset of its contexts, from mono blocks [n] after `lead` samples."""
     C, n = max(len(span.before), len(span.after)), span.new_samples
     near = round(BALANCE_S * span.rate_hz)
     context = np.concatenate([span.before[:, -near:] if near else span.before, span.after[:, :near]], axis=1)
     gains = balance(context, mid(context)) if context.shape[1] else np.ones(C, np.float32)
-    ceiling = span.ceiling / max(float(np.abs(gains).max()), 1e-9)
+    room = max(0.0, span.ceiling - float(np.abs(span.offsets).max(initial=0.0)))
+    ceiling = room / max(float(np.abs(gains).max()), 1e-9)
     reach = round(LIMIT_S * span.rate_hz)
     seam = _Seam.of(span)
 
@@ -247,12 +248,20 @@ def _fit_span(blocks: Iterable[np.ndarray], lead: int, span: Span) -> Iterator[n
                 seam.fade_in(out)
             if stop == n:
                 seam.fade_out(out)
+            if span.offsets.any():
+                out += _offset_line(span, start, stop)
             yield out.astype(np.float32)
 
             kept = max(0, lead + stop - 2 * reach - offset)
             buffer, offset, start = buffer[kept:], offset + kept, stop
     if n == 0:
         yield np.zeros((C, 0), np.float32)
+
+
+def _offset_line(span: Span, start: int, stop: int) -> np.ndarray:
+    """The DC offset float64 [C, n] of samples `start` to `stop` of a span: a line between those of its contexts."""
+    share = (np.arange(start, stop) + 0.5) / span.new_samples
+    return span.offsets[:, :1] + (span.offsets[:, 1:] - span.offsets[:, :1]) * share
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from audiolm_cli.audio import mid, resample
+from audiolm_cli.audio.level import measure_offset
 from audiolm_cli.codec.base import Codec
 from audiolm_cli.codec.chunked import encode_chunked
 
@@ -22,6 +23,8 @@ MARGIN_FRAMES = 16
 """Frames mirrored beyond a seam, so that the codec does not take the cut for an ending."""
 HIDDEN_FRAMES = 1
 """Context frames next to a seam that are made anew: their codes depend on audio beyond the seam, which is not there."""
+OFFSET_S = 5.0
+"""Seconds of context on each side whose DC offset new audio takes over."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,9 +70,11 @@ class Span:
     gain: float
     """What the recording was multiplied with to get to the training level."""
     before: np.ndarray
-    """float32 [C, n]: the recording up to the span (its last seconds)."""
+    """float32 [C, n]: the recording up to the span (its last seconds), without its DC offset."""
     after: np.ndarray
-    """float32 [C, n]: the recording from the end of the span on (its first seconds)."""
+    """float32 [C, n]: the recording from the end of the span on (its first seconds), without its DC offset."""
+    offsets: np.ndarray
+    """float64 [C, 2]: the DC offset before and after the span; the span goes from one to the other."""
     ceiling: float
     """Level that no sample may exceed; infinity where samples do not clip (`takes.peak_ceiling`)."""
     left: Side
@@ -92,6 +97,10 @@ def open_span(surroundings: Surroundings, new_samples: int, frames: int, codec: 
     before = surroundings.before[:, max(0, surroundings.before.shape[1] - reach) :]
     after = surroundings.after[:, :reach]
 
+    # Codecs carry no DC offset: it is taken out of the contexts, and `rendering.py` puts it into the new audio.
+    offsets = _measure_offsets(before, after, rate_hz)
+    before, after = (_shift(side, -offsets[:, number]) for number, side in enumerate((before, after)))
+
     hop_s = codec.hop_samples / codec.sample_rate_hz
     new_frames = max(1, math.ceil(new_samples / rate_hz / hop_s - 1e-9))
     left = _left_side(before, rate_hz, frames, gain, codec)
@@ -104,6 +113,7 @@ def open_span(surroundings: Surroundings, new_samples: int, frames: int, codec: 
         ceiling=surroundings.ceiling,
         before=before,
         after=after,
+        offsets=offsets,
         left=left,
         right=right,
     )
@@ -112,6 +122,25 @@ def open_span(surroundings: Surroundings, new_samples: int, frames: int, codec: 
 def context_samples(frames: int, rate_hz: int, codec: Codec) -> int:
     """How many samples next to a span `open_span` reads on each side for `frames` context frames."""
     return math.ceil((frames + 2 * MARGIN_FRAMES) * codec.hop_samples / codec.sample_rate_hz * rate_hz)
+
+
+def _measure_offsets(before: np.ndarray, after: np.ndarray, rate_hz: int) -> np.ndarray:
+    """The DC offset float64 [C, 2] of the contexts [C, n]; where one side is too short to show its own, the other's."""
+    near = round(OFFSET_S * rate_hz)
+    sides = before[:, max(0, before.shape[1] - near) :], after[:, :near]
+    own = [measure_offset(side) for side in sides]
+    return np.stack([_lend_offset(own[0], sides[0], own[1]), _lend_offset(own[1], sides[1], own[0])], axis=1)
+
+
+def _lend_offset(own: np.ndarray, side: np.ndarray, other: np.ndarray) -> np.ndarray:
+    """The offset [C] of a side [C, n], or the other one in channels that show none and lie nearer to that than to 0."""
+    means = side.mean(axis=1, dtype=np.float64) if side.shape[1] else other
+    return np.where((own == 0) & (np.abs(means - other) < np.abs(means)), other, own)
+
+
+def _shift(wav: np.ndarray, offset: np.ndarray) -> np.ndarray:
+    """wav [C, n] moved by offset [C]; the same array where there is nothing to move."""
+    return (wav + offset[:, None]).astype(np.float32) if offset.any() else wav
 
 
 def _left_side(before: np.ndarray, rate_hz: int, frames: int, gain: float, codec: Codec) -> Side:
