@@ -5,7 +5,6 @@ Knows nothing about where samples come from, nor how long they take.
 
 from __future__ import annotations
 
-import contextlib
 import os
 import stat
 import struct
@@ -150,12 +149,12 @@ def _frame_bytes(spec: AudioSpec) -> int:
 def _write_file(target: str | Path, data: Iterator[bytes], head: Header, force: bool) -> None:
     """Append to a new file, which takes its name when it holds the first block."""
     first = next(data, b"")
-    with contextlib.ExitStack() as stack:
-        # The file gets its name after the first block, so that it can be listened to. The rest is written through a
-        # second descriptor, outside of `replacing`, which would remove the file when the rest fails.
-        with replacing(target, force) as file:
-            _append(file, iter((first,)), head)
-            named = stack.enter_context(os.fdopen(os.dup(file.fileno()), "r+b", buffering=0))
+    with replacing(target, force) as file:
+        _append(file, iter((first,)), head)
+
+    # The file has its name after the first block, so that it can be listened to. It is opened again, since Windows
+    # renames no open file, and outside of `replacing`, which would remove it when the rest fails.
+    with open(target, "r+b", buffering=0) as named:
         _append(named, data, head, written=len(first))
 
 

@@ -46,13 +46,12 @@ class Holder:
         if self.host != socket.gethostname():
             return False
 
+        # Systems free the locks of dead processes. To ask for the process itself would end it on Windows.
         try:
-            os.kill(self.pid, 0)  # signal 0 asks whether the process is there
-        except ProcessLookupError:
-            return True
-        except OSError:  # it is there, and another user's
+            with FileLock(self.lock, timeout=0):
+                return True
+        except (OSError, Timeout):  # somebody has it, or it is another user's
             return False
-        return False
 
     def __str__(self) -> str:
         return f"process {self.pid} on {self.host}"
