@@ -3,6 +3,7 @@
 Knows nothing about codecs, models or torch.
 """
 
+from audiolm_cli.audio.decoding import holds_several
 from audiolm_cli.audio.growing import check_growing, grown_seconds, write_growing
 from audiolm_cli.audio.layout import Layout
 from audiolm_cli.audio.losses import Loss, find_losses
@@ -35,6 +36,7 @@ __all__ = [
     "find_losses",
     "find_sounding",
     "grown_seconds",
+    "holds_several",
     "mel_filters",
     "mid",
     "named_format",

@@ -15,6 +15,13 @@ SNIFF_BYTES = 64
 """Enough of a file for `sniff`."""
 AFTER_DATA = (b"LIST", b"fact", b"PEAK", b"bext", b"cue ", b"smpl", b"id3 ", b"ID3 ", b"iXML", b"JUNK", b"PAD ")
 """Chunks that may follow the samples of a WAV."""
+FLAC_HEAD_BYTES = 26
+"""Enough of a FLAC for `states_flac_length`."""
+ASF_MAGIC = bytes.fromhex("3026b2758e66cf11a6d900aa0062ce6c")
+ASF_PROPERTIES = bytes.fromhex("a1dcab8c47a9cf118ee400c00c205365")
+"""The name of the object of an ASF that holds the size of the file."""
+ASF_HEAD_BYTES = 1 << 16
+"""Enough of an ASF to find that object."""
 MOST_CHUNKS = 10_000
 """A header with more chunks than this is not searched further."""
 MOVED_BYTES = 1 << 20
@@ -77,6 +84,11 @@ def is_text(head: bytes) -> bool:
     return control == 0
 
 
+def states_flac_length(head: bytes) -> bool:
+    """Whether the first bytes of a FLAC say how many samples it has: 36 bits, which are 0 where that was not known."""
+    return head[21:22] != b"" and (head[21] & 15 > 0 or any(head[22:26]))
+
+
 def read_data_size(stream: BinaryIO) -> tuple[int, int] | None:
     """(promised, present) bytes of samples in a WAV, RF64, W64, AIFF, CAF or AU file.
 
@@ -95,7 +107,7 @@ def read_data_size(stream: BinaryIO) -> tuple[int, int] | None:
         return None if _is_open(size, 4) else (size, max(0, length - start))
 
     wide = None
-    for name, start, size in _iter_chunks(stream):
+    for name, start, size in iter_chunks(stream):
         if name == b"ds64":  # RF64 keeps the size of its data chunk here
             stream.seek(start)
             field = stream.read(16)[8:]
@@ -110,6 +122,20 @@ def read_data_size(stream: BinaryIO) -> tuple[int, int] | None:
                 return (length - start, size) if 0 < size < length - start else None
             return size, length - start
     return None
+
+
+def lacks_bytes(stream: BinaryIO, head: bytes) -> bool:
+    """Whether an AVI or an ASF (WMA, WMV) says that it is longer than it is."""
+    length = stream.seek(0, os.SEEK_END)
+    if head[:4] == b"RIFF" and head[8:12] == b"AVI ":
+        (size,) = struct.unpack("<I", head[4:8])
+        return not _is_open(size, 4) and size + 8 > length
+
+    stream.seek(0)
+    start = stream.read(ASF_HEAD_BYTES)
+    found = start.find(ASF_PROPERTIES) if start.startswith(ASF_MAGIC) else -1
+    size = start[found + 40 : found + 48]  # behind the name of the object, its size, and the name of the file
+    return found > 0 and len(size) == 8 and struct.unpack("<Q", size)[0] > length
 
 
 def find_mends(stream: BinaryIO) -> list[tuple[int, bytes]]:
@@ -133,9 +159,22 @@ def find_mends(stream: BinaryIO) -> list[tuple[int, bytes]]:
     return []
 
 
+def find_data_chunks(stream: BinaryIO) -> list[tuple[int, int]]:
+    """(where it starts, its size) of every chunk of samples in a WAV that is a single recording; [] for other files."""
+    stream.seek(0)
+    head = stream.read(12)
+    if head[:4] not in (b"RIFF", b"RF64") or head[8:] != b"WAVE":
+        return []
+
+    chunks = list(iter_chunks(stream))
+    if any(name == head[:4] for name, _, _ in chunks):
+        return []
+    return [(start, size) for name, start, size in chunks if name == b"data" and size > 0]
+
+
 def find_chunk(stream: BinaryIO, name: bytes) -> int | None:
     """Where the content of the first chunk of this name starts; None if there is none."""
-    return next((start for chunk, start, _ in _iter_chunks(stream) if chunk == name), None)
+    return next((start for chunk, start, _ in iter_chunks(stream) if chunk == name), None)
 
 
 def replace_bytes(stream: BinaryIO, start: int, stop: int, data: bytes) -> None:
@@ -164,7 +203,7 @@ def _read_all(stream: BinaryIO, size: int) -> bytes:
     return b"".join(parts)
 
 
-def _iter_chunks(stream: BinaryIO) -> Iterator[tuple[bytes, int, int]]:
+def iter_chunks(stream: BinaryIO) -> Iterator[tuple[bytes, int, int]]:
     """(name, where its content starts, size of its content as the file states it) of the chunks of a file."""
     length = stream.seek(0, os.SEEK_END)
     stream.seek(0)
@@ -173,7 +212,7 @@ def _iter_chunks(stream: BinaryIO) -> Iterator[tuple[bytes, int, int]]:
         return
 
     width = struct.calcsize(layout.size)
-    position = layout.first
+    position, wide = layout.first, 0
     for _ in range(MOST_CHUNKS):
         stream.seek(position)
         head = stream.read(layout.id_bytes + width)
@@ -183,6 +222,14 @@ def _iter_chunks(stream: BinaryIO) -> Iterator[tuple[bytes, int, int]]:
         size = struct.unpack(layout.size, head[layout.id_bytes :])[0] - layout.counted
         position += len(head)
         yield head[:4], position, size
+
+        # The size of the samples of an RF64 stands in a chunk in front of them.
+        if head[:4] == b"ds64":
+            stream.seek(position + 8)
+            field = stream.read(8)
+            wide = struct.unpack("<Q", field)[0] if len(field) == 8 else 0
+        if head[:4] == layout.data and size == 2**32 - 1 and wide:
+            size = wide
 
         # A size that makes no sense leads forward all the same, so that this ends.
         position += max(0, size)

@@ -23,7 +23,8 @@ import numpy as np
 from audiolm_cli.audio.reading import read_audio
 from audiolm_cli.audio.recording import Recording
 from audiolm_cli.audio.scanning import Scan, scan
-from audiolm_cli.audio.streaming import BLOCK_SAMPLES, AudioStream, open_stream
+from audiolm_cli.audio.sndfile import BLOCK_SAMPLES
+from audiolm_cli.audio.streaming import AudioStream, open_stream
 from audiolm_cli.errors import AudioInputError, MemoryLimitError, UsageError
 from audiolm_cli.packages import explain_import
 

@@ -5,7 +5,8 @@ Knows nothing about how files are opened or written.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -23,6 +24,9 @@ BITS = {
     "ALAC_20": 20,
     "ALAC_24": 24,
     "ALAC_32": 32,
+    "DWVW_12": 12,
+    "DWVW_16": 16,
+    "DWVW_24": 24,
 }
 """Bit depth of the subtypes that hold integers; companded ones expand to 16 bits."""
 FLOATS: dict[str, type[np.floating]] = {"FLOAT": np.float32, "DOUBLE": np.float64}
@@ -44,7 +48,8 @@ class Recording:
     format: str
     """Container, in libsndfile's names ("WAV", "FLAC", ...); what ffmpeg decoded has its extension ("M4A")."""
     subtype: str
-    """Encoding of the samples, in libsndfile's names ("PCM_24", "FLOAT", ...); "UNKNOWN" when ffmpeg decoded it."""
+    """Encoding of the samples, in libsndfile's names ("PCM_24", "FLOAT", ...); "UNKNOWN" for codecs that it does not
+    know and that lose something."""
     lossless: bool
     """Whether the samples can be written back to the same format and subtype unchanged."""
     tags: dict[str, str]
@@ -72,6 +77,37 @@ class Recording:
     def wav(self, start: int = 0, stop: int | None = None) -> np.ndarray:
         """float32 [C, n] of the samples `start` to `stop`; full scale is 1, which only float recordings can exceed."""
         return np.ascontiguousarray(as_float(self.samples[start:stop], np.float32).T)
+
+
+@dataclass(kw_only=True)
+class SampleStream:
+    """A recording that is being read from its start to its end, with the exact samples of its file."""
+
+    sample_rate_hz: int
+    """As in `Recording`."""
+    channels: int
+    """Number of channels."""
+    format: str
+    """As in `Recording`."""
+    subtype: str
+    """As in `Recording`. Final after the last block: a file may turn out to hold more bits than it says."""
+    tags: dict[str, str] = field(default_factory=dict)
+    """As in `Recording`."""
+    layout: Layout | None = None
+    """As in `Recording`."""
+    blocks: Iterator[np.ndarray]
+    """[n, C] of any sizes n, of the type in `Recording.samples`. At the end an AudioInputError is raised if the file is
+    truncated or damaged."""
+
+    @property
+    def lossless(self) -> bool:
+        """As in `Recording`."""
+        return self.subtype in BITS or self.subtype in FLOATS
+
+    @property
+    def dtype(self) -> type[np.int32 | np.floating]:
+        """The type of the samples."""
+        return np.int32 if self.subtype in BITS else FLOATS.get(self.subtype, np.float32)
 
 
 def as_float(samples: np.ndarray, dtype: type[np.floating]) -> np.ndarray:

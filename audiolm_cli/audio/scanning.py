@@ -9,7 +9,8 @@ from pathlib import Path
 import numpy as np
 
 from audiolm_cli.audio.signals import CANCELLED
-from audiolm_cli.audio.streaming import AudioStream, CutShortError, open_stream
+from audiolm_cli.audio.sndfile import CutShortError
+from audiolm_cli.audio.streaming import AudioStream, open_stream
 
 GRID_S = 0.02
 """Peaks are kept of stretches of this length."""

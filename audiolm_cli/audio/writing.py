@@ -23,8 +23,8 @@ import soundfile
 
 from audiolm_cli.audio.headers import find_chunk
 from audiolm_cli.audio.layout import Layout, file_order, needs_extensible, write_layout
-from audiolm_cli.audio.reading import ForwardFile, cause_of
 from audiolm_cli.audio.recording import BITS, FLOATS, Recording, as_float, quantize
+from audiolm_cli.audio.sndfile import ForwardFile, cause_of
 from audiolm_cli.errors import OutputError, UsageError
 from audiolm_cli.files import DeferringFile, as_output_error, describe_folder, replacing, scratch_file
 
@@ -42,6 +42,8 @@ CONTAINERS = {
 }
 LADDER = ("PCM_S8", "PCM_U8", "PCM_16", "PCM_24", "PCM_32", "FLOAT", "DOUBLE")
 """Subtypes from the coarsest to the finest."""
+WRITABLE = (*LADDER, "ULAW", "ALAW")
+"""Lossless subtypes that a recording may keep: a full disk crashes libsndfile's ALAC, and few programs read DWVW."""
 LOSSY = {"OGG": "VORBIS", "MP3": "MPEG_LAYER_III"}
 RIFF_BYTES = 2**32 - 2**20
 """Samples that a WAV, AIFF or AU file can hold, leaving room for its header."""
@@ -275,7 +277,7 @@ def _list_subtypes(format: str, recording: Recording) -> list[str]:
         step = LADDER.index(recording.subtype)
     else:
         step = next(i for i, name in enumerate(LADDER) if BITS.get(name, 64) >= BITS[recording.subtype])
-    own = [] if recording.subtype.startswith("ALAC") else [recording.subtype]  # a full disk crashes libsndfile's ALAC
+    own = [recording.subtype] if recording.subtype in WRITABLE else []
     return [*own, *LADDER[step:], *reversed(LADDER[:step]), *lossy]
 
 

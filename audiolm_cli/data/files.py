@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import soundfile
 
-from audiolm_cli.audio import DecoderProcess, resample
+from audiolm_cli.audio import DecoderProcess, holds_several, resample
 from audiolm_cli.errors import AudioInputError, DataError
 from audiolm_cli.files import hash_file
 
@@ -62,9 +62,11 @@ def open_audio(path: Path) -> AudioFile:
     """The facts of one recording, with the hash of its content.
 
     Raises:
-        DataError: the file cannot be read as audio.
+        DataError: libsndfile does not read it, or not all of it.
     """
     try:
+        if holds_several(path):
+            raise DataError(f"{path}: holds several recordings, of which one would be used; split it into files")
         info = soundfile.info(str(path))
         digest = hash_file(path)
     except (soundfile.SoundFileError, OSError) as error:
@@ -110,6 +112,8 @@ def _read_mono_samples(path: Path, first: int, count: int) -> tuple[np.ndarray, 
     try:
         with soundfile.SoundFile(str(path)) as stream:
             stream.seek(first)
+            if stream.format == "FLAC":  # what may lie behind its samples is no part of it
+                count = min(count, stream.frames - first)
             return stream.read(count, dtype="float32", always_2d=True).mean(axis=1), stream.format == "MP3"
     except soundfile.SoundFileError as error:
         raise DataError(f"{path}: is damaged ({error}); remove it or repair it") from error

@@ -14,7 +14,7 @@ import pytest
 import soundfile
 
 from audiolm_cli.audio import DecoderProcess, open_stream, read_audio, scan
-from audiolm_cli.audio.streaming import CutShortError
+from audiolm_cli.audio.sndfile import CutShortError
 from audiolm_cli.data.files import open_audio, read_mono_clip
 from audiolm_cli.errors import AudioInputError, DataError, UsageError
 

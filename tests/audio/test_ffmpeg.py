@@ -1,0 +1,213 @@
+"""What only ffmpeg reads: the samples of its codec, exact where the codec is, and nothing lost without a word."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import struct
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import soundfile
+
+from audiolm_cli.audio import output_format, read_audio, scan
+from audiolm_cli.errors import AudioInputError
+
+RATE_HZ = 48_000
+needs_ffmpeg = pytest.mark.skipif(
+    shutil.which("ffmpeg") is None or shutil.which("ffprobe") is None, reason="makes its input with ffmpeg"
+)
+TYPES = {"PCM_U8": "int32", "PCM_16": "int32", "PCM_24": "int32", "PCM_32": "int32", "FLOAT": "f4", "DOUBLE": "f8"}
+Piano = Callable[..., np.ndarray]
+
+
+def convert(source: Path, target: Path, *options: str) -> Path:
+    """Let ffmpeg make a file."""
+    command = ["ffmpeg", "-nostdin", "-v", "error", "-y", "-i", str(source), *options, str(target)]
+    subprocess.run(command, check=True, timeout=60)
+    return target
+
+
+def noise(folder: Path, subtype: str, *, seconds: float = 0.5, seed: int = 0, channels: int = 2) -> Path:
+    """A WAV of noise that uses all bits of a subtype; float goes beyond full scale."""
+    path = folder / f"noise-{subtype}-{seed}.wav"
+    loudest = 3 if subtype in ("FLOAT", "DOUBLE") else 0.9
+    samples = np.random.default_rng(seed).uniform(-loudest, loudest, (round(seconds * RATE_HZ), channels))
+    soundfile.write(path, samples, RATE_HZ, subtype)
+    return path
+
+
+def read(path: Path, dtype: str = "int32") -> np.ndarray:
+    """The samples of a WAV, as libsndfile gives them."""
+    kinds = {"f4": "float32", "f8": "float64"}
+    return soundfile.read(path, dtype=kinds.get(dtype, dtype), always_2d=True)[0]
+
+
+def as_bw64(path: Path) -> bytes:
+    """A 24-bit stereo WAV as a BW64, which is what an RF64 is called where the samples come with their positions."""
+    data = path.read_bytes().partition(b"data")[2][4:]
+    form = struct.pack("<4sIHHIIHH", b"fmt ", 16, 1, 2, RATE_HZ, 6 * RATE_HZ, 6, 24)
+    size = struct.pack("<4sIQQQI", b"ds64", 28, len(data) + 80, len(data), len(data) // 6, 0)
+    return b"BW64" + b"\xff" * 4 + b"WAVE" + size + form + b"data" + b"\xff" * 4 + data
+
+
+EXACT = {
+    "alac.m4a": ("PCM_24", "PCM_24", ("-c:a", "alac", "-sample_fmt", "s32p")),
+    "alac.mov": ("PCM_16", "PCM_16", ("-c:a", "alac", "-sample_fmt", "s16p")),
+    "wavpack.wv": ("PCM_24", "PCM_32", ("-c:a", "wavpack", "-sample_fmt", "s32p")),  # ffmpeg makes it of 32 bits
+    "wavpack.mka": ("FLOAT", "FLOAT", ("-c:a", "wavpack", "-sample_fmt", "fltp")),
+    "true audio.tta": ("PCM_24", "PCM_24", ("-c:a", "tta")),
+    "flac.mkv": ("PCM_24", "PCM_24", ("-c:a", "flac", "-sample_fmt", "s32")),
+    "24.mov": ("PCM_24", "PCM_24", ("-c:a", "pcm_s24be")),
+    "32.avi": ("PCM_32", "PCM_32", ("-c:a", "pcm_s32le")),
+    "8.mkv": ("PCM_U8", "PCM_U8", ("-c:a", "pcm_u8")),
+    "float.mov": ("FLOAT", "FLOAT", ("-c:a", "pcm_f32le")),
+    "double.mkv": ("DOUBLE", "DOUBLE", ("-c:a", "pcm_f64le")),
+}
+
+
+@needs_ffmpeg
+@pytest.mark.parametrize("name", EXACT)
+def test_lossless_codecs_keep_every_bit(tmp_path: Path, name: str) -> None:
+    """Whatever container they are in: the depth and the number format are those of the codec."""
+    subtype, expected, options = EXACT[name]
+    source = noise(tmp_path, subtype)
+    got = read_audio(convert(source, tmp_path / name, *options))
+    assert (got.subtype, got.lossless, got.sample_rate_hz) == (expected, True, RATE_HZ)
+    np.testing.assert_array_equal(got.samples, read(source, TYPES[subtype]))
+    assert output_format("x.wav", got) == ("WAV", expected)
+
+
+@needs_ffmpeg
+def test_a_bw64_keeps_every_bit(tmp_path: Path) -> None:
+    source = noise(tmp_path, "PCM_24")
+    (tmp_path / "a.wav").write_bytes(as_bw64(source))
+    got = read_audio(tmp_path / "a.wav")
+    np.testing.assert_array_equal(got.samples, read(source))
+    assert got.subtype == "PCM_24"
+
+
+@needs_ffmpeg
+def test_companded_sound_needs_more_bits_than_it_has(tmp_path: Path) -> None:
+    """8 bits of mu-law stand for 14."""
+    path = convert(noise(tmp_path, "PCM_16"), tmp_path / "a.mov", "-c:a", "pcm_mulaw")
+    got = read_audio(path)
+    convert(path, tmp_path / "b.wav", "-c:a", "pcm_s16le")
+    assert (got.subtype, got.lossless) == ("PCM_16", True)
+    np.testing.assert_array_equal(got.samples, read(tmp_path / "b.wav"))
+
+
+@pytest.mark.parametrize("subtype", ["DWVW_16", "DWVW_24"])
+def test_a_lossless_codec_of_libsndfile(tmp_path: Path, subtype: str) -> None:
+    """Its words of varying width hold integers."""
+    source = noise(tmp_path, f"PCM_{subtype[-2:]}", channels=1)
+    with soundfile.SoundFile(tmp_path / "a.aiff", "w", RATE_HZ, 1, subtype, format="AIFF") as file:
+        file.write(read(source))
+    got = read_audio(tmp_path / "a.aiff")
+    np.testing.assert_array_equal(got.samples, read(source))
+    assert output_format("x.wav", got) == ("WAV", f"PCM_{subtype[-2:]}")
+
+
+REFUSED = {
+    "ALAC in a CAF": ("a.caf", ("-c:a", "alac", "-sample_fmt", "s16p")),
+    "ADPCM in a CAF": ("a.caf", ("-c:a", "adpcm_ima_qt", "-ar", "44100")),
+    "Opus in a CAF": ("a.caf", ("-c:a", "libopus")),
+    "G.722 in a WAV": ("a.wav", ("-c:a", "g722", "-ar", "16000", "-ac", "1")),
+    "ADPCM in a WAV": ("a.wav", ("-c:a", "adpcm_yamaha")),
+    "FLAC in an Ogg": ("a.oga", ("-c:a", "flac", "-sample_fmt", "s32")),
+    "64-bit PCM in a WAV": ("a.wav", ("-c:a", "pcm_s64le")),
+    "an ID3 tag in front of AAC": ("a.aac", ("-c:a", "aac", "-metadata", "title=x", "-write_id3v2", "1")),
+}
+
+
+@needs_ffmpeg
+@pytest.mark.parametrize("kind", REFUSED)
+def test_ffmpeg_is_asked_where_libsndfile_refuses(tmp_path: Path, kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Known first bytes do not mean known content."""
+    name, options = REFUSED[kind]
+    path = convert(noise(tmp_path, "PCM_24"), tmp_path / name, *options)
+    with pytest.raises(soundfile.LibsndfileError):
+        soundfile.info(str(path))
+
+    got = read_audio(path)
+    assert 0.5 <= got.duration_s < 0.6
+    assert scan(path, 1).num_samples == got.num_samples
+
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(AudioInputError, match=r"cannot be decoded.*; install ffmpeg"):
+        read_audio(path)
+
+
+@needs_ffmpeg
+def test_an_mp3_with_padding_behind_its_tag(tmp_path: Path) -> None:
+    path = convert(noise(tmp_path, "PCM_16"), tmp_path / "a.mp3", "-id3v2_version", "0")
+    path.write_bytes(b"ID3\x03\0\0\0\0\0\x14" + bytes(20) + bytes(3000) + path.read_bytes())
+    assert read_audio(path).duration_s == pytest.approx(0.5, abs=0.06)
+
+
+@needs_ffmpeg
+def test_a_wav_with_two_chunks_of_samples(tmp_path: Path) -> None:
+    """libsndfile reads one of them and says nothing."""
+    source = noise(tmp_path, "PCM_16")
+    head, _, data = source.read_bytes().partition(b"data")
+    half = len(data[4:]) // 8 * 4
+    chunks = [b"data" + struct.pack("<I", len(part)) + part for part in (data[4 : 4 + half], data[4 + half :])]
+    body = head[8:] + b"".join(chunks)
+    (tmp_path / "a.wav").write_bytes(b"RIFF" + struct.pack("<I", len(body)) + body)
+    np.testing.assert_array_equal(read_audio(tmp_path / "a.wav").samples, read(source))
+
+
+@needs_ffmpeg
+@pytest.mark.parametrize("name", ["a.mkv", "a.m4a", "a.wv", "a.tta", "a.avi", "a.wma", "a.mov"])
+def test_what_is_cut_off_is_missed(tmp_path: Path, name: str) -> None:
+    """The container says how much there was."""
+    options = {"a.mkv": ["-c:a", "flac"], "a.m4a": ["-c:a", "aac", "-movflags", "faststart"]}.get(name, [])
+    path = convert(noise(tmp_path, "PCM_16", seconds=3), tmp_path / name, *options)
+    whole = path.read_bytes()
+    assert read_audio(path).duration_s == pytest.approx(3, abs=0.1)
+    path.write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(AudioInputError, match=r"truncated|ffmpeg cannot decode it either"):
+        read_audio(path)
+
+
+@needs_ffmpeg
+def test_a_rate_that_changes_is_named(tmp_path: Path) -> None:
+    """ffmpeg would convert the second half, and say nothing."""
+    source = noise(tmp_path, "PCM_16")
+    parts = [convert(source, tmp_path / f"{rate}.aac", "-c:a", "aac", "-ar", rate) for rate in ("48000", "32000")]
+    (tmp_path / "a.aac").write_bytes(b"".join(part.read_bytes() for part in parts))
+    with pytest.raises(AudioInputError, match="changes its sample rate or its channels in the middle; split"):
+        read_audio(tmp_path / "a.aac")
+
+
+@needs_ffmpeg
+def test_tags_come_through_ffmpeg(tmp_path: Path) -> None:
+    tags = {"title": "Für Élise", "artist": "L. v. B.", "album": "Bagatelles"}
+    options = [option for key, text in tags.items() for option in ("-metadata", f"{key}={text}")]
+    for name in ("a.m4a", "a.mka", "a.wv", "a.wma"):
+        got = read_audio(convert(noise(tmp_path, "PCM_16"), tmp_path / name, *options))
+        assert got.tags.items() >= tags.items()
+
+
+@pytest.mark.skipif(os.name == "nt", reason="the programs are shell scripts")
+def test_a_wav_starts_no_other_program(
+    audiolm: Any, tiny_model: Path, tmp_path: Path, piano: Piano, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Neither ffmpeg nor ffprobe, which take long to start."""
+    soundfile.write(tmp_path / "a.wav", piano(1.0, RATE_HZ), RATE_HZ)
+    (tmp_path / "b.m4a").write_bytes(bytes(range(256)))
+    programs = tmp_path / "programs"
+    programs.mkdir()
+    for name in ("ffmpeg", "ffprobe"):
+        (programs / name).write_text(f"#!/bin/sh\necho {name} >> {tmp_path}/started\n")
+        (programs / name).chmod(0o755)
+    monkeypatch.setenv("PATH", f"{programs}{os.pathsep}{os.environ['PATH']}")
+
+    done = audiolm("continue", "-m", tiny_model, tmp_path / "a.wav", "-d", "0.1", "-o", tmp_path / "out.wav")
+    assert done.exit_code == 0 and not (tmp_path / "started").exists()
+    done = audiolm("continue", "-m", tiny_model, tmp_path / "b.m4a", "-d", "0.1", "-o", tmp_path / "c.wav")
+    assert done.exit_code == 3 and (tmp_path / "started").read_text() == "ffprobe\n"
