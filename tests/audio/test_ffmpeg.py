@@ -55,6 +55,33 @@ def as_bw64(path: Path) -> bytes:
     return b"BW64" + b"\xff" * 4 + b"WAVE" + size + form + b"data" + b"\xff" * 4 + data
 
 
+def checksum(data: bytes, bits: int, polynomial: int) -> bytes:
+    """A CRC, as FLAC has them."""
+    value = 0
+    for byte in data:
+        value ^= byte << (bits - 8)
+        for _ in range(8):
+            value = (value << 1 ^ (polynomial if value >> (bits - 1) else 0)) & ((1 << bits) - 1)
+    return value.to_bytes(bits // 8, "big")
+
+
+def as_flac(samples: np.ndarray, bits: int) -> bytes:
+    """Integers [N, 2] of any depth as a FLAC in frames of 256 samples that are stored as they are."""
+    rows = [samples[start : start + 256] for start in range(0, len(samples), 256)]
+    facts = RATE_HZ << 44 | 1 << 41 | (bits - 1) << 36 | len(samples)
+    data = b"fLaC\x80\0\0\x22" + struct.pack(">HH6xQ16x", 256, 256, facts)
+    for number, row in enumerate(rows):
+        head = b"\xff\xf8\x70\x10" + bytes([number]) + struct.pack(">H", len(row) - 1)
+        head += checksum(head, 8, 0x07)
+        text = "".join(
+            "00000010" + "".join(f"{value & ((1 << bits) - 1):0{bits}b}" for value in side) for side in row.T
+        )
+        text += "0" * (-len(text) % 8)
+        frame = head + int(text, 2).to_bytes(len(text) // 8, "big")
+        data += frame + checksum(frame, 16, 0x8005)
+    return data
+
+
 EXACT = {
     "alac.m4a": ("PCM_24", "PCM_24", ("-c:a", "alac", "-sample_fmt", "s32p")),
     "alac.mov": ("PCM_16", "PCM_16", ("-c:a", "alac", "-sample_fmt", "s16p")),
@@ -80,6 +107,17 @@ def test_lossless_codecs_keep_every_bit(tmp_path: Path, name: str) -> None:
     assert (got.subtype, got.lossless, got.sample_rate_hz) == (expected, True, RATE_HZ)
     np.testing.assert_array_equal(got.samples, read(source, TYPES[subtype]))
     assert output_format("x.wav", got) == ("WAV", expected)
+
+
+@needs_ffmpeg
+@pytest.mark.parametrize(("bits", "subtype"), [(12, "PCM_16"), (20, "PCM_24")])
+def test_a_flac_of_an_odd_depth(tmp_path: Path, bits: int, subtype: str) -> None:
+    """libsndfile reads 8, 16 and 24 bits."""
+    samples = np.random.default_rng(0).integers(-(2 ** (bits - 1)), 2 ** (bits - 1), (2000, 2))
+    (tmp_path / "a.flac").write_bytes(as_flac(samples, bits))
+    got = read_audio(tmp_path / "a.flac")
+    assert (got.subtype, got.lossless, got.format) == (subtype, True, "FLAC")
+    np.testing.assert_array_equal(got.samples, samples << (32 - bits))
 
 
 @needs_ffmpeg
