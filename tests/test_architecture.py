@@ -34,6 +34,7 @@ LAYERS = {
     "checkpoints": 4,
     "audio": 3,
     "config": 2,
+    "cores": 1,
     "devices": 1,
     "distributed": 1,
     "files": 1,

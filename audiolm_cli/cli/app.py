@@ -54,6 +54,10 @@ GROUPS = {
 
 UNWRITABLE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES)
 """What the system says where it cannot write."""
+OPENMP = {"GOMP_SPINCOUNT": "30000", "KMP_BLOCKTIME": "1"}
+"""How long torch's threads stay awake between computations, for the OpenMP of GNU (rounds; under a millisecond) and of
+LLVM and Intel (milliseconds). Their own defaults keep cores busy for longer than any computation here makes them wait.
+"""
 _CODES = {signal.SIGINT: 130, signal.SIGTERM: 143}
 _HELP = {"help_option_names": ["-h", "--help"]}
 
@@ -68,6 +72,9 @@ def main(args: Sequence[str] | None = None) -> NoReturn:
         SystemExit: always.
     """
     settings: dict[str, Any] = {"verbose": 0}
+    if "OMP_WAIT_POLICY" not in os.environ:  # torch reads it when a command imports it
+        for name, value in OPENMP.items():
+            os.environ.setdefault(name, value)
     with _raise_on_sigterm():
         try:
             app(args=args, prog_name="audiolm", obj=settings)

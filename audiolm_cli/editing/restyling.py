@@ -16,6 +16,7 @@ from audiolm_cli.audio.level import recording_gain
 from audiolm_cli.codec.base import Codec
 from audiolm_cli.codec.chunked import decode_chunked, encode_chunked
 from audiolm_cli.config.generation import GenerateConfig, SamplingConfig
+from audiolm_cli.cores import Cores
 from audiolm_cli.editing.jobs import check_context
 from audiolm_cli.editing.rendering import LEVEL_RANGE
 from audiolm_cli.editing.session import Session
@@ -33,7 +34,7 @@ CARRIED_SHARE = 0.1
 
 def restyle_takes(prompt: Tensor, strength: int, session: Session, recording: Recording, gaps: list[Gap]) -> list[Take]:
     """Takes of a recording after prompt codes [1, P, K], in the balance of its channels; the one gap is all of it."""
-    with session.watch.stage("encode"):
+    with session.stage("encode"):
         codes, wav = encode_recording(recording, session.codec)  # [1, T, K], [1, 1, n]
         gains = balance(recording.wav(), mid(recording.wav()))
     # The first codebook is the recording's own, so no AR temperature was drawn with.
@@ -46,11 +47,11 @@ def restyle_takes(prompt: Tensor, strength: int, session: Session, recording: Re
     for number, seed in enumerate(session.draw_seeds(session.config.takes), start=1):
         generator = torch.Generator().manual_seed(seed)
         began = time.perf_counter()
-        made = restyle_codes(session.model, prompt, codes, strength, sampling, generator, on_frame=report_frames)
+        made = restyle_codes(session.model, prompt, codes, strength, sampling, generator, report_frames, session.cores)
         session.watch.model.nar_s += time.perf_counter() - began
         session.watch.model.frames += made.shape[1]
 
-        with session.watch.stage("decode"):
+        with session.stage("decode"):
             audio = _render(made, wav, gains, recording, session.codec)
         piece = Piece(num_samples=audio.shape[1], blocks=[audio])
         takes.append(Take(seed=seed, pieces=[piece], drawn=[sampling]))
@@ -101,6 +102,7 @@ def restyle_codes(
     sampling: SamplingConfig,
     generator: torch.Generator,
     on_frame: Callable[[int], None],
+    cores: Cores | None = None,
 ) -> Tensor:
     """Codes [1, T, K] with the codebooks of `codes` from `strength` on made anew, as if they followed `prompt`.
 
@@ -116,7 +118,7 @@ def restyle_codes(
         noise = draw_uniforms([generator], target.shape[1] * K).view(1, K, -1).to(codes.device)
 
         shape = Geometry(context.shape[1], target.shape[1])
-        new = fill_codebooks(model, context, target, shape, sampling, noise, known_codebooks=strength)
+        new = fill_codebooks(model, context, target, shape, sampling, noise, strength, cores)
         made = torch.cat([made, new], dim=1)
         on_frame(made.shape[1])
     return made

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import dataclasses
 import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -14,6 +16,7 @@ import torch
 
 from audiolm_cli.codec.base import Codec
 from audiolm_cli.config.generation import AR_TEMPERATURE, GenerateConfig, SamplingConfig
+from audiolm_cli.cores import Cores
 from audiolm_cli.devices import pick_device, prepare_cpu
 from audiolm_cli.editing.result import Stopwatch
 from audiolm_cli.errors import UsageError
@@ -40,6 +43,8 @@ class Session:
     """Gets the progress."""
     watch: Stopwatch = field(default_factory=Stopwatch)
     """Where the seconds are added."""
+    cores: Cores = field(default_factory=Cores)
+    """What knows which cores are free."""
 
     @property
     def model(self) -> Decoders:
@@ -50,6 +55,12 @@ class Session:
     def codec(self) -> Codec:
         """The codec of the model, on the same device."""
         return self.loaded.codec
+
+    @contextmanager
+    def stage(self, name: str) -> Iterator[None]:
+        """Compute inside on all free cores, and add the time to that stage."""
+        with self.watch.stage(name), self.cores.share():
+            yield
 
     @property
     def prompt_frames(self) -> int:
@@ -100,6 +111,7 @@ def open_session(
     """
     watch = watch or Stopwatch()
     prepare_cpu(config.threads)
+    cores = Cores()  # looked at from here on, so that what loading shows is known when the work begins
     cache = None if config.cache_dir is None else Path(config.cache_dir)
     loaded = load_model(config.model, pick_device(config.device), config.dtype, cache)
 
@@ -107,4 +119,4 @@ def open_session(
         message = f"torch {torch.__version__} has no {config.dtype} products for this processor; {loaded.dtype} is used"
         on_event(Note(message=message, warning=True))
     watch.end_loading()
-    return Session(loaded=loaded, config=config, sampling=sampling, on_event=on_event, watch=watch)
+    return Session(loaded=loaded, config=config, sampling=sampling, on_event=on_event, watch=watch, cores=cores)

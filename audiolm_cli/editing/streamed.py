@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
@@ -19,9 +19,9 @@ from audiolm_cli.audio.level import recording_gain
 from audiolm_cli.audio.recording import Recording
 from audiolm_cli.codec.base import Codec
 from audiolm_cli.config.generation import SamplingConfig
-from audiolm_cli.editing.guards import SINK_S, Fault, Guard, retry_generator
+from audiolm_cli.cores import Cores
+from audiolm_cli.editing.guards import STRETCH_S, Fault, Guard, retry_generator
 from audiolm_cli.editing.rendering import AHEAD_FRAMES, Portion, render_stream
-from audiolm_cli.editing.result import Stopwatch
 from audiolm_cli.editing.session import Session
 from audiolm_cli.editing.spans import Surroundings, context_samples, open_span
 from audiolm_cli.editing.splicing import Gap, Piece, Repeated, Take
@@ -47,7 +47,7 @@ def stream_takes(session: Session, recording: Recording, gaps: list[Gap]) -> lis
     (gap,) = gaps
     (seed,) = session.draw_seeds(1)
     frames, codec, rate_hz = session.prompt_frames, session.codec, recording.sample_rate_hz
-    with session.watch.stage("encode"):
+    with session.stage("encode"):
         reach = context_samples(frames, rate_hz, codec)
         surroundings = Surroundings(
             before=recording.wav(max(0, gap.start - reach), gap.start),
@@ -74,11 +74,12 @@ def stream_takes(session: Session, recording: Recording, gaps: list[Gap]) -> lis
         on_fault=report_fault,
         on_frame=report_frames,
         timing=session.watch.model,
+        cores=session.cores,
     )
 
     def blocks() -> Iterator[np.ndarray]:
         portions = stream.draw(span.left.codes, span.gap_frames, torch.Generator().manual_seed(seed))
-        yield from _time_blocks(render_stream(span, portions, codec), session.watch)
+        yield from _time_blocks(render_stream(span, portions, codec), session)
 
     piece = Piece(num_samples=gap.new_samples, blocks=Repeated(blocks))
     return [Take(seed=seed, pieces=[piece], drawn=[sampling])]
@@ -100,23 +101,25 @@ class CodeStream:
     """Called with the number of AR frames done."""
     timing: Timing
     """Where the seconds are added."""
+    cores: Cores = field(default_factory=Cores)
+    """What knows which cores are free."""
 
     def draw(self, left: Tensor, frames: int, generator: torch.Generator) -> Iterator[Portion]:
         """Codes of `frames` frames after left [1, L, K], in the windows of `windows.GapFiller`.
 
         As long as one window holds everything, the first codebook is that of `GapFiller`; later windows hear other
-        fine codes. A portion with a fault, together with the three seconds before it, is drawn again from seeds
+        fine codes. A portion with a fault, together with the second and a half before it, is drawn again from seeds
         derived from the generator's, up to `RETRIES` times; the last one stays.
         """
         rate_hz, window = self.codec.frame_rate_hz, self.model.config.max_frames
-        guard, heard_frames = Guard(self.codec, left, left[:, :0]), round(SINK_S * rate_hz) - 1
+        guard, heard_frames = Guard(self.codec, left, left[:, :0]), round(STRETCH_S * rate_hz) - 1
 
         near, heard, done = left, left[:, :0], 0  # `heard` is the end of what was made, in all windows
         while done < frames:
             near = near[:, max(0, near.shape[1] - window) :]
             geometry = plan_step(near.shape[1], frames - done, 0, window)
             context = near[:, near.shape[1] - geometry.left :]  # [1, context frames, K]
-            streamed = StreamedWindow(self.model, context, geometry, self.sampling, generator, self.timing)
+            streamed = StreamedWindow(self.model, context, geometry, self.sampling, generator, self.timing, self.cores)
 
             made, reached = left[:, :0], 0  # codes of this window that stay, and how far the first codebook is
             while reached < geometry.gap:
@@ -163,11 +166,13 @@ class CodeStream:
         return codes
 
 
-def _time_blocks(blocks: Iterator[np.ndarray], watch: Stopwatch) -> Iterator[np.ndarray]:
+def _time_blocks(blocks: Iterator[np.ndarray], session: Session) -> Iterator[np.ndarray]:
     """The blocks, with the time spent on them: that beside AR and NAR is decoding."""
+    watch = session.watch
     while True:
         began, modelled = time.perf_counter(), watch.model.ar_s + watch.model.nar_s
-        block = next(blocks, None)
+        with session.cores.share():
+            block = next(blocks, None)
         watch.decode_s += time.perf_counter() - began - (watch.model.ar_s + watch.model.nar_s - modelled)
         if block is None:
             return

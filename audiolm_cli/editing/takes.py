@@ -42,7 +42,7 @@ def make_takes(session: Session, recording: Recording, gaps: list[Gap]) -> list[
         UsageError: the prompt is shorter than one frame.
     """
     config, frames = session.config, session.prompt_frames
-    with session.watch.stage("encode"):
+    with session.stage("encode"):
         gain = recording_gain(recording, [(gap.start, gap.stop) for gap in gaps])
 
     # Takes go through the decoders together, unless each may end where it likes.
@@ -54,7 +54,7 @@ def make_takes(session: Session, recording: Recording, gaps: list[Gap]) -> list[
         for number in range(len(gaps)):
             for candidate in own:
                 candidate.render(session)
-            with session.watch.stage("encode"):
+            with session.stage("encode"):
                 spans = _open_spans(session, recording, gaps, number, own, gain, frames)
             _fill_spans(session, spans, own)
         candidates += own
@@ -170,6 +170,7 @@ def _fill_spans(session: Session, spans: list[Span], candidates: list[_Candidate
         on_fault=report_fault,
         on_frame=report_frames,
         timing=session.watch.model,
+        cores=session.cores,
     )
     generators = [candidate.generator for candidate in candidates]
     codes = filler.fill(left, right, span.gap_frames, generators)  # [candidates, gap_frames, K]
@@ -184,9 +185,10 @@ def _fill_spans(session: Session, spans: list[Span], candidates: list[_Candidate
 def _score_codes(session: Session, span: Span, codes: torch.Tensor) -> float:
     """How likely the codes [T, K] make what follows them, or where nothing does, how likely they are themselves."""
     made = codes[None, codes[:, 0] >= 0]  # [1, T, K], up to where the model ended the piece
-    if span.right.codes.shape[1]:
-        return following_score(session.model, span.left.codes, made, span.right.codes).item()
-    return continuation_score(session.model, span.left.codes, made).item()
+    with session.cores.share():
+        if span.right.codes.shape[1]:
+            return following_score(session.model, span.left.codes, made, span.right.codes).item()
+        return continuation_score(session.model, span.left.codes, made).item()
 
 
 def _render_piece(session: Session, span: Span, codes: torch.Tensor) -> Piece:
@@ -203,7 +205,7 @@ def _render_piece(session: Session, span: Span, codes: torch.Tensor) -> Piece:
     def blocks() -> Iterator[np.ndarray]:
         rendered = render_blocks(span, codes[None], session.codec)
         while True:
-            with session.watch.stage("decode"):
+            with session.stage("decode"):
                 block = next(rendered, None)
             if block is None:
                 return

@@ -6,12 +6,13 @@ A step that went wrong is sampled again. Knows nothing about audio.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
 
 from audiolm_cli.config.generation import SamplingConfig
+from audiolm_cli.cores import Cores
 from audiolm_cli.editing.guards import Fault, retry_generator
 from audiolm_cli.model.decode import Timing, generate
 from audiolm_cli.model.decoders import Decoders
@@ -40,6 +41,8 @@ class GapFiller:
     """Called with the number of AR frames done."""
     timing: Timing | None = None
     """Where the seconds are added."""
+    cores: Cores = field(default_factory=Cores)
+    """What knows which cores are free."""
 
     def fill(self, left: Tensor, right: Tensor, frames: int, generators: list[torch.Generator]) -> Tensor:
         """Codes int64 [takes, frames, K] between left [1 or takes, L, K] and right [1 or takes, R, K] context codes.
@@ -108,6 +111,7 @@ class GapFiller:
             until_end=self.until_end,
             on_frame=None if self.on_frame is None else report,
             timing=self.timing,
+            cores=self.cores,
         )
 
     def _mend_takes(
@@ -140,7 +144,9 @@ class GapFiller:
             if fault is None:
                 break
             retry = retry_generator(generator, done, attempt)
-            other = generate(self.model, context, geometry, self.sampling, [retry], timing=self.timing)[0]  # [M, K]
+            other = generate(
+                self.model, context, geometry, self.sampling, [retry], timing=self.timing, cores=self.cores
+            )[0]  # [M, K]
             wrong = self.judge(other)
             if wrong is None or wrong.share < fault.share:
                 codes, fault = other, wrong

@@ -26,6 +26,7 @@ from audiolm_cli.codec import spectral
 from audiolm_cli.codec.base import Codec
 from audiolm_cli.codec.spectral import SpectralCodec, SpectralNetwork
 from audiolm_cli.config.shapes import ModelConfig, SpectralConfig
+from audiolm_cli.cores import one_thread
 from audiolm_cli.data.manifest import CodecFacts
 from audiolm_cli.errors import ModelError, UsageError
 from audiolm_cli.model import decoders
@@ -71,17 +72,20 @@ def load_model(name_or_path: str, device: torch.device, dtype: str = "auto", cac
         )
 
     # The network is built without storage: the weights that are loaded become its own.
+    # Several threads make none of it faster, but for what `use_dtype` gives to several.
     shape = ModelConfig.from_dict(folder.model)
-    _check_amount(folder, MODEL_TENSORS, decoders.least_weights(shape))
-    with torch.device("meta"), _WithoutFirstWeights():
-        model = build(shape)
-    expected = {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
-    weights = load_tensors(folder, MODEL_TENSORS, expected)
-    model.load_state_dict(weights, assign=True)
+    with one_thread():
+        _check_amount(folder, MODEL_TENSORS, decoders.least_weights(shape))
+        with torch.device("meta"), _WithoutFirstWeights():
+            model = build(shape)
+        expected = {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
+        weights = load_tensors(folder, MODEL_TENSORS, expected)
+        model.load_state_dict(weights, assign=True)
+        codec = codec_of(folder, device, cache)
 
     chosen = _pick_dtype(dtype, device, shape)
     chosen = use_dtype(model.to(device).eval().requires_grad_(False), chosen)
-    return Loaded(model=model, codec=codec_of(folder, device, cache), folder=folder, dtype=chosen)
+    return Loaded(model=model, codec=codec, folder=folder, dtype=chosen)
 
 
 def load_codec(name_or_path: str, device: torch.device | None = None, cache: Path | None = None) -> Codec:

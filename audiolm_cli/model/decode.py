@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from audiolm_cli.config.generation import SamplingConfig
+from audiolm_cli.cores import Cores
 from audiolm_cli.model.decoders import Decoders
 from audiolm_cli.model.geometry import Geometry
 from audiolm_cli.model.sampling import draw_uniforms, guide_logits, sample_ar, sample_nar
@@ -78,6 +79,7 @@ def generate(
     until_end: bool = False,
     on_frame: Callable[[int], None] | None = None,
     timing: Timing | None = None,
+    cores: Cores | None = None,
 ) -> Tensor:
     """Target codes int64 [takes, M, K] for the gap of `geometry`.
 
@@ -91,15 +93,17 @@ def generate(
             filled with -1 after their end.
         on_frame: called with the number of AR frames done.
         timing: where the seconds are added.
+        cores: what knows which cores are free; None looks from now on.
     """
     timing = timing if timing is not None else Timing()
+    cores = cores or Cores()
 
     started = time.perf_counter()
-    first = _generate_first(model, context, geometry, sampling, generators, until_end, on_frame)  # [takes, M']
+    first = _generate_first(model, context, geometry, sampling, generators, until_end, on_frame, cores)  # [takes, M']
     timing.ar_s += time.perf_counter() - started
 
     started = time.perf_counter()
-    codes = _fill_takes(model, context, first, geometry, sampling, generators)  # [takes, M', K]
+    codes = _fill_takes(model, context, first, geometry, sampling, generators, cores)  # [takes, M', K]
     timing.nar_s += time.perf_counter() - started
     timing.frames += int((first >= 0).sum())
     return codes
@@ -114,6 +118,7 @@ def fill_codebooks(
     sampling: SamplingConfig,
     noise: Tensor,
     known_codebooks: int = 1,
+    cores: Cores | None = None,
 ) -> Tensor:
     """The target with its further codebooks generated, one after the other.
 
@@ -129,26 +134,29 @@ def fill_codebooks(
         sampling: how codes are drawn, and in how many passes.
         noise: uniform numbers [B, K, M], a row for each codebook but the first and one for the order of the frames.
         known_codebooks: how many codebooks are kept, 1..K.
+        cores: what knows which cores are free; None looks from now on.
     """
     target, alone = target.clone(), Geometry(0, target.shape[1])
     order = noise[:, -1].argsort(-1).argsort(-1)  # int64 [B, M], when each frame comes
     passes = sampling.nar_passes or model.config.nar_passes
 
-    for k in range(known_codebooks, target.shape[-1]):
-        # The context is read once for all passes of a codebook.
-        memory = model.nar_memory(context, geometry, k)
-        unguided = None
-        if sampling.guidance != 1 and geometry.context:
-            unguided = model.nar_memory(context[:1, :0], alone, k)
+    with (cores or Cores()).share() as look_again:
+        for k in range(known_codebooks, target.shape[-1]):
+            # The context is read once for all passes of a codebook.
+            memory = model.nar_memory(context, geometry, k)
+            unguided = None
+            if sampling.guidance != 1 and geometry.context:
+                unguided = model.nar_memory(context[:1, :0], alone, k)
 
-        for known, now in plan_passes(order, passes):
-            logits = model.nar_read(memory, target, geometry, k, known, now)  # [B, n, V]
-            if unguided is not None:
-                null = model.nar_read(unguided, target, alone, k, known, now)
-                logits = guide_logits(logits, null, sampling.guidance)
+            for known, now in plan_passes(order, passes):
+                look_again()
+                logits = model.nar_read(memory, target, geometry, k, known, now)  # [B, n, V]
+                if unguided is not None:
+                    null = model.nar_read(unguided, target, alone, k, known, now)
+                    logits = guide_logits(logits, null, sampling.guidance)
 
-            drawn = sample_nar(logits, sampling, noise[:, k - 1].gather(1, now))
-            target[..., k] = target[..., k].scatter(1, now, drawn)
+                drawn = sample_nar(logits, sampling, noise[:, k - 1].gather(1, now))
+                target[..., k] = target[..., k].scatter(1, now, drawn)
     return target
 
 
@@ -182,6 +190,7 @@ def _fill_takes(
     geometry: Geometry,
     sampling: SamplingConfig,
     generators: list[torch.Generator],
+    cores: Cores,
 ) -> Tensor:
     """Codes int64 [takes, M', K] for first codebooks [takes, M'], -1 after a take's end.
 
@@ -198,7 +207,8 @@ def _fill_takes(
         shape = Geometry(geometry.left, length, geometry.right) if length < M else geometry
         fine = noise[items, :, :length].to(context.device)  # [n, K, length]
         own = context if len(context) == 1 else context[items]
-        codes[items, :length] = fill_codebooks(model, own, codes[items, :length], shape, sampling, fine)
+        target = codes[items, :length]
+        codes[items, :length] = fill_codebooks(model, own, target, shape, sampling, fine, cores=cores)
     return codes
 
 
@@ -210,33 +220,37 @@ def _generate_first(
     generators: list[torch.Generator],
     until_end: bool,
     on_frame: Callable[[int], None] | None,
+    cores: Cores,
 ) -> Tensor:
     """First codebook int64 [takes, M'] of the gap, -1 after a take's end."""
     takes, M = len(generators), geometry.gap
     noise = draw_uniforms(generators, M).to(context.device)
-    ar = GuidedAR(model, context, geometry, takes, sampling.guidance)
+    with cores.share():
+        ar = GuidedAR(model, context, geometry, takes, sampling.guidance)
 
     codes = torch.full((takes, M), -1, dtype=torch.long, device=context.device)
     is_running = torch.ones(takes, dtype=torch.bool, device=context.device)
     check_every = frames_per_end_check(context.device)
     previous: Tensor | None = None
 
-    for t in range(M):
-        logits = ar.step(previous)  # [takes, V + 1]
+    with cores.step() as begin_step:
+        for t in range(M):
+            begin_step()
+            logits = ar.step(previous)  # [takes, V + 1]
 
-        if not until_end:
-            code = sample_ar(logits[:, : model.eos], sampling, noise[:, t])  # [takes]
-            codes[:, t] = code
-        else:
-            code = sample_ar(logits, sampling, noise[:, t])
-            is_running &= code != model.eos
-            code = code.clamp(max=model.eos - 1)  # a take that has ended is stepped on with any code
-            codes[:, t] = torch.where(is_running, code, -1)
-            if (t + 1) % check_every == 0 and not is_running.any():
-                break
+            if not until_end:
+                code = sample_ar(logits[:, : model.eos], sampling, noise[:, t])  # [takes]
+                codes[:, t] = code
+            else:
+                code = sample_ar(logits, sampling, noise[:, t])
+                is_running &= code != model.eos
+                code = code.clamp(max=model.eos - 1)  # a take that has ended is stepped on with any code
+                codes[:, t] = torch.where(is_running, code, -1)
+                if (t + 1) % check_every == 0 and not is_running.any():
+                    break
 
-        previous = code[:, None]
-        if on_frame is not None:
-            on_frame(t + 1)
+            previous = code[:, None]
+            if on_frame is not None:
+                on_frame(t + 1)
 
     return codes[:, : int((codes >= 0).sum(1).max())]

@@ -16,6 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from audiolm_cli.cores import one_thread
 from audiolm_cli.model.decoders import Decoders
 
 
@@ -169,7 +170,8 @@ def replace_linears(module: nn.Module, form: Callable[[nn.Linear], nn.Module]) -
         if isinstance(child, nn.Linear)
     ]
 
-    with _no_deprecations(), ThreadPoolExecutor(torch.get_num_threads()) as pool:  # torch packs a weight on one core
+    # Torch packs a weight on one core, so several are packed at a time, each by one thread.
+    with _no_deprecations(), one_thread() as most, ThreadPoolExecutor(most) as pool:
         made = list(pool.map(form, (child for _, _, child in found)))
 
     for (parent, name, _), layer in zip(found, made, strict=True):
@@ -190,7 +192,8 @@ def use_dtype(model: Decoders, dtype: str) -> str:
         model.to(torch.bfloat16 if dtype == "bf16" else torch.float32)
         return dtype
 
-    model.float()
+    with one_thread():
+        model.float()
     fast = multiplies_bf16(model.device)
     if dtype == "int8" and not is_supported(Int8Linear):
         dtype = "bf16" if fast else "fp32"

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from audiolm_cli.config.generation import SamplingConfig
+from audiolm_cli.cores import Cores
 from audiolm_cli.model.decode import GuidedAR, Timing, fill_codebooks
 from audiolm_cli.model.decoders import Decoders
 from audiolm_cli.model.geometry import Geometry
@@ -33,20 +34,24 @@ class StreamedWindow:
         sampling: SamplingConfig,
         generator: torch.Generator,
         timing: Timing,
+        cores: Cores,
     ) -> None:
-        """Read the context codes [1, L, K]; `geometry` has no right context. Seconds are added to `timing`."""
+        """Read the context codes [1, L, K]; `geometry` has no right context. Seconds are added to `timing`;
+        `cores` knows which cores are free.
+        """
         assert geometry.right == 0, geometry
 
         started = time.perf_counter()
         K, M = model.config.num_quantizers, geometry.gap
         self.geometry, self._model, self._context = geometry, model, context
-        self._sampling, self._timing = sampling, timing
+        self._sampling, self._timing, self._cores = sampling, timing, cores
 
         # The numbers are drawn in the order of `decode.generate`: first codebook, then the others.
         self._noise = draw_uniforms([generator], M).to(context.device)
         self._fine_noise = draw_uniforms([generator], M * K).view(1, K, M).to(context.device)
 
-        self._ar = GuidedAR(model, context, geometry, 1, sampling.guidance)
+        with cores.share():
+            self._ar = GuidedAR(model, context, geometry, 1, sampling.guidance)
         self._first = torch.zeros(1, M, dtype=torch.long, device=context.device)
         timing.ar_s += time.perf_counter() - started
 
@@ -63,10 +68,12 @@ class StreamedWindow:
     def advance(self, stop: int) -> None:
         """Draw the first codebook of the frames up to `stop`."""
         started = time.perf_counter()
-        for t in range(self._ar.done, stop):
-            previous = self._first[:, t - 1 : t] if t else None
-            logits = self._ar.step(previous)  # [1, V + 1]
-            self._first[:, t] = sample_ar(logits[:, : self._model.eos], self._sampling, self._noise[:, t])
+        with self._cores.step() as begin_step:
+            for t in range(self._ar.done, stop):
+                begin_step()
+                previous = self._first[:, t - 1 : t] if t else None
+                logits = self._ar.step(previous)  # [1, V + 1]
+                self._first[:, t] = sample_ar(logits[:, : self._model.eos], self._sampling, self._noise[:, t])
 
         self._timing.ar_s += time.perf_counter() - started
 
@@ -85,6 +92,7 @@ class StreamedWindow:
         target[..., 0] = self._first[:, start:stop]
         shape = Geometry(near.shape[1], stop - start)
 
-        codes = fill_codebooks(self._model, near, target, shape, self._sampling, self._fine_noise[:, :, start:stop])
+        noise = self._fine_noise[:, :, start:stop]
+        codes = fill_codebooks(self._model, near, target, shape, self._sampling, noise, cores=self._cores)
         self._timing.nar_s += time.perf_counter() - started
         return codes

@@ -54,13 +54,12 @@ def restyle_files(
     with watch.stage("encode"):
         reference = read_recording(style)
     session = open_session(config, sampling, on_event, watch)
-    with watch.stage("encode"):
+    with session.stage("encode"):
         prompt = style_prompt(session, reference, style, strength)
 
     edit = Edit(
         command="restyle",
         settings={"style": Path(style).name, "strength": strength},
-        words=["--style", style, "--strength", str(strength)],
         find_gaps=lambda recording, source: whole_recording(recording),
         make=partial(restyle_takes, prompt, strength),
     )

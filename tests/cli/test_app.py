@@ -17,7 +17,7 @@ import pytest
 import typer
 
 from audiolm_cli.cli import options
-from audiolm_cli.cli.app import COMMANDS, app
+from audiolm_cli.cli.app import COMMANDS, OPENMP, app
 from audiolm_cli.cli.options import parse_time
 from audiolm_cli.cli.render import LINE_EVERY_S, Renderer
 from audiolm_cli.cli.spread import spread
@@ -388,3 +388,17 @@ def test_a_second_ctrl_c_does_not_wait_for_the_cleaning_up(first: int, code: int
         rest = process.stderr.read()
     assert process.returncode == code and time.monotonic() - since < 30
     assert rest == "audiolm: stopped\n"
+
+
+def test_threads_soon_sleep(audiolm: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """How long torch's threads wait awake is set before torch is imported; a user's own settings stay."""
+    for name in ("OMP_WAIT_POLICY", *OPENMP):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("KMP_BLOCKTIME", "7")
+    assert audiolm("--version").exit_code == 0
+    assert (os.environ["GOMP_SPINCOUNT"], os.environ["KMP_BLOCKTIME"]) == ("30000", "7")
+
+    monkeypatch.delenv("GOMP_SPINCOUNT")
+    monkeypatch.setenv("OMP_WAIT_POLICY", "active")
+    assert audiolm("--version").exit_code == 0
+    assert "GOMP_SPINCOUNT" not in os.environ
