@@ -1,7 +1,10 @@
-"""Numbers with their nouns, and lists of names, for messages that a person reads."""
+"""Numbers with their nouns, lists of names, and command lines, for messages that a person reads."""
 
 from __future__ import annotations
 
+import os
+import shlex
+import subprocess
 from collections.abc import Sequence
 
 MOST_NAMES = 20
@@ -25,3 +28,12 @@ def listed(names: Sequence[str]) -> str:
     """
     more = f" and {len(names) - MOST_NAMES} more" if len(names) > MOST_NAMES else ""
     return f"{len(names)} ({', '.join(names[:MOST_NAMES])}{more})"
+
+
+def join_words(words: list[str]) -> str:
+    """The words of a command as a line for this system's shell.
+
+    >>> join_words(["audiolm", "continue", "take.wav"])
+    'audiolm continue take.wav'
+    """
+    return subprocess.list2cmdline(words) if os.name == "nt" else shlex.join(words)

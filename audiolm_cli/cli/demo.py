@@ -18,7 +18,9 @@ from audiolm_cli.config.generation import GenerateConfig
 Folder = Annotated[Path, typer.Argument(metavar="DIR", help="Where to write.")]
 
 
-SHOWN = options.Only(("model", "seed", "device", "dtype", "threads", "force", "cache_dir"), defaults={"seed": 4})
+SHOWN = options.Only(
+    ("model", "page", "seed", "device", "dtype", "threads", "force", "cache_dir"), defaults={"seed": 4}
+)
 """The seed is one whose continuation is worth hearing."""
 
 

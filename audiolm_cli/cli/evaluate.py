@@ -65,4 +65,6 @@ def evaluate_command(
             out.print_json(result)
         else:
             out.print(markdown(result.to_dict()))
+        if report is not None:
+            out.note(f"{report}  (report: open it in a browser)")
         check_failures(result.failed)

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import os
-import shlex
-import subprocess
 from typing import TYPE_CHECKING
 
 from audiolm_cli.cli.render import Renderer
 from audiolm_cli.errors import InstallationError, SomeInputsFailedError
-from audiolm_cli.wording import counted
+from audiolm_cli.wording import counted, join_words
 
 if TYPE_CHECKING:
     from audiolm_cli.editing.result import Generation, Output
@@ -40,6 +37,10 @@ def show_generation(out: Renderer, result: Generation, play: bool = False, *, wr
             how = f"new: {spans} of {output.duration_s:.3f} s, seed {output.seed}" if spans else "as it was"
             score = "" if output.score is None else f", {output.score:.2f} bits/frame"
             show(f"{output.path}  ({how}{score})")
+            if output.plot is not None:
+                show(f"{output.plot}  (picture)")
+        if result.page is not None:
+            show(f"{result.page}  (page: open it in a browser)")
     t = result.timing
     out.note(
         f"{result.model['name']} on {result.device} ({result.dtype}): load {t['load_s']:.1f} s, "
@@ -81,5 +82,4 @@ def tell_how_to_hear(paths: list[str]) -> str:
     what, words = "it" if len(paths) == 1 else "the first", playing_command(paths[0])
     if words is None:
         return f"hear {what}: open {paths[0]} in a player"
-    command = subprocess.list2cmdline(words) if os.name == "nt" else shlex.join(words)
-    return f"hear {what}: {command}  (or add --play; --page takes.html compares takes)"
+    return f"hear {what}: {join_words(words)}  (or add --play; --page takes.html compares takes)"

@@ -72,6 +72,7 @@ class GenerateConfig(Settings):
     only_new: bool = _generation(False, "Write the generated span alone.")
     until_end: bool = _generation(False, "Let the model end the piece.")
     plot: str | None = _generation(None, "Draw the result with its seams.", metavar="PNG")
+    page: str | None = _generation(None, "Write a page to hear and compare the takes.", metavar="HTML")
     seed: int | None = setting(
         None, "Same seed, same result. Default: drawn at random.", low=0, high=2**63 - 1, metavar="N"
     )

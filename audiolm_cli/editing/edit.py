@@ -5,21 +5,29 @@ Knows nothing about options or terminals.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import dataclasses
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from audiolm_cli.audio import Recording
+from audiolm_cli.config.base import declared, flag_of
 from audiolm_cli.editing.channels import generate_takes
 from audiolm_cli.editing.jobs import Job, read_input
 from audiolm_cli.editing.result import Failure, Generation, Output
 from audiolm_cli.editing.session import Session
 from audiolm_cli.editing.splicing import Gap, fill_recording
 from audiolm_cli.editing.takes import MakeTakes, make_takes
+from audiolm_cli.editing.takes_page import TakesPage
 from audiolm_cli.editing.writing import describe_settings, write_take
 from audiolm_cli.errors import AudioLMError
 from audiolm_cli.events import Note
 from audiolm_cli.version import __version__
+from audiolm_cli.wording import join_words
+
+NOT_REPEATED = ("output", "takes", "best_of", "plot", "page", "seed", "force")
+"""Fields that say nothing about a single take, or are said in another way."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,6 +38,8 @@ class Edit:
     """Its name, for the comment tag."""
     settings: dict[str, Any]
     """Its own settings, for the comment tag and for `--json`."""
+    words: list[str]
+    """The same as words of a command line, for the page of takes."""
     find_gaps: Callable[[Recording, str], list[Gap]]
     """Where new audio goes in a recording that came from this source; raises what is wrong with that."""
     make: MakeTakes = make_takes
@@ -44,29 +54,62 @@ def run_edit(session: Session, jobs: list[Job], edit: Edit) -> Generation:
     """The outputs of every job. One that fails is reported and the others go on; a single one raises its error."""
     outputs: list[Output] = []
     failed: list[Failure] = []
+    page = TakesPage(f"audiolm {edit.command}", f"Made by the model {session.loaded.folder.name}.")
     for job in jobs:
         try:
-            outputs += edit_recording(session, job, edit)
+            outputs += edit_recording(session, job, edit, page if job.page else None)
         except AudioLMError as error:
             if len(jobs) == 1:
                 raise
             session.on_event(Note(message=str(error), warning=True))
             failed.append(Failure(input=job.source, error=str(error)))
-    return summarise(session, outputs, edit.settings, failed)
+
+    result = summarise(session, outputs, edit.settings, failed)
+    if not outputs or jobs[0].page is None:
+        return result
+    page.write(Path(jobs[0].page), force=session.config.force)
+    return dataclasses.replace(result, page=jobs[0].page)
 
 
-def edit_recording(session: Session, job: Job, edit: Edit) -> list[Output]:
-    """One recording: read it, find its gaps, fill them, and write every take."""
+def edit_recording(session: Session, job: Job, edit: Edit, page: TakesPage | None) -> list[Output]:
+    """One recording: read it, find its gaps, fill them, and write every take; what a page shows of it is added."""
     with session.stage("encode"):
         recording = read_input(job, session.on_event)
     gaps = edit.find_gaps(recording, job.source)
     takes = generate_takes(session, recording, gaps, edit.make)
 
     versions = fill_recording(recording, gaps, takes, edit.repeat)
-    return [
+    outputs = [
         write_take(session, job, number, filled, command=edit.command, settings=edit.settings, stream=edit.stream)
         for number, filled in enumerate(versions, start=1)
     ]
+    if page is not None:
+        words = edit.command, *edit.words
+        commands = [repeat_command(session, job.source, words, output.seed) for output in outputs]
+        page.add_recording(job.source, recording, gaps, list(zip(outputs, commands, strict=True)))
+    return outputs
+
+
+def repeat_command(session: Session, source: str, words: Sequence[str], seed: int) -> str:
+    """The command line that makes one take of a recording again, with every setting that is not the default one.
+
+    Args:
+        session: whose settings they are.
+        source: the recording.
+        words: the command, and its own settings.
+        seed: of the take.
+    """
+    command, *own = words
+    line = ["audiolm", command, source, *own]
+    for settings in (session.config, session.sampling):
+        for field, about, _ in declared(type(settings)):
+            value = getattr(settings, field.name)
+            if not about.help or field.name in NOT_REPEATED or value == field.default:
+                continue
+            line.append(flag_of(field, about))
+            if value is not True:
+                line.append(f"{value:.10g}" if isinstance(value, float) else str(value))
+    return join_words([*line, "--seed", str(seed)])
 
 
 def summarise(

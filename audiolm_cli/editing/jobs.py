@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 import os
 from dataclasses import dataclass
@@ -15,6 +16,7 @@ from audiolm_cli.audio import (
     read_audio,
 )
 from audiolm_cli.config.generation import GenerateConfig
+from audiolm_cli.editing.embedding import check_page
 from audiolm_cli.editing.picture import check_picture
 from audiolm_cli.errors import AudioInputError, OutputError, UsageError
 from audiolm_cli.events import Note, OnEvent
@@ -38,6 +40,8 @@ class Job:
     """One output per take."""
     plots: list[str]
     """One picture per take, or none."""
+    page: str | None = None
+    """The page that all jobs of a command share, or none."""
 
 
 def plan_jobs(inputs: list[str], verb: str, config: GenerateConfig) -> list[Job]:
@@ -54,6 +58,7 @@ def plan_jobs(inputs: list[str], verb: str, config: GenerateConfig) -> list[Job]
     if plot is not None:
         check_picture(plot)
     make_folder(config.output)
+    page = plan_page(config)
 
     jobs: list[Job] = []
     taken: set[str] = set()
@@ -77,8 +82,25 @@ def plan_jobs(inputs: list[str], verb: str, config: GenerateConfig) -> list[Job]
             named_format(path)
 
         taken |= {*paths, *plots}
-        jobs.append(Job(source=source, paths=paths, plots=plots))
+        jobs.append(Job(source=source, paths=paths, plots=plots, page=page))
     return jobs
+
+
+def plan_page(config: GenerateConfig) -> str | None:
+    """Where the page of takes goes, if one is wanted.
+
+    Raises:
+        UsageError: its name does not end in `.html`, or there will be no files for it to show.
+        OutputError: it exists already or cannot be written.
+    """
+    if config.page is None:
+        return None
+    if config.output == STREAM:
+        raise UsageError("--page shows files, and -o - leaves none; write the audio to a file")
+
+    (page,) = name_takes(config.page, dataclasses.replace(config, takes=1, best_of=None))
+    check_page(Path(page), config.force, "--page")
+    return page
 
 
 def output_path(output: str | None, stem: str, verb: str, takes: int, inputs: int) -> str:

@@ -40,6 +40,8 @@ class Output:
     """With `best_of`, the mean log2 likelihood per frame that the take was ranked by."""
     losses: list[Loss] = field(default_factory=list)
     """What of the input's own samples, loudspeakers and tags is not in the file as it was."""
+    plot: str | None = None
+    """Where its picture is, if one was wanted."""
 
     def near_generated(self, margin_s: float) -> list[tuple[float, float]]:
         """Stretches of the file, in seconds, that hold what was generated and `margin_s` on each side, in order."""
@@ -82,6 +84,8 @@ class Generation:
     """Seconds by stage, frames and real-time factor."""
     failed: list[Failure] = field(default_factory=list)
     """Inputs that could not be used, when there were several."""
+    page: str | None = None
+    """Where the page of takes is, if one was wanted."""
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-ready values."""

@@ -20,7 +20,7 @@ from audiolm_cli.audio.recording import Recording
 from audiolm_cli.codec.base import Codec
 from audiolm_cli.config.generation import SamplingConfig
 from audiolm_cli.cores import Cores
-from audiolm_cli.editing.guards import STRETCH_S, Fault, Guard, retry_generator
+from audiolm_cli.editing.guards import SINK_S, Fault, Guard, retry_generator
 from audiolm_cli.editing.rendering import AHEAD_FRAMES, Portion, render_stream
 from audiolm_cli.editing.session import Session
 from audiolm_cli.editing.spans import Surroundings, context_samples, open_span
@@ -108,11 +108,11 @@ class CodeStream:
         """Codes of `frames` frames after left [1, L, K], in the windows of `windows.GapFiller`.
 
         As long as one window holds everything, the first codebook is that of `GapFiller`; later windows hear other
-        fine codes. A portion with a fault, together with the second and a half before it, is drawn again from seeds
+        fine codes. A portion with a fault, together with the three seconds before it, is drawn again from seeds
         derived from the generator's, up to `RETRIES` times; the last one stays.
         """
         rate_hz, window = self.codec.frame_rate_hz, self.model.config.max_frames
-        guard, heard_frames = Guard(self.codec, left, left[:, :0]), round(STRETCH_S * rate_hz) - 1
+        guard, heard_frames = Guard(self.codec, left, left[:, :0]), round(SINK_S * rate_hz) - 1
 
         near, heard, done = left, left[:, :0], 0  # `heard` is the end of what was made, in all windows
         while done < frames:

@@ -73,6 +73,7 @@ def write_take(
         sampling=sampling,
         score=take.score,
         losses=losses,
+        plot=job.plots[number - 1] if job.plots else None,
     )
 
 

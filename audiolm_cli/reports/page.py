@@ -5,7 +5,6 @@ Knows nothing about how the numbers were measured.
 
 from __future__ import annotations
 
-import base64
 import html
 import io
 from collections.abc import Sequence
@@ -13,13 +12,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import soundfile
 
-from audiolm_cli.audio import resample
-from audiolm_cli.editing.picture import PLOT_RATE_HZ, mel_decibels
-from audiolm_cli.errors import UsageError
+from audiolm_cli.editing.embedding import data_url, encode_flac, encode_spectrogram, take_spectrogram
 from audiolm_cli.evaluation.compared import Versions
-from audiolm_cli.files import check_target, write_whole
+from audiolm_cli.files import write_whole
 from audiolm_cli.reports.curves import History, figure_of, headline
 from audiolm_cli.reports.tables import LEVELS, markdown
 from audiolm_cli.version import __version__
@@ -35,8 +31,6 @@ OF_A_MODEL = (
     "and a continuation that the model made alone. Distances are to the original, after the line; a continuation may "
     "be good and far from it."
 )
-SHOWN_DB = 80
-"""Depth of the spectrograms under the loudest point of the original."""
 MODEL = "#1f5fa8"
 """Colour of the model's bars."""
 STYLE = """
@@ -54,18 +48,6 @@ figure { margin: 0; } figure b { display: block; } audio { width: 100%; height: 
 .picture { position: relative; height: 128px; } .picture img { width: 100%; height: 100%; }
 .seam { position: absolute; top: 0; bottom: 0; width: 0; border-left: 2px dashed #fff; }
 """
-
-
-def check_page(path: Path, force: bool) -> None:
-    """Raise now what `write_page` would raise after long work.
-
-    Raises:
-        UsageError: the name does not end in `.html`.
-        OutputError: it exists and `force` is false, or its folder is missing or unwritable.
-    """
-    if path.suffix.lower() not in (".html", ".htm"):
-        raise UsageError(f"--report {path}: the report is an HTML file; give a name that ends in .html")
-    check_target(path, force)
 
 
 def write_page(
@@ -147,14 +129,14 @@ def _embed_figure(figure: Figure, text: str) -> str:
     """An `img` element that holds the picture."""
     picture = io.BytesIO()
     figure.savefig(picture, format="png", metadata={"Software": None})
-    return f'<img alt="{html.escape(text)}" src="{_data_url("image/png", picture.getvalue())}">'
+    return f'<img alt="{html.escape(text)}" src="{data_url("image/png", picture.getvalue())}">'
 
 
 def _render_excerpt(excerpt: Versions) -> str:
     """A heading, and the versions side by side."""
-    decibels = {name: _take_spectrogram(wav, excerpt.sample_rate_hz) for name, wav in excerpt.audio.items()}
+    decibels = {name: take_spectrogram(wav, excerpt.sample_rate_hz) for name, wav in excerpt.audio.items()}
     loudest_db = decibels["original"].max()
-    figures = [_render_version(excerpt, name, _encode_png(own, loudest_db)) for name, own in decibels.items()]
+    figures = [_render_version(excerpt, name, encode_spectrogram(own, loudest_db)) for name, own in decibels.items()]
     return f'<h3>{html.escape(excerpt.name)}</h3><div class="versions">{"".join(figures)}</div>'
 
 
@@ -170,8 +152,8 @@ def _render_version(excerpt: Versions, name: str, png: bytes) -> str:
     numbers = "as recorded"
     if distances:
         numbers = ", ".join(f"{measure} {value:.3f}" for measure, value in distances.items())
-    sound = _data_url("audio/flac", _encode_flac(wav, excerpt.sample_rate_hz))
-    picture = _data_url("image/png", png)
+    sound = data_url("audio/flac", encode_flac(wav, excerpt.sample_rate_hz))
+    picture = data_url("image/png", png)
     return (
         f'<figure><b>{html.escape(label)}</b><div class="picture">'
         f'<img alt="Mel spectrogram: {html.escape(label)}" src="{picture}">'
@@ -179,29 +161,3 @@ def _render_version(excerpt: Versions, name: str, png: bytes) -> str:
         f'<audio controls preload="metadata" src="{sound}"></audio>'
         f"<figcaption>{numbers}</figcaption></figure>"
     )
-
-
-def _take_spectrogram(wav: np.ndarray, sample_rate_hz: int) -> np.ndarray:
-    """Mel spectrogram [bands, frames] in dB."""
-    return mel_decibels(resample(wav[None], sample_rate_hz, PLOT_RATE_HZ)[0])[0]
-
-
-def _encode_png(decibels: np.ndarray, loudest_db: float) -> bytes:
-    """A spectrogram as a PNG, one pixel per band and frame, `loudest_db` the brightest."""
-    from matplotlib.image import imsave
-
-    picture = io.BytesIO()
-    imsave(picture, decibels, vmin=loudest_db - SHOWN_DB, vmax=loudest_db, cmap="magma", origin="lower", format="png")
-    return picture.getvalue()
-
-
-def _encode_flac(wav: np.ndarray, sample_rate_hz: int) -> bytes:
-    """Audio [n] as a 16-bit FLAC file."""
-    file = io.BytesIO()
-    soundfile.write(file, wav, sample_rate_hz, "PCM_16", format="FLAC")
-    return file.getvalue()
-
-
-def _data_url(kind: str, content: bytes) -> str:
-    """A URL that holds the content."""
-    return f"data:{kind};base64,{base64.b64encode(content).decode('ascii')}"

@@ -57,6 +57,7 @@ def continue_files(
     edit = Edit(
         command="continue",
         settings={"duration_s": duration_s, "before": before, "stream": stream},
+        words=["-d", f"{duration_s:.10g}", *["--before"] * before, *["--stream"] * stream],
         find_gaps=lambda recording, source: [continuation_gap(recording, duration_s, before, config)],
         make=stream_takes if stream else make_takes,
         stream=stream,

@@ -11,12 +11,13 @@ from pathlib import Path
 
 from audiolm_cli.audio import Recording, read_audio
 from audiolm_cli.config.generation import GenerateConfig, SamplingConfig
-from audiolm_cli.editing.edit import summarise
-from audiolm_cli.editing.jobs import Job, plan_jobs
+from audiolm_cli.editing.edit import repeat_command, summarise
+from audiolm_cli.editing.jobs import Job, plan_jobs, plan_page
 from audiolm_cli.editing.result import Generation, Output, Stopwatch
 from audiolm_cli.editing.session import Session, open_session
 from audiolm_cli.editing.splicing import Filled, Gap, Take, splice
 from audiolm_cli.editing.takes import make_takes
+from audiolm_cli.editing.takes_page import TakesPage
 from audiolm_cli.editing.writing import write_samples, write_take
 from audiolm_cli.errors import OutputError
 from audiolm_cli.events import OnEvent, ignore
@@ -27,6 +28,8 @@ CONTINUED_S = 10.0
 """Length of its continuation."""
 GAP_S = (3.0, 4.5)
 """Start and end of what is made anew."""
+COMMANDS = (("continue", "-d", f"{CONTINUED_S:g}"), ("infill", "--gap", f"{GAP_S[0]:g}:{GAP_S[1]:g}"))
+"""What makes the same of the prompt."""
 
 
 def demo(
@@ -38,6 +41,7 @@ def demo(
         OutputError: the folder cannot be made, a file is there already, or the disk is full.
     """
     config = dataclasses.replace(config, takes=1, seed=4 if config.seed is None else config.seed)
+    page_path = plan_page(config)
     session = open_session(config, SamplingConfig(), on_event, Stopwatch.since(started))
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -55,16 +59,27 @@ def demo(
     )
 
     outputs = [_write_prompt(session, prompt, recording)]
-    for job, gap in zip(edited, gaps, strict=True):
+    page = TakesPage("audiolm demo", f"Made by the model {session.loaded.folder.name}.")
+    for job, gap, words in zip(edited, gaps, COMMANDS, strict=True):
         (take,) = make_takes(session, recording, [gap])
         filled = Filled(recording=recording, gaps=[gap], take=take)
         outputs.append(write_take(session, job, 1, filled, command=f"demo {job.source}", settings={}))
-    return summarise(session, outputs, settings={})
+        if page_path is not None:
+            command = repeat_command(session, prompt.paths[0], words, outputs[-1].seed)
+            page.add_recording(job.source, recording, [gap], [(outputs[-1], command)])
+
+    result = summarise(session, outputs, settings={})
+    if page_path is None:
+        return result
+    page.write(Path(page_path), force=config.force)
+    return dataclasses.replace(result, page=page_path)
 
 
 def _plan_job(folder: Path, name: str, config: GenerateConfig) -> Job:
     """A job that writes `name.wav` and `name.png` into the folder."""
-    target = dataclasses.replace(config, output=str(folder / f"{name}.wav"), plot=str(folder / f"{name}.png"))
+    target = dataclasses.replace(
+        config, output=str(folder / f"{name}.wav"), page=None, plot=str(folder / f"{name}.png")
+    )
     return plan_jobs([name], name, target)[0]
 
 

@@ -17,6 +17,7 @@ from audiolm_cli.checkpoints.catalogue import KNOWN_CODECS, resolve
 from audiolm_cli.codec.base import Codec
 from audiolm_cli.data.manifest import TokenClip, read_store
 from audiolm_cli.devices import pick_device, prepare_cpu
+from audiolm_cli.editing.embedding import check_page
 from audiolm_cli.errors import DataError
 from audiolm_cli.evaluation import excerpts
 from audiolm_cli.evaluation.baselines import measure_baselines
@@ -27,7 +28,7 @@ from audiolm_cli.events import Note, OnEvent, ignore
 from audiolm_cli.library.loading import codec_hash, load_codec, load_model
 from audiolm_cli.model.decoders import Decoders
 from audiolm_cli.reports.curves import read_history
-from audiolm_cli.reports.page import check_page, write_page
+from audiolm_cli.reports.page import write_page
 from audiolm_cli.tokenizing.recordings import open_recordings, scanning_opener
 from audiolm_cli.wording import counted, listed
 
@@ -103,7 +104,7 @@ def evaluate(
         OutputError: the page exists and `force` is false, or it cannot be written.
     """
     if report is not None:
-        check_page(report, force)
+        check_page(report, force, "--report")
     prepare_cpu(threads)
     subject = _load_subject(model, device, cache)
     sample = _read_sample(source, subject.codec, clips, on_event)

@@ -59,6 +59,10 @@ def infill_files(
     edit = Edit(
         command="infill",
         settings={"gaps_s": gaps, "length_s": length_s},
+        words=[
+            *itertools.chain.from_iterable(("--gap", _format_gap(*gap)) for gap in gaps),
+            *([] if length_s is None else ["--length", f"{length_s:.10g}"]),
+        ],
         find_gaps=lambda recording, source: place_gaps(gaps, length_s, recording, source),
     )
     return run_edit(open_session(config, sampling, on_event, watch), jobs, edit)
@@ -141,4 +145,4 @@ def place_gap(gap: tuple[float, float | None], length_s: float | None, recording
 
 def _format_gap(start: float, end: float | None) -> str:
     """A gap as it stands on the command line."""
-    return f"{start:g}:{'' if end is None else f'{end:g}'}"
+    return f"{start:.10g}:{'' if end is None else f'{end:.10g}'}"

@@ -52,6 +52,7 @@ def loop_files(
     edit = Edit(
         command="loop",
         settings={"bridge_s": bridge_s, "repeat": repeat},
+        words=["--bridge", f"{bridge_s:.10g}", *(["--repeat", str(repeat)] if repeat > 1 else [])],
         find_gaps=lambda recording, source: [bridge_gap(recording, source, bridge_s, repeat)],
         make=make_bridges,
         repeat=repeat,

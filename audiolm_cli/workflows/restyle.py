@@ -60,6 +60,7 @@ def restyle_files(
     edit = Edit(
         command="restyle",
         settings={"style": Path(style).name, "strength": strength},
+        words=["--style", style, "--strength", str(strength)],
         find_gaps=lambda recording, source: whole_recording(recording),
         make=partial(restyle_takes, prompt, strength),
     )

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 from pathlib import Path
 from typing import Any
 
 import pytest
 import soundfile
+from html_page import Page
 
 from audiolm_cli.audio import read_audio
 from audiolm_cli.workflows.demo import CONTINUED_S, GAP_S
@@ -76,3 +78,18 @@ def test_what_it_refuses(audiolm: Any, tiny_model: Path, folder: Path, tmp_path:
     (tmp_path / "file").touch()
     shown = audiolm("demo", tmp_path / "file", "-m", tiny_model)
     assert shown.exit_code == 7 and "cannot be created" in shown.stderr
+
+
+def test_the_page_of_the_tour(audiolm: Any, tiny_model: Path, folder: Path) -> None:
+    """The continuation and the infill with the prompt before each, and commands that make the same of the prompt."""
+    assert audiolm("demo", folder, "-m", tiny_model, "--page", folder.parent / "page.txt").exit_code == 2
+    assert not folder.exists()
+    folder.mkdir(parents=True)
+    assert audiolm("demo", folder, "-m", tiny_model, "--page", folder / "page.html").exit_code == 0
+    page = Page((folder / "page.html").read_text(encoding="utf-8"))
+    assert len(page.decode("audio/flac")) == 4
+    commands = [line for line in page.lines if "--seed" in line]
+    for command, name in zip(commands, ("continued", "infilled"), strict=True):
+        assert audiolm(*shlex.split(command)[1:], "-o", folder / "again.wav", "-f").exit_code == 0
+        again, first = (read_audio(folder / f"{file}.wav").samples for file in ("again", name))
+        assert again.tobytes() == first.tobytes()

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
+import shlex
 import subprocess
 import sys
 from collections.abc import Callable
@@ -13,6 +15,7 @@ from typing import Any
 import numpy as np
 import pytest
 import soundfile
+from html_page import Page
 
 from audiolm_cli.audio import read_audio
 
@@ -233,6 +236,55 @@ def test_play_where_nothing_plays(
     assert told.startswith("warning: ") and told.endswith(f"take.{VERBS[command]}.wav is kept")
     shown = audiolm(command, "-m", tiny_model, take, *COMMANDS[command], "--play", "-o", "-")
     assert shown.exit_code == 2 and "--play" in shown.stderr
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_page(audiolm: Any, tiny_model: Path, piano: Piano, command: str) -> None:
+    """The original and every take to hear and see, what is new marked, and commands that make each again."""
+    name = "a <b> & c.wav"
+    soundfile.write(name, piano(2.0, 16000, 2), 16000)
+    flags = ("-m", tiny_model, name, *COMMANDS[command], "--temperature", 1.1)
+    flags = flags[:-2] if command == "restyle" else flags
+    shown = audiolm(command, *flags, "-n", 2, "--seed", 7, "--page", "takes.html", "--json")
+    result = json.loads(shown.stdout)
+    assert result["page"] == "takes.html"
+
+    page = Page(Path("takes.html").read_text(encoding="utf-8"))
+    assert name in page.text and all(source.startswith("data:") for source in page.sources)
+    assert "http" not in Path("takes.html").read_text(encoding="utf-8").split("<script>")[0]
+    sounds = [soundfile.read(io.BytesIO(file), dtype="int16")[0] for file in page.decode("audio/flac")]
+    files = [name, *(output["path"] for output in result["outputs"])]
+    assert len(files) == len(sounds) == len(page.decode("image/png")) == page.text.count("Take") + 1 == 3
+    for file, sound in zip(files, sounds, strict=True):
+        assert sound.tolist() == soundfile.read(file, dtype="int16")[0].tolist()
+
+    marked = [style for kind, style in page.styles if kind == "span"]
+    for style, output in zip(marked, result["outputs"], strict=True):
+        ((start, end),), whole = output["generated"], output["duration_s"]
+        assert style == f"left:{100 * start / whole:.3f}%;width:{100 * (end - start) / whole:.3f}%"
+
+    for output in result["outputs"]:
+        (line,) = [line for line in page.lines if line.startswith("audiolm ") and f"--seed {output['seed']}" in line]
+        assert audiolm(*shlex.split(line)[1:], "-o", "again.wav", "-f").exit_code == 0
+        assert read_audio("again.wav").samples.tobytes() == read_audio(output["path"]).samples.tobytes()
+
+
+def test_page_names(audiolm: Any, tiny_model: Path, take: Path) -> None:
+    """An HTML file, of files; one that is there is never replaced, and nothing is made in vain."""
+    go = ("continue", "-m", tiny_model, take, "-d", 0.2)
+    for flags, code, word in (
+        (("--page", "takes.txt"), 2, "ends in .html"),
+        (("--page", "p.html", "-o", "-"), 2, "--page"),
+        (("--page", "none/p.html"), 7, "does not exist"),
+        (("--page", "there.html", "-o", "out.wav"), 7, "there.html: exists already"),
+    ):
+        Path("there.html").write_text("mine")
+        shown = audiolm(*go, *flags)
+        assert (shown.exit_code, shown.stdout) == (code, "") and word in shown.stderr
+    assert not list(Path().glob("*continued*")) and Path("there.html").read_text() == "mine"
+    shown = audiolm(*go, "--page", "there.html", "-q")
+    assert shown.stdout.splitlines()[1] == "there-2.html  (page: open it in a browser)"
+    assert Path("there.html").read_text() == "mine"
 
 
 @pytest.mark.parametrize(

@@ -8,40 +8,17 @@ import io
 import json
 import os
 import re
-from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import soundfile
+from html_page import Page
 
 from audiolm_cli.evaluation import excerpts
 from audiolm_cli.reports.curves import read_history
 from audiolm_cli.reports.page import render_page
-
-
-class Page(HTMLParser):
-    """The elements of a page, and whether every one that must be closed is."""
-
-    def __init__(self, text: str) -> None:
-        super().__init__()
-        self.open: list[str] = []
-        self.sources: list[str] = []
-        self.text = ""
-        self.feed(text)
-        assert not self.open, self.open
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.sources += [value for name, value in attrs if name in ("src", "href") and value]
-        if tag not in ("img", "meta"):
-            self.open.append(tag)
-
-    def handle_endtag(self, tag: str) -> None:
-        assert self.open.pop() == tag
-
-    def handle_data(self, data: str) -> None:
-        self.text += data
 
 
 def two_recordings(piano: Any, folder: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
@@ -62,6 +39,7 @@ def test_the_page_holds_numbers_pictures_and_sound(
     args = ("evaluate", recordings, "-m", tiny_model, "--clips", 2, "--windows", 4, "--json")
     outcome = audiolm(*args, "--report", target)
     assert outcome.exit_code == 0, outcome.stderr
+    assert f"{target}  (report: open it in a browser)" in outcome.stderr
     result = json.loads(outcome.stdout)
     found = Page(target.read_text(encoding="utf-8"))
     assert f"{result['scores']['total_bits']:.3f}" in found.text

@@ -108,6 +108,30 @@ def test_swelling(codec: Codec, music: torch.Tensor, monkeypatch: pytest.MonkeyP
     assert Guard(codec, quiet[:, :0], quiet[:, :0]).find_fault(loud[:50]) is None  # nothing to compare with
 
 
+def test_sinking(codec: Codec, music: torch.Tensor, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Three seconds much softer than the softest three of the context, on either side; not what is shorter."""
+    from audiolm_cli.editing import guards
+
+    # A code stands for how loud it is; every fifth frame has another first code, so that nothing repeats.
+    def sound(*levels: tuple[int, float]) -> torch.Tensor:
+        codes = torch.cat([torch.full((1, frames, 4), round(1000 * rms)) for frames, rms in levels], dim=1)
+        return codes + (torch.arange(codes.shape[1]) // 5 % 5)[None, :, None]
+
+    monkeypatch.setattr(guards, "frame_rms", lambda codec, codes: codes[..., 0] / 1000)
+    steady, nothing = sound((300, 0.1)), music[:, :0]
+    sunk = sound((100, 0.1), (160, 0.04))[0]
+    for left, right in ((steady, nothing), (nothing, steady), (steady, steady)):
+        fault = Guard(codec, left, right).find_fault(sunk)
+        assert fault is not None and fault.kind == "sinking" and 0.05 < fault.share < 0.5
+        assert Guard(codec, left, right).find_fault(sunk[:200]) is None  # 2 s of it
+        assert Guard(codec, left, right).find_fault(sound((100, 0.1), (160, 0.06))[0]) is None  # 4 dB softer
+
+    wide = sound((150, 0.1), (150, 0.05))
+    assert Guard(codec, wide, nothing).find_fault(sunk) is None  # the context is as soft for as long
+    assert Guard(codec, sound((149, 0.1)), nothing).find_fault(sunk) is None  # too short to compare with
+    assert Guard(codec, nothing, nothing).find_fault(sunk) is None
+
+
 def fill(
     model: Decoders, judge: Callable[[torch.Tensor], Fault | None] | None, seeds: list[int], **more: object
 ) -> torch.Tensor:
