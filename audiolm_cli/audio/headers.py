@@ -177,6 +177,14 @@ def find_chunk(stream: BinaryIO, name: bytes) -> int | None:
     return next((start for chunk, start, _ in iter_chunks(stream) if chunk == name), None)
 
 
+def read_chunks(stream: BinaryIO, most: int, names: tuple[bytes, ...]) -> Iterator[tuple[bytes, bytes]]:
+    """Names and contents of the chunks with one of these names, of each up to `most` bytes."""
+    for name, start, size in list(iter_chunks(stream)):
+        if name in names:
+            stream.seek(start)
+            yield name, stream.read(max(0, min(size, most)))
+
+
 def replace_bytes(stream: BinaryIO, start: int, stop: int, data: bytes) -> None:
     """Let `data` take the place of the bytes from `start` to `stop`; what follows them moves, in either direction."""
     end = stream.seek(0, os.SEEK_END)
@@ -192,6 +200,15 @@ def replace_bytes(stream: BinaryIO, start: int, stop: int, data: bytes) -> None:
     stream.write(data)
     if shift < 0:
         stream.truncate(end + shift)
+
+
+def append_aiff_chunk(stream: BinaryIO, name: bytes, content: bytes) -> None:
+    """Add a chunk at the end of an AIFF file."""
+    end = stream.seek(0, os.SEEK_END)
+    stream.write(bytes(end % 2) + name + struct.pack(">I", len(content)) + content + bytes(len(content) % 2))
+    total = stream.tell()
+    stream.seek(4)
+    stream.write(struct.pack(">I", total - 8))
 
 
 def _read_all(stream: BinaryIO, size: int) -> bytes:

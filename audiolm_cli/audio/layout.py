@@ -6,12 +6,13 @@ A recording keeps the order of its file; only writing moves channels. Knows noth
 
 from __future__ import annotations
 
+import os
 import struct
 from dataclasses import dataclass
 from typing import BinaryIO
 
 from audiolm_cli.audio.flac import read_flac_comments, write_flac_comment
-from audiolm_cli.audio.headers import find_chunk, replace_bytes
+from audiolm_cli.audio.headers import append_aiff_chunk, find_chunk, replace_bytes
 
 SPEAKERS = (
     "L",
@@ -316,13 +317,12 @@ def _make_chan(layout: Layout, channels: int) -> bytes:
 
 def _append_chan(stream: BinaryIO, chunk: bytes, format: str) -> None:
     """Add Core Audio's chunk behind the samples of a CAF or AIFF file."""
-    end = stream.seek(0, 2)
-    if format == "CAF":
-        stream.write(b"chan" + struct.pack(">Q", len(chunk)) + chunk)
+    if format == "AIFF":
+        append_aiff_chunk(stream, b"CHAN", chunk)
         return
 
-    stream.write(bytes(end % 2) + b"CHAN" + struct.pack(">I", len(chunk)) + chunk)
-    _overwrite(stream, 4, struct.pack(">I", end + end % 2 + len(chunk)))
+    stream.seek(0, os.SEEK_END)
+    stream.write(b"chan" + struct.pack(">Q", len(chunk)) + chunk)
 
 
 def _extend_w64(stream: BinaryIO, layout: Layout) -> None:
@@ -339,7 +339,7 @@ def _extend_w64(stream: BinaryIO, layout: Layout) -> None:
 
     size += -size % 8
     replace_bytes(stream, start - 8, start - 24 + size, struct.pack("<Q", 24 + len(extended)) + extended)
-    total = stream.seek(0, 2)
+    total = stream.seek(0, os.SEEK_END)
     _overwrite(stream, 16, struct.pack("<Q", total))
 
 

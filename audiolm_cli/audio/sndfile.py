@@ -19,6 +19,7 @@ from audiolm_cli.audio.headers import FLAC_HEAD_BYTES, read_data_size, states_fl
 from audiolm_cli.audio.layout import read_layout
 from audiolm_cli.audio.opening import Section, cut_out
 from audiolm_cli.audio.recording import BITS, FLOATS, SampleStream
+from audiolm_cli.audio.tags import read_tags
 from audiolm_cli.audio.trailing import find_mpeg_end, find_sound_end, holds_mpeg_audio
 from audiolm_cli.errors import AudioInputError
 
@@ -83,6 +84,7 @@ def open_sndfile(stream: BinaryIO, label: str) -> Iterator[SampleStream]:
         check_kind(file.channels, file.samplerate, label)
         position = source.tell()  # from where libsndfile reads on
         layout = read_layout(source, file.format, file.subtype, file.channels)
+        tags = read_tags(stream, file)
         source.seek(position)
 
         yield SampleStream(
@@ -90,7 +92,7 @@ def open_sndfile(stream: BinaryIO, label: str) -> Iterator[SampleStream]:
             channels=file.channels,
             format=file.format,
             subtype=file.subtype,
-            tags={key: text for key, text in file.copy_metadata().items() if text},
+            tags=tags,
             layout=layout,
             blocks=_read_blocks(file, source, label, sizes),
         )

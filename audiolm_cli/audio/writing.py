@@ -21,10 +21,11 @@ from typing import BinaryIO
 import numpy as np
 import soundfile
 
-from audiolm_cli.audio.headers import find_chunk
+from audiolm_cli.audio.headers import append_aiff_chunk, find_chunk, replace_bytes
 from audiolm_cli.audio.layout import Layout, file_order, needs_extensible, write_layout
 from audiolm_cli.audio.recording import BITS, FLOATS, Recording, as_float, quantize
 from audiolm_cli.audio.sndfile import ForwardFile, cause_of
+from audiolm_cli.audio.tags import make_id3
 from audiolm_cli.errors import OutputError, UsageError
 from audiolm_cli.files import DeferringFile, as_output_error, describe_folder, replacing, scratch_file
 
@@ -58,10 +59,10 @@ UNHELD_TAGS = {
     "WAV": ("license",),
     "WAVEX": ("license",),
     "RF64": ("license",),
-    "AIFF": ("album", "tracknumber", "date", "genre", "license", "software"),
-    "MP3": ("copyright", "license", "software"),
 }
 """What formats have no place for."""
+ID3_TAGS = {"MP3": TAGS, "AIFF": ("album", "tracknumber", "date", "genre", "license", "software")}
+"""Tags that are not left to libsndfile: in an MP3 it takes text for Latin-1, and an AIFF has few by itself."""
 WRITTEN_SAMPLES = 1 << 16
 """Samples that libsndfile gets at a time, and that are compared at a time when the file is read back."""
 MIRRORED = bytes(int(f"{byte:08b}"[::-1], 2) for byte in range(256))
@@ -314,18 +315,31 @@ def _equal_blocks(blocks: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
 
 
 def _set_tags(file: soundfile.SoundFile, spec: AudioSpec) -> None:
-    """Store the tags that the format can hold."""
-    limit = TAG_BYTES.get(spec.format, OTHER_TAG_BYTES)
-    for key in TAGS:
-        if key not in spec.tags:
-            continue
-        if key in UNHELD_TAGS.get(spec.format, ()):  # in an AIFF, the program comes back with bits of the comment
-            continue
+    """Store the tags that libsndfile has a place for."""
+    for key, text in _fit_tags(spec).items():
+        if key not in ID3_TAGS.get(spec.format, ()):
+            setattr(file, key, text)
 
-        text = spec.tags[key].replace("\0", " ").encode("utf-8", "replace")[:limit].decode("utf-8", "ignore")
-        if text:
-            with contextlib.suppress(soundfile.SoundFileError):  # a format without tags
-                setattr(file, key, text)
+
+def _add_id3(stream: BinaryIO, spec: AudioSpec) -> None:
+    """Store the other tags, in front of the sound of an MP3 and behind that of an AIFF."""
+    own = ID3_TAGS.get(spec.format, ())
+    data = make_id3({key: text for key, text in _fit_tags(spec).items() if key in own})
+    if data and spec.format == "AIFF":
+        append_aiff_chunk(stream, b"ID3 ", data)
+    elif data:
+        replace_bytes(stream, 0, 0, data)
+
+
+def _fit_tags(spec: AudioSpec) -> dict[str, str]:
+    """The tags that the format has a place for, as far as they fit."""
+    limit = TAG_BYTES.get(spec.format, OTHER_TAG_BYTES)
+    fitting = {}
+    for key in TAGS:
+        if key not in UNHELD_TAGS.get(spec.format, ()):
+            text = spec.tags.get(key, "").replace("\0", " ")
+            fitting[key] = text.encode("utf-8", "replace")[:limit].decode("utf-8", "ignore")
+    return {key: text for key, text in fitting.items() if text}
 
 
 def _fix_headers(stream: BinaryIO, spec: AudioSpec) -> None:
@@ -346,6 +360,7 @@ def _fix_headers(stream: BinaryIO, spec: AudioSpec) -> None:
         _overwrite(stream, sound - 4, struct.pack(">I", 8 + size))
 
     write_layout(stream, spec.layout, spec.format, spec.subtype, C)
+    _add_id3(stream, spec)
 
 
 def _read_back(stream: BinaryIO, block: np.ndarray, num_samples: int, checksums: list[int] | None) -> None:

@@ -114,6 +114,8 @@ def test_what_a_lossy_file_decodes_to_is_only_clipped(tmp_path: Path) -> None:
         ("x.flac", []),
         ("x.caf", []),
         ("x.ogg", []),
+        ("x.mp3", []),
+        ("x.aiff", []),
         ("x.w64", ["title", "album", "comment", "license"]),
         ("x.au", ["title", "album", "comment", "license"]),
     ],
