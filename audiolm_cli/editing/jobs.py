@@ -124,7 +124,7 @@ def output_path(output: str | None, stem: str, verb: str, takes: int, inputs: in
         return STREAM
 
     path = Path(f"{stem}.{verb}.wav") if output is None else Path(output)
-    if output is not None and (os.path.isdir(path) or output.endswith("/")):
+    if output is not None and (os.path.isdir(path) or names_folder(output)):
         path = path / f"{stem}.{verb}.wav"
     elif output is not None and inputs > 1:
         raise UsageError(f"-o {output}: {inputs} inputs need a folder; create it, or end its name with /")
@@ -151,13 +151,18 @@ def name_takes(target: str | Path, config: GenerateConfig) -> list[str]:
     return paths
 
 
+def names_folder(output: str) -> bool:
+    """Whether a path ends in a separator: a slash everywhere, on Windows a backslash as well."""
+    return output.endswith(("/", os.sep))
+
+
 def make_folder(output: str | None) -> None:
     """Make the folder that `output` names by ending in a separator, where there is none.
 
     Raises:
         OutputError: it cannot be made.
     """
-    if output is None or not output.endswith("/"):
+    if output is None or not names_folder(output):
         return
 
     try:

@@ -21,7 +21,7 @@ from audiolm_cli.data.cuts import Cut, read_clip
 from audiolm_cli.data.manifest import SHIFT_TOLERANCE_S, SUFFIXES, CodecFacts, is_store, list_cuts, read_facts
 from audiolm_cli.data.storage import ArrayReader
 from audiolm_cli.devices import pick_device, prepare_cpu
-from audiolm_cli.editing.jobs import STREAM, make_folder
+from audiolm_cli.editing.jobs import STREAM, make_folder, names_folder
 from audiolm_cli.editing.result import Failure
 from audiolm_cli.errors import DataError, ModelError, SomeInputsFailedError, UsageError
 from audiolm_cli.events import Note, OnEvent, Progress, ignore
@@ -257,7 +257,7 @@ def _output_paths(output: str, ids: list[str]) -> list[str]:
         OutputError: the folder cannot be made.
     """
     is_file = output == STREAM or (
-        not output.endswith("/") and not os.path.isdir(output) and Path(output).suffix.lower() in CONTAINERS
+        not names_folder(output) and not os.path.isdir(output) and Path(output).suffix.lower() in CONTAINERS
     )
     if is_file and len(ids) > 1:
         raise UsageError(f"-o {output}: holds one clip, but there are {len(ids)}; name one with --id, or give a folder")
@@ -265,7 +265,7 @@ def _output_paths(output: str, ids: list[str]) -> list[str]:
         return [output]
 
     # Clips may have the same name but for letters that files cannot have: then their places tell them apart.
-    make_folder(output if output.endswith("/") else f"{output}/")
+    make_folder(output if names_folder(output) else f"{output}/")
     taken: set[str] = set()
     paths = []
     for number, name in enumerate(ids, start=1):

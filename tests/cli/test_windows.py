@@ -19,6 +19,7 @@ if not sys.platform.startswith("linux"):
 from windows_rules import forbid, list_open_files
 
 from audiolm_cli.checkpoints.locks import hold, list_holders
+from audiolm_cli.editing.jobs import names_folder
 
 Piano = Callable[..., np.ndarray]
 
@@ -92,6 +93,13 @@ def test_the_rules_are_those_of_windows(tmp_path: Path, monkeypatch: pytest.Monk
         os.kill(os.getpid(), 0)
     assert len(refused) == 5
     path.unlink()
+
+
+def test_a_backslash_ends_a_folder(monkeypatch: pytest.MonkeyPatch) -> None:
+    """There; elsewhere it is a letter as any other. A slash ends one everywhere."""
+    assert names_folder("takes/") and not names_folder("takes\\") and not names_folder("takes")
+    monkeypatch.setattr(os, "sep", "\\")
+    assert names_folder("takes/") and names_folder("takes\\") and not names_folder("takes")
 
 
 def test_locks_ask_no_process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
