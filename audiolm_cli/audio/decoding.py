@@ -63,7 +63,7 @@ def _open_link(stream: BinaryIO, source: str | Path, label: str, through_ffmpeg:
     """The samples of a file that holds one recording, or of one of several in it."""
     head = read_head(stream, label)
     format = sniff(head)
-    if len(find_data_chunks(stream)) > 1:  # `open_readable` joins those of a file that holds nothing else
+    if isinstance(stream, Section) and len(find_data_chunks(stream)) > 1:  # `open_readable` joins those of a whole file
         raise AudioInputError(f"{label}: holds several chunks of samples; split the file, or export it again")
 
     with contextlib.ExitStack() as stack:

@@ -22,6 +22,8 @@ ASF_PROPERTIES = bytes.fromhex("a1dcab8c47a9cf118ee400c00c205365")
 """The name of the object of an ASF that holds the size of the file."""
 ASF_HEAD_BYTES = 1 << 16
 """Enough of an ASF to find that object."""
+READ_BYTES = 512
+"""Of a file with chunks, at first."""
 MOST_CHUNKS = 10_000
 """A header with more chunks than this is not searched further."""
 MOVED_BYTES = 1 << 20
@@ -104,7 +106,7 @@ def read_data_size(stream: BinaryIO) -> tuple[int, int] | None:
     # AU has no chunks but a fixed head.
     if head[:4] in (b".snd", b"dns.") and len(head) == 12:
         start, size = struct.unpack(">4xII" if head[:4] == b".snd" else "<4xII", head)
-        return None if _is_open(size, 4) else (size, max(0, length - start))
+        return None if is_open(size, 4) else (size, max(0, length - start))
 
     wide = None
     for name, start, size in iter_chunks(stream):
@@ -118,7 +120,7 @@ def read_data_size(stream: BinaryIO) -> tuple[int, int] | None:
             if wide is not None and size == 2**32 - 1:
                 size, width = wide, 8
 
-            if _is_open(size + layout.counted, width):
+            if is_open(size + layout.counted, width):
                 return (length - start, size) if 0 < size < length - start else None
             return size, length - start
     return None
@@ -129,7 +131,7 @@ def lacks_bytes(stream: BinaryIO, head: bytes) -> bool:
     length = stream.seek(0, os.SEEK_END)
     if head[:4] == b"RIFF" and head[8:12] == b"AVI ":
         (size,) = struct.unpack("<I", head[4:8])
-        return not _is_open(size, 4) and size + 8 > length
+        return not is_open(size, 4) and size + 8 > length
 
     stream.seek(0)
     start = stream.read(ASF_HEAD_BYTES)
@@ -224,15 +226,18 @@ def iter_chunks(stream: BinaryIO) -> Iterator[tuple[bytes, int, int]]:
     """(name, where its content starts, size of its content as the file states it) of the chunks of a file."""
     length = stream.seek(0, os.SEEK_END)
     stream.seek(0)
-    layout = LAYOUTS.get(stream.read(4))
+    beginning = stream.read(READ_BYTES)  # which holds most heads of chunks: the system is asked once for these
+    layout = LAYOUTS.get(beginning[:4])
     if layout is None:
         return
 
     width = struct.calcsize(layout.size)
     position, wide = layout.first, 0
     for _ in range(MOST_CHUNKS):
-        stream.seek(position)
-        head = stream.read(layout.id_bytes + width)
+        head = beginning[position : position + layout.id_bytes + width]
+        if len(head) < layout.id_bytes + width:
+            stream.seek(position)
+            head = stream.read(layout.id_bytes + width)
         if len(head) < layout.id_bytes + width:
             return
 
@@ -255,7 +260,7 @@ def iter_chunks(stream: BinaryIO) -> Iterator[tuple[bytes, int, int]]:
             return
 
 
-def _is_open(size: int, width: int) -> bool:
+def is_open(size: int, width: int) -> bool:
     """Whether a size field of `width` bytes holds what is written before the size is known."""
     top = 2 ** (8 * width)
     return size == 0 or size >= top - 2**16 or top // 2 - 2**16 <= size <= top // 2

@@ -10,7 +10,7 @@ import re
 import struct
 from typing import BinaryIO
 
-from audiolm_cli.audio.headers import LAYOUTS, iter_chunks, read_data_size
+from audiolm_cli.audio.headers import LAYOUTS, is_open, iter_chunks, read_data_size
 from audiolm_cli.audio.opening import cut_out
 
 READ_BYTES = 1 << 20
@@ -66,19 +66,21 @@ def find_links(stream: BinaryIO) -> list[int]:
 
 def _follow_sizes(stream: BinaryIO) -> list[int]:
     """A recording begins where the one before it ends, by the sizes that it states."""
-    length = stream.seek(0, os.SEEK_END)
-    found = [0]
+    found, rest, begins_open = [0], stream, False
     while len(found) < MOST_PARTS:
-        rest = cut_out(stream, found[-1], length)
+        rest.seek(0)
         head = rest.read(12)
+        if rest is stream:
+            begins_open = head[:4] == b"RIFF" and is_open(int.from_bytes(head[4:8], "little"), 4)
+
         following = _end_of_au(rest, head) if head[:4] in (b".snd", b"dns.") else _end_of_chunks(rest, head)
         if following is None:
             break
         found.append(found[-1] + following)
+        rest = cut_out(stream, found[-1], stream.seek(0, os.SEEK_END))
 
     # Nothing says where the samples of a WAV end that was written to a pipe.
-    stream.seek(0)
-    if stream.read(4) == b"RIFF" and read_data_size(stream) is None:
+    if begins_open:
         return [0, *_search(stream, OPEN_WAV, 12)]
     return found
 

@@ -8,7 +8,7 @@ import numpy as np
 
 from audiolm_cli.audio.decoding import open_samples
 from audiolm_cli.audio.recording import Recording, SampleStream
-from audiolm_cli.audio.sndfile import BLOCK_SAMPLES, CutShortError
+from audiolm_cli.audio.sndfile import CutShortError
 from audiolm_cli.errors import AudioInputError, MemoryLimitError
 
 
@@ -55,7 +55,7 @@ def _read(source: str | Path, label: str, max_duration_s: float | None, *, throu
 
 def _collect(stream: SampleStream, label: str, max_duration_s: float | None) -> np.ndarray:
     """All samples [N, C]; memory grows with what is there, not with what a header promises."""
-    samples = np.empty((BLOCK_SAMPLES, stream.channels), stream.dtype)
+    samples = np.empty((0, stream.channels), stream.dtype)
     limit = None if max_duration_s is None else round(max_duration_s * stream.sample_rate_hz)
 
     count = 0
@@ -66,10 +66,16 @@ def _collect(stream: SampleStream, label: str, max_duration_s: float | None) -> 
                 f"{label}: is longer than {max_duration_s:g} s, the longest allowed; cut a part of it"
             )
 
+        if not count:  # a short recording is its first block
+            samples, count = block, stop
+            continue
+
         if stop > len(samples):
+            samples = samples if samples.flags.owndata else samples.copy()
             samples.resize((max(stop, len(samples) * 3 // 2), stream.channels), refcheck=False)
         samples[count:stop] = block
         count = stop
 
-    samples.resize((count, stream.channels), refcheck=False)
+    if count < len(samples):
+        samples.resize((count, stream.channels), refcheck=False)
     return samples

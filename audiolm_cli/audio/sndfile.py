@@ -146,10 +146,11 @@ def _read_blocks(
         except soundfile.SoundFileError as error:
             damage = cause_of(error)
 
-        check_finite(block[:got], count, rate_hz, label)
+        block.resize((got, file.channels), refcheck=False)
+        check_finite(block, count, rate_hz, label)
         count += got
         if got:
-            yield block[:got]
+            yield block
 
     if isinstance(stream, Section) and stream.error is not None:
         raise stream.error
