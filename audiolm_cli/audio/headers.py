@@ -13,6 +13,8 @@ from typing import BinaryIO
 
 SNIFF_BYTES = 64
 """Enough of a file for `sniff`."""
+NIST_MAGIC = b"NIST_1A\n"
+"""The first line of a SPHERE file, which many collections of speech consist of."""
 AFTER_DATA = (b"LIST", b"fact", b"PEAK", b"bext", b"cue ", b"smpl", b"id3 ", b"ID3 ", b"iXML", b"JUNK", b"PAD ")
 """Chunks that may follow the samples of a WAV."""
 FLAC_HEAD_BYTES = 26
@@ -76,7 +78,10 @@ def sniff(head: bytes) -> str | None:
 
 
 def is_text(head: bytes) -> bool:
-    """Whether a file's first bytes read as text."""
+    """Whether a file's first bytes read as text, and are not those of a recording whose header is text."""
+    if head.startswith(NIST_MAGIC):
+        return False
+
     control = sum(byte < 32 and byte not in b"\t\n\r\f\x1b" for byte in head)
 
     try:

@@ -121,6 +121,18 @@ def test_a_flac_of_an_odd_depth(tmp_path: Path, bits: int, subtype: str) -> None
 
 
 @needs_ffmpeg
+def test_a_header_that_is_text(tmp_path: Path) -> None:
+    """That of a SPHERE file is no playlist."""
+    source = noise(tmp_path, "PCM_16")
+    facts = {"sample_count": 24_000, "sample_n_bytes": 2, "channel_count": 2, "sample_rate": RATE_HZ}
+    text = "".join(f"{name} -i {number}\n" for name, number in facts.items())
+    text += "sample_byte_format -s2 01\nsample_coding -s3 pcm\nend_head\n"
+    data = source.read_bytes().partition(b"data")[2][4:]
+    (tmp_path / "a.sph").write_bytes(b"NIST_1A\n   1024\n" + text.encode().ljust(1008) + data)
+    np.testing.assert_array_equal(read_audio(tmp_path / "a.sph").samples, read(source))
+
+
+@needs_ffmpeg
 def test_a_bw64_keeps_every_bit(tmp_path: Path) -> None:
     source = noise(tmp_path, "PCM_24")
     (tmp_path / "a.wav").write_bytes(as_bw64(source))
