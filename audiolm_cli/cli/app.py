@@ -19,6 +19,7 @@ from typing import Annotated, Any, NoReturn
 
 import typer
 
+from audiolm_cli.cli.helping import Command, Program, epilog_of, panel_of
 from audiolm_cli.cli.render import Renderer
 from audiolm_cli.errors import AudioLMError, MemoryLimitError, OutputError, SomeInputsFailedError
 from audiolm_cli.packages import explain_import
@@ -46,6 +47,8 @@ COMMANDS = (
 )
 """Every command in the order of the help page, with the function that runs it. A new one is one line."""
 
+START = "Start with [bold]audiolm demo[/bold]; [bold]audiolm COMMAND -h[/bold] explains a command."
+"""The end of the program's help page."""
 GROUPS = {
     "models": "The bundled models and the checkpoint cache.",
     "codec": "Train codecs.",
@@ -95,6 +98,8 @@ def build() -> typer.Typer:
     """The Typer application with everything in `COMMANDS`."""
     program = typer.Typer(
         name="audiolm",
+        cls=Program,
+        epilog=START,
         help="Continue, infill, loop and restyle audio files with a codec language model.",
         no_args_is_help=True,
         context_settings=_HELP,
@@ -108,9 +113,12 @@ def build() -> typer.Typer:
         group, _, name = words.rpartition(" ")
         if group and group not in groups:
             groups[group] = typer.Typer(help=GROUPS[group], no_args_is_help=True, context_settings=_HELP)
-            program.add_typer(groups[group], name=group)
+            program.add_typer(groups[group], name=group, rich_help_panel=panel_of(group))
         module, _, function = target.partition(":")
-        (groups[group] if group else program).command(name)(getattr(importlib.import_module(module), function))
+        add = (groups[group] if group else program).command(
+            name, cls=Command, epilog=epilog_of(words), rich_help_panel=None if group else panel_of(name)
+        )
+        add(getattr(importlib.import_module(module), function))
     return program
 
 

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
 from audiolm_cli.cli import options
 from audiolm_cli.cli.fetching import fetch_missing
+from audiolm_cli.cli.live import duration
 from audiolm_cli.cli.render import Renderer
 from audiolm_cli.cli.spread import spread
 from audiolm_cli.config.shapes import SpectralChanges
 from audiolm_cli.config.training import CodecTrainConfig
 from audiolm_cli.errors import UsageError
+
+if TYPE_CHECKING:
+    from audiolm_cli.workflows.codec_train import TrainedCodec
 
 FILTERS = 16
 """Width of an EnCodec network that a CPU can train."""
@@ -40,6 +44,18 @@ Filters = Annotated[
         help=f"Width of an EnCodec network from nothing. Default: {FILTERS}; the published one has 64.",
     ),
 ]
+
+
+def show_codec(out: Renderer, result: TrainedCodec) -> None:
+    """How much sound a codec learned from, how long that took, how good it is, and where it is."""
+    where = "on held-out clips" if result.held_out else "on clips it was trained on, as none was held out"
+    losses = ", ".join(f"{name} {loss:.4f}" for name, loss in result.losses.items())
+    path, use = result.folder.path, "train PATH --codec" if result.folder.model is None else "continue IN -m"
+    out.paragraph(
+        f"Trained for {duration(result.elapsed_s)} on {duration(result.heard_s)} of sound. Losses {where}, less is "
+        f"better: {losses}. To hear how good it is: audiolm evaluate PATH -m {path} --report report.html"
+    )
+    out.print(f"{path}  (use it: audiolm {use} {path})")
 
 
 @spread
@@ -87,6 +103,5 @@ def codec_train_command(
             facts = {"path": result.folder.path, "sha256": result.folder.sha256}
             out.print_json({**facts, "held_out": result.losses, "failed": result.failed})
         else:
-            use = "train PATH --codec" if result.folder.model is None else "continue IN -m"
-            out.print(f"{result.folder.path}  (use it: audiolm {use} {result.folder.path})")
+            show_codec(out, result)
         check_failures(result.failed)

@@ -42,7 +42,7 @@ def show_generation(out: Renderer, result: Generation, play: bool = False, *, wr
         if result.page is not None:
             show(f"{result.page}  (page: open it in a browser)")
     t = result.timing
-    out.note(
+    out.detail(
         f"{result.model['name']} on {result.device} ({result.dtype}): load {t['load_s']:.1f} s, "
         f"encode {t['encode_s']:.1f} s, AR {t['ar_s']:.1f} s, NAR {t['nar_s']:.1f} s, decode {t['decode_s']:.1f} s, "
         f"total {t['total_s']:.1f} s"

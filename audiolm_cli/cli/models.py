@@ -12,6 +12,30 @@ from audiolm_cli.cli.spread import spread
 
 Name = Annotated[str, typer.Argument(metavar="NAME", help="A name from `audiolm models list`, or a folder's path.")]
 
+MAIN_FACTS = (
+    "path",
+    "kind",
+    "name",
+    "model.d_model",
+    "model.num_layers",
+    "model.num_quantizers",
+    "model.codebook_size",
+    "model.max_frames",
+    "model.nar_passes",
+    "codec.family",
+    "codec.name",
+    "codec.config.sample_rate_hz",
+    "codec.config.hop_samples",
+    "training.command",
+    "training.hours",
+    "training.minutes",
+    "training.held_out.total_bits",
+    "sha256",
+    "licence",
+)
+"""What `models info` shows of a checkpoint about which much is known."""
+MOST_ROWS = 20
+"""More rows than this do not fit into a terminal with what frames them."""
 
 Wanted = Annotated[
     str,
@@ -124,7 +148,11 @@ def info_command(
         if out.json:
             out.print_json(facts)
         else:
-            out.table(("field", "value"), _flat(facts))
+            rows = _flat(facts)
+            few = rows if len(rows) <= MOST_ROWS else [row for row in rows if row[0] in MAIN_FACTS]
+            out.table(("field", "value"), few)
+            if len(few) < len(rows):
+                out.note(f"{len(rows) - len(few)} more with --json: every setting of its trainings, and its files")
 
 
 @spread

@@ -13,7 +13,7 @@ from typing import Annotated, Any
 
 import typer
 
-from audiolm_cli.config.base import Settings, setting
+from audiolm_cli.config.base import RARE, Settings, setting
 from audiolm_cli.errors import UsageError
 
 _TIME = re.compile(r"(?:(?:(?P<h>\d+):)?(?P<m>\d+):)?(?P<s>\d+(?:\.\d*)?|\.\d+)", re.ASCII)
@@ -141,10 +141,10 @@ class Only:
 class Display(Settings):
     """How a command shows what it does."""
 
-    json: bool = setting(False, "Print one JSON object on standard output.")
+    json: bool = setting(False, "Print one JSON object on standard output.", panel=RARE)
     quiet: bool = setting(False, "Only warnings and errors on standard error.", short="-q")
-    verbose: int = setting(0, "Show the time of each stage, and a traceback on a bug.", short="-v", kind="count")
-    no_progress: bool = setting(False, "No progress bar and no progress lines.")
+    verbose: int = setting(0, "Times of stages; a traceback on a bug.", short="-v", kind="count")
+    no_progress: bool = setting(False, "No progress bar and no progress lines.", panel=RARE)
 
     def check_stdout(self, output: str | None, play: bool = False) -> None:
         """Refuse to write both the result and the audio to standard output, and to play what is in no file.
@@ -161,13 +161,16 @@ class Display(Settings):
 QuickDisplay = Annotated[Display, Only(without=("no_progress",))]
 """Of commands that are too short for progress."""
 Model = Annotated[str, shared("-m", "--model", metavar="NAME|PATH", help="A model's name, or the path of its folder.")]
-Device = Annotated[str, shared("--device", metavar="auto|cpu|cuda[:N]", parser=device_option, help="Where to compute.")]
-Threads = Annotated[int | None, shared("--threads", min=1, max=1024, metavar="N", help="CPU threads.")]
+Device = Annotated[
+    str, shared("--device", metavar="auto|cpu|cuda[:N]", parser=device_option, panel=RARE, help="Where to compute.")
+]
+Threads = Annotated[int | None, shared("--threads", min=1, max=1024, metavar="N", panel=RARE, help="CPU threads.")]
 Seed = Annotated[int | None, shared("--seed", min=0, max=2**63 - 1, metavar="N", help="Same seed, same result.")]
 Force = Annotated[bool, shared("-f", "--force", help="Overwrite what exists.")]
-Offline = Annotated[bool, shared("--offline", help="Never open a connection.")]
+Offline = Annotated[bool, shared("--offline", panel=RARE, help="Never open a connection.")]
 CacheDir = Annotated[
-    Path | None, shared("--cache-dir", metavar="DIR", help="Checkpoint cache, instead of the user's cache folder.")
+    Path | None,
+    shared("--cache-dir", metavar="DIR", panel=RARE, help="Checkpoint cache, instead of the user's cache folder."),
 ]
 
 _GENERATION = "Generation"

@@ -10,7 +10,7 @@ from typing import Annotated, Any, get_args, get_origin
 from typer.models import OptionInfo
 
 from audiolm_cli.cli import options
-from audiolm_cli.cli.spread import PARSERS
+from audiolm_cli.cli.spread import GREATEST_SHOWN, PARSERS
 from audiolm_cli.config.base import LARGEST, Settings, choices_of, declared, describe_range, flag_of
 from audiolm_cli.config.generation import GenerateConfig, SamplingConfig
 from audiolm_cli.config.training import CodecTrainConfig, TrainConfig
@@ -35,8 +35,6 @@ WORDS = {
     "count": "",
 }
 """Ranges of settings whose text is read in a way of their own."""
-GREAT = 1000000
-"""Limits over this keep mistakes out and are of no interest to a reader."""
 INTRODUCTION = """# Settings
 
 Every option with its default, its range and what it does. A short option stands for the long one beside it. Each
@@ -122,4 +120,4 @@ def _range(type_: Any, low: float | None, high: float | None, kind: str) -> str:
     is_number = int in parts or float in parts
     if not is_number or (low is None and high is None):
         return ""
-    return describe_range(low, LARGEST if high is None or high > GREAT else high)
+    return describe_range(low, LARGEST if high is None or high > GREATEST_SHOWN else high)

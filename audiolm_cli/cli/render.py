@@ -119,6 +119,11 @@ class Renderer:
         elif not self._quiet:
             self._err.print(Text(message))
 
+    def detail(self, message: str) -> None:
+        """One line on stderr that `verbose` asks for."""
+        if self._verbose:
+            self.note(message)
+
     def hint(self, message: str) -> None:
         """One line on stderr that helps a person on; in a terminal alone."""
         if _is_terminal() and not self.json:

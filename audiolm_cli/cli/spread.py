@@ -14,7 +14,10 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Annotated, Any, get_args, get_origin
 
+import typer
+
 from audiolm_cli.cli import options
+from audiolm_cli.cli.helping import FEW, show_all
 from audiolm_cli.config.base import About, Settings, declared, flag_of
 
 PARSERS: dict[str, Callable[[Any], Any]] = {
@@ -26,6 +29,17 @@ PARSERS: dict[str, Callable[[Any], Any]] = {
 """How the text of a setting of this kind is read."""
 PLACES = frozenset(("DIR", "HTML", "IN...", "NAME|PATH", "NAME|SOURCE", "PATH", "PNG", "REF", "RUN", "TOKENS"))
 """What stands for a file or a folder in `--help`."""
+GREATEST_SHOWN = 1000000
+"""Limits over this keep mistakes out and are of no interest to a reader."""
+HELP_ALL = inspect.Parameter(
+    "help_all",
+    inspect.Parameter.KEYWORD_ONLY,
+    default=False,
+    annotation=Annotated[
+        bool, typer.Option("--help-all", is_eager=True, callback=show_all, help="Show every option and exit.")
+    ],
+)
+"""The option of commands that have more options than fit on a page."""
 
 
 def spread(command: Callable[..., None]) -> Callable[..., None]:
@@ -49,9 +63,12 @@ def spread(command: Callable[..., None]) -> Callable[..., None]:
         parameters += own
 
     places = [parameter.name for parameter in parameters if _is_place(parameter.annotation)]
+    if len(parameters) > FEW:
+        parameters.append(HELP_ALL)
 
     @functools.wraps(command)
     def run(**values: Any) -> None:
+        values.pop(HELP_ALL.name, None)
         values |= {name: _expand_home(values[name]) for name in places if name in values}
         for name, (cls, fields) in groups.items():
             values[name] = cls(**{field: values.pop(field) for field in fields})
@@ -108,10 +125,12 @@ def _option(field: dataclasses.Field[Any], about: About, type_: Any) -> Any:
     if about.metavar:
         settings["metavar"] = about.metavar
     if about.kind == "count":
-        settings |= {"count": True, "metavar": "", "callback": options.verbose_option}
+        settings |= {"count": True, "metavar": "", "show_default": False, "callback": options.verbose_option}
     elif about.kind:
         settings["parser"] = PARSERS[about.kind]
     elif int in (type_, *get_args(type_)) or float in (type_, *get_args(type_)):
-        settings |= {"min": about.low, "max": about.high}
+        # A limit that no person reaches is left to the settings' own check: it only makes the page wide.
+        shown = about.high is None or about.high <= GREATEST_SHOWN
+        settings |= {"min": about.low, "max": about.high if shown else None}
     flags = [about.short] if about.short else []
     return options.shared(*flags, flag_of(field, about), panel=about.panel, **settings)

@@ -15,6 +15,8 @@ from audiolm_cli.errors import ModelError, UsageError
 
 LARGEST = 1 << 62
 """Of numbers without a limit of their own: what arithmetic on integers of 64 bits allows."""
+RARE = "Rarely needed"
+"""Panel of options that most people never use; long help pages leave them out."""
 LEAST = 1e-30
 """Of numbers that have to be over 0."""
 

@@ -6,12 +6,13 @@ import functools
 from dataclasses import dataclass
 from typing import Literal
 
-from audiolm_cli.config.base import Settings, require, setting
+from audiolm_cli.config.base import RARE, Settings, require, setting
 
 AR_TEMPERATURE = 1.05
 """Usual temperature of the first codebook: continuations repeat themselves as recordings do, at 1 twice as much."""
 
 _generation = functools.partial(setting, panel="Generation")
+_rare = functools.partial(setting, panel=RARE)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,22 +24,20 @@ class SamplingConfig(Settings):
 
     temperature: float | None = _generation(
         None,
-        "Lower is safer; 0 is greedy. Default: 0.5 for gaps up to 1 s, otherwise 1.05.",
+        "Lower is safer; 0 is greedy. Default: 1.05 (gaps up to 1 s: 0.5).",
         low=0,
         metavar="X",
     )
     """Of the AR decoder. None is decided when the gap is known (`editing/session.py`)."""
-    top_k: int = _generation(0, "Keep the N likeliest codes; 0 keeps all.", low=0, metavar="N")
-    top_p: float = _generation(
-        1.0, "Keep the likeliest codes whose probabilities add up to P.", low=0, high=1, metavar="P"
-    )
+    top_k: int = _rare(0, "Keep the N likeliest codes; 0 keeps all.", low=0, metavar="N")
+    top_p: float = _rare(1.0, "Keep the likeliest codes whose probabilities add up to P.", low=0, high=1, metavar="P")
     min_p: float = setting(0.0, "", low=0, high=1)
     """AR: drop codes less likely than this share of the most likely one; under 1."""
-    nar_temperature: float = _generation(0.95, "Temperature of the fine codebooks; 0 is greedy.", low=0, metavar="X")
+    nar_temperature: float = _rare(0.95, "Temperature of the fine codebooks; 0 is greedy.", low=0, metavar="X")
     """0 is greedy, which is duller. At 0.95 fine codes are held about as often as in recordings."""
-    guidance: float = _generation(1.0, "Above 1, the model follows the context more; 1 is off.", low=0, metavar="X")
+    guidance: float = _rare(1.0, "Above 1, the model follows the context more; 1 is off.", low=0, metavar="X")
     """Classifier-free guidance of both decoders against no context."""
-    nar_passes: int | None = _generation(
+    nar_passes: int | None = _rare(
         None,
         "Passes over each fine codebook; more are slower and keep sounds steadier. Default: the model's own number.",
         low=1,
@@ -58,16 +57,14 @@ class GenerateConfig(Settings):
     Of these fields, those that decide the codes go into the comment tag and into `--json` (`editing/writing.py`).
     """
 
-    output: str | None = setting(
-        None, "File, or folder/, to write; '-' is standard output.", short="-o", metavar="PATH"
-    )
+    output: str | None = setting(None, "File or folder/ to write; '-' is standard output.", short="-o", metavar="PATH")
     """None is `<stem>.<what was done>.wav` in the current folder. A text: a path would lose the slash of a folder."""
     model: str = setting("piano", "A model's name, or the path of its folder.", short="-m", metavar="NAME|PATH")
     takes: int = _generation(1, "How many alternatives to generate.", short="-n", low=1, metavar="N")
-    best_of: int | None = _generation(None, "Generate M and keep the likeliest takes.", low=1, metavar="M")
+    best_of: int | None = _rare(None, "Generate M and keep the likeliest takes.", low=1, metavar="M")
     prompt_s: float | None = _generation(None, "How much context to use.", flag="--prompt", kind="time", metavar="TIME")
     """In seconds; None uses as much as the model's window allows."""
-    channels: Literal["mid", "each"] = _generation("mid", "Generate one signal for all channels, or each by itself.")
+    channels: Literal["mid", "each"] = _rare("mid", "Generate one signal for all channels, or each by itself.")
     """"mid" generates one signal and places it in the balance of the context."""
     only_new: bool = _generation(False, "Write the generated span alone.")
     until_end: bool = _generation(False, "Let the model end the piece.")
@@ -77,12 +74,12 @@ class GenerateConfig(Settings):
         None, "Same seed, same result. Default: drawn at random.", low=0, high=2**63 - 1, metavar="N"
     )
     """Of the first take; each further one has the next seed."""
-    device: str = setting("auto", "Where to compute.", kind="device", metavar="auto|cpu|cuda[:N]")
-    dtype: Literal["auto", "fp32", "bf16", "int8"] = setting("auto", "Number format of the model.")
-    threads: int | None = setting(None, "CPU threads.", low=1, high=1024, metavar="N")
+    device: str = _rare("auto", "Where to compute.", kind="device", metavar="auto|cpu|cuda[:N]")
+    dtype: Literal["auto", "fp32", "bf16", "int8"] = _rare("auto", "Number format of the model.")
+    threads: int | None = _rare(None, "CPU threads.", low=1, high=1024, metavar="N")
     """None leaves torch's choice."""
     force: bool = setting(False, "Overwrite what exists.", short="-f")
-    cache_dir: str | None = setting(None, "Checkpoint cache, instead of the user's cache folder.", metavar="DIR")
+    cache_dir: str | None = _rare(None, "Checkpoint cache, instead of the user's cache folder.", metavar="DIR")
 
     def __post_init__(self) -> None:
         super().__post_init__()

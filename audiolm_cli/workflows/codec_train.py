@@ -93,7 +93,13 @@ class TrainedCodec:
     folder: Folder
     """The codec folder; given a model whose codes were kept, a model folder."""
     losses: CodecLosses
-    """On held-out clips."""
+    """On held-out clips, or where no recording is held out, on those it was trained on."""
+    heard_s: float
+    """Seconds of recordings that it was trained on."""
+    held_out: bool
+    """Whether there were recordings to hold out."""
+    elapsed_s: float
+    """How long it was trained."""
     failed: list[str]
     """Recordings that could not be read, or not everywhere, with the reason."""
 
@@ -151,7 +157,14 @@ def train_codec(request: CodecTrainRequest) -> TrainedCodec:
     with contextlib.suppress(OSError):  # there may be none
         (state / SAMPLES).rename(folder.path / SAMPLES)
     shutil.rmtree(state, ignore_errors=True)  # or the next training into this place would go on from it
-    return TrainedCodec(folder=folder, losses=losses, failed=[*recordings.failed, *trainer.damaged.values()])
+    return TrainedCodec(
+        folder=folder,
+        losses=losses,
+        heard_s=3600 * recordings.hours,
+        held_out=bool(recordings.dev),
+        elapsed_s=trainer.elapsed_s,
+        failed=[*recordings.failed, *trainer.damaged.values()],
+    )
 
 
 def _check_request(request: CodecTrainRequest) -> None:

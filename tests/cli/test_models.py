@@ -71,6 +71,17 @@ def test_info(audiolm: Any, mine: Path) -> None:
     assert (facts["source"], facts["path"], facts["bytes"]) == ("not here", None, 235_972_432)
 
 
+def test_info_fits_a_terminal(audiolm: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of the bundled model, what matters; all of it as JSON. In a log no row is cut."""
+    shown = audiolm("models", "info", "piano")
+    rows = [line.split()[0] for line in shown.stdout.splitlines()[1:]]
+    assert len(rows) <= 20 and {"path", "codec.name", "training.hours", "sha256", "licence"} < set(rows)
+    assert "more with --json" in shown.stderr
+    monkeypatch.setattr("sys.stdout.isatty", lambda: True)
+    monkeypatch.setenv("COLUMNS", "100")
+    assert len(audiolm("models", "info", "piano").stdout.splitlines()) <= 25
+
+
 def test_path(audiolm: Any, mine: Path) -> None:
     """The path alone on stdout, for use in scripts."""
     assert audiolm("models", "path", "mine").stdout == f"{mine}\n"

@@ -32,8 +32,10 @@ def help_pages() -> str:
 
     pages = []
     for words in walk(typer.main.get_command(app)):
-        command = " ".join(["audiolm", *words, "--help"])
-        pages.append(f"{'=' * 100}\n$ {command}\n{page(words)}")
+        for flag in ("--help", "--help-all"):
+            shown = page(words, flag)
+            if shown:
+                pages.append(f"{'=' * 100}\n$ {' '.join(['audiolm', *words, flag])}\n{shown}")
     return "\n".join(pages)
 
 
@@ -44,13 +46,16 @@ def walk(command: Any, words: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]
         yield from walk(below, (*words, name))
 
 
-def page(words: tuple[str, ...]) -> str:
-    """One help page, without the blanks at the ends of lines that nobody sees."""
+def page(words: tuple[str, ...], flag: str = "--help") -> str:
+    """One help page, without the blanks at the ends of lines that nobody sees; empty where there is none."""
     from audiolm_cli.cli.app import main
 
     shown = io.StringIO()
-    with contextlib.redirect_stdout(shown), contextlib.suppress(SystemExit):
-        main([*words, "--help"])
+    refused = io.StringIO()
+    with contextlib.redirect_stdout(shown), contextlib.redirect_stderr(refused), contextlib.suppress(SystemExit):
+        main([*words, flag])
+    if not shown.getvalue():
+        return ""
     return "\n".join(line.rstrip() for line in shown.getvalue().strip("\n").splitlines()) + "\n"
 
 

@@ -1,0 +1,123 @@
+"""How help pages look: common options first, rare ones with `--help-all`, two examples at the end.
+
+Knows nothing about what a command does.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import typer
+from typer.core import TyperCommand, TyperGroup
+
+from audiolm_cli.cli.options import RARE
+from audiolm_cli.errors import UsageError
+
+EXAMPLES: dict[str, tuple[str, str]] = {
+    "continue": ("audiolm continue take.wav", "audiolm continue take.wav -d 20 --takes 4 --page takes.html"),
+    "infill": ("audiolm infill take.wav --gap 12.4:14", "audiolm infill take.wav --gap 1:02:1:03.25 --takes 4"),
+    "loop": ("audiolm loop take.wav --bridge 2", "audiolm loop take.wav --repeat 3 --play"),
+    "restyle": (
+        "audiolm restyle take.wav --style other.wav",
+        "audiolm restyle take.wav --style other.wav --strength 2 -o new.wav",
+    ),
+    "demo": ("audiolm demo", "audiolm demo tour --page tour.html --play"),
+    "tokenize": ("audiolm tokenize recordings/ -o tokens", "audiolm tokenize recordings/ -o tokens --workers 2"),
+    "decode": ("audiolm decode tokens -o audio/", "audiolm decode tokens --id take-3 -o clip.wav"),
+    "train": (
+        "audiolm train recordings/ -o runs/mine --init piano",
+        "audiolm train recordings/ -o runs/mine --init piano --dry-run",
+    ),
+    "codec train": (
+        "audiolm codec train recordings/ -o codecs/mine",
+        "audiolm codec train recordings/ -o models/mine --init piano --keep-codes",
+    ),
+    "evaluate": ("audiolm evaluate recordings/", "audiolm evaluate recordings/ -m runs/mine --report report.html"),
+    "models list": ("audiolm models list", "audiolm models list --json"),
+    "models info": ("audiolm models info piano", "audiolm models info runs/mine --json"),
+    "models path": ("audiolm models path piano", "audiolm models path encodec-32khz"),
+    "models pull": ("audiolm models pull encodec-32khz", "audiolm models pull hf:owner/repo --name theirs"),
+    "models verify": ("audiolm models verify piano", "audiolm models verify runs/mine"),
+    "models rm": ("audiolm models rm encodec-32khz", "audiolm models rm theirs"),
+    "guide": ("audiolm guide", "audiolm guide training"),
+    "doctor": ("audiolm doctor", "audiolm doctor --json"),
+}
+"""Two command lines for each command."""
+PANELS = {
+    "Make": ("demo", "continue", "infill", "loop", "restyle"),
+    "Train": ("train", "codec", "tokenize", "decode", "evaluate"),
+    "Manage": ("models", "guide", "doctor"),
+}
+"""Groups of the program's own help page, in order."""
+OTHER_NAMES = {
+    "outpaint": ("continue", "infill"),
+    "extend": ("continue",),
+    "generate": ("continue",),
+    "inpaint": ("infill",),
+    "fill": ("infill",),
+    "style": ("restyle",),
+    "finetune": ("train",),
+    "fine-tune": ("train",),
+    "encode": ("tokenize",),
+    "eval": ("evaluate",),
+    "help": ("guide",),
+}
+"""What other programs call these commands."""
+FEW = 15
+"""A command with no more options than this shows all of them."""
+SHOW_ALL = "audiolm.show_all"
+
+
+class Command(TyperCommand):
+    """A command whose rare options are shown by `--help-all` alone."""
+
+    def format_help(self, ctx: Any, formatter: Any) -> None:
+        """Print the help page."""
+        rare = [] if ctx.meta.get(SHOW_ALL) or len(self.params) <= FEW else self._rare()
+        for option in rare:
+            option.hidden = True
+        try:
+            super().format_help(ctx, formatter)
+        finally:
+            for option in rare:
+                option.hidden = False
+
+    def _rare(self) -> list[Any]:
+        return [option for option in self.params if getattr(option, "rich_help_panel", None) == RARE]
+
+
+class Program(TyperGroup):
+    """The program itself, which knows what others call its commands."""
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        """The names of all commands, in the order of `PANELS`."""
+        return [name for names in PANELS.values() for name in names]
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        """The command that is meant.
+
+        Raises:
+            UsageError: another program has such a command, and this one has it under another name.
+        """
+        if args and args[0] not in self.commands and args[0].lower() in OTHER_NAMES:
+            names = " or ".join(f"`audiolm {name}`" for name in OTHER_NAMES[args[0].lower()])
+            raise UsageError(f"there is no command {args[0]!r}; {names} does that")
+        return super().resolve_command(ctx, args)
+
+
+def epilog_of(words: str) -> str:
+    """The end of a command's help page."""
+    return "\n".join(["[bold]Examples[/bold]", *EXAMPLES[words]])
+
+
+def panel_of(name: str) -> str:
+    """The group of a command on the program's help page."""
+    return next(panel for panel, names in PANELS.items() if name in names)
+
+
+def show_all(context: typer.Context, wanted: bool) -> None:
+    """Print the help page with every option, and end."""
+    if wanted:
+        context.meta[SHOW_ALL] = True
+        typer.echo(context.get_help())
+        raise typer.Exit
