@@ -246,6 +246,7 @@ def test_every_shared_option_reads_its_variable(
         "only_new": ("1", True),
         "until_end": ("1", True),
         "plot": ("p.png", "p.png"),
+        "page": ("p.html", "p.html"),
     }
     assert audiolm("probe").exit_code == 0
     assert (seen["duration"], seen["prompt_s"], seen["device"], seen["verbose"]) == (10.0, None, "auto", 0)
