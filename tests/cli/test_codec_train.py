@@ -9,6 +9,7 @@ import shutil
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -18,6 +19,8 @@ import soundfile
 import torch
 
 from audiolm_cli.checkpoints.folder import read_folder
+from audiolm_cli.cli.codec_train import show_codec
+from audiolm_cli.cli.render import Renderer
 from audiolm_cli.codec import encodec_shape
 from audiolm_cli.codec.encodec import EncodecCodec
 from audiolm_cli.codec.encodec_shape import EncodecConfig
@@ -480,3 +483,17 @@ def test_a_codec_goes_on_with_a_level_of_its_own(
     assert shown.exit_code == 0, shown.stderr
     codec = load_codec(str(tmp_path / "mine"))
     assert codec.num_codebooks == load_codec(str(tiny_codec)).num_codebooks + 1
+
+
+@pytest.mark.parametrize(("held_out", "words"), [(True, "on held-out clips"), (False, "none was held out")])
+def test_what_a_training_ends_with(capsys: pytest.CaptureFixture[str], held_out: bool, words: str) -> None:
+    """How long, on how much sound, how good, how to hear it and how to use it."""
+    folder = SimpleNamespace(path=Path("codecs/mine"), model=None)
+    result: Any = SimpleNamespace(
+        folder=folder, losses={"log": 0.12746}, heard_s=3900.0, held_out=held_out, elapsed_s=200.0
+    )
+    show_codec(Renderer(), result)
+    told, use = capsys.readouterr().out.splitlines()
+    assert told.startswith("Trained for 3 min 20 s on 1 h 05 min of sound.") and words in told
+    assert "log 0.1275" in told and "audiolm evaluate PATH -m codecs/mine --report report.html" in told
+    assert use == "codecs/mine  (use it: audiolm train PATH --codec codecs/mine)"
