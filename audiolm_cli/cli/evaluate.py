@@ -3,18 +3,31 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
 from audiolm_cli.cli import options
+from audiolm_cli.cli.evaluated import show_evaluation
 from audiolm_cli.cli.fetching import fetch_missing
 from audiolm_cli.cli.render import Renderer
 from audiolm_cli.cli.spread import spread
 
-Source = Annotated[Path, typer.Argument(metavar="PATH", help="A folder of recordings, held-out ones among them.")]
+Source = Annotated[
+    Path, typer.Argument(metavar="PATH", help="A recording or a folder of them, a token store, or a manifest of one.")
+]
+Split = Annotated[
+    Literal["all", "train", "dev", "test"] | None,
+    options.shared("--split", help="Which recordings. Default: all that the model was not trained on."),
+]
 Tokens = Annotated[
-    Path | None, options.shared("--tokens", metavar="DIR", help="The training token store, to fit the baselines on.")
+    Path | None,
+    options.shared(
+        "--tokens",
+        metavar="DIR",
+        help="The token store of the training, which says what the model knows and fits the baselines. Default: that "
+        "of the model's run folder.",
+    ),
 ]
 Clips = Annotated[int, options.shared("--clips", min=2, metavar="N", help="Excerpts to compare as audio.")]
 Windows = Annotated[int, options.shared("--windows", min=2, metavar="N", help="Windows of codes to score.")]
@@ -28,6 +41,7 @@ def evaluate_command(
     *,
     source: Source,
     model: options.Model = "piano",
+    split: Split = None,
     tokens: Tokens = None,
     clips: Clips = 30,
     windows: Windows = 60,
@@ -42,7 +56,6 @@ def evaluate_command(
 ) -> None:
     """Measure a codec, or a model with its codec, on held-out recordings."""
     with Renderer(**display.to_dict()) as out:
-        from audiolm_cli.reports.tables import markdown
         from audiolm_cli.tokenizing.recordings import check_failures
         from audiolm_cli.workflows.evaluate import evaluate
 
@@ -50,6 +63,7 @@ def evaluate_command(
         result = evaluate(
             source,
             model,
+            split=split,
             tokens=tokens,
             clips=clips,
             windows=windows,
@@ -64,7 +78,7 @@ def evaluate_command(
         if out.json:
             out.print_json(result)
         else:
-            out.print(markdown(result.to_dict()))
+            show_evaluation(out, result)
         if report is not None:
             out.note(f"{report}  (report: open it in a browser)")
         check_failures(result.failed)

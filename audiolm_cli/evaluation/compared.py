@@ -61,7 +61,7 @@ class Versions:
     name: str
     """Where it is from."""
     audio: dict[str, np.ndarray]
-    """"original" and "round_trip", of a model also "first_codebook" and "generated"; float32 [n]."""
+    """"original", of recordings "round_trip", of a model also "first_codebook" and "generated"; float32 [n]."""
     distances: dict[str, dict[str, float]]
     """"mel", "spectral" and "chroma" of each version but the original, after the seam."""
     sample_rate_hz: int
@@ -74,7 +74,7 @@ class Comparison:
     """Figures of all excerpts so far."""
 
     whole: list[dict[str, float]] = field(default_factory=list)
-    """Distances of the round trips of whole excerpts."""
+    """Distances of the round trips of whole excerpts, where these are recordings."""
     heard: list[Versions] = field(default_factory=list)
     codes: dict[str, list[np.ndarray]] = field(default_factory=dict)
     """Codes [T, K] after the seam: "original" and "generated", of which there are TAKES per excerpt."""
@@ -93,6 +93,7 @@ class Comparison:
         return {
             name: {measure: float(np.mean([own[measure] for own in each])) for measure in MEASURES}
             for name, each in distances.items()
+            if each
         }
 
     def unpaired(self, train: list[np.ndarray], seed: int) -> dict[str, float]:
@@ -137,9 +138,11 @@ def compare(excerpts: list[Excerpt], codec: Codec, model: Decoders | None, seed:
     comparison = Comparison()
     for index, excerpt in enumerate(excerpts):
         wav = excerpt.wav
-        codes = codec.encode(wav)  # [1, T, K]
-        decoded = {"round_trip": codec.decode(codes)[..., : wav.shape[-1]]}
-        comparison.whole.append(_measure_distances(wav[0, 0], decoded["round_trip"][0, 0]))
+        codes = codec.encode(wav) if excerpt.codes is None else excerpt.codes  # [1, T, K]
+        decoded: dict[str, Tensor] = {}
+        if excerpt.codes is None:  # audio that was decoded from codes has no round trip
+            decoded["round_trip"] = codec.decode(codes)[..., : wav.shape[-1]]
+            comparison.whole.append(_measure_distances(wav[0, 0], decoded["round_trip"][0, 0]))
 
         seam = 0
         if model is not None:

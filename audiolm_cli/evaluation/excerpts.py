@@ -1,7 +1,8 @@
-"""What an evaluation measures on: recordings as codes, windows of those, and excerpts. Knows nothing about models."""
+"""Stretches of what an evaluation measures: codes, windows of them, excerpts. Knows nothing about models."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,9 +21,11 @@ from audiolm_cli.tokenizing.encoding import read_leveled
 from audiolm_cli.wording import counted
 
 CLIP_S = 10.0
-"""Length of the excerpts that audio is compared on."""
-SHORTEST_S = 2 * CLIP_S
+"""Length of the excerpts that audio is compared on; of a shorter recording, all of it."""
+SHORTEST_S = 5.0
 """Recordings shorter than this are left out."""
+LENGTHS = 10
+"""Windows of codes have one of so many lengths: that of the model, or of a shorter recording as much as fits."""
 SILENT_SHARE = 0.5
 """Windows and excerpts with more silence than this are left out: silence is easy to predict."""
 SILENCE_PEAK = 1e-3
@@ -37,6 +40,18 @@ class Excerpt:
     """Where it is from."""
     wav: Tensor
     """float32 [1, 1, N] on the codec's device."""
+    codes: Tensor | None = None
+    """int64 [1, T, K] where the audio was decoded from them; None of a recording."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Windows:
+    """Stretches of codes of one length."""
+
+    codes: Tensor
+    """int64 [N, T, K]."""
+    others: Tensor | None
+    """As many of the same shape, each of another recording; None where no other recording has any."""
 
 
 def read_held_out(
@@ -70,43 +85,74 @@ def read_held_out(
 
 def _cut_excerpts(name: str, wav: np.ndarray, audio: Tensor, codec: Codec, count: int) -> list[Excerpt]:
     """At most `count` excerpts of wav [N], spread over it, silent ones left out; `audio` is the same as a tensor."""
-    rate_hz, samples = codec.sample_rate_hz, round(CLIP_S * codec.sample_rate_hz)
+    rate_hz, hop = codec.sample_rate_hz, codec.hop_samples
+    samples = min(round(CLIP_S * rate_hz) // hop, len(wav) // hop) * hop
     starts = range(0, len(wav) - samples + 1, samples)
-    audible = [start for start in starts if _is_audible(wav[start : start + samples], codec.hop_samples)]
+    audible = [start for start in starts if _is_audible(wav[start : start + samples], hop)]
     return [
         Excerpt(name=f"{name} from {start / rate_hz:.0f} s", wav=audio[..., start : start + samples])
         for start in _spread(audible, count)
     ]
 
 
-def draw_windows(clips: list[TokenClip], count: int, length: int, codec: Codec) -> tuple[Tensor, Tensor]:
-    """Windows [N, length, K] spread over the recordings, silent ones left out, and for each one of another recording.
+def decode_excerpts(clips: list[TokenClip], codec: Codec, count: int) -> list[Excerpt]:
+    """At most `count` excerpts of clips of codes, one of each clip in turn, as the codec makes them audible."""
+    longest = round(CLIP_S / codec.hop_samples * codec.sample_rate_hz)
+    turns = -(-count // len(clips))
+    excerpts: list[list[Excerpt]] = []
+    for clip in clips:
+        frames = min(longest, len(clip.codes))
+        own = []
+        for start in _spread(range(0, len(clip.codes) - frames + 1, frames), turns):
+            part = torch.from_numpy(clip.codes[None, start : start + frames].astype(np.int64)).to(codec.device)
+            wav = codec.decode(part)[..., : frames * codec.hop_samples]
+            if _is_audible(wav[0, 0].cpu().numpy(), codec.hop_samples):
+                second = start * codec.hop_samples / codec.sample_rate_hz
+                own.append(Excerpt(name=f"{clip.id} from {second:.0f} s", wav=wav, codes=part))
+        excerpts.append(own)
+
+    in_turn = [own[turn] for turn in range(turns) for own in excerpts if turn < len(own)]
+    return in_turn[:count]
+
+
+def draw_windows(clips: list[TokenClip], count: int, length: int, codec: Codec) -> list[Windows]:
+    """About `count` windows spread over the recordings, silent ones left out: of `length` frames, or shorter ones.
 
     Raises:
-        DataError: fewer than two recordings have one.
+        DataError: every recording is silent.
     """
     # What the codec makes of silence, in the middle of a stretch of it.
     probe = 64
     silence = codec.encode(torch.zeros(1, 1, probe * codec.hop_samples, device=codec.device))
     silent_code = silence[0, probe // 2, 0].item()
 
-    windows_of: list[list[np.ndarray]] = []
+    # By their length, and in it by recording, so that each has one of another recording beside it.
+    step = max(1, length // LENGTHS)
+    by_length: dict[int, list[list[np.ndarray]]] = {}
     for clip in clips:
-        cut = [clip.codes[start : start + length] for start in range(0, len(clip.codes) - length + 1, length)]
-        audible = [window for window in cut if np.mean(window[:, 0] == silent_code) <= SILENT_SHARE]
+        frames = min(length, len(clip.codes) // step * step)
+        cut = [clip.codes[start : start + frames] for start in range(0, len(clip.codes) - frames + 1, max(1, frames))]
+        audible = [window for window in cut if len(window) and np.mean(window[:, 0] == silent_code) <= SILENT_SHARE]
         if audible:
-            windows_of.append(_spread(audible, -(-count // len(clips))))
-    if len(windows_of) < 2:
-        raise DataError(
-            f"{counted(len(windows_of), 'recording')} with {length} frames that are not silent; expected at least 2"
-        )
+            by_length.setdefault(frames, []).append(_spread(audible, -(-count // len(clips))))
+    if not by_length:
+        raise DataError(f"{counted(len(clips), 'recording')}, but all of them are silent; give others")
 
-    pairs = []
-    for number, windows in enumerate(windows_of):
-        others = windows_of[(number + 1) % len(windows_of)]
-        pairs += [(window, others[turn % len(others)]) for turn, window in enumerate(windows)]
-    chosen = np.array(_spread(pairs, count)).astype(np.int64)  # [N, 2, T, K]
-    return torch.from_numpy(chosen[:, 0]), torch.from_numpy(chosen[:, 1])
+    drawn = []
+    total = sum(len(own) for windows_of in by_length.values() for own in windows_of)
+    for windows_of in by_length.values():
+        pairs = []
+        for number, own in enumerate(windows_of):
+            next_ones = windows_of[(number + 1) % len(windows_of)]
+            pairs += [(window, next_ones[turn % len(next_ones)]) for turn, window in enumerate(own)]
+        chosen = _spread(pairs, -(-count * len(pairs) // total))
+        others = _stack([other for _, other in chosen]) if len(windows_of) > 1 else None
+        drawn.append(Windows(codes=_stack([window for window, _ in chosen]), others=others))
+    return drawn
+
+
+def _stack(windows: Sequence[np.ndarray]) -> Tensor:
+    return torch.from_numpy(np.stack(windows).astype(np.int64))
 
 
 def codebook_perplexities(clips: list[TokenClip], codebook_size: int) -> list[float]:

@@ -6,6 +6,7 @@ Knows nothing about audio or training.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -85,18 +86,23 @@ class ContextUse:
 
 
 @torch.no_grad()
-def context_use(model: Decoders, codes: Tensor, other: Tensor) -> ContextUse:
-    """How much likelier the targets of windows [N, T, K] are after their own prompts than after those of `other`."""
-    geometry = continuation_geometry(codes.shape[1])
-    prompts, _ = geometry.split(other)
-    saved = []  # [N, 2] bits per frame
-    for start in range(0, len(codes), BATCH):
-        part = codes[start : start + BATCH].to(model.device)
-        own = predictions(model, part, geometry)
-        foreign = predictions(model, part, geometry, prompts[start : start + BATCH].to(model.device))
+def context_use(model: Decoders, pairs: Sequence[tuple[Tensor, Tensor]]) -> ContextUse:
+    """How much likelier the targets of windows are after their own prompts than after those of others.
 
-        gain = [b.losses().mean(1) - a.losses().mean(1) for a, b in zip(own, foreign, strict=True)]
-        saved.append(torch.stack([gain[0], torch.stack(gain[1:]).sum(0)], dim=1).cpu() / math.log(2))
+    Args:
+        model: the decoders.
+        pairs: windows [N, T, K] and as many others of the same shape; each pair may have another N and T.
+    """
+    saved = []  # [N, 2] bits per frame
+    for codes, other in pairs:
+        geometry = continuation_geometry(codes.shape[1])
+        prompts, _ = geometry.split(other)
+        for part, foreign_prompts in zip(codes.split(BATCH), prompts.split(BATCH), strict=True):
+            own = predictions(model, part.to(model.device), geometry)
+            foreign = predictions(model, part.to(model.device), geometry, foreign_prompts.to(model.device))
+
+            gain = [b.losses().mean(1) - a.losses().mean(1) for a, b in zip(own, foreign, strict=True)]
+            saved.append(torch.stack([gain[0], sum(gain[1:], torch.zeros_like(gain[0]))], dim=1).cpu() / math.log(2))
 
     bits = torch.cat(saved)
     shares = (bits > 0).float().mean(0).tolist()
@@ -142,6 +148,17 @@ def score_windows(
     model.train(was_training)
     bits, top1, top10 = (sums / (len(codes) * geometry.gap)).tolist()
     return ModelScores(bits=bits, top1=top1, top10=top10)
+
+
+def mean_scores(scores: Sequence[tuple[ModelScores, int]]) -> ModelScores:
+    """The mean of scores, each with the number of target frames behind it."""
+    frames = sum(count for _, count in scores)
+
+    def mean(name: str) -> list[float]:
+        rows = [[value * count / frames for value in getattr(each, name)] for each, count in scores]
+        return [sum(column) for column in zip(*rows, strict=True)]
+
+    return ModelScores(bits=mean("bits"), top1=mean("top1"), top10=mean("top10"))
 
 
 def _sum_scores(predictions: Predictions) -> Tensor:

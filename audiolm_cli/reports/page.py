@@ -16,8 +16,10 @@ import numpy as np
 from audiolm_cli.editing.embedding import data_url, encode_flac, encode_spectrogram, take_spectrogram
 from audiolm_cli.evaluation.compared import Versions
 from audiolm_cli.files import write_whole
-from audiolm_cli.reports.curves import History, figure_of, headline
-from audiolm_cli.reports.tables import LEVELS, markdown
+from audiolm_cli.reports.curves import figure_of, headline
+from audiolm_cli.reports.past import PastTraining
+from audiolm_cli.reports.tables import LEVELS, Table, format_cell, tables_of
+from audiolm_cli.reports.verdict import judge_evaluation
 from audiolm_cli.version import __version__
 
 if TYPE_CHECKING:
@@ -30,6 +32,13 @@ OF_A_MODEL = (
     "What follows the dashed line is the codec's round trip, the true first codebook with the NAR decoder's others, "
     "and a continuation that the model made alone. Distances are to the original, after the line; a continuation may "
     "be good and far from it."
+)
+DISTANCES = (
+    "Under each version: mel and spectral distance (0 is the same) and chroma correlation (1 is the same harmony)."
+)
+OF_A_TRAINING = (
+    "What each validation found on held-out windows: bits per frame, of which fewer are better, and how often the true "
+    "code was among the ten likeliest. Dashed lines are what tables reach without a network."
 )
 MODEL = "#1f5fa8"
 """Colour of the model's bars."""
@@ -51,37 +60,45 @@ figure { margin: 0; } figure b { display: block; } audio { width: 100%; height: 
 
 
 def write_page(
-    path: Path, result: dict[str, Any], excerpts: Sequence[Versions], history: History, *, force: bool
+    path: Path, result: dict[str, Any], excerpts: Sequence[Versions], past: PastTraining | None, *, force: bool
 ) -> None:
     """Write the page of an evaluation (`workflows.evaluate.Evaluation.to_dict`).
 
     Args:
-        history: the training of the model, when its run folder has it.
+        path: the page.
+        result: the evaluation.
+        excerpts: what can be listened to.
+        past: the training of the model; None where its run folder is not there.
+        force: overwrite an existing page.
 
     Raises:
         OutputError: the file exists and `force` is false, or it cannot be written.
     """
-    write_whole(path, render_page(result, excerpts, history).encode("utf-8"), force=force)
+    write_whole(path, render_page(result, excerpts, past).encode("utf-8"), force=force)
 
 
-def render_page(result: dict[str, Any], excerpts: Sequence[Versions], history: History) -> str:
+def render_page(result: dict[str, Any], excerpts: Sequence[Versions], past: PastTraining | None) -> str:
     """The page's text."""
     name, sha256 = html.escape(result["model"]["name"]), html.escape(result["model"]["sha256"])
     parts = [
         f"<h1>{name}, evaluated</h1>",
         f'<p class="muted">audiolm {__version__}, {result["model"]["kind"]} <code>{sha256}</code></p>',
     ]
-    if result["scores"]:
-        bars = _embed_figure(_draw_bars(result), "Bits of each codebook, the model beside its baselines")
-        parts.append(f"<h2>Bits per frame</h2>{bars}")
-    parts.append(f"<h2>Numbers</h2>{_render_tables(result)}")
-
-    if history.held_out:
-        figure = figure_of(history, [], headline(result["model"]["name"], history, 0), history.held_out[-1][0])
-        parts.append(f"<h2>Training</h2>{_embed_figure(figure, 'Held-out bits and accuracies over the training')}")
+    parts.append("".join(f"<p>{html.escape(_as_sentence(line))}</p>" for line in judge_evaluation(result)))
     if excerpts:
-        parts.append(f"<h2>Listen</h2><p>{OF_A_MODEL if result['scores'] else OF_A_CODEC}</p>")
+        parts.append(f"<h2>Listen</h2><p>{OF_A_MODEL if result['scores'] else OF_A_CODEC} {DISTANCES}</p>")
         parts += [_render_excerpt(excerpt) for excerpt in excerpts[:HEARD]]
+
+    parts.append("<h2>Numbers</h2>")
+    if result["scores"]:
+        parts.append(_embed_figure(_draw_bars(result), "Bits of each codebook, the model beside its baselines"))
+    parts += [_render_table(own) for own in tables_of(result)]
+
+    if past is not None:
+        title = headline(result["model"]["name"], past.history, past.steps)
+        figure = figure_of(past.history, past.baselines, title, past.steps)
+        parts.append(f"<h2>Training</h2><p>{OF_A_TRAINING}</p>")
+        parts.append(_embed_figure(figure, "Held-out bits and accuracies over the training"))
 
     return (
         f'<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><title>{name}, evaluated</title>'
@@ -90,12 +107,18 @@ def render_page(result: dict[str, Any], excerpts: Sequence[Versions], history: H
     )
 
 
-def _render_tables(result: dict[str, Any]) -> str:
-    """The tables of the result, each in a box that scrolls where the window is narrow."""
-    from markdown_it import MarkdownIt
+def _render_table(own: Table) -> str:
+    """A table, in a box that scrolls where the window is narrow, and what its numbers mean."""
+    head = "".join(f"<th>{html.escape(column)}</th>" for column in own.columns)
+    rows = "".join(
+        f"<tr>{''.join(f'<td>{html.escape(format_cell(cell))}</td>' for cell in row)}</tr>" for row in own.rows
+    )
+    note = html.escape(own.note)
+    return f'<div class="scroll"><table><tr>{head}</tr>{rows}</table></div><p class="muted">{note}</p>'
 
-    tables = MarkdownIt("commonmark", {"html": False}).enable("table").render(markdown(result))
-    return tables.replace("<table>", '<div class="scroll"><table>').replace("</table>", "</table></div>")
+
+def _as_sentence(line: str) -> str:
+    return f"{line[:1].upper()}{line[1:]}."
 
 
 def _draw_bars(result: dict[str, Any]) -> Figure:

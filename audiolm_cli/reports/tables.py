@@ -1,8 +1,13 @@
-"""Evaluation results as Markdown, for the terminal and for model cards. Knows nothing about how they were measured."""
+"""Evaluation results as tables: for the terminal, as Markdown for model cards, and for the page.
+
+Knows nothing about how the numbers were measured.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 LEVELS = {
@@ -13,39 +18,55 @@ LEVELS = {
 }
 
 
+@dataclass(frozen=True, kw_only=True)
+class Table:
+    """Numbers, and what they mean."""
+
+    columns: Sequence[str]
+    """The first one says what the table is of."""
+    rows: Sequence[Sequence[object]]
+    """A name and its numbers each."""
+    note: str
+    """What the numbers mean, and which are good."""
+
+
 def table(columns: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
     """A Markdown table; floats with three digits after the point."""
-    lines = [[_format_cell(cell) for cell in row] for row in [columns, ["---"] * len(columns), *rows]]
+    lines = [[format_cell(cell) for cell in row] for row in [columns, ["---"] * len(columns), *rows]]
     return "\n".join("| " + " | ".join(line) + " |" for line in lines)
 
 
-def markdown(result: dict[str, Any]) -> str:
-    """The tables of an evaluation (`workflows.evaluate.Evaluation.to_dict`)."""
-    kind = "held-out recordings" if result["held_out"] else "recordings, which may be in the training set"
+def markdown(result: Mapping[str, Any]) -> str:
+    """The tables of an evaluation (`workflows.evaluate.Evaluation.to_dict`), without what they mean."""
+    kind = "held-out recordings" if result["held_out"] else "recordings, which are in the training set"
     windows = f"; {result['windows']} windows of codes" if result["windows"] else ""
-    parts = [f"{result['recordings']} {kind}{windows}.", *_describe_codes(result)]
-
-    columns = ["against the original", "mel distance", "spectral distance", "chroma correlation"]
-    rows = [[LEVELS[name], v["mel"], v["spectral"], v["chroma"]] for name, v in result["levels"].items()]
-    after = "; but for the first line, what follows the first 4 s of each" if result["scores"] else ""
-    parts += [f"{result['clips']} excerpts of 10 s{after}.", table(columns, rows)]
-
-    if seams := result["seams"]:
-        columns = ["at the seam (medians)", "jump over local RMS", "spectral flux z-score"]
-        labels = {"original": "in the original", "placed": "continued", "bare": "pasted without care"}
-        parts.append(table(columns, [[label, seams[f"{n}_jump"], seams[f"{n}_flux_z"]] for n, label in labels.items()]))
-    parts.append(table(["unpaired", "value"], [[n.replace("_", " "), v] for n, v in result["unpaired"].items()]))
-    return "\n\n".join(parts)
+    parts = [f"{result['recordings']} {kind}{windows}; {result['clips']} excerpts of up to 10 s."]
+    return "\n\n".join([*parts, *(table(own.columns, own.rows) for own in tables_of(result))])
 
 
-def _describe_codes(result: dict[str, Any]) -> list[str]:
+def tables_of(result: Mapping[str, Any]) -> list[Table]:
+    """The tables of an evaluation in the order in which they are read."""
+    return [*_describe_codes(result), *_describe_sound(result)]
+
+
+def format_cell(cell: object) -> str:
+    """A cell as text; floats with three digits after the point."""
+    return f"{cell:.3f}" if isinstance(cell, float) else str(cell)
+
+
+def _describe_codes(result: Mapping[str, Any]) -> list[Table]:
     """What the model makes of the codes, and how the codec uses its codebooks."""
-    K = len(result["codebook_perplexity"])
+    K, V = len(result["codebook_perplexity"]), result["codebook_size"]
     names = [f"codebook {k + 1}" for k in range(K)]
-    usage = ["codebook perplexity", *(f"{p:.0f}" for p in result["codebook_perplexity"])]
+    usage = Table(
+        columns=["use of the codebooks", *names],
+        rows=[["perplexity", *(f"{p:.0f}" for p in result["codebook_perplexity"])]],
+        note=f"Perplexity: as if so many of the {V} codes were used, all equally often. Few codes in use mean that the "
+        "codec hardly hears differences.",
+    )
     scores = result["scores"]
     if not scores:
-        return [table(["codec", *names], [usage])]
+        return [usage]
 
     own = f"model, {scores['nar_passes']} NAR passes" if result["one_pass"] else "model"
     compared = {own: scores} | ({"model, one NAR pass": result["one_pass"]} if result["one_pass"] else {})
@@ -57,14 +78,80 @@ def _describe_codes(result: dict[str, Any]) -> list[str]:
     shares: list[list[object]] = []
     for name, each in compared.items():
         shares += [[f"{name}: top-1", *_percentages(each["top1"])], [f"{name}: top-10", *_percentages(each["top10"])]]
-    context = result["context"]
     return [
-        table(["bits per frame", *names, "sum"], bits),
-        table(["", *names], [*shares, usage]),
-        f"Own prompt likelier than another recording's: AR {100 * context['ar_share']:.1f} % of windows "
-        f"({context['ar_bits']:.2f} bits per frame saved), NAR {100 * context['nar_share']:.1f} % "
-        f"({context['nar_bits']:.2f} bits).",
+        Table(
+            columns=["bits per frame", *names, "sum"],
+            rows=bits,
+            note=f"How much of each frame the model cannot foresee: {math.log2(V):.0f} bits are a blind guess, fewer "
+            "are better. Codebook 1 carries the notes, the others the detail. The lines under the model need no "
+            "network: tables of how often each code comes, alone (unigram) and after the one before (bigram).",
+        ),
+        Table(
+            columns=["the true code foreseen", *names],
+            rows=shares,
+            note="How often the true code is the likeliest one (top-1), and among the ten likeliest (top-10). Of "
+            "codebook 1, top-10 over 50 % is usable and over 80 % good.",
+        ),
+        usage,
+        *_describe_context(result["context"]),
     ]
+
+
+def _describe_context(context: Mapping[str, float] | None) -> list[Table]:
+    if context is None:
+        return []
+    rows = [
+        [name, f"{100 * context[f'{key}_share']:.1f} %", f"{context[f'{key}_bits']:.2f}"]
+        for key, name in (("ar", "codebook 1"), ("nar", "the others"))
+    ]
+    return [
+        Table(
+            columns=["own prompt or another recording's", "own likelier in", "bits per frame saved"],
+            rows=rows,
+            note="Whether the model listens to what came before: how often the true continuation is likelier after its "
+            "own prompt than after another recording's. 50 % would be chance.",
+        )
+    ]
+
+
+def _describe_sound(result: Mapping[str, Any]) -> list[Table]:
+    """How near the codec and the model come to the recordings."""
+    found = []
+    if result["levels"]:
+        after = (
+            " Except for the whole clip, of what follows the first 40 % of each excerpt." if result["scores"] else ""
+        )
+        found.append(
+            Table(
+                columns=["against the original", "mel distance", "spectral distance", "chroma correlation"],
+                rows=[[LEVELS[name], v["mel"], v["spectral"], v["chroma"]] for name, v in result["levels"].items()],
+                note="Mel and spectral distance: 0 is the same sound; of a round trip, 0.2 in mel bands is clean and "
+                "0.35 dull. Chroma correlation: 1 is the same harmony at the same times. The first lines are the best "
+                f"that a model can sound like; a good continuation may be far from the original.{after}",
+            )
+        )
+    if seams := result["seams"]:
+        labels = {"original": "in the original", "placed": "continued", "bare": "pasted without care"}
+        found.append(
+            Table(
+                columns=["at the seam (medians)", "jump over local RMS", "spectral flux z-score"],
+                rows=[[label, seams[f"{n}_jump"], seams[f"{n}_flux_z"]] for n, label in labels.items()],
+                note="Jump: the step in the waveform where the new part begins, over the loudness there; a click is 2 "
+                "and more. Flux: how sudden the sound changes there, in standard deviations of its changes around.",
+            )
+        )
+    if result["unpaired"]:
+        found.append(
+            Table(
+                columns=["without a pair", "value"],
+                rows=[[name.replace("_", " "), value] for name, value in result["unpaired"].items()],
+                note="Frechet: distance of the distribution of the sound from that of what truly follows; 0 is the "
+                "same, and `repeated` and `shuffled` are what can be done without a model. Repetition: share of the "
+                "stretches of 8 frames that came before. Key agreement: share of excerpts that go on in the key of the "
+                "prompt. Longest match: frames in a row that are also in the training set.",
+            )
+        )
+    return found
 
 
 def _pad_row(values: list[float], length: int) -> list[object]:
@@ -73,7 +160,3 @@ def _pad_row(values: list[float], length: int) -> list[object]:
 
 def _percentages(values: list[float]) -> list[str]:
     return [f"{100 * value:.1f} %" for value in values]
-
-
-def _format_cell(value: object) -> str:
-    return f"{value:.3f}" if isinstance(value, float) else str(value)

@@ -12,10 +12,18 @@ from typing import Any
 
 from audiolm_cli.evaluation.baselines import BaselineResult
 
+NAMED = ("unigram", "bigram")
+"""Baselines that a verdict names."""
+BASELINE_FIELDS = ("name", "bits", "top1", "top10")
+"""Of a `BaselineResult`, as an evaluation holds it."""
 AR_TOP10, NAR_TOP10 = 50, 40
 """Top-10 percentages that VALL-E style recipes ask of a trained model: of codebook 1, and on average of the others."""
 GOOD_TOP10 = 80
 """Top-10 percentage of codebook 1 from which on continuations keep to the music for seconds."""
+CARRIED_CHROMA, LOST_CHROMA = 0.9, 0.75
+"""Chroma correlations over which a codec carries a sound's pitches, and under which it loses them."""
+CLEAN_MEL, DULL_MEL = 0.2, 0.35
+"""Mel distances under which a codec's round trip sounds like the recording, and over which it sounds like another."""
 CLEAR_GAIN = 0.05
 """A model is clearly better than a baseline when it needs this share less bits."""
 MILD_GAP, WIDE_GAP = 0.03, 0.10
@@ -69,25 +77,66 @@ def judge(outcome: Outcome) -> Verdict:
     >>> judge(Outcome(best=scores, best_step=100, held_out=[(100, scores)])).findings[0]
     'held-out: 2.40 bits per frame, where a blind guess needs 11.00'
     """
-    findings = [_compare_with_baselines(outcome)]
+    findings = [_compare_with_baselines(outcome.best, outcome.baselines, outcome.codebook_size)]
     learned = True
     if outcome.stage != 2:
-        sentence, learned = _judge_first_codebook(outcome)
+        sentence, learned = _judge_first_codebook(outcome.best)
         findings.append(sentence)
     if outcome.stage != 1 and len(outcome.best["bits"]) > 1:
-        findings.append(_judge_other_codebooks(outcome))
+        findings.append(_judge_other_codebooks(outcome.best, outcome.baselines))
 
     sentences, overfits = _judge_overfitting(outcome)
     findings += sentences
     return Verdict(findings=findings, advice=_advise(outcome, learned, overfits), overfits=overfits)
 
 
-def _compare_with_baselines(outcome: Outcome) -> str:
-    K, total = len(outcome.best["bits"]), outcome.best["total_bits"]
-    blind = K * math.log2(outcome.codebook_size)
+def judge_evaluation(result: Mapping[str, Any]) -> list[str]:
+    """What an evaluation (`workflows.evaluate.Evaluation.to_dict`) says, in words, most important first."""
+    lines = [f"measured on {result['measured']}"]
+    if result["scores"]:
+        known = [BaselineResult(**{name: own[name] for name in BASELINE_FIELDS}) for own in result["baselines"]]
+        lines += [
+            _compare_with_baselines(result["scores"], known, result["codebook_size"]),
+            _judge_first_codebook(result["scores"])[0],
+        ]
+        if len(result["scores"]["bits"]) > 1:
+            lines.append(_judge_other_codebooks(result["scores"], known))
+    if "round_trip_whole" in result["levels"]:
+        lines.append(_judge_codec(result["levels"]["round_trip_whole"]))
+    if "frechet_generated" in result["unpaired"]:
+        lines.append(_judge_continuations(result["unpaired"]))
+    return lines
+
+
+def _judge_codec(distances: Mapping[str, float]) -> str:
+    mel, chroma = distances["mel"], distances["chroma"]
+    sentence = f"the codec: mel distance {mel:.2f}, chroma correlation {chroma:.2f}"
+    if chroma < LOST_CHROMA or mel > DULL_MEL:
+        return f"{sentence}: it does not carry this sound; train one on it (audiolm codec train) before anything else"
+    if chroma >= CARRIED_CHROMA and mel <= CLEAN_MEL:
+        return f"{sentence}: it carries this sound"
+    return f"{sentence}: it carries the pitches, but not all of the detail"
+
+
+def _judge_continuations(unpaired: Mapping[str, float]) -> str:
+    """How like the recordings continuations are, beside what a computer can put there without a model."""
+    own = unpaired["frechet_generated"]
+    repeated, shuffled = unpaired["frechet_repeated"], unpaired["frechet_shuffled"]
+    sentence = f"continuations: {own:.2f} from what truly follows (Frechet distance)"
+    sentence += f", where the last seconds again are at {repeated:.2f} and a shuffle of the truth at {shuffled:.2f}"
+    if own <= shuffled:
+        return f"{sentence}: they sound like the recordings"
+    if own <= repeated:
+        return f"{sentence}: they come nearer than repeating does"
+    return f"{sentence}: they sound unlike the recordings"
+
+
+def _compare_with_baselines(best: Mapping[str, Any], baselines: Sequence[BaselineResult], codebook_size: int) -> str:
+    K, total = len(best["bits"]), best["total_bits"]
+    blind = K * math.log2(codebook_size)
     sentence = f"held-out: {total:.2f} bits per frame, where a blind guess needs {blind:.2f}"
 
-    known = [baseline for baseline in outcome.baselines if len(baseline.bits) == K and baseline.name != "uniform"]
+    known = [baseline for baseline in baselines if len(baseline.bits) == K and baseline.name in NAMED]
     named = [f"the {baseline.name} {baseline.total_bits:.2f}" for baseline in known]
     if not named:
         return sentence
@@ -101,10 +150,10 @@ def _compare_with_baselines(outcome: Outcome) -> str:
     return f"{sentence}: {100 * (1 - total / least):.0f} % better than a table of which code follows which"
 
 
-def _judge_first_codebook(outcome: Outcome) -> tuple[str, bool]:
+def _judge_first_codebook(best: Mapping[str, Any]) -> tuple[str, bool]:
     """The sentence, and whether enough was learned to listen to."""
-    top10 = _whole_percent(outcome.best["top10"][0])
-    sentence = f"codebook 1 (the notes): top-10 {top10} %, top-1 {_whole_percent(outcome.best['top1'][0])} %"
+    top10 = _whole_percent(best["top10"][0])
+    sentence = f"codebook 1 (the notes): top-10 {top10} %, top-1 {_whole_percent(best['top1'][0])} %"
 
     if top10 < AR_TOP10:
         return f"{sentence}: below the {AR_TOP10} % that a usable model has; expect noise or wandering", False
@@ -113,8 +162,8 @@ def _judge_first_codebook(outcome: Outcome) -> tuple[str, bool]:
     return f"{sentence}: well over the {AR_TOP10} % of a usable model", True
 
 
-def _judge_other_codebooks(outcome: Outcome) -> str:
-    shares, bits = outcome.best["top10"][1:], outcome.best["bits"][1:]
+def _judge_other_codebooks(best: Mapping[str, Any], baselines: Sequence[BaselineResult]) -> str:
+    shares, bits = best["top10"][1:], best["bits"][1:]
     top10 = _whole_percent(sum(shares) / len(shares))
     each = " ".join(str(_whole_percent(share)) for share in shares)
     sentence = f"codebooks 2 to {len(bits) + 1} (the detail): top-10 {top10} % on average ({each})"
@@ -124,7 +173,7 @@ def _judge_other_codebooks(outcome: Outcome) -> str:
     sentence += f": below the usual {NAR_TOP10} %"
 
     # The finest codes of some codecs are close to noise: there, what counts is being better than the bigram.
-    bigram = next((b for b in outcome.baselines if b.name == "bigram" and len(b.bits) == len(bits) + 1), None)
+    bigram = next((b for b in baselines if b.name == "bigram" and len(b.bits) == len(bits) + 1), None)
     if bigram is None:
         return sentence
 

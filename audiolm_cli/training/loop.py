@@ -20,6 +20,7 @@ from audiolm_cli.distributed import Ranks
 from audiolm_cli.errors import OutputError, UsageError
 from audiolm_cli.events import Note, OnEvent, TrainStep, Validation
 from audiolm_cli.model.decoders import Decoders
+from audiolm_cli.reports.past import JOURNAL
 from audiolm_cli.training.average import holding_average
 from audiolm_cli.training.batches import fixed_windows
 from audiolm_cli.training.journal import Journal
@@ -107,7 +108,7 @@ class Trainer:
 
         self.model, self.config, self.score, self.on_event = model, config, score, on_event
         self.run_folder, self.state_folder = run_folder, run_folder / STATE_FOLDER
-        self.journal = Journal(run_folder / "metrics.jsonl")
+        self.journal = Journal(run_folder / JOURNAL)
         self.stepper = Stepper(model, config, corpus.train, ranks)
         self.ranks = self.stepper.ranks
         held_out = fixed_windows(corpus.dev, model.config.max_frames, config.validation_windows)

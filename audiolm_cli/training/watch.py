@@ -13,7 +13,6 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -28,13 +27,12 @@ from audiolm_cli.files import write_whole
 from audiolm_cli.model.decoders import Decoders
 from audiolm_cli.reports.board import Board
 from audiolm_cli.reports.curves import CURVES, draw_curves, headline, read_history
+from audiolm_cli.reports.past import BASELINES, JOURNAL, read_baselines
 from audiolm_cli.reports.verdict import Outcome, Verdict, judge
 from audiolm_cli.training.batches import fixed_windows
 from audiolm_cli.training.preflight.preparing import Prepared
 from audiolm_cli.training.samples import Sample, SampleWriter
 
-BASELINES = "baselines.json"
-"""Where a run keeps its baselines, so that going on costs nothing."""
 MOST_FRAMES = 3_000_000
 """Training frames that the baselines are fitted on at most: 17 hours."""
 DRAW_EVERY_S = 10.0
@@ -97,7 +95,7 @@ class Watch:
 
     def verdict(self, model: Decoders) -> Verdict | None:
         """How good the best weights, which `model` holds, are in words; None when nothing was validated."""
-        history = read_history(self.run / "metrics.jsonl")
+        history = read_history(self.run / JOURNAL)
         if history.best is None:
             return None
         step, scores = history.best
@@ -119,7 +117,7 @@ class Watch:
 
     def _draw(self) -> None:
         with self._warning_of(CURVES):
-            history = read_history(self.run / "metrics.jsonl")
+            history = read_history(self.run / JOURNAL)
             title = headline(self.run.resolve().name, history, self.config.steps)
             draw_curves(self.run / CURVES, history, self.baselines, title, self.config.steps)
         self._drawn_s, self._validated = time.monotonic(), False
@@ -142,9 +140,9 @@ class Watch:
 
         # Measuring takes a while, and a run may be started many times.
         digest = _digest(train, targets, V)
-        known = _read_baselines(path, digest)
-        if known is not None:
-            return known
+        known = read_baselines(self.run)
+        if known is not None and known[0] == digest:
+            return known[1]
 
         self.listener(Note(message="measuring what a unigram and a bigram know of these recordings"))
         found = [baseline(train, targets, V) for baseline in (unigram, bigram)]
@@ -162,17 +160,6 @@ def baseline_codes(corpus: Corpus, shape: ModelConfig, count: int) -> tuple[list
     # Of a large corpus only every second clip, or every third, and so on.
     every = math.ceil(corpus.frames / MOST_FRAMES)
     return [clip.codes for clip in corpus.train[::every]], targets
-
-
-def _read_baselines(path: Path, digest: str) -> list[BaselineResult] | None:
-    """The baselines in a file; None where it is missing, damaged, or of other codes."""
-    try:
-        known = json.loads(path.read_text(encoding="utf-8"))
-        if known["codes_sha256"] == digest:
-            return [BaselineResult(**values) for values in known["baselines"]]
-    except (OSError, ValueError, KeyError, TypeError):
-        pass
-    return None
 
 
 def _digest(train: Sequence[np.ndarray], targets: Sequence[np.ndarray], codebook_size: int) -> str:

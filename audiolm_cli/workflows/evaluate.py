@@ -12,25 +12,24 @@ from typing import Any
 
 import numpy as np
 
-from audiolm_cli.audio import DecoderProcess
 from audiolm_cli.checkpoints.catalogue import KNOWN_CODECS, resolve
 from audiolm_cli.codec.base import Codec
-from audiolm_cli.data.manifest import TokenClip, read_store
+from audiolm_cli.data.manifest import read_store
+from audiolm_cli.data.tokens import TokenClip
 from audiolm_cli.devices import pick_device, prepare_cpu
 from audiolm_cli.editing.embedding import check_page
-from audiolm_cli.errors import DataError
-from audiolm_cli.evaluation import excerpts
+from audiolm_cli.errors import UsageError
 from audiolm_cli.evaluation.baselines import measure_baselines
+from audiolm_cli.evaluation.choosing import Training
 from audiolm_cli.evaluation.compared import Comparison, compare, measure_seams
-from audiolm_cli.evaluation.excerpts import Excerpt, codebook_perplexities, draw_windows, read_held_out
-from audiolm_cli.evaluation.model import context_use, continuation_geometry, score_windows
+from audiolm_cli.evaluation.excerpts import Windows, codebook_perplexities, draw_windows
+from audiolm_cli.evaluation.model import ModelScores, context_use, continuation_geometry, mean_scores, score_windows
+from audiolm_cli.evaluation.sample import Sample, holds_codes, read_codes, read_recordings
 from audiolm_cli.events import Note, OnEvent, ignore
-from audiolm_cli.library.loading import codec_hash, load_codec, load_model
+from audiolm_cli.library.loading import codec_hash, codes_hash, load_codec, load_model
 from audiolm_cli.model.decoders import Decoders
-from audiolm_cli.reports.curves import read_history
 from audiolm_cli.reports.page import write_page
-from audiolm_cli.tokenizing.recordings import open_recordings, scanning_opener
-from audiolm_cli.wording import counted, listed
+from audiolm_cli.reports.past import PastTraining, find_tokens, read_past_training
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,8 +40,10 @@ class Evaluation:
     """Its "kind", "model" or "codec", its "name" and the "sha256" of its weights."""
     recordings: int
     """Recordings measured on."""
+    measured: str
+    """Which recordings these are, and why."""
     held_out: bool
-    """Whether they are of the split "test", which no training uses."""
+    """Whether the model was trained on none of them, as far as is known."""
     clips: int
     """Excerpts compared as audio."""
     windows: int | None
@@ -54,9 +55,12 @@ class Evaluation:
     baselines: list[dict[str, Any]]
     """The same of predictors without a network, on the same frames."""
     context: dict[str, float] | None
-    """Share of windows that their own prompt makes likelier than another recording's, and the bits it saves."""
+    """Share of windows that their own prompt makes likelier than another recording's, and the bits it saves; None of
+    a single recording."""
     levels: dict[str, dict[str, float]]
     """Distances from the original: codec round trip, true codebook 1 + NAR, all generated."""
+    codebook_size: int
+    """Codes of each codebook."""
     codebook_perplexity: list[float]
     """Exponentiated entropy of each codebook's use in the recordings."""
     seams: dict[str, float] | None
@@ -76,6 +80,7 @@ def evaluate(
     source: Path,
     model: str = "piano",
     *,
+    split: str | None = None,
     tokens: Path | None = None,
     clips: int = 30,
     windows: int = 60,
@@ -87,78 +92,44 @@ def evaluate(
     force: bool = False,
     on_event: OnEvent = ignore,
 ) -> Evaluation:
-    """Measure a model and its codec on the "test" recordings under `source`; on all when none has that split.
+    """Measure a model and its codec on the recordings under `source` that the model was not trained on.
 
     Args:
-        source: a folder of recordings.
+        source: a recording or a folder of them, a token store, or a manifest of one.
         model: name or path of the model, or of a codec.
-        tokens: the token store it was trained on; its training codes fit the baselines, which are left out without it.
+        split: "all" recordings, or those of "train", "dev" or "test"; None is what the training left out.
+        tokens: the token store it was trained on, which says what it knows, and fits the baselines; None is that of
+            its run folder, where it lies in one. Baselines are left out without it.
         clips: excerpts to compare as audio.
         windows: windows of codes to score.
         report: an HTML page to write, with the first excerpts to listen to.
         force: overwrite an existing page.
 
     Raises:
-        DataError: there is nothing long enough.
-        UsageError: the page's name is not one of an HTML file.
+        DataError: there is nothing long enough, or nothing of the split.
+        ModelError: the codes under `source` are of another codec.
+        UsageError: the page's name is not one of an HTML file, or a codec alone is measured on codes.
         OutputError: the page exists and `force` is false, or it cannot be written.
     """
     if report is not None:
         check_page(report, force, "--report")
     prepare_cpu(threads)
     subject = _load_subject(model, device, cache)
-    sample = _read_sample(source, subject.codec, clips, on_event)
-    train = [clip.codes for clip in read_store(tokens, "train", on_event)] if tokens is not None else []
+    training = Training(name=subject.name, tokens=tokens or subject.tokens)
+    if not holds_codes(source):
+        sample = read_recordings(source, subject.codec, training, split, clips, on_event)
+    elif subject.model is None:
+        raise UsageError(f"{source}: codes say nothing about how a codec sounds; measure it on recordings")
+    else:
+        sample = read_codes(source, subject.codec, subject.codes_sha256, training, split, clips, on_event)
+    on_event(Note(message=f"measuring {sample.choice.reason}", warning=not sample.choice.held_out))
+    known = read_store(training.tokens, "train", on_event) if training.tokens is not None else []
+    train = [clip.codes for clip in known]
 
     result, compared = _measure(subject, sample, train, windows, seed, on_event)
     if report is not None:
-        write_page(report, result.to_dict(), compared.heard, read_history(subject.history), force=force)
+        write_page(report, result.to_dict(), compared.heard, subject.past, force=force)
     return result
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Sample:
-    """What is measured on."""
-
-    codes: list[TokenClip]
-    """Codes of the recordings."""
-    excerpts: list[Excerpt]
-    """Stretches that are compared as audio."""
-    held_out: bool
-    """Whether the recordings are of the split "test"."""
-    failed: list[str]
-    """Recordings that could not be read, with the reason."""
-
-
-def _read_sample(source: Path, codec: Codec, clips: int, on_event: OnEvent) -> _Sample:
-    """The "test" recordings under `source`, all where none has that split.
-
-    Raises:
-        DataError: there are less than two that are long enough.
-    """
-    with DecoderProcess() as decoder:
-        opened, failed = open_recordings(source, scanning_opener(decoder), decoder, on_event)
-        files = [file for file in opened if file.duration_s >= excerpts.SHORTEST_S]
-        if short := [str(file.path) for file in opened if file.duration_s < excerpts.SHORTEST_S]:
-            on_event(Note(message=f"left out, shorter than {excerpts.SHORTEST_S:g} s: {listed(short)}"))
-
-        tests = [file for file in files if file.split == "test"]
-        if not tests:
-            on_event(
-                Note(
-                    message=f"{source}: no recording belongs to the test split, so all recordings are measured",
-                    warning=True,
-                )
-            )
-        files = tests or files
-        if len(files) < 2:
-            raise DataError(
-                f"{source}: {counted(len(files), 'recording')} of {excerpts.SHORTEST_S:g} s or more; "
-                "expected at least 2"
-            )
-
-        codes, chosen = read_held_out(files, codec, decoder, clips, failed, on_event)
-    return _Sample(codes=codes, excerpts=chosen, held_out=bool(tests), failed=failed)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -167,10 +138,14 @@ class _Subject:
 
     name: str
     sha256: str
+    codes_sha256: str
+    """Hash that identifies the codec's codes."""
     codec: Codec
     model: Decoders | None
-    history: Path
-    """The metrics of its training, if they are still there."""
+    past: PastTraining | None = None
+    """How its training went, where its run folder is still there."""
+    tokens: Path | None = None
+    """The token store it was trained on, where its run folder says it."""
 
 
 def _load_subject(name_or_path: str, device: str, cache: Path | None) -> _Subject:
@@ -179,20 +154,25 @@ def _load_subject(name_or_path: str, device: str, cache: Path | None) -> _Subjec
     if name_or_path in KNOWN_CODECS or resolve(name_or_path, cache).kind == "codec":
         codec = load_codec(name_or_path, where, cache)
         sha256 = codec_hash(name_or_path, cache)
-        return _Subject(name=codec.name, sha256=sha256, codec=codec, model=None, history=Path(name_or_path, "none"))
+        return _Subject(
+            name=codec.name, sha256=sha256, codes_sha256=codes_hash(name_or_path, cache), codec=codec, model=None
+        )
 
     loaded = load_model(name_or_path, where, "fp32", cache)
+    run = loaded.folder.path.parent
     return _Subject(
         name=loaded.folder.name,
         sha256=loaded.folder.sha256,
+        codes_sha256=codes_hash(name_or_path, cache),
         codec=loaded.codec,
         model=loaded.model,
-        history=loaded.folder.path.parent / "metrics.jsonl",
+        past=read_past_training(run),
+        tokens=find_tokens(run),
     )
 
 
 def _measure(
-    subject: _Subject, sample: _Sample, train: list[np.ndarray], windows: int, seed: int, on_event: OnEvent
+    subject: _Subject, sample: Sample, train: list[np.ndarray], windows: int, seed: int, on_event: OnEvent
 ) -> tuple[Evaluation, Comparison]:
     """All numbers, and the excerpts as codec and model make them.
 
@@ -213,9 +193,11 @@ def _measure(
     evaluation = Evaluation(
         model={"kind": "codec" if subject.model is None else "model", "name": subject.name, "sha256": subject.sha256},
         recordings=len(sample.codes),
-        held_out=sample.held_out,
+        measured=sample.choice.reason,
+        held_out=sample.choice.held_out,
         clips=len(sample.excerpts),
         levels=compared.levels(),
+        codebook_size=subject.codec.codebook_size,
         codebook_perplexity=codebook_perplexities(sample.codes, subject.codec.codebook_size),
         unpaired=compared.unpaired(train, seed),
         failed=sample.failed,
@@ -228,19 +210,36 @@ def _score(
     model: Decoders, codec: Codec, held_out: list[TokenClip], count: int, train: list[np.ndarray]
 ) -> dict[str, Any]:
     """What the model makes of windows of codes, beside predictors without a network."""
-    codes, other = draw_windows(held_out, count, model.config.max_frames, codec)  # [N, T, K] each
+    drawn = draw_windows(held_out, count, model.config.max_frames, codec)
     passes = model.config.nar_passes
-    scores, one_pass = score_windows(model, codes), score_windows(model, codes, passes=1) if passes > 1 else None
+    scores, one_pass = _score_all(model, drawn, passes), _score_all(model, drawn, 1) if passes > 1 else None
 
     # The baselines see the frame before the first target, and are scored from there on.
-    first = continuation_geometry(codes.shape[1]).left - 1
-    targets = [window[first:].numpy() for window in codes]
+    targets = [
+        window[max(0, continuation_geometry(len(window)).left - 1) :].numpy()
+        for windows in drawn
+        for window in windows.codes
+    ]
     baselines = measure_baselines(train, targets, codec.codebook_size) if train else []
 
+    pairs = [(windows.codes, windows.others) for windows in drawn if windows.others is not None]
     return {
-        "windows": len(codes),
+        "windows": sum(len(windows.codes) for windows in drawn),
         "scores": {"nar_passes": passes, **scores.to_dict()},
         "one_pass": one_pass and one_pass.to_dict(),
         "baselines": [baseline.to_dict() for baseline in baselines],
-        "context": dataclasses.asdict(context_use(model, codes, other)),
+        "context": dataclasses.asdict(context_use(model, pairs)) if pairs else None,
     }
+
+
+def _score_all(model: Decoders, drawn: list[Windows], passes: int) -> ModelScores:
+    """Scores over windows of several lengths."""
+    return mean_scores(
+        [
+            (
+                score_windows(model, windows.codes, passes=passes),
+                len(windows.codes) * continuation_geometry(windows.codes.shape[1]).gap,
+            )
+            for windows in drawn
+        ]
+    )

@@ -29,6 +29,7 @@ from audiolm_cli.files import write_whole
 from audiolm_cli.library.loading import codec_training
 from audiolm_cli.library.store_codec import StoreCodec
 from audiolm_cli.model.decoders import Decoders
+from audiolm_cli.reports.past import SETTINGS, TOKENS
 from audiolm_cli.reports.verdict import Verdict
 from audiolm_cli.tokenizing.assembly import list_failures
 from audiolm_cli.training.loop import Scores, Trainer
@@ -47,8 +48,6 @@ from audiolm_cli.training.state import STATE_FOLDER, describe_changes
 from audiolm_cli.training.watch import Watch
 from audiolm_cli.workflows.tokenize import tokenize
 
-SETTINGS = "train.json"
-"""What a run folder says about the training in it."""
 TRIED_FILES = 6
 """Recordings, the smallest ones, that are encoded to try a folder of audio."""
 
@@ -159,7 +158,7 @@ def _train(request: TrainRequest) -> Trained:
 def _find_or_make_store(request: TrainRequest) -> Path:
     """The token store to train on; the first process makes one of recordings, inside the run folder."""
     run, ranks = request.run, request.ranks
-    store = request.source if is_store(request.source) else run / "tokens"
+    store = request.source if is_store(request.source) else run / TOKENS
     if ranks.main and not is_store(store):
         codec, is_new = codec_for(request), not run.exists()
         try:
@@ -216,9 +215,15 @@ def _run_trainer(prepared: Prepared, model: Decoders, watch: Watch | None) -> No
 
 
 @contextmanager
+<<<<<<< HEAD
 def _trial_store(request: TrainRequest) -> Iterator[tuple[Path, list[str]]]:
     """The token store to try, or one of a few recordings that is gone afterwards; and what could not be read."""
     for place in (request.source, request.run / "tokens"):
+=======
+def _trial_store(request: TrainRequest) -> Iterator[Path]:
+    """The token store to try, or one of a few recordings that is gone afterwards."""
+    for place in (request.source, request.run / TOKENS):
+>>>>>>> f9b4aff (evaluate measures all that the model was not trained on, from 5 s on, stores too; words first, each number explained, curves whole)
         if is_store(place):
             yield place, []
             return

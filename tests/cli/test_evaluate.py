@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import subprocess
+import sys
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -15,11 +16,18 @@ import pytest
 import soundfile
 import torch
 
+from audiolm_cli.config.shapes import ModelConfig
+from audiolm_cli.config.training import TrainConfig
+from audiolm_cli.data.files import split_of
 from audiolm_cli.editing.guards import Fault, Guard
 from audiolm_cli.editing.windows import RETRIES
 from audiolm_cli.evaluation import excerpts
+from audiolm_cli.files import hash_file
+from audiolm_cli.training.preflight.request import TrainRequest
+from audiolm_cli.workflows.train import train
 
 Piano = Callable[..., np.ndarray]
+FEW = ("--clips", 2, "--windows", 4, "--device", "cpu")
 
 
 @pytest.fixture(autouse=True)
@@ -92,3 +100,124 @@ def test_a_file_that_crashes_the_decoder(
     assert shown.exit_code == 10, shown.stderr
     found = json.loads(shown.stdout)
     assert found["recordings"] == 2 and len(found["failed"]) == 1 and "bad.wav" in found["failed"][0]
+
+
+@pytest.fixture(scope="module")
+def trained(tiny_codec: Path, piano: Piano, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """The folder of a training of one step, and its recordings: one of the test split by its hash, and three others."""
+    folder = tmp_path_factory.mktemp("trained")
+    recordings, seed = folder / "recordings", 0
+    recordings.mkdir()
+    for wanted in ("test", "train", "train", "train"):
+        path = recordings / f"{wanted}-{seed}.wav"
+        while not path.exists() or (split_of(hash_file(path)) == "test") != (wanted == "test"):
+            soundfile.write(path, piano(2.5, 16000, seed=seed), 16000)
+            seed += 1
+    shape = ModelConfig(d_model=32, nhead=2, num_layers=2, max_frames=60)
+    config = TrainConfig(steps=1, batch_frames=120, shortest_window=20, validation_windows=2, sample_every=0)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("audiolm_cli.training.watch.draw_curves", lambda *_, **__: None)  # takes most of the time
+        train(TrainRequest(recordings, folder / "run", codec=str(tiny_codec), shape=shape, config=config))
+    return folder / "run", recordings
+
+
+def test_everything_is_measured_that_the_model_was_not_trained_on(
+    audiolm: Any, trained: tuple[Path, Path], tiny_model: Path, piano: Piano, tmp_path: Path
+) -> None:
+    """Whatever the hashes of other recordings say; of its own, wherever they lie, the test split alone."""
+    run, recordings = trained
+
+    def measure(source: Path, model: Path = run, *options: object) -> dict[str, Any]:
+        shown = audiolm("evaluate", source, "-m", model, *FEW, *options, "--json")
+        assert shown.exit_code == 0, shown.stderr
+        found = json.loads(shown.stdout)
+        assert f"measuring {found['measured']}" in " ".join(shown.stderr.split())
+        return found
+
+    whole = measure(recordings, tiny_model)
+    assert (whole["recordings"], whole["held_out"]) == (4, True)
+
+    own = measure(recordings)
+    assert (own["recordings"], own["held_out"], own["context"]) == (1, True, None)
+    assert "was not trained on" in own["measured"] and "3 left out (--split all measures all)" in own["measured"]
+    assert own["baselines"], "the tokens of the run fit them"
+
+    mixed = tmp_path / "mixed"
+    shutil.copytree(recordings, mixed)
+    soundfile.write(mixed / "new.wav", piano(2.5, 16000, seed=999), 16000)
+    assert measure(mixed)["recordings"] == 2
+
+    everything = measure(recordings, run, "--split", "all")
+    assert (everything["recordings"], everything["held_out"]) == (4, False)
+    assert "expect better numbers" in everything["measured"]
+    assert measure(recordings, run, "--split", "train")["recordings"] == 2
+    assert measure(recordings, run, "--split", "dev")["recordings"] == 1
+
+    (tmp_path / "seen").mkdir()
+    for path in recordings.glob("train-*"):
+        shutil.copy(path, tmp_path / "seen")
+    validated = measure(tmp_path / "seen")
+    assert validated["recordings"] == 1 and "was validated with" in validated["measured"]
+    shown = audiolm("evaluate", tmp_path / "seen", "-m", run, *FEW, "--split", "test")
+    assert shown.exit_code == 3 and "no recording belongs to the split test" in shown.stderr
+
+
+def test_token_stores_and_manifests_are_measured(
+    audiolm: Any, trained: tuple[Path, Path], tiny_model: Path, tiny_codec: Path, piano: Piano, tmp_path: Path
+) -> None:
+    """As recordings are, but for the codec's round trip, of which codes know nothing."""
+    run, recordings = trained
+
+    def measure(source: Path, model: Path = run) -> dict[str, Any]:
+        shown = audiolm("evaluate", source, "-m", model, *FEW, "--json")
+        assert shown.exit_code == 0, shown.stderr
+        return json.loads(shown.stdout)
+
+    own, same = measure(recordings), measure(run / "tokens")
+    assert same["scores"] == own["scores"] and same["recordings"] == 1
+    assert set(same["levels"]) == {"first_codebook", "generated"} and "frechet_round_trip" not in same["unpaired"]
+    moved = tmp_path / "moved"
+    shutil.copytree(run / "tokens", moved)
+    assert measure(moved)["scores"] == own["scores"], "known by the content of what they were made of"
+    assert measure(run / "tokens", tiny_model)["recordings"] == 4
+    (moved / "inputs.jsonl.gz").unlink()
+    assert measure(moved / "cuts_dev.jsonl.gz", tiny_model)["recordings"] == 1
+
+    shown = audiolm("evaluate", moved, "-m", tiny_codec, *FEW)
+    assert shown.exit_code == 2 and "measure it on recordings" in shown.stderr
+    shown = audiolm("evaluate", moved, "-m", "piano", *FEW)
+    assert shown.exit_code == 4 and "is not that of piano" in " ".join(shown.stderr.split())
+
+
+def test_short_recordings_count(
+    audiolm: Any, tiny_model: Path, piano: Piano, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Recordings shorter than an excerpt or than the model's window, beside a long one; the shortest are left out."""
+    monkeypatch.setattr(excerpts, "SHORTEST_S", 0.5)
+    for name, seconds in (("a", 0.7), ("b", 0.7), ("long", 2.5), ("short", 0.3)):
+        soundfile.write(tmp_path / f"{name}.flac", piano(seconds, 16000, seed=ord(name[0])), 16000)
+    shown = audiolm("evaluate", tmp_path, "-m", tiny_model, "--clips", 3, "--windows", 8, "--json")
+    assert shown.exit_code == 0, shown.stderr
+    found = json.loads(shown.stdout)
+    assert (found["recordings"], found["clips"]) == (3, 3)
+    assert found["windows"] == 4, "one of each short one, two of the long one"
+    assert found["context"] is not None and "left out, shorter than 0.5 s: " in shown.stderr
+    (tmp_path / "only").mkdir()
+    (tmp_path / "short.flac").rename(tmp_path / "only" / "short.flac")
+    shown = audiolm("evaluate", tmp_path / "only", "-m", tiny_model, *FEW)
+    assert shown.exit_code == 3 and "1 recording, but none of 0.5 s or more" in shown.stderr
+
+
+def test_words_come_first_and_tables_are_drawn_in_a_terminal(
+    audiolm: Any, tiny_model: Path, piano: Piano, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Elsewhere the tables are Markdown, after the same words."""
+    soundfile.write(tmp_path / "a.flac", piano(2.5, 16000), 16000)
+    plain = audiolm("evaluate", tmp_path / "a.flac", "-m", tiny_model, *FEW).stdout
+    assert plain.startswith("measured on the recording of") and "| bits per frame | codebook 1 |" in plain
+    assert plain.index("codebook 1 (the notes)") < plain.index("the codec: mel distance") < plain.index("| bits per")
+
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+    drawn = audiolm("evaluate", tmp_path / "a.flac", "-m", tiny_model, *FEW).stdout
+    assert drawn.startswith("measured on the recording of") and "| --- |" not in drawn and "──" in drawn
+    assert "How much of each frame the model cannot foresee: 5 bits are a blind guess" in " ".join(drawn.split())

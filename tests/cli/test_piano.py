@@ -62,7 +62,7 @@ def test_it_predicts_music_it_never_saw(loaded: Loaded, wav: torch.Tensor) -> No
 
 def test_its_own_prompt_helps_more_than_a_constant_one(loaded: Loaded, wav: torch.Tensor) -> None:
     codes = loaded.codec.encode(wav)[:, :400]
-    use = context_use(loaded.model, codes, torch.full_like(codes, 7))
+    use = context_use(loaded.model, [(codes, torch.full_like(codes, 7))])
     assert use.ar_bits > 0 and use.nar_bits > 0
 
 

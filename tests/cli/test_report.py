@@ -17,8 +17,11 @@ import soundfile
 from html_page import Page
 
 from audiolm_cli.evaluation import excerpts
-from audiolm_cli.reports.curves import read_history
+from audiolm_cli.evaluation.compared import Versions
+from audiolm_cli.reports import page
 from audiolm_cli.reports.page import render_page
+from audiolm_cli.reports.past import read_past_training
+from audiolm_cli.reports.tables import tables_of
 
 
 def two_recordings(piano: Any, folder: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
@@ -82,9 +85,9 @@ def test_a_codec_alone_is_measured_as_in_its_model(
     assert found["codebook_perplexity"] == within["codebook_perplexity"]
     assert [found[name] for name in ("windows", "scores", "one_pass", "context", "seams")] == [None] * 5
     assert list(found["unpaired"]) == ["frechet_round_trip"] and found["baselines"] == []
-    page = Page(target.read_text(encoding="utf-8"))
-    assert [source.split(";")[0] for source in page.sources].count("data:audio/flac") == 4
-    assert f"{found['levels']['round_trip_whole']['mel']:.3f}" in page.text
+    shown = Page(target.read_text(encoding="utf-8"))
+    assert [source.split(";")[0] for source in shown.sources].count("data:audio/flac") == 4
+    assert f"{found['levels']['round_trip_whole']['mel']:.3f}" in shown.text
     for name in ("repeated", "shuffled", "generated", "round_trip"):
         assert within["unpaired"][f"frechet_{name}"] >= 0
     for name in ("original", "generated"):
@@ -103,27 +106,47 @@ def test_a_page_that_cannot_be_is_refused_at_once(
     assert len(outcome.stderr.strip().splitlines()) == 1
 
 
-def test_the_training_of_a_run_is_drawn(tmp_path: Path) -> None:
+def test_the_training_of_a_run_is_drawn(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As far as it was to go, beside the baselines of its own validations; after what can be heard."""
     scores = {"bits": [2.0, 3.0], "top1": [0.1, 0.1], "top10": [0.5, 0.2], "total_bits": 5.0}
     journal = tmp_path / "metrics.jsonl"
     journal.write_text("".join(json.dumps({"step": step, "validation": scores}) + "\n" for step in (5, 10)))
+    (tmp_path / "train.json").write_text(json.dumps({"source": "gone", "config": {"steps": 30}}))
+    own = {"name": "bigram", "bits": [3.5, 4.5], "top1": [0.1, 0.1], "top10": [0.2, 0.2]}
+    (tmp_path / "baselines.json").write_text(json.dumps({"codes_sha256": "0", "baselines": [own]}))
+    drawn: list[tuple[Any, ...]] = []
+    draw = page.figure_of
+    monkeypatch.setattr(page, "figure_of", lambda *args: drawn.append(args) or draw(*args))
     result = {
         "model": {"kind": "model", "name": "<b>", "sha256": "0"},
         "recordings": 2,
+        "measured": "all 2 recordings of <in>",
         "held_out": True,
         "clips": 0,
         "windows": 2,
         "scores": {"nar_passes": 1, **scores},
         "one_pass": None,
-        "baselines": [{"name": "bigram", "bits": [3.0, 4.0], "total_bits": 7.0}],
+        "baselines": [{**own, "bits": [3.0, 4.0], "total_bits": 7.0}],
         "context": {"ar_share": 1.0, "ar_bits": 0.1, "nar_share": 1.0, "nar_bits": 0.1},
         "levels": {},
+        "codebook_size": 2048,
         "codebook_perplexity": [3.0, 4.0],
         "seams": {f"{n}_{m}": 0.0 for n in ("original", "placed", "bare") for m in ("jump", "flux_z")},
         "unpaired": {},
     }
-    with_training = Page(render_page(result, [], read_history(journal)))
-    without = Page(render_page(result, [], read_history(tmp_path / "none.jsonl")))
-    assert len(with_training.sources) == 2 and len(without.sources) == 1
+    heard = Versions(
+        name="a", audio={"original": np.zeros(3200, np.float32)}, distances={}, sample_rate_hz=32000, seam_s=None
+    )
+    with_training = Page(render_page(result, [heard], read_past_training(tmp_path)))
+    without = Page(render_page(result, [], read_past_training(tmp_path / "none")))
+    assert len(with_training.sources) == 4 and len(without.sources) == 1
     assert "Training" in with_training.text and "Training" not in without.text
-    assert re.search(r"bigram\s+3\.000", with_training.text) and "<b>, evaluated" in with_training.text
+    _, baselines, title, steps = drawn[0]
+    assert (title, steps) == ("<b>: step 10 of 30, best 5.00 bits per frame (step 5)", 30)
+    assert [(own.name, own.bits) for own in baselines] == [("bigram", [3.5, 4.5])]
+    assert re.search(r"bigram3\.000", with_training.text) and "<b>, evaluated" in with_training.text
+
+    words = [with_training.text.index(text) for text in ("Measured on all 2 recordings of <in>.", "Listen", "Numbers")]
+    assert words == sorted(words)
+    for table in tables_of(result):
+        assert table.note in with_training.text
