@@ -1,7 +1,7 @@
 """`audiolm train`: options and display. The work is in `workflows/train.py`.
 
 The flags of VALL-E's training recipes mean here what they mean there: `--manifest-dir` and `--exp-dir` are PATH and
-RUN, `--base-lr` is the rate of ScaledAdam with Eden unless another optimizer is named.
+RUN. With `--model-name`, `--base-lr` is the rate of ScaledAdam with Eden unless another optimizer is named.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from audiolm_cli.cli.spread import spread
 from audiolm_cli.cli.torchrun import torchrun_ranks
 from audiolm_cli.cli.trained import show_training, show_trial
 from audiolm_cli.config.shapes import PRESETS, ModelConfig
-from audiolm_cli.config.training import TrainConfig
+from audiolm_cli.config.training import LEARNING_RATES, TrainConfig
 from audiolm_cli.errors import UsageError
 
 _MODEL, _LENGTH, _UPDATE = "The model", "How long, on what", "How it learns"
@@ -30,7 +30,12 @@ ManifestDir = Annotated[Path | None, options.shared("--manifest-dir", metavar="P
 ExpDir = Annotated[Path | None, options.shared("--exp-dir", metavar="RUN", help="The same as -o.")]
 
 ModelName = Annotated[
-    Literal["audiolm", "audio-lm"], options.shared("--model-name", panel=_MODEL, help="The only kind there is.")
+    Literal["audiolm", "audio-lm"] | None,
+    options.shared(
+        "--model-name",
+        panel=_MODEL,
+        help="The only kind there is. Where it is given, --base-lr is the rate of scaled-adam, as in the recipes.",
+    ),
 ]
 Codec = Annotated[
     str | None,
@@ -85,7 +90,11 @@ Init = Annotated[str | None, options.shared("--init", metavar="NAME|PATH", panel
 Steps = Annotated[
     int | None,
     options.shared(
-        "--steps", min=1, metavar="N", panel=_LENGTH, help=f"Optimizer steps. Default: {TrainConfig.steps}."
+        "--steps",
+        min=1,
+        metavar="N",
+        panel=_LENGTH,
+        help=f"Optimizer steps. Default: {TrainConfig.steps}; with --init as many as the amount of audio can use.",
     ),
 ]
 Epochs = Annotated[
@@ -125,7 +134,9 @@ DryRun = Annotated[
 
 Optimizer = Annotated[
     Literal["muon", "adamw", "scaled-adam"] | None,
-    options.shared("--optimizer", panel=_UPDATE, help="Default: muon, or scaled-adam where only --base-lr is given."),
+    options.shared(
+        "--optimizer", panel=_UPDATE, help="Default: muon, or scaled-adam where --model-name and --base-lr are given."
+    ),
 ]
 Schedule = Annotated[
     Literal["wsd", "cosine", "eden"] | None,
@@ -137,7 +148,14 @@ Schedule = Annotated[
 ]
 BaseLr = Annotated[
     float | None,
-    options.shared("--base-lr", parser=options.positive, metavar="X", panel=_UPDATE, help="Peak learning rate."),
+    options.shared(
+        "--base-lr",
+        parser=options.positive,
+        metavar="X",
+        panel=_UPDATE,
+        help="Peak learning rate. Default: "
+        f"{', '.join(f'{rate:g} ({name})' for name, rate in LEARNING_RATES.items())}; with --init 0.3 of it.",
+    ),
 ]
 
 
@@ -163,13 +181,14 @@ SPREAD = options.Only(
 
 @spread
 def train_command(
+    context: typer.Context,
     source: Source = None,
     run: Run = None,
     manifest_dir: ManifestDir = None,
     exp_dir: ExpDir = None,
     *,
     codec: Codec = None,
-    model_name: ModelName = "audiolm",
+    model_name: ModelName = None,
     preset: Preset = None,
     decoder_dim: Width = None,
     nhead: Heads = None,
@@ -200,7 +219,7 @@ def train_command(
         num_epochs=num_epochs,
         batch_frames=batch_frames,
         max_duration_s=max_duration,
-        optimizer=optimizer or (None if base_lr is None else "scaled-adam"),
+        optimizer=optimizer or ("scaled-adam" if model_name and base_lr is not None else None),
         learning_rate=base_lr,
         schedule=schedule,
     )
@@ -222,6 +241,7 @@ def train_command(
             dropout=dropout,
             config=config,
             init=init,
+            free=_free(context, given),
             cache=cache_dir,
             ranks=ranks,
             on_event=out.on_event,
@@ -232,6 +252,13 @@ def train_command(
             show_trial(out, try_training(request))
         else:
             show_training(out, train(request))
+
+
+def _free(context: typer.Context, given: dict[str, Any]) -> frozenset[str]:
+    """Names of the settings that the command line leaves open."""
+    sources = {name: context.get_parameter_source(name) for name in SPREAD.names}
+    spread_free = {name for name, source in sources.items() if source is not None and source.name == "DEFAULT"}
+    return frozenset(spread_free | {name for name in ("steps", "learning_rate") if name not in given})
 
 
 def _given(**values: Any) -> dict[str, Any]:

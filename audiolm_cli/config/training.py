@@ -12,6 +12,8 @@ MOST_BATCH_FRAMES = 1 << 30
 """Frames per step at most: over half a year of audio."""
 LEARNING_RATES = {"muon": 0.02, "adamw": 1e-3, "scaled-adam": 0.05}
 """Usual peak learning rates by optimizer."""
+MUON_OVER_ADAM = 10
+"""Peak rate of Muon over that of what it leaves to Adam."""
 
 _codec = functools.partial(setting, panel="Training")
 _length = functools.partial(setting, panel="How long, on what")
@@ -119,13 +121,14 @@ class TrainConfig(Settings):
     """"muon" (hidden matrices, AdamW for the rest), "adamw" or "scaled-adam"."""
     learning_rate: float | None = setting(None, "", low=LEAST, high=1e3)
     """Peak rate: of the hidden matrices under Muon, of everything otherwise; None is the optimizer's usual one."""
-    adam_learning_rate: float = setting(2e-3, "", low=LEAST, high=1e3)
-    """Peak rate of what Muon does not train; `training/optim.py` has that of the AR decoder's in proportion."""
+    adam_learning_rate: float | None = setting(None, "", low=LEAST, high=1e3)
+    """Peak rate of what Muon does not train; None is a tenth of Muon's. `training/optim.py` has that of the AR
+    decoder's in proportion."""
     schedule: Literal["wsd", "cosine", "eden"] | None = setting(None, "")
     """"wsd" (warm-up, stable, decay), "cosine" or "eden"; None is eden for ScaledAdam and wsd otherwise."""
     weight_decay: float = setting(0.01, "", low=0, high=1e3)
     """Decoupled weight decay of the hidden matrices."""
-    warmup_steps: int = _update(50, "Steps of linear warm-up.", low=0, metavar="N")
+    warmup_steps: int = _update(50, "Steps of linear warm-up; with --init 10.", low=0, metavar="N")
     decay_share: float = setting(0.3, "", low=0, high=1)
     """wsd: last share of the steps, over which the rate falls to zero."""
     eden_steps: float = setting(5000.0, "", low=LEAST, high=1e9)
@@ -158,13 +161,19 @@ class TrainConfig(Settings):
     """Most frames that go through the model at once; a step's other frames are accumulated. 0 is no limit."""
     seed: int = setting(0, "Same seed, same result.", low=0, high=2**63 - 1, metavar="N")
     """Seed of every random draw."""
-    validate_every: int = _length(250, "Steps between validations.", low=1, metavar="N")
+    validate_every: int = _length(
+        250, "Steps between validations; with --init a tenth of the steps.", low=1, metavar="N"
+    )
     """Steps between validations and saved states."""
     validation_windows: int = setting(24, "", low=1)
     """Held-out windows of each validation."""
-    patience: int = _length(0, "Stop after N validations without a better one; 0: never.", low=0, metavar="N")
+    patience: int = _length(
+        0, "Stop after N validations without a better one; 0: never. With --init 3.", low=0, metavar="N"
+    )
     """Validations in a row without a better one that end the training; 0 goes on to the last step."""
-    sample_every: int = _length(1000, "Steps between samples as audio; 0: never.", low=0, metavar="N")
+    sample_every: int = _length(
+        1000, "Steps between samples as audio; 0: never. With --init half of the steps.", low=0, metavar="N"
+    )
     """Steps between samples of the averaged weights, as audio; 0 makes none."""
     log_every: int = setting(10, "", low=1)
     """Steps between lines of `metrics.jsonl`."""
@@ -180,6 +189,9 @@ class TrainConfig(Settings):
         )
         if self.learning_rate is None:
             object.__setattr__(self, "learning_rate", LEARNING_RATES[self.optimizer])
+        if self.adam_learning_rate is None:
+            muon = self.learning_rate if self.optimizer == "muon" else LEARNING_RATES["muon"]
+            object.__setattr__(self, "adam_learning_rate", muon / MUON_OVER_ADAM)  # type: ignore[operator]
         if self.schedule is None:
             object.__setattr__(self, "schedule", "eden" if self.optimizer == "scaled-adam" else "wsd")
         super().__post_init__()

@@ -44,6 +44,8 @@ class Outcome:
     """When they were reached."""
     held_out: Sequence[tuple[int, Mapping[str, Any]]]
     """(step, scores) of all validations in order."""
+    started_from: str = ""
+    """Name of the model whose weights the training began with; empty where there was none."""
     train: Mapping[str, Any] | None = None
     """Scores of the same weights on windows they were trained on; None when not measured."""
     baselines: Sequence[BaselineResult] = ()
@@ -77,7 +79,9 @@ def judge(outcome: Outcome) -> Verdict:
     >>> judge(Outcome(best=scores, best_step=100, held_out=[(100, scores)])).findings[0]
     'held-out: 2.40 bits per frame, where a blind guess needs 11.00'
     """
-    findings = [_compare_with_baselines(outcome.best, outcome.baselines, outcome.codebook_size)]
+    untouched = _scores_of_start(outcome)
+    findings = [] if untouched is None else [_compare_with_start(outcome, untouched)]
+    findings.append(_compare_with_baselines(outcome.best, outcome.baselines, outcome.codebook_size))
     learned = True
     if outcome.stage != 2:
         sentence, learned = _judge_first_codebook(outcome.best)
@@ -87,7 +91,10 @@ def judge(outcome: Outcome) -> Verdict:
 
     sentences, overfits = _judge_overfitting(outcome)
     findings += sentences
-    return Verdict(findings=findings, advice=_advise(outcome, learned, overfits), overfits=overfits)
+    advice = _advise(outcome, learned, overfits)
+    if untouched is not None and outcome.best_step == 0:
+        advice = ["it has nothing new to give: use the model it began with, or train on more recordings"]
+    return Verdict(findings=findings, advice=advice, overfits=overfits)
 
 
 def judge_evaluation(result: Mapping[str, Any]) -> list[str]:
@@ -148,6 +155,28 @@ def _compare_with_baselines(best: Mapping[str, Any], baselines: Sequence[Baselin
     if total > (1 - CLEAR_GAIN) * least:
         return f"{sentence}: it is hardly better than a table of which code follows which"
     return f"{sentence}: {100 * (1 - total / least):.0f} % better than a table of which code follows which"
+
+
+def _scores_of_start(outcome: Outcome) -> Mapping[str, Any] | None:
+    """Those of the weights that the training began with; None where these were drawn at random."""
+    starts = [scores for step, scores in outcome.held_out if step == 0]
+    return starts[0] if outcome.started_from and starts else None
+
+
+def _compare_with_start(outcome: Outcome, untouched: Mapping[str, Any]) -> str:
+    """Whether the training made the model better, and each part of it."""
+    name, before, after = outcome.started_from, untouched["total_bits"], outcome.best["total_bits"]
+    if outcome.best_step == 0:
+        return f"no step made it better than {name} as it was ({before:.2f} bits per frame), so its weights are kept"
+
+    sentence = (
+        f"{100 * (1 - after / before):.0f} % better here than {name} as it was: {after:.2f} bits per frame instead of "
+        f"{before:.2f}"
+    )
+    first, now = untouched["bits"][0], outcome.best["bits"][0]
+    if now > (1 + GOT_WORSE) * first:
+        return f"{sentence}; but codebook 1 (the notes) got worse, {now:.2f} bits instead of {first:.2f}"
+    return f"{sentence}, codebook 1 (the notes) {now:.2f} instead of {first:.2f}"
 
 
 def _judge_first_codebook(best: Mapping[str, Any]) -> tuple[str, bool]:

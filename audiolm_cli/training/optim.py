@@ -151,6 +151,7 @@ def _build_adamw_beside_muon(model: nn.Module, config: TrainConfig) -> torch.opt
     _, embeddings, other = split_parameters(model)
     in_nar = {id(parameter) for name, parameter in model.named_parameters() if name.startswith("nar")}
     rate = config.adam_learning_rate
+    assert rate is not None, "TrainConfig fills it in"
     groups: list[dict[str, Any]] = [
         {"params": [parameter for parameter in other if id(parameter) in in_nar]},
         {"params": [parameter for parameter in other if id(parameter) not in in_nar], "lr": AR_RATE * rate},

@@ -46,6 +46,8 @@ class Watch:
         """`codec` is None when it is not here, and then there are no samples."""
         self.run, self.listener = prepared.request.run, prepared.request.on_event
         self.shape, self.config, self.corpus = prepared.shape, prepared.config, prepared.corpus
+        origin = prepared.request.origin
+        self.started_from = origin.name if origin is not None else ""
         self.board = Board(self.run, self.config.log_every)
         self.writer: SampleWriter | None = None
         if codec is not None and self.config.sample_every:
@@ -108,6 +110,7 @@ class Watch:
                 best=scores,
                 best_step=step,
                 held_out=history.held_out,
+                started_from=self.started_from,
                 train=on_train.to_dict(),
                 baselines=self.baselines,
                 codebook_size=self.shape.codebook_size,

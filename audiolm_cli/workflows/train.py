@@ -17,14 +17,13 @@ from torch import Tensor
 from audiolm_cli.checkpoints.catalogue import BEST, resolve
 from audiolm_cli.checkpoints.folder import CODEC_TENSORS, MODEL_TENSORS, Folder, FolderFacts, load_tensors, write_folder
 from audiolm_cli.checkpoints.locks import LOCKS, hold, read_holder
-from audiolm_cli.config.shapes import ModelConfig
 from audiolm_cli.data.folders import find_audio
 from audiolm_cli.data.manifest import is_store
 from audiolm_cli.devices import prepare_cpu
 from audiolm_cli.distributed import join_processes
 from audiolm_cli.errors import DataError, ModelError, OutputError, UsageError
 from audiolm_cli.evaluation.model import score_windows
-from audiolm_cli.events import Note, OnEvent, ignore
+from audiolm_cli.events import Note, ignore
 from audiolm_cli.files import write_whole
 from audiolm_cli.library.loading import codec_training
 from audiolm_cli.library.store_codec import StoreCodec
@@ -46,6 +45,7 @@ from audiolm_cli.training.preflight.preparing import (
 from audiolm_cli.training.preflight.request import TrainRequest
 from audiolm_cli.training.state import STATE_FOLDER, describe_changes
 from audiolm_cli.training.watch import Watch
+from audiolm_cli.version import __version__
 from audiolm_cli.workflows.tokenize import tokenize
 
 TRIED_FILES = 6
@@ -137,7 +137,7 @@ def _train(request: TrainRequest) -> Trained:
     watch: Watch | None = None
     with _claim(run) if ranks.main else nullcontext():
         if ranks.main:
-            _check_settings(run, request.source, prepared.shape, request.on_event)
+            _check_settings(prepared)
         model = starting_model(prepared)
         announce(prepared, model)
         if ranks.main:
@@ -215,15 +215,9 @@ def _run_trainer(prepared: Prepared, model: Decoders, watch: Watch | None) -> No
 
 
 @contextmanager
-<<<<<<< HEAD
 def _trial_store(request: TrainRequest) -> Iterator[tuple[Path, list[str]]]:
     """The token store to try, or one of a few recordings that is gone afterwards; and what could not be read."""
-    for place in (request.source, request.run / "tokens"):
-=======
-def _trial_store(request: TrainRequest) -> Iterator[Path]:
-    """The token store to try, or one of a few recordings that is gone afterwards."""
     for place in (request.source, request.run / TOKENS):
->>>>>>> f9b4aff (evaluate measures all that the model was not trained on, from 5 s on, stores too; words first, each number explained, curves whole)
         if is_store(place):
             yield place, []
             return
@@ -266,16 +260,28 @@ def _make_folder(run: Path) -> None:
         raise OutputError(f"{run}: cannot be created ({error.strerror}); choose another run folder with -o") from error
 
 
-def _check_settings(run: Path, source: Path, shape: ModelConfig, on_event: OnEvent) -> None:
+def _check_settings(prepared: Prepared) -> None:
     """Write down what the run is started with, or compare with what it was started with.
 
     Raises:
         UsageError: it was another shape, whose saved state does not fit.
     """
-    path, place, own = run / SETTINGS, str(source.resolve()), shape.to_dict()
+    request = prepared.request
+    run, place, own = request.run, str(request.source.resolve()), prepared.shape.to_dict()
+    path = run / SETTINGS
+    started_with = {
+        "audiolm_version": __version__,
+        "source": place,
+        "codec": request.codec,
+        "init": request.init,
+        "num_quantizers": request.num_quantizers,
+        "dropout": request.dropout,
+        "shape": own,
+        "config": prepared.config.to_dict(),
+    }
     try:
         if not path.exists():
-            write_whole(path, (json.dumps({"source": place, "shape": own}, indent=1) + "\n").encode(), force=True)
+            write_whole(path, (json.dumps(started_with, indent=1) + "\n").encode(), force=True)
             return
         values = json.loads(path.read_text())
         was, started_on = describe_changes(dict(values["shape"]), own), values["source"]
@@ -286,7 +292,7 @@ def _check_settings(run: Path, source: Path, shape: ModelConfig, on_event: OnEve
             f"{run}: was started with {was}; give the same --preset, --init and options, or another folder with -o"
         )
     if started_on != place:
-        on_event(Note(message=f"{run} was started on {started_on}; going on from there", warning=True))
+        request.on_event(Note(message=f"{run} was started on {started_on}; going on from there", warning=True))
 
 
 def _describe_past(origin: Folder | None, owner: StoreCodec) -> dict[str, object]:

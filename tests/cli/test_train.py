@@ -100,6 +100,9 @@ def test_one_of_several_processes_speaks(run: Trained, capsys: pytest.CaptureFix
 
 def test_a_run_describes_itself(run: Trained) -> None:
     """What was trained, on how much, with what, and how good it is, in the model's folder."""
+    started = json.loads((run.run / "train.json").read_text())
+    assert (started["init"], started["dropout"], started["shape"]["d_model"]) == (None, None, SHAPE.d_model)
+    assert started["config"] == STEPS.to_dict() and started["codec"].endswith("tiny-codec")
     facts = run.folder.training
     assert (facts["command"], facts["init"]) == ("train", None)
     assert facts["config"]["steps"] == 8 and facts["frames"] > 0 and facts["held_out"]["total_bits"] > 0
@@ -188,6 +191,9 @@ def test_init(audiolm: Any, run: Trained, recordings: Path, tmp_path: Path) -> N
     fine = resolve(str(tmp_path / "fine"))
     assert (fine.model, fine.training["init"]) == (run.folder.model, "run")
     assert fine.files["codec.safetensors"] == run.folder.files["codec.safetensors"]
+    config = fine.training["config"]
+    assert (config["learning_rate"], config["patience"], config["validate_every"]) == (pytest.approx(0.3 * 0.02), 3, 1)
+    assert "run as it was" in json.loads(shown.stdout)["verdict"]["findings"][0]
     still = dataclasses.replace(STEPS, steps=1, learning_rate=1e-30, adam_learning_rate=1e-30)
     trained = train(TrainRequest(recordings, tmp_path / "still", init=str(run.run), config=still))
     now, before = (load_tensors(folder, MODEL_TENSORS) for folder in (trained.folder, run.folder))

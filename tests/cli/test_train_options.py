@@ -16,6 +16,7 @@ from audiolm_cli.config.shapes import ModelConfig
 from audiolm_cli.data.manifest import read_facts
 from audiolm_cli.errors import DataError
 from audiolm_cli.library.loading import codes_hash
+from audiolm_cli.training.preflight.fine_tuning import SUITED
 from audiolm_cli.training.preflight.request import TrainRequest
 
 Piano = Callable[..., np.ndarray]
@@ -140,6 +141,27 @@ def test_an_optimizer_that_is_named_is_taken(audiolm: Any, seen: dict[str, Any])
     assert audiolm("train", "in", "-o", "run", "--preset", "small", "--num-decoder-layers", "3").exit_code == 3
     assert (seen["shape"].d_model, seen["shape"].num_layers) == (512, 3)
     assert (seen["config"].optimizer, seen["config"].schedule) == ("muon", "wsd")
+
+
+def test_a_rate_alone_leaves_the_optimizer(audiolm: Any, seen: dict[str, Any]) -> None:
+    """Only with the recipes' --model-name, it is that of ScaledAdam."""
+    assert audiolm("train", "in", "-o", "run", "--base-lr", "0.004").exit_code == 3
+    config = seen["config"]
+    assert (config.optimizer, config.schedule, config.learning_rate) == ("muon", "wsd", 0.004)
+    assert audiolm("train", "in", "-o", "run", "--base-lr", "0.004", "--model-name", "audio-lm").exit_code == 3
+    assert (seen["config"].optimizer, seen["config"].schedule) == ("scaled-adam", "eden")
+
+
+def test_what_nobody_chose_is_left_to_the_amount_of_data(
+    audiolm: Any, seen: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A value that happens to be the default, or comes from the environment, was chosen."""
+    assert audiolm("train", "in", "-o", "run", "--init", "m").exit_code == 3
+    assert set(SUITED) <= seen["free"]
+    monkeypatch.setenv("AUDIOLM_SAMPLE_EVERY", "1000")
+    given = ["--steps", 3000, "--patience", 0, "--base-lr", 0.02, "--validate-every", 250, "--warmup-steps", 50]
+    assert audiolm("train", "in", "-o", "run", "--init", "m", *given).exit_code == 3
+    assert not set(SUITED) & seen["free"]
 
 
 def test_options_reach_the_workflow(audiolm: Any, seen: dict[str, Any], tmp_path: Path) -> None:

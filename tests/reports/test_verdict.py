@@ -89,3 +89,27 @@ def test_one_decoder_alone() -> None:
     single = scores([2.4], [0.9])
     found = judge(Outcome(best=single, best_step=1, held_out=[(1, single)], codebook_size=1024)).findings
     assert found[0].endswith("a blind guess needs 10.00") and len(found) == 2
+
+
+def test_a_fine_tuned_model_is_compared_with_the_untouched_one_first() -> None:
+    """In all and in codebook 1; where no step made it better, nothing else is advised than to leave it."""
+    start = scores([2.9, 7.9, 9.0, 10.2])
+    history = [(0, start), (100, scores([2.6, 7.7, 8.8, 9.9])), (200, GOOD)]
+    said = judge(outcome(held_out=history, started_from="piano"))
+    assert said.findings[0] == (
+        "5 % better here than piano as it was: 28.40 bits per frame instead of 30.00, codebook 1 (the notes) 2.40 "
+        "instead of 2.90"
+    )
+    assert said.findings[1].startswith("held-out: 28.40 bits per frame, where a blind guess needs 44.00")
+
+    worse = scores([3.2, 7.0, 8.5, 9.7])
+    said = judge(outcome(worse, held_out=[(0, start), (200, worse)], started_from="piano"))
+    assert "; but codebook 1 (the notes) got worse, 3.20 bits instead of 2.90" in said.findings[0]
+
+    history = [(0, GOOD), (100, start)]
+    said = judge(outcome(best_step=0, held_out=history, started_from="piano"))
+    assert said.findings[0] == (
+        "no step made it better than piano as it was (28.40 bits per frame), so its weights are kept"
+    )
+    assert said.advice == ["it has nothing new to give: use the model it began with, or train on more recordings"]
+    assert "as it was" not in " ".join(judge(outcome(held_out=history)).findings), "random weights are no model"

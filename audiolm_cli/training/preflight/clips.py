@@ -14,6 +14,8 @@ from audiolm_cli.wording import counted
 
 EDGES_S = (0, 1, 2, 5, 10, 15, 20, 30, 60, 120, 300, 600, math.inf)
 """Edges of the duration histogram."""
+END_SHARE, LEAST_LEFT = 10, 3
+"""Where nothing is held out, a tenth of the longest clip is, and never more than a third of it."""
 BAR = 30
 """Characters of its longest bar."""
 
@@ -50,6 +52,24 @@ def keep_clips(
         text = f"the duration filter leaves {hours:.2f} of {all_hours:.2f} h; the training clips' durations:"
         on_event(Note(message=f"{text}\n{histogram(durations_s)}", warning=True))
     return kept
+
+
+def hold_out_end(clips: list[TokenClip], window: int) -> tuple[list[TokenClip], TokenClip] | None:
+    """The clips without the end of the longest one, and that end; None where all are too short to spare one.
+
+    Args:
+        clips: those to train on.
+        window: frames of a validation window. The end has a tenth of the clip, and at least as many as this.
+    """
+    longest = max(range(len(clips)), key=lambda index: len(clips[index].codes))
+    clip = clips[longest]
+    frames = max(window, len(clip.codes) // END_SHARE)
+    if frames > len(clip.codes) // LEAST_LEFT:
+        return None
+
+    kept = [*clips]
+    kept[longest] = dataclasses.replace(clip, codes=clip.codes[:-frames], ends=False)
+    return kept, dataclasses.replace(clip, codes=clip.codes[-frames:])
 
 
 def histogram(durations_s: list[float]) -> str:

@@ -26,7 +26,8 @@ from audiolm_cli.events import Note
 from audiolm_cli.library.loading import codes_hash, load_codec
 from audiolm_cli.library.store_codec import StoreCodec, check_frame_rate, codec_of_store
 from audiolm_cli.model.decoders import Decoders, build, load_weights
-from audiolm_cli.training.preflight.clips import keep_clips, sized
+from audiolm_cli.training.preflight.clips import hold_out_end, keep_clips, sized
+from audiolm_cli.training.preflight.fine_tuning import suit
 from audiolm_cli.training.preflight.request import TrainRequest
 
 NAR_PASSES = 4
@@ -89,8 +90,10 @@ def prepare(request: TrainRequest, store: Path) -> Prepared:
             request.on_event(Note(message=unsaid, warning=True))
 
     shape = _choose_shape(request, facts)
-    corpus = _read_corpus(request, store, facts)
+    corpus = _read_corpus(request, store, facts, shape)
     config = sized(request.config, corpus.frames, facts.frame_shift_s)
+    if request.origin is not None:
+        config = suit(config, request.free, corpus.frames, facts.frame_shift_s)
     return Prepared(request=request, config=config, shape=shape, owner=owner, corpus=corpus)
 
 
@@ -154,8 +157,8 @@ def check_init(request: TrainRequest, name: str, sha256: str) -> None:
         )
 
 
-def _read_corpus(request: TrainRequest, store: Path, facts: CodecFacts) -> Corpus:
-    """The clips of a store that the request keeps; where none are held out, one to train on is validated on.
+def _read_corpus(request: TrainRequest, store: Path, facts: CodecFacts, shape: ModelConfig) -> Corpus:
+    """The clips of a store that the request keeps; where none are held out, the end of the longest one is.
 
     Raises:
         DataError: there are none to train on.
@@ -166,9 +169,16 @@ def _read_corpus(request: TrainRequest, store: Path, facts: CodecFacts) -> Corpu
         raise DataError(f"{store}: no training clips in it")
     train_clips = keep_clips(train_clips, "train", request.config, facts.frame_shift_s, request.on_event)
     dev_clips = keep_clips(dev_clips, "dev", request.config, facts.frame_shift_s, request.on_event)
-    if not dev_clips:
+    if dev_clips:
+        return Corpus(train=train_clips, dev=dev_clips)
+
+    parts = hold_out_end(train_clips, shape.max_frames)
+    if parts is None:
         request.on_event(Note(message="no held-out clips: validating on the first training clip", warning=True))
-    return Corpus(train=train_clips, dev=dev_clips or train_clips[:1])
+        return Corpus(train=train_clips, dev=train_clips[:1])
+    seconds = len(parts[1].codes) * facts.frame_shift_s
+    request.on_event(Note(message=f"no held-out clips: validating on the last {seconds:.0f} s of {parts[1].id}"))
+    return Corpus(train=parts[0], dev=[parts[1]])
 
 
 def _choose_shape(request: TrainRequest, facts: CodecFacts) -> ModelConfig:

@@ -42,6 +42,8 @@ class TrainRequest:
     """How to train."""
     init: str | None = None
     """Name or path of a model to start from."""
+    free: frozenset[str] = frozenset()
+    """Settings of `config` that nobody chose: with `init`, the amount of data decides them."""
     cache: Path | None = None
     """The checkpoint cache; None is the user's."""
     ranks: Ranks = ALONE

@@ -12,7 +12,7 @@ from audiolm_cli.data.tokens import TokenClip
 from audiolm_cli.errors import DataError, UsageError
 from audiolm_cli.events import Event, Note
 from audiolm_cli.training.preflight import clips as training_data
-from audiolm_cli.training.preflight.clips import histogram, keep_clips, sized
+from audiolm_cli.training.preflight.clips import histogram, hold_out_end, keep_clips, sized
 
 SHIFT_S = 0.02
 
@@ -90,3 +90,14 @@ def test_epochs_and_seconds_decide_steps_and_frames() -> None:
 def test_settings_that_make_no_sense_are_refused(fields: dict[str, float], word: str) -> None:
     with pytest.raises(UsageError, match=word):
         TrainConfig(**fields)  # type: ignore[arg-type]
+
+
+def test_the_end_of_the_longest_clip_is_held_out() -> None:
+    """A tenth, or a window; where that would be over a third, nothing."""
+    three, window = clips(30.0, 180.0, 60.0), round(10.0 / SHIFT_S)
+    kept, end = hold_out_end(three, window) or pytest.fail("180 s can spare 18")
+    assert [len(clip.codes) * SHIFT_S for clip in kept] == pytest.approx([30, 162, 60])
+    assert len(end.codes) * SHIFT_S == pytest.approx(18) and end.ends and not kept[1].ends and kept[0].ends
+    kept, end = hold_out_end(clips(60.0), window) or pytest.fail("60 s can spare 10")
+    assert len(end.codes) == window and len(kept[0].codes) * SHIFT_S == pytest.approx(50)
+    assert hold_out_end(clips(29.0), window) is None
