@@ -207,9 +207,9 @@ def as_output_error(path: str | Path) -> Iterator[None]:
     except OSError as error:
         where = describe_folder(path)
         if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
-            raise OutputError(f"{path}: no space left in {where}; free some, or choose another with -o") from error
+            raise OutputError(f"{path}: no space left in {where}; free some, or choose another") from error
         if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
-            raise OutputError(f"{path}: no permission to write in {where}; choose another with -o") from error
+            raise OutputError(f"{path}: no permission to write in {where}; choose another") from error
         raise OutputError(f"{path}: cannot be written to {where} ({error.strerror or error})") from error
 
 
@@ -231,7 +231,7 @@ def _resolve_target(path: str | Path, force: bool) -> Path:
             raise OutputError(f"{path}: exists already; choose another name or replace it with -f/--force")
 
     if not target.parent.is_dir():
-        raise OutputError(f"{path}: the folder {target.parent} does not exist; make it, or choose another with -o")
+        raise OutputError(f"{path}: the folder {target.parent} does not exist; make it, or choose another")
     return target
 
 

@@ -7,11 +7,13 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
+import os
 import re
 import shlex
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from pathlib import Path
 from types import TracebackType
 
 from audiolm_cli.errors import InstallationError
@@ -115,10 +117,25 @@ def describe_failure(distribution: str, reason: str) -> str:
     return f"{found} cannot be imported ({reason}); run: {install_command(distribution)}"
 
 
+@contextmanager
+def without_lhotse_folder() -> Iterator[None]:
+    """Removes the empty `~/.lhotse/tools` that importing lhotse leaves, where there was no such folder."""
+    folder = Path(os.path.expanduser("~")) / ".lhotse"
+    was_there = folder.exists()
+    try:
+        yield
+    finally:
+        if not was_there:
+            with suppress(OSError):  # it was not made, or something is in it
+                (folder / "tools").rmdir()
+                folder.rmdir()
+
+
 def try_import(module: str) -> str:
     """Import a module; why it fails, in a line, or an empty string."""
     try:
-        importlib.import_module(module)
+        with without_lhotse_folder():
+            importlib.import_module(module)
     except Exception as error:
         return _innermost_reason(error)
     return ""

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import importlib
+import os
+import subprocess
 import sys
 import tomllib
 from collections.abc import Callable
@@ -24,6 +26,29 @@ def explain(module: str) -> str:
         importlib.import_module(module)
     assert "\n" not in str(caught.value)
     return str(caught.value)
+
+
+def test_lhotse_leaves_no_folder_in_the_home_of_the_user(tmp_path: Path) -> None:
+    """Neither where stores are written nor where the package is tried; what was there stays."""
+    code = (
+        "import sys\nfrom pathlib import Path\nfrom audiolm_cli.data.manifest import write_store\n"
+        "from audiolm_cli.data.tokens import CodecFacts\n"
+        "facts = CodecFacts(name='a', sha256='', sample_rate_hz=9, hop_samples=1, num_codebooks=1, codebook_size=2)\n"
+        "write_store(Path(sys.argv[1]), facts, [])\nassert 'lhotse' in sys.modules\n"
+    )
+    environment = {**os.environ, "HOME": str(tmp_path), "USERPROFILE": str(tmp_path)}
+    subprocess.run([sys.executable, "-c", code, tmp_path / "t"], env=environment, check=True, timeout=120)
+    assert not (tmp_path / ".lhotse").exists()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("HOME", str(tmp_path))
+        patch.setenv("USERPROFILE", str(tmp_path))
+        with packages.without_lhotse_folder():
+            (tmp_path / ".lhotse" / "tools").mkdir(parents=True)
+        assert not (tmp_path / ".lhotse").exists()
+        (tmp_path / ".lhotse" / "tools").mkdir(parents=True)
+        with packages.without_lhotse_folder():
+            pass
+        assert (tmp_path / ".lhotse" / "tools").exists()
 
 
 def test_the_ranges_are_those_of_the_project() -> None:

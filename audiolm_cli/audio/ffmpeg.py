@@ -28,6 +28,8 @@ from audiolm_cli.errors import AudioInputError
 
 TIMEOUT_S = 600.0
 """How long ffmpeg may take to say something."""
+NO_SOUND = "matches no streams"
+"""In what ffmpeg says of a picture, or a film without sound."""
 SAID_LINES = 20
 """Of what ffmpeg says, this much is kept."""
 MOST_HEAD_BYTES = 1 << 24
@@ -146,8 +148,9 @@ class Source:
     def failure(self, said: bytes) -> AudioInputError:
         """The error when ffmpeg cannot decode the file either, with the last line of what it said."""
         lines = said.decode("utf-8", "replace").strip().splitlines()
-        cause = lines[-1] if lines else "no audio stream"
-        return AudioInputError(f"{self.label}: {self.reason}, and ffmpeg cannot decode it either ({cause})")
+        if not lines or any(NO_SOUND in line for line in lines):
+            return AudioInputError(f"{self.label}: there is no sound in it; expected an audio file")
+        return AudioInputError(f"{self.label}: {self.reason}, and ffmpeg cannot decode it either ({lines[-1]})")
 
 
 def subtype_of(bits: int) -> str:

@@ -127,7 +127,9 @@ def list_command(
             (entry.name, entry.kind, entry.source, _size(entry.bytes), entry.licence, entry.path or "-")
             for entry in listing.entries
         ]
-        out.table(("name", "kind", "source", "size", "licence", "path"), rows)
+        columns = ("name", "kind", "source", "size", "licence", "path")
+        shown = len(columns) - out.is_narrow  # `models path NAME` tells the last one
+        out.table(columns[:shown], [row[:shown] for row in rows])
         for entry in listing.entries:
             if entry.problem:
                 out.note(entry.problem, warning=True)

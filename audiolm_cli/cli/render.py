@@ -21,6 +21,7 @@ from rich.console import Console
 from rich.text import Text
 
 from audiolm_cli.cli.live import DRAWS_PER_S, TrainingView
+from audiolm_cli.cli.pager import show_in_pager
 from audiolm_cli.events import Event, Note, Progress, TrainStep, Validation
 
 if TYPE_CHECKING:
@@ -133,6 +134,11 @@ class Renderer:
         """The line that says why the command failed."""
         self._err.print(Text.assemble(("audiolm: error: ", "bold red"), (message, "red")))
 
+    @property
+    def is_narrow(self) -> bool:
+        """Whether stdout is a terminal in which a wide table would be cut to pieces."""
+        return sys.stdout.isatty() and Console().width < PAGE_WIDTH
+
     def print_json(self, result: object) -> None:
         """One JSON object on stdout; paths become text, numbers that JSON cannot hold become null."""
         self.print(json.dumps(_plain(result), indent=2, ensure_ascii=False, allow_nan=False))
@@ -163,7 +169,7 @@ class Renderer:
             self.print(text)
 
     def markdown(self, text: str) -> None:
-        """A page of Markdown on stdout: drawn in a terminal, as it is elsewhere."""
+        """A page of Markdown on stdout: drawn in a terminal, page by page where it is long, and as it is elsewhere."""
         self.close()
         if not sys.stdout.isatty():
             self.print(text.rstrip("\n"))
@@ -171,7 +177,10 @@ class Renderer:
         from rich.markdown import Markdown
 
         console = Console(highlight=False)
-        console.print(Markdown(text), width=min(PAGE_WIDTH, console.width))
+        with console.capture() as drawn:
+            console.print(Markdown(text), width=min(PAGE_WIDTH, console.width))
+        if not show_in_pager(drawn.get()):
+            sys.stdout.write(drawn.get())
 
     def _draw_table(self, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
         from rich.box import SIMPLE_HEAD

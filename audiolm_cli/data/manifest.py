@@ -22,6 +22,7 @@ from audiolm_cli.data.tokens import CodecFacts, TokenClip
 from audiolm_cli.errors import DataError
 from audiolm_cli.events import OnEvent, ignore
 from audiolm_cli.files import DeferringFile
+from audiolm_cli.packages import without_lhotse_folder
 
 if TYPE_CHECKING:
     from lhotse import MonoCut
@@ -72,7 +73,9 @@ def write_store(
         OSError: the disk is full or refuses.
     """
     import h5py
-    from lhotse import CutSet
+
+    with without_lhotse_folder():
+        from lhotse import CutSet
 
     folder.mkdir(parents=True, exist_ok=True)
     features = str((final_folder or folder).resolve() / FEATURES)

@@ -21,6 +21,8 @@ PLOT_RATE_HZ = 32000
 """Rate at which spectrograms are taken."""
 MEL_BANDS = 128
 """Rows of a spectrogram."""
+QUIETEST = 1e-3
+"""Waveforms are drawn as high as they are, but for silence: -60 dB of full scale."""
 SHADE = "#f28e2b"
 """Colour of what was generated."""
 
@@ -36,9 +38,23 @@ def check_picture(path: str | Path) -> None:
 
 
 def plot_recording(
-    path: Path, recording: Recording, generated: list[tuple[float, float]], title: str, *, force: bool
+    path: Path,
+    recording: Recording,
+    generated: list[tuple[float, float]],
+    title: str,
+    *,
+    original: Recording | None = None,
+    force: bool,
 ) -> None:
-    """Draw a recording into a PNG file; `generated` stretches are in seconds.
+    """Draw a recording into a PNG file.
+
+    Args:
+        path: the picture.
+        recording: what was made.
+        generated: stretches in seconds, which are shaded.
+        title: above it.
+        original: what it was made of, where nothing of that is left in it; drawn above it.
+        force: overwrite an existing picture.
 
     Raises:
         OutputError: the file exists and `force` is false, or it cannot be written.
@@ -48,20 +64,18 @@ def plot_recording(
     matplotlib.use("Agg")
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(12, 6), dpi=110, layout="constrained")
-    above, below = figure.subplots(2, 1, sharex=True, height_ratios=[1, 2])
-    mono = mid(recording.wav())
-    _draw_waveform(above, mono, recording.sample_rate_hz)
-    for start, end in generated:
-        above.axvspan(start, end, color=SHADE, alpha=0.25, linewidth=0, label="generated")
-        for edge in (start, end):
-            below.axvline(edge, color=SHADE, linewidth=1.2)
-    if generated:
-        above.legend(loc="upper right", fontsize="small")
-
-    image = _draw_spectrogram(below, mono, recording.sample_rate_hz)
-    figure.colorbar(image, ax=below, label="dB", pad=0.01)
-    above.set_title(title.encode("utf-8", "replace").decode("utf-8"), parse_math=False)
+    drawn = [recording] if original is None else [original, recording]
+    figure = Figure(figsize=(12, 6 * len(drawn)), dpi=110, layout="constrained")
+    panels = figure.subplots(2 * len(drawn), 1, sharex=True, height_ratios=[1, 2] * len(drawn))
+    for number, own in enumerate(drawn):
+        above, below = panels[2 * number : 2 * number + 2]
+        mono = mid(own.wav())
+        _draw_waveform(above, mono, own.sample_rate_hz)
+        if own is recording:
+            _shade(above, below, generated)
+        image = _draw_spectrogram(below, mono, own.sample_rate_hz)
+        figure.colorbar(image, ax=below, label="dB", pad=0.01)
+        above.set_title("the original" if own is original else _as_title(title), parse_math=False)
 
     picture = io.BytesIO()
     with warnings.catch_warnings():
@@ -70,11 +84,27 @@ def plot_recording(
     write_whole(path, picture.getvalue(), force=force)
 
 
+def _as_title(text: str) -> str:
+    return text.encode("utf-8", "replace").decode("utf-8")
+
+
+def _shade(above: Axes, below: Axes, generated: list[tuple[float, float]]) -> None:
+    """Mark what was generated in both panels, and say once what the mark means."""
+    for number, (start, end) in enumerate(generated):
+        label = None if number else "generated"
+        above.axvspan(start, end, color=SHADE, alpha=0.25, linewidth=0, label=label)
+        for edge in (start, end):
+            below.axvline(edge, color=SHADE, linewidth=1.2)
+    if generated:
+        above.legend(loc="upper right", fontsize="small")
+
+
 def _draw_waveform(axes: Axes, mono: np.ndarray, sample_rate_hz: int) -> None:
     time_s = np.arange(len(mono)) / sample_rate_hz
     step = max(1, len(mono) // 20000)  # more points than pixels only take time
     axes.plot(time_s[::step], mono[::step], linewidth=0.4, color="#4e79a7")
-    axes.set_ylim(-1, 1)
+    highest = 1.05 * max(float(np.abs(mono).max(initial=0)), QUIETEST)
+    axes.set_ylim(-highest, highest)
     axes.set_ylabel("amplitude")
 
 

@@ -60,7 +60,9 @@ def write_take(
 
     result = splice(filled, session.on_event, only_new=only_new)
     generated = generated_spans(filled, only_new=only_new)
-    write_samples(session, job, number, tagged, result, generated, stream=stream)
+    is_replaced = [(gap.start, gap.stop) for gap in filled.gaps] == [(0, recording.num_samples)]
+    original = recording if is_replaced and not only_new else None
+    write_samples(session, job, number, tagged, result, generated, original=original, stream=stream)
     losses = report_losses(session, job, number, filled)
     return Output(
         path=job.paths[number - 1],
@@ -122,9 +124,12 @@ def write_samples(
     samples: Spliced,
     generated: list[tuple[float, float]],
     *,
+    original: Recording | None = None,
     stream: bool = False,
 ) -> None:
     """Write samples in the format and with the tags of a recording, and draw them if a picture is wanted.
+
+    The picture shows the `original` as well, where nothing of it is left.
 
     Raises:
         OutputError: one of the files cannot be written.
@@ -151,7 +156,8 @@ def write_samples(
 
     if job.plots:
         whole = dataclasses.replace(like, samples=np.concatenate(kept))
-        plot_recording(Path(job.plots[number - 1]), whole, generated, title=Path(path).name, force=force)
+        picture = Path(job.plots[number - 1])
+        plot_recording(picture, whole, generated, title=Path(path).name, original=original, force=force)
 
 
 def write_comment(

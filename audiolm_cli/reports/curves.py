@@ -32,6 +32,8 @@ LINES = {"unigram": "#8a6d3b", "bigram": "#d1661c"}
 CODEBOOKS = ("#1f5fa8", "#2a9d5c", "#b0489c", "#c08a1e", "#5e4fa2", "#3aa6b9", "#9e4a3f", "#6b7280")
 THRESHOLDS = ((AR_TOP10, "wanted of codebook 1"), (NAR_TOP10, "wanted of the others"))
 """Lines in the panel of top-10, in percent."""
+LABEL_SHARE = 0.08
+"""Of the height of a panel: what the name of a line takes."""
 SMOOTHED_OVER = 40
 """The training curve is a running mean over this part of its points."""
 
@@ -153,12 +155,11 @@ def _draw_total(axes: Axes, history: History, baselines: Sequence[BaselineResult
     if history.best is not None:
         step, scores = history.best
         axes.plot([step], [scores["total_bits"]], "*", color=HELD_OUT, markersize=13, label=f"best: step {step}")
-    for baseline in baselines:
-        _draw_baseline(axes, baseline.total_bits, baseline.name)
+    _draw_baselines(axes, [(baseline.name, baseline.total_bits) for baseline in baselines])
 
     axes.set_title("all codebooks together: lower is better", fontsize=10, loc="left")
     axes.set_ylabel("bits per frame")
-    axes.legend(loc="best", fontsize=9, frameon=False)
+    axes.legend(loc="lower left", fontsize=9, frameon=False)
 
 
 def _draw_top10(axes: Axes, history: History) -> None:
@@ -168,14 +169,14 @@ def _draw_top10(axes: Axes, history: History) -> None:
         colour = CODEBOOKS[k % len(CODEBOOKS)]
         axes.plot(steps, shares, color=colour, marker="o", markersize=3, linewidth=1.6, label=f"codebook {k + 1}")
 
-    for percent, meaning in THRESHOLDS:
-        axes.axhline(percent, color=MUTED, linewidth=0.9, linestyle=":")
-        _write_label(axes, percent, f"{meaning}: {percent} %", MUTED)
-
     axes.set_ylim(0, 100)
+    for percent, _ in THRESHOLDS:
+        axes.axhline(percent, color=MUTED, linewidth=0.9, linestyle=":")
+    _write_labels(axes, [(percent, f"{meaning}: {percent} %", MUTED) for percent, meaning in THRESHOLDS])
+
     axes.set_title("held-out: true code among the ten likeliest", fontsize=10, loc="left")
     axes.set_ylabel("% of frames (top-10)")
-    axes.legend(loc="best", fontsize=9, frameon=False, ncols=2)
+    axes.legend(loc="upper left", fontsize=9, frameon=False, ncols=2)
 
 
 def _draw_codebook(axes: Axes, history: History, baselines: Sequence[BaselineResult], k: int) -> None:
@@ -188,24 +189,30 @@ def _draw_codebook(axes: Axes, history: History, baselines: Sequence[BaselineRes
 
     held_out = [(step, scores["bits"][k]) for step, scores in history.held_out]
     axes.plot(*zip(*held_out, strict=True), color=HELD_OUT, marker="o", markersize=3, linewidth=1.6, label="held-out")
-    for baseline in baselines:
-        _draw_baseline(axes, baseline.bits[k], baseline.name)
+    _draw_baselines(axes, [(baseline.name, baseline.bits[k]) for baseline in baselines])
 
     axes.set_title(f"codebook {k + 1} ({'AR' if k == 0 else 'NAR'})", fontsize=10, loc="left")
     if k == 0:
-        axes.legend(loc="best", fontsize=8, frameon=False)
+        axes.legend(loc="lower left", fontsize=8, frameon=False)
 
 
-def _draw_baseline(axes: Axes, bits: float, name: str) -> None:
-    """A baseline across the panel, its name and value at the right end."""
-    axes.axhline(bits, color=LINES[name], linewidth=1.2, linestyle="--")
-    _write_label(axes, bits, f"{name} {bits:.2f}", LINES[name])
+def _draw_baselines(axes: Axes, bits: Sequence[tuple[str, float]]) -> None:
+    """Baselines across the panel, their names and values at the right end."""
+    for name, value in bits:
+        axes.axhline(value, color=LINES[name], linewidth=1.2, linestyle="--")
+    _write_labels(axes, [(value, f"{name} {value:.2f}", LINES[name]) for name, value in bits])
 
 
-def _write_label(axes: Axes, height: float, text: str, colour: str) -> None:
-    """A line's name, above its right end."""
-    coordinates = ("axes fraction", "data")
-    axes.annotate(text, (1, height), xycoords=coordinates, ha="right", va="bottom", fontsize=8, color=colour)
+def _write_labels(axes: Axes, labels: Sequence[tuple[float, str, str]]) -> None:
+    """Names of lines (height, text, colour), each above the right end of its line or of the name below it."""
+    low, high = axes.get_ylim()
+    gap, least = LABEL_SHARE * (high - low), low
+    for height, text, colour in sorted(labels):
+        least = max(height, least)
+        coordinates = ("axes fraction", "data")
+        axes.annotate(text, (1, least), xycoords=coordinates, ha="right", va="bottom", fontsize=8, color=colour)
+        least += gap
+    axes.set_ylim(low, max(high, least))  # room for the highest one
 
 
 def _smooth(values: np.ndarray, window: int) -> np.ndarray:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -49,10 +50,11 @@ class Batches:
         """The batch of `step`, of at least `least` windows; another one for each attempt at it."""
         rng = np.random.default_rng([self.config.seed, step, *([attempt] if attempt else [])])
 
-        # All batches have about as many frames: the shorter the windows, the more of them.
+        # All batches have about as many frames: the shorter the windows, the more of them. Seconds are a maximum.
         bucket, most_frames = self.buckets.choose(rng)
         geometry = self._draw_geometry(most_frames, rng)
-        B = max(least, round(self.config.batch_frames / geometry.frames))
+        wanted = self.config.batch_frames / geometry.frames
+        B = max(least, math.floor(wanted) if self.config.max_duration_s is not None else round(wanted))
         windows = bucket.draw(B, rng, geometry.frames)  # [B, T, K]
 
         K = self.shape.num_quantizers

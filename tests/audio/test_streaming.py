@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
+from matplotlib.image import imsave
 
 from audiolm_cli.audio import find_sounding, open_stream, read_audio, resample, resample_blocks, scan
 from audiolm_cli.errors import AudioInputError
@@ -82,6 +83,16 @@ def test_ffmpeg_opens_no_playlist(tmp_path: Path, piano: Piano) -> None:
     (tmp_path / "b.m4a").write_bytes(b"#EXTM3U\n\x00\x01\n#EXTINF:1,\nhttp://127.0.0.1:9/secret.wav\n")
     with pytest.raises(AudioInputError, match="ffmpeg cannot decode it either"):
         whole(tmp_path / "b.m4a")
+
+
+@needs_ffmpeg
+def test_a_picture_is_said_to_hold_no_sound(tmp_path: Path) -> None:
+    """Not what ffmpeg says about streams and maps."""
+    imsave(tmp_path / "a.png", np.zeros((8, 8)))
+    for read in (whole, read_audio):
+        with pytest.raises(AudioInputError) as caught:
+            read(tmp_path / "a.png")
+        assert str(caught.value) == f"{tmp_path / 'a.png'}: there is no sound in it; expected an audio file"
 
 
 def test_without_ffmpeg_it_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -392,6 +392,9 @@ def test_plot_is_checked_before_the_work(go: Any, take: Path) -> None:
     for name in ("picture.jpg", "picture", "out.wav", "-"):
         shown = go(take, "-d", 0.2, "--plot", name)
         assert shown.exit_code == 2 and ".png" in shown.stderr
+    shown = go(take, "-d", 0.2, "--plot", "nope/x.png")
+    assert shown.exit_code == 7 and "nope does not exist; make it, or choose another" in shown.stderr
+    assert "-o" not in shown.stderr.split(), "which is another file"
     assert Path("there.png").read_text() == "mine"
     assert sorted(os.listdir()) == ["take.wav", "there.png"]
     assert go(take, "-d", 0.2, "--plot", "there.png", "-f").exit_code == 0

@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 import soundfile
 from html_page import Page
+from matplotlib.image import imread
 
 from audiolm_cli.audio import read_audio
 
@@ -126,6 +127,9 @@ def test_takes_and_pictures(audiolm: Any, tiny_model: Path, take: Path, command:
     paths = [f"take.{VERBS[command]}.{number}.wav" for number in (1, 2)]
     assert [(output["path"], output["seed"]) for output in outputs] == list(zip(paths, (3, 4), strict=True))
     assert {"p.1.png", "p.2.png"} < set(os.listdir())
+
+    shown = imread("p.1.png").shape[0]
+    assert shown == (2 if command == "restyle" else 1) * 660, "with the original, of which nothing is left"
 
     recordings = [read_audio(path) for path in paths]
     assert recordings[0].samples.tobytes() != recordings[1].samples.tobytes()

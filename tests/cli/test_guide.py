@@ -186,6 +186,26 @@ def test_in_a_terminal(audiolm: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     assert max(len(line) for line in drawn.splitlines()) <= 100
 
 
+def test_a_long_page_goes_through_a_pager(audiolm: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """That of the user; none where it fits on the screen, where there is none, or where no one can turn pages."""
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+    monkeypatch.setenv("COLUMNS", "80")
+    read = tmp_path / "read"
+    code = f"import sys, pathlib; pathlib.Path({str(read)!r}).write_bytes(sys.stdin.buffer.read())"
+    monkeypatch.setenv("PAGER", shlex.join([sys.executable, "-c", code]))
+    drawn = audiolm("guide", "data").stdout
+    assert "Which recordings" in drawn and not read.exists()
+
+    monkeypatch.setattr(sys.stdin, "isatty", lambda: True)
+    assert audiolm("guide", "data").stdout == "" and read.read_text(encoding="utf-8") == drawn
+    read.unlink()
+    monkeypatch.setenv("LINES", "1000")
+    assert audiolm("guide", "data").stdout == drawn and not read.exists()
+    monkeypatch.delenv("LINES")
+    monkeypatch.setenv("PAGER", "no-such-pager")
+    assert audiolm("guide", "data").stdout == drawn
+
+
 def test_an_unknown_topic(audiolm: Any) -> None:
     """It is a usage error that says which there are."""
     shown = audiolm("guide", "cooking")

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +43,18 @@ def test_list(audiolm: Any, mine: Path, cache: Path) -> None:
     entry = next(entry for entry in listing["models"] if entry["name"] == "mine")
     assert (entry["source"], entry["path"], entry["problem"]) == ("cached", str(mine), "")
     assert listing["cache_dir"] == str(cache)
+
+
+def test_a_list_in_a_narrow_terminal(audiolm: Any, mine: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without paths, so that names, sizes and licences can be read."""
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+    monkeypatch.setenv("COLUMNS", "60")
+    drawn = re.sub(r"\x1b\[[\d;]*m", "", audiolm("models", "list").stdout)
+    assert max(len(line) for line in drawn.splitlines()) <= 60 and "path" not in drawn
+    row = next(line for line in drawn.splitlines() if "encodec-32khz" in line)
+    assert "codec   not here" in row and "CC-BY-NC-4.0" in row
+    monkeypatch.setenv("COLUMNS", "200")
+    assert str(mine) in audiolm("models", "list").stdout
 
 
 def test_list_warns_of_what_is_damaged(audiolm: Any, mine: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import struct
 from pathlib import Path
@@ -57,7 +58,7 @@ def test_the_picture_shows_it(tmp_path: Path) -> None:
     total, top10, *codebooks = figure.axes
     assert len(codebooks) == 3
     assert {text.get_text() for text in total.texts} == {"unigram 32.40", "bigram 23.50"}
-    assert [text.get_text() for text in codebooks[2].texts] == ["unigram 10.70", "bigram 10.50"]
+    assert {text.get_text() for text in codebooks[2].texts} == {"unigram 10.70", "bigram 10.50"}
     curves = {line.get_label(): np.asarray(line.get_ydata()) for line in codebooks[1].lines}
     np.testing.assert_array_equal(curves["held-out"], [10.0, 9.0, 9.0])
     np.testing.assert_array_equal(curves["training batches"], [9.5])
@@ -65,6 +66,22 @@ def test_the_picture_shows_it(tmp_path: Path) -> None:
     for axes in figure.axes:
         assert axes.get_xlim() == (0, 9) and axes.get_title(loc="left") and axes.get_xlabel() == "steps"
     assert total.get_ylabel() == codebooks[0].get_ylabel() == "bits per frame"
+
+
+def test_names_of_lines_are_not_over_each_other(tmp_path: Path) -> None:
+    """Nor out of their panel, nor over what the legend says, where two baselines are as good as each other."""
+    history = read_history(journal(tmp_path / "m.jsonl", ENTRIES))
+    near = [dataclasses.replace(own, bits=[9.0 + 0.001 * i, 10.0, 10.9]) for i, own in enumerate(BASELINES[:2])]
+    figure = figure_of(history, near, "mine", 9)
+    figure.canvas.draw()
+    for axes in figure.axes:
+        boxes = [text.get_window_extent() for text in axes.texts]
+        assert len(boxes) == 2
+        assert not boxes[0].overlaps(boxes[1])
+        top = axes.get_window_extent().y1
+        assert all(box.y1 <= top + 1 for box in boxes)
+        legend = axes.get_legend()
+        assert legend is None or not any(legend.get_window_extent().overlaps(box) for box in boxes)
 
 
 def test_the_file(tmp_path: Path) -> None:

@@ -151,3 +151,15 @@ def test_another_attempt_draws_other_batches() -> None:
     first, again, second = batches.draw(7), batches.draw(7), batches.draw(7, attempt=1)
     assert np.array_equal(first.windows.codes, again.windows.codes) and first.geometry == again.geometry
     assert not np.array_equal(first.windows.codes, second.windows.codes)
+
+
+def test_seconds_of_a_batch_are_a_maximum() -> None:
+    """Frames of a batch are a mean, about which windows of any length come out; seconds are kept to."""
+    mixed = dataclasses.replace(CONFIG, shortest_window=10, full_windows=0.0)
+    frames, seconds = mixed, dataclasses.replace(mixed, max_duration_s=8 * 24 * 0.02)
+    sizes = {}
+    for name, config in (("frames", frames), ("seconds", seconds)):
+        shapes = [Batches(clips(), SHAPE, config).draw(step).windows.codes.shape for step in range(60)]
+        sizes[name] = [B * T for B, T, _ in shapes]
+    assert max(sizes["frames"]) > 8 * 24 >= max(sizes["seconds"])
+    assert min(sizes["seconds"]) > 7 * 24

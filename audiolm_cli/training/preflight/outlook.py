@@ -49,9 +49,10 @@ def too_little(shape: ModelConfig, hours: float, frames: int, parameters: int, f
     wanted_h = FRAMES_PER_PARAMETER * parameters * hours / frames
     smaller = [name for name, preset in PRESETS.items() if preset.d_model < shape.d_model]
     advice = f"--preset {smaller[-1]} or --init" if smaller else "--init"
+    here, wanted = length_of(3600 * hours), length_of(3600 * wanted_h)
     return (
-        f"{hours:.2f} h is little for {parameters / 1e6:.1f} M parameters, which want {wanted_h:.0f} h: expect the "
-        f"model to repeat what it heard; {advice} from a trained model would suit it better"
+        f"{here} is little for {parameters / 1e6:.1f} M parameters, which want {wanted}: expect the model to repeat "
+        f"what it heard; {advice} from a trained model would suit it better"
     )
 
 

@@ -197,7 +197,10 @@ def test_too_little_data() -> None:
     shape = ModelConfig(d_model=512, nhead=8)
     hour = 180_000
     said = too_little(shape, 1.0, hour, 13_800_000, fine_tuned=False)
-    assert "1.00 h is little for 13.8 M parameters, which want 15 h" in said and "--preset tiny or --init" in said
+    assert "60 min is little for 13.8 M parameters, which want 15.3 h" in said and "--preset tiny or --init" in said
+    assert "1 s is little for 0.0 M parameters, which want 20 s" in too_little(
+        shape, 1 / 3600, 50, 5000, fine_tuned=False
+    )
     assert "--preset" not in too_little(ModelConfig(d_model=64, nhead=2), 1.0, hour, 13_800_000, fine_tuned=False)
     assert too_little(shape, 16.0, 16 * hour, 13_800_000, fine_tuned=False) == ""
     assert too_little(shape, 0.5, hour // 2, 13_800_000, fine_tuned=True) == ""
