@@ -75,6 +75,13 @@ def _describe_codes(result: Mapping[str, Any]) -> list[Table]:
         total = baseline["total_bits"] if len(baseline["bits"]) == K else ""
         bits.append([baseline["name"], *_pad_row(baseline["bits"], K), total])
 
+    of_baselines = ""
+    if result["baselines"]:
+        of_baselines = (
+            " The lines under the model need no network: tables of how often each code comes, alone (unigram) and "
+            "after the one before (bigram)."
+        )
+
     shares: list[list[object]] = []
     for name, each in compared.items():
         shares += [[f"{name}: top-1", *_percentages(each["top1"])], [f"{name}: top-10", *_percentages(each["top10"])]]
@@ -83,8 +90,7 @@ def _describe_codes(result: Mapping[str, Any]) -> list[Table]:
             columns=["bits per frame", *names, "sum"],
             rows=bits,
             note=f"How much of each frame the model cannot foresee: {math.log2(V):.0f} bits are a blind guess, fewer "
-            "are better. Codebook 1 carries the notes, the others the detail. The lines under the model need no "
-            "network: tables of how often each code comes, alone (unigram) and after the one before (bigram).",
+            f"are better. Codebook 1 carries the notes, the others the detail.{of_baselines}",
         ),
         Table(
             columns=["the true code foreseen", *names],

@@ -24,6 +24,8 @@ CARRIED_CHROMA, LOST_CHROMA = 0.9, 0.75
 """Chroma correlations over which a codec carries a sound's pitches, and under which it loses them."""
 CLEAN_MEL, DULL_MEL = 0.2, 0.35
 """Mel distances under which a codec's round trip sounds like the recording, and over which it sounds like another."""
+AS_NEAR = 1.25
+"""Continuations at most so many times as far from the recordings as the codec's round trip are as near as can be."""
 CLEAR_GAIN = 0.05
 """A model is clearly better than a baseline when it needs this share less bits."""
 MILD_GAP, WIDE_GAP = 0.03, 0.10
@@ -126,15 +128,15 @@ def _judge_codec(distances: Mapping[str, float]) -> str:
 
 
 def _judge_continuations(unpaired: Mapping[str, float]) -> str:
-    """How like the recordings continuations are, beside what a computer can put there without a model."""
-    own = unpaired["frechet_generated"]
-    repeated, shuffled = unpaired["frechet_repeated"], unpaired["frechet_shuffled"]
-    sentence = f"continuations: {own:.2f} from what truly follows (Frechet distance)"
-    sentence += f", where the last seconds again are at {repeated:.2f} and a shuffle of the truth at {shuffled:.2f}"
-    if own <= shuffled:
-        return f"{sentence}: they sound like the recordings"
+    """How like the recordings continuations are, beside what the codec makes of them, and repeating without a model."""
+    own, repeated = unpaired["frechet_generated"], unpaired["frechet_repeated"]
+    codec = unpaired.get("frechet_round_trip", 0.0)  # not known of codes
+    sentence = f"continuations: {own:.2f} from what truly follows (Frechet distance), where the last seconds over and "
+    sentence += f"over are at {repeated:.2f}" + (f" and the codec alone at {codec:.2f}" if codec else "")
+    if own <= AS_NEAR * codec:
+        return f"{sentence}: as like the recordings as this codec lets them be"
     if own <= repeated:
-        return f"{sentence}: they come nearer than repeating does"
+        return f"{sentence}: nearer to the recordings than repeating is"
     return f"{sentence}: they sound unlike the recordings"
 
 

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from audiolm_cli.evaluation.baselines import BaselineResult
-from audiolm_cli.reports.verdict import Outcome, judge
+from audiolm_cli.reports.verdict import Outcome, judge, judge_evaluation
 
 
 def scores(bits: list[float], top10: list[float] | None = None) -> dict[str, Any]:
@@ -113,3 +113,38 @@ def test_a_fine_tuned_model_is_compared_with_the_untouched_one_first() -> None:
     )
     assert said.advice == ["it has nothing new to give: use the model it began with, or train on more recordings"]
     assert "as it was" not in " ".join(judge(outcome(held_out=history)).findings), "random weights are no model"
+
+
+@pytest.mark.parametrize(
+    ("changed", "words"),
+    [
+        ({}, "it carries this sound"),
+        ({"levels": {"round_trip_whole": {"mel": 0.26, "chroma": 0.91}}}, "the pitches, but not all of the detail"),
+        ({"levels": {"round_trip_whole": {"mel": 0.4, "chroma": 0.95}}}, "it does not carry this sound; train one"),
+        ({"levels": {"round_trip_whole": {"mel": 0.1, "chroma": 0.5}}}, "it does not carry this sound; train one"),
+        ({}, "nearer to the recordings than repeating is"),
+        ({"unpaired": {"frechet_generated": 0.6, "frechet_repeated": 0.5, "frechet_round_trip": 0.5}}, "as this codec"),
+        ({"unpaired": {"frechet_generated": 1.4, "frechet_repeated": 1.3}}, "they sound unlike the recordings"),
+    ],
+)
+def test_an_evaluation_in_words(changed: dict[str, Any], words: str) -> None:
+    """What was measured first; each case has its words."""
+    result = {
+        "measured": "all 3 recordings of in",
+        "scores": GOOD,
+        "baselines": [
+            BIGRAM.to_dict(),
+            {"name": "4-gram", "bits": [1.0], "top1": [0.5], "top10": [0.9], "total_bits": 1.0},
+        ],
+        "codebook_size": 2048,
+        "levels": {"round_trip_whole": {"mel": 0.15, "chroma": 0.95}},
+        "unpaired": {"frechet_generated": 1.2, "frechet_repeated": 1.3, "frechet_round_trip": 0.5},
+    }
+    lines = judge_evaluation(result | changed)
+    assert lines[0] == "measured on all 3 recordings of in"
+    assert lines[1] == (
+        "held-out: 28.40 bits per frame, where a blind guess needs 44.00, the bigram 33.80: 16 % better than a table "
+        "of which code follows which"
+    )
+    assert words in lines[-1] or words in lines[-2]
+    assert len(judge_evaluation(result | {"scores": None, "unpaired": {}})) == 2
