@@ -82,4 +82,4 @@ def tell_how_to_hear(paths: list[str]) -> str:
     what, words = "it" if len(paths) == 1 else "the first", playing_command(paths[0])
     if words is None:
         return f"hear {what}: open {paths[0]} in a player"
-    return f"hear {what}: {join_words(words)}  (or add --play; --page takes.html compares takes)"
+    return f"hear {what}: {join_words(words)}  (or add --play)"

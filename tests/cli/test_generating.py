@@ -220,6 +220,7 @@ def test_how_to_hear_it(
     assert "hear" not in audiolm(*again, "-q").stderr + audiolm(*again, "--json").stderr
     Path("it's").mkdir()
     (line,) = [line for line in audiolm(*again, "-o", "it's/").stderr.splitlines() if line.startswith("hear it: ")]
+    assert len(line) < 100 + len("it's/")
     command = line.removeprefix("hear it: ").split("  (")[0]
     assert subprocess.run(command, shell=True, check=False).returncode == 0
     assert Path(f"{player}.1.wav").read_bytes() == Path("it's/take.continued.wav").read_bytes()
