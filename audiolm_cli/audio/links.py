@@ -36,6 +36,8 @@ WAVPACK = re.compile(rb"wvpk.{4}.\x04", re.DOTALL)
 OPEN_WAV = re.compile(rb"RIFF.{4}WAVEfmt ", re.DOTALL)
 LONGEST_HEAD = 64
 """More bytes than any of these matches."""
+UNPADDED = (b"riff", b"caff")
+"""Formats that some programs leave without the padding behind the samples, or pad although they need none."""
 BOXES = (b"ftyp", b"moov", b"mdat", b"wide", b"free", b"skip", b"pnot")
 """What an MPEG-4 or QuickTime file may begin with."""
 MOST_PARTS = 10_000_000
@@ -92,12 +94,16 @@ def _end_of_chunks(stream: BinaryIO, head: bytes) -> int | None:
         return None
 
     form = head[8:12] if layout.first == 12 else b""  # what kind of RIFF or AIFF it is
-    for name, content, _ in iter_chunks(stream):
-        start = content - layout.id_bytes - struct.calcsize(layout.size)
-        if name == head[:4]:
-            stream.seek(start)
-            if not form or stream.read(12)[8:] == form:
-                return start
+    for name, content, size in iter_chunks(stream):
+        ends = [content - layout.id_bytes - struct.calcsize(layout.size)] if name == head[:4] else []
+        if name == layout.data and head[:4] in UNPADDED:
+            ends += [content + size, content + size + 1]
+
+        for end in ends:
+            stream.seek(end)
+            following = stream.read(12)
+            if following[:4] == head[:4] and (not form or following[8:] == form):
+                return end
     return None
 
 

@@ -74,6 +74,15 @@ def test_all_recordings_are_read_through_ffmpeg(tmp_path: Path, name: str) -> No
     np.testing.assert_array_equal(got.samples, wanted)
 
 
+@pytest.mark.parametrize("format", ["W64", "CAF", "WAV", "AIFF"])
+def test_samples_of_an_odd_number_of_bytes(tmp_path: Path, format: str) -> None:
+    """Some programs pad them, some do not."""
+    for seconds in (3001 / RATE_HZ, 3002 / RATE_HZ, 3003 / RATE_HZ):
+        part = write(tmp_path / "1", seconds, 220, format, "PCM_24")
+        wanted = np.tile(read_audio(part).samples, (2, 1))
+        np.testing.assert_array_equal(read_audio(join(tmp_path / "all", part, part)).samples, wanted)
+
+
 def test_two_wavs_of_unknown_length(tmp_path: Path) -> None:
     """The first does not say where it ends, as programs do that write to a pipe."""
     parts = [write(tmp_path / f"{i}", 0.5, 220 * i, "WAV", "PCM_16") for i in (1, 2)]

@@ -239,6 +239,6 @@ def test_foreign_bytes_change_nothing(tmp_path: Path, seed: int) -> None:
 
             if format not in ("OGG", "MP3") and len(tail) < len(data) // 3:
                 path.write_bytes(data[: rng.randint(len(data) // 3, len(data) // 2)] + tail)
-                with pytest.raises(AudioInputError, match=r"truncated|damaged"):
+                with pytest.raises(AudioInputError, match=r"truncated|damaged|expected numbers"):  # tags read as floats
                     read_audio(path)
     assert not wrong
