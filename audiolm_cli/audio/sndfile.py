@@ -190,7 +190,9 @@ def _check_length(
     promised = file.frames
     if sizes is not None and lacks_data(sizes):
         promised = count * sizes[0] // max(1, sizes[1])
-    elif file.format == "MP3" or promised >= UNKNOWN_FRAMES:  # an estimate, or libsndfile's word for unknown
+    elif (
+        file.subtype.startswith("MPEG_") or promised >= UNKNOWN_FRAMES
+    ):  # an estimate, or libsndfile's word for unknown
         promised = count
 
     if promised > count and sizes and sizes[1] >= 2**32 - 2**16 and file.format in ("WAV", "WAVEX", "AIFF", "AU"):

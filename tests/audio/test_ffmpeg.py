@@ -200,6 +200,16 @@ def test_an_mp3_with_padding_behind_its_tag(tmp_path: Path) -> None:
 
 
 @needs_ffmpeg
+def test_an_mp3_in_a_wav_states_an_estimate(tmp_path: Path) -> None:
+    """Its header counts the delay of the encoder, too; what is cut off is missed all the same."""
+    path = convert(noise(tmp_path, "PCM_16", seconds=1), tmp_path / "a.wav", "-c:a", "libmp3lame")
+    assert read_audio(path).duration_s == pytest.approx(1, abs=0.06)
+    path.write_bytes(path.read_bytes()[:9000])
+    with pytest.raises(AudioInputError, match="truncated"):
+        read_audio(path)
+
+
+@needs_ffmpeg
 def test_a_wav_with_two_chunks_of_samples(tmp_path: Path) -> None:
     """libsndfile reads one of them and says nothing."""
     source = noise(tmp_path, "PCM_16")

@@ -54,7 +54,7 @@ CODECS = {
 }
 """Lossless codecs of ffmpeg, with the subtype that they hold, and containers for them."""
 SOX = {
-    **{f"{kind} -b 16": "PCM_16" for kind in ("sph", "ircam", "voc", "wv", "aifc", "avr", "sox", "maud")},
+    **{f"{kind} -b 16": "PCM_16" for kind in ("sph", "ircam", "wv", "aifc", "avr", "sox", "maud")},
     **{f"{kind} -b 24": "PCM_24" for kind in ("sph", "wv", "caf", "aiff", "au", "paf", "w64")},
     **{f"{kind} -b 32": "PCM_32" for kind in ("w64", "sph", "caf", "sox")},
 }
