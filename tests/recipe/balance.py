@@ -1,16 +1,18 @@
-"""Lay a training folder of hard links: so much of each kind, pianos several times, everything else once.
+"""Lay a training folder: so much of each kind, pianos several times, everything else once.
 
     python tests/recipe/balance.py OUT FOLDER... [--pianos 3] [--most KIND=HOURS...]
 
 FOLDERs hold `KIND.SOURCE.NAME.flac`, as `fetch.py`, `ensemble.py` and `mixes.py` write them; training draws every
 second of a folder as often as every other, so hours are weights. Which recordings of a kind are left out over its most
-is drawn from their names. Copies of a recording are split as one: they have one content.
+is drawn from their names. A recording is linked, and copied where it is there several times: audiolm reads a file once,
+whatever links lead to it. Copies are split as one, since they have one content.
 """
 
 from __future__ import annotations
 
 import argparse
 import os
+import shutil
 import sys
 import zlib
 from collections import defaultdict
@@ -38,7 +40,7 @@ def balance(folders: list[Path], output: Path, pianos: int, most: dict[str, floa
         for copy in range(pianos if kind == "piano" else 1):
             target = output / f"{path.stem}{f'-again{copy}' if copy else ''}.flac"
             if not target.exists():
-                os.link(path, target)
+                (shutil.copyfile if copy else os.link)(path, target)
 
 
 def main() -> None:
