@@ -91,8 +91,9 @@ class SpectralConfig(Settings):
         require(self.steady_frames % 2 == 1, f"steady_frames must be odd, got {self.steady_frames}")
 
 
-NEW_SPECTRAL = SpectralConfig(floor=1.0, level_s=3.0, steady_frames=9)
-"""The shape of a codec from nothing; its floor lies 37 dB below a tone of level 1."""
+NEW_SPECTRAL = SpectralConfig(hop_samples=1280, columns=4, num_codebooks=8, floor=1.0, level_s=3.0, steady_frames=9)
+"""The shape of a codec from nothing: 25 frames per second of 8 codebooks and a level; its floor lies 37 dB below a tone
+of level 1."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -101,7 +102,7 @@ class SpectralChanges(Settings):
 
     frame_rate_hz: float | None = _shape(
         None,
-        "Frames per second of a spectral codec from nothing. Default: 50.",
+        "Frames per second of a spectral codec from nothing. Default: 25.",
         flag="--frame-rate",
         low=1,
         high=1000,
@@ -109,7 +110,7 @@ class SpectralChanges(Settings):
     )
     num_codebooks: int | None = _shape(
         None,
-        "Codebooks of a spectral codec from nothing, beside that of the level. Default: 4.",
+        "Codebooks of a spectral codec from nothing, beside that of the level. Default: 8.",
         flag="--codebooks",
         low=1,
         high=1000,

@@ -55,7 +55,7 @@ class CodecTrainConfig(Settings):
     )
     """EnCodec: step from which a discriminator learns along; None is never. For GPUs."""
     consistency: float = _codec(
-        0.0,
+        1.0,
         "Weight of keeping the codes when a clip is heard with noise, delayed or through MP3; 0: clips are heard as "
         "they are.",
         low=0,

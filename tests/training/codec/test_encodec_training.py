@@ -151,7 +151,7 @@ def test_it_learns_and_does_not_collapse(recordings: list[AudioFile], tmp_path: 
 
 def test_dead_codes_come_back_a_few_at_a_time(recordings: list[AudioFile], tmp_path: Path) -> None:
     """And stay: their averages start anew with them, so that the next step does not undo it."""
-    trainer = trainer_of(recordings, tmp_path)
+    trainer = trainer_of(recordings, tmp_path, config=dataclasses.replace(CONFIG, consistency=0.0))
     trainer.trainee.initialise(trainer._endless_clips("components"), 0)
     trainer._start_quantizer()
     dead = torch.arange(7)
