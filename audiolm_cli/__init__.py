@@ -1,7 +1,7 @@
 """Continue, infill, loop and restyle audio files with a codec language model, and train such models.
 
-`continue_audio`, `infill_audio`, `loop_audio`, `restyle_audio` and `load_model` are in `api.py`, which is imported, and
-torch with it, when one of them is asked for.
+`continue_audio`, `infill_audio`, `loop_audio`, `restyle_audio` and `load_model` are in `api.py`, `AudioLM` and
+`get_model` in `model/recipe.py`. Each file is imported, and torch with it, when one of its names is asked for.
 """
 
 import importlib
@@ -9,12 +9,14 @@ from typing import Any
 
 from audiolm_cli.version import __version__ as __version__
 
-_LAZY = ("continue_audio", "infill_audio", "loop_audio", "restyle_audio", "load_model")
+_LAZY = dict.fromkeys(
+    ("continue_audio", "infill_audio", "loop_audio", "restyle_audio", "load_model"), "audiolm_cli.api"
+) | dict.fromkeys(("AudioLM", "get_model"), "audiolm_cli.model.recipe")
 
 
 def __getattr__(name: str) -> Any:
     if name in _LAZY:
-        return getattr(importlib.import_module("audiolm_cli.api"), name)
+        return getattr(importlib.import_module(_LAZY[name]), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 

@@ -1,6 +1,7 @@
 """Several processes that share one piece of work, as `torchrun` starts them, one per device.
 
-Knows nothing about models or runs, nor about the variables by which `torchrun` tells a process which one it is.
+Knows nothing about models or runs, nor about the variables by which `torchrun` tells a process which one it is. Torch
+is imported where it is needed: a command asks which process it is before it has shown that it is alive.
 """
 
 from __future__ import annotations
@@ -9,10 +10,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
+from typing import TYPE_CHECKING
 
-import torch
-import torch.distributed
-from torch import Tensor, nn
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor, nn
 
 PATIENCE = timedelta(days=2)
 """How long processes wait for each other: the first one may be tokenizing for hours."""
@@ -38,6 +40,8 @@ class Ranks:
 
     def device(self, name: str) -> str:
         """The device that this process uses where `name` ("auto", "cpu", "cuda" or "cuda:N") was asked for."""
+        import torch
+
         on_cuda = name.startswith("cuda") or (name == "auto" and torch.cuda.is_available())
         return f"cuda:{self.local}" if self.size > 1 and on_cuda else name
 
@@ -50,6 +54,8 @@ class Ranks:
         if self.size == 1:
             return module
 
+        from torch import nn
+
         return nn.parallel.DistributedDataParallel(
             module,
             device_ids=[device] if device.type == "cuda" else None,
@@ -60,6 +66,8 @@ class Ranks:
     def total(self, values: Tensor) -> Tensor:
         """The sum of every process's values."""
         if self.size > 1:
+            import torch.distributed
+
             values = values.clone()  # the sum is written over what it is given
             torch.distributed.all_reduce(values)
 
@@ -70,6 +78,8 @@ class Ranks:
         if self.size == 1:
             return number
 
+        import torch.distributed
+
         values = torch.tensor(number, device=device)
         torch.distributed.all_reduce(values, torch.distributed.ReduceOp.MAX)
         return int(values.item())
@@ -77,6 +87,8 @@ class Ranks:
     def wait(self) -> None:
         """Return when every process has come here."""
         if self.size > 1:
+            import torch.distributed
+
             torch.distributed.barrier()
 
 
@@ -94,6 +106,8 @@ def join_processes(ranks: Ranks, device: str) -> Iterator[None]:
     if ranks.size == 1:
         yield
         return
+
+    import torch.distributed
 
     chosen = ranks.device(device)
     if chosen.startswith("cuda"):

@@ -24,6 +24,14 @@ class Progress:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Activity:
+    """What is going on until the next report, where nothing can be counted."""
+
+    stage: str
+    """The same kind of phrase as that of a `Progress`."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Note:
     """One line for the user: something worth knowing that is no failure."""
 
@@ -77,7 +85,7 @@ class Validation:
     """No earlier validation of this training was better."""
 
 
-Event = Progress | Note | TrainStep | Validation
+Event = Progress | Activity | Note | TrainStep | Validation
 OnEvent = Callable[[Event], None]
 
 

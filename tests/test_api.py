@@ -134,3 +134,15 @@ def test_what_a_restyling_does_not_have(model: Loaded, piano: Piano, option: str
     audio = piano(0.5, RATE_HZ)[:, 0]
     with pytest.raises(UsageError, match=option):
         restyle_audio(audio, RATE_HZ, style=audio, model=model, **{option: 2})
+
+
+@pytest.mark.parametrize("package", ["audiolm_cli", "audiolm_cli.model"])
+def test_the_model_is_imported_by_its_name(package: str) -> None:
+    """As recipes import it; the package itself stays light, and other names are none of it."""
+    code = (
+        f"import sys, {package} as package; assert 'torch' not in sys.modules; "
+        f"from {package} import AudioLM, get_model; "
+        "assert type(get_model('audiolm', d_model=8, nhead=2, num_layers=1)) is AudioLM; package.nothing"
+    )
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert ran.returncode == 1 and ran.stderr.strip().endswith(f"module '{package}' has no attribute 'nothing'")

@@ -6,7 +6,7 @@ Knows nothing about models or files; it draws the events of a training.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from audiolm_cli.events import TrainStep, Validation
@@ -37,16 +37,24 @@ class TrainingView:
         if event.best:
             self.best = event
 
-    def draw(self, console: Console, elapsed_s: float) -> None:
-        """Show the table in place, opened with the first step."""
+    def draw(self, console: Console, elapsed_s: Callable[[], float]) -> None:
+        """Show the table in place, opened with the first step.
+
+        It is drawn again by itself, so that the time goes on while a validation or a sample takes its time.
+        """
         if self.step is None:
             return
         from rich.live import Live
 
         if self._live is None:
-            self._live = Live(console=console, transient=True, auto_refresh=False, refresh_per_second=DRAWS_PER_S)
+            self._live = Live(
+                console=console,
+                transient=True,
+                refresh_per_second=DRAWS_PER_S,
+                get_renderable=lambda: self.table(elapsed_s()),
+            )
             self._live.start()
-        self._live.update(self.table(elapsed_s), refresh=True)
+        self._live.refresh()
 
     def close(self) -> None:
         """Take the table off the screen."""

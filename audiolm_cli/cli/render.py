@@ -22,13 +22,15 @@ from rich.text import Text
 
 from audiolm_cli.cli.live import DRAWS_PER_S, TrainingView
 from audiolm_cli.cli.pager import show_in_pager
-from audiolm_cli.events import Event, Note, Progress, TrainStep, Validation
+from audiolm_cli.events import Activity, Event, Note, Progress, TrainStep, Validation
 
 if TYPE_CHECKING:
     from rich.progress import Progress as Bar
     from rich.progress import TaskID
 
 LINE_EVERY_S = 10.0
+STARTING, WORKING = "starting", "working"
+"""What a terminal says until the first report, and after a stage until the next report."""
 PAGE_WIDTH = 100
 """Columns of a page of text; longer lines are tiring to read."""
 
@@ -58,13 +60,19 @@ class Renderer:
         self._last_line = clock()
         self._lined: set[str] = set()
         self._training: TrainingView | None = None
+        self._entered = False
+        self._activity: TaskID | None = None
 
     def __enter__(self) -> Self:
+        self._entered = True
+        if self._progress and _is_terminal():
+            self._draw_activity(STARTING)
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self._entered = False
         self.close()
 
     def close(self) -> None:
@@ -73,7 +81,7 @@ class Renderer:
             self._training.close()
         if self._bar is not None:
             self._bar.stop()
-            self._bar = None
+            self._bar = self._activity = None
             self._tasks.clear()
 
     def on_event(self, event: Event) -> None:
@@ -82,6 +90,9 @@ class Renderer:
             self.note(event.message, warning=event.warning)
         elif isinstance(event, (TrainStep, Validation)):
             self._show_training(event)
+        elif isinstance(event, Activity):
+            if self._progress and _is_terminal():
+                self._draw_activity(event.stage)
         else:
             self._show_progress(event)
 
@@ -97,7 +108,8 @@ class Renderer:
         if _is_terminal():
             if finished or now - self._last_line >= 1 / DRAWS_PER_S:
                 self._last_line = now
-                self._training.draw(self._err, now - self._started["training"])
+                started = self._started["training"]
+                self._training.draw(self._err, lambda: self._clock() - started)
         elif finished or now - self._last_line >= LINE_EVERY_S:
             self._last_line = now
             self._err.print(Text(self._training.line()))
@@ -196,18 +208,34 @@ class Renderer:
     def _draw_bar(self, event: Progress) -> None:
         bar = self._bar or self._open_bar()
         shown: dict[str, Any] = {"total": event.total, "amount": _amount(event), "detail": event.detail}
+        self._end_activity()
         if event.stage not in self._tasks:
             self._tasks[event.stage] = bar.add_task(event.stage, **shown)
         bar.update(self._tasks[event.stage], completed=event.done, **shown)
         if event.total is not None and event.done >= event.total:
             bar.remove_task(self._tasks.pop(event.stage))
-            if not self._tasks:
+            if not self._tasks and self._entered:  # something moves until the command ends
+                self._draw_activity(WORKING)
+            elif not self._tasks:
                 self.close()
+
+    def _draw_activity(self, stage: str) -> None:
+        """A bar that moves without counting, until something else is drawn."""
+        bar = self._bar or self._open_bar()
+        self._end_activity()
+        self._activity = bar.add_task(stage, total=None, amount="", detail="")
+
+    def _end_activity(self) -> None:
+        if self._bar is not None and self._activity is not None:
+            self._bar.remove_task(self._activity)
+        self._activity = None
 
     def _open_bar(self) -> Bar:
         from rich.progress import BarColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
         from rich.progress import Progress as Bar
 
+        if self._training is not None:  # a terminal has room for one that is drawn in place
+            self._training.close()
         self._bar = Bar(
             TextColumn("{task.description}", markup=False),
             BarColumn(),

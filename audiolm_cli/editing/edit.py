@@ -22,7 +22,7 @@ from audiolm_cli.editing.takes import MakeTakes, make_takes
 from audiolm_cli.editing.takes_page import TakesPage
 from audiolm_cli.editing.writing import describe_settings, write_take
 from audiolm_cli.errors import AudioLMError
-from audiolm_cli.events import Note
+from audiolm_cli.events import Activity, Note
 from audiolm_cli.version import __version__
 from audiolm_cli.wording import join_words
 
@@ -73,6 +73,7 @@ def run_edit(session: Session, jobs: list[Job], edit: Edit) -> Generation:
 
 def edit_recording(session: Session, job: Job, edit: Edit, page: TakesPage | None) -> list[Output]:
     """One recording: read it, find its gaps, fill them, and write every take; what a page shows of it is added."""
+    session.on_event(Activity(stage="read and encode"))
     with session.stage("encode"):
         recording = read_input(job, session.on_event)
     gaps = edit.find_gaps(recording, job.source)

@@ -20,7 +20,7 @@ from audiolm_cli.editing.session import Session
 from audiolm_cli.editing.spans import Span, Surroundings, context_samples, open_span
 from audiolm_cli.editing.splicing import Gap, Piece, Repeated, Take
 from audiolm_cli.editing.windows import GapFiller
-from audiolm_cli.events import Note, Progress
+from audiolm_cli.events import Activity, Note, Progress
 from audiolm_cli.model.scoring import continuation_score, following_score
 
 MakeTakes = Callable[[Session, Recording, list[Gap]], list[Take]]
@@ -63,6 +63,7 @@ def make_takes(session: Session, recording: Recording, gaps: list[Gap]) -> list[
         candidates.sort(key=lambda candidate: -candidate.score)
 
     takes = []
+    session.on_event(Progress(stage="decode", done=0, total=config.takes, unit="takes"))
     for candidate in candidates[: config.takes]:
         candidate.render(session)
         score = None if config.best_of is None else candidate.score
@@ -161,6 +162,8 @@ def _fill_spans(session: Session, spans: list[Span], candidates: list[_Candidate
 
     def report_frames(done: int) -> None:
         session.on_event(Progress(stage="generate", done=done, total=span.gap_frames, unit="frames"))
+        if done == span.gap_frames:
+            session.on_event(Activity(stage="fine codes"))
 
     filler = GapFiller(
         model=session.model,

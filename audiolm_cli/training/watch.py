@@ -22,7 +22,7 @@ from audiolm_cli.config.shapes import ModelConfig
 from audiolm_cli.data.tokens import Corpus
 from audiolm_cli.evaluation.baselines import BaselineResult, bigram, unigram
 from audiolm_cli.evaluation.model import continuation_geometry, score_windows
-from audiolm_cli.events import Event, Note, TrainStep, Validation
+from audiolm_cli.events import Activity, Event, Note, TrainStep, Validation
 from audiolm_cli.files import write_whole
 from audiolm_cli.model.decoders import Decoders
 from audiolm_cli.reports.board import Board
@@ -100,6 +100,7 @@ class Watch:
         history = read_history(self.run / JOURNAL)
         if history.best is None:
             return None
+        self.listener(Activity(stage="judge the best model"))
         step, scores = history.best
 
         # On windows that it was trained on: where these are much better, it has learned them by heart.
@@ -148,6 +149,7 @@ class Watch:
             return known[1]
 
         self.listener(Note(message="measuring what a unigram and a bigram know of these recordings"))
+        self.listener(Activity(stage="measure unigram and bigram"))
         found = [baseline(train, targets, V) for baseline in (unigram, bigram)]
         text = json.dumps({"codes_sha256": digest, "baselines": [asdict(baseline) for baseline in found]}, indent=1)
         write_whole(path, text.encode(), force=True)

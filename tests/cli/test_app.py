@@ -23,7 +23,7 @@ from audiolm_cli.cli.render import LINE_EVERY_S, Renderer
 from audiolm_cli.cli.spread import spread
 from audiolm_cli.config.generation import GenerateConfig, SamplingConfig
 from audiolm_cli.errors import AudioInputError, AudioLMError, ModelError, NetworkError, OutputError, UsageError
-from audiolm_cli.events import Note, Progress
+from audiolm_cli.events import Activity, Note, Progress
 from audiolm_cli.version import __version__
 
 
@@ -301,6 +301,42 @@ def test_a_terminal_gets_a_bar_that_goes_away(monkeypatch: pytest.MonkeyPatch) -
     out.on_event(Progress(stage="encode", done=0, total=1))
     out.on_event(Progress(stage="encode", done=1, total=1))
     assert stream.getvalue().count("\x1b[?25h") == 2  # a finished stage gives the cursor back by itself
+
+
+def test_something_moves_from_start_to_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Before the first report, between stages, and where a stage has no end that could be counted towards."""
+    stream = Terminal()
+    monkeypatch.setattr(sys, "stderr", stream)
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setenv("COLUMNS", "120")
+    monkeypatch.setenv("TTY_INTERACTIVE", "1")
+
+    def moved() -> str:
+        """What was drawn within half a second in which nothing is reported."""
+        stream.seek(0)
+        stream.truncate()
+        time.sleep(0.5)
+        return stream.getvalue()
+
+    with Renderer() as out:
+        assert "starting" in moved()
+        out.on_event(Activity(stage="fine codes"))
+        shown = moved()
+        assert "fine codes" in shown and "starting" not in shown
+        out.on_event(Progress(stage="decode", done=1, total=2, unit="takes"))
+        out.on_event(Progress(stage="decode", done=2, total=2, unit="takes"))
+        shown = moved()
+        assert "working" in shown and "fine codes" not in shown
+    assert moved() == ""
+
+
+def test_the_number_of_this_process_is_known_before_torch() -> None:
+    """A command asks for it before it shows anything; torch takes a second or more to import."""
+    code = (
+        "import sys; from audiolm_cli.cli.torchrun import torchrun_ranks as r; r().main; print('torch' in sys.modules)"
+    )
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert ran.stdout == "False\n"
 
 
 @pytest.mark.parametrize("settings", [{"quiet": True}, {"no_progress": True}])

@@ -811,4 +811,4 @@ def test_as_a_function(tiny_model: Path, take: Path) -> None:
     )
     assert [output.path for output in result.outputs] == ["take.continued.1.wav", "take.continued.2.wav"]
     stages = [event.stage for event in events if not isinstance(event, Note)]
-    assert set(stages) == {"generate", "decode"}
+    assert set(stages) == {"read and encode", "generate", "fine codes", "decode"}

@@ -22,6 +22,7 @@ from torch import Tensor
 
 from audiolm_cli.devices import total_memory
 from audiolm_cli.errors import AudioLMError, DataError, MemoryLimitError, ModelError, OutputError
+from audiolm_cli.events import Activity
 from audiolm_cli.model.decoders import Decoders
 from audiolm_cli.model.geometry import Geometry
 from audiolm_cli.training.preflight.preparing import Prepared
@@ -100,9 +101,12 @@ def _findings(prepared: Prepared, model: Decoders, expected: list[Expected]) -> 
     """The findings one after the other; what a training will need goes into `expected` on the way."""
     yield check_clips(prepared)
     yield check_codes(prepared)
+    say = prepared.request.on_event
     if prepared.fine_tunes:
+        say(Activity(stage="score the model to start from"))
         yield check_start(prepared, model)
 
+    say(Activity(stage="time real steps"))
     finding, needs = time_steps(prepared, copy.deepcopy(model))
     yield finding
     if needs is not None:

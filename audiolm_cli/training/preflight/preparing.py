@@ -22,7 +22,7 @@ from audiolm_cli.data.folders import find_audio
 from audiolm_cli.data.manifest import CodecFacts, read_store
 from audiolm_cli.data.tokens import Corpus
 from audiolm_cli.errors import DataError, ModelError, UsageError
-from audiolm_cli.events import Note
+from audiolm_cli.events import Activity, Note
 from audiolm_cli.library.loading import codes_hash, load_codec
 from audiolm_cli.library.store_codec import StoreCodec, check_frame_rate, codec_of_store
 from audiolm_cli.model.decoders import Decoders, build, load_weights
@@ -90,6 +90,7 @@ def prepare(request: TrainRequest, store: Path) -> Prepared:
             request.on_event(Note(message=unsaid, warning=True))
 
     shape = _choose_shape(request, facts)
+    request.on_event(Activity(stage="read the codes"))
     corpus = _read_corpus(request, store, facts, shape)
     config = sized(request.config, corpus.frames, facts.frame_shift_s)
     if request.origin is not None:
