@@ -15,6 +15,7 @@ from torch import Tensor
 from audiolm_cli.audio.wear import add_noise, pass_through_mp3
 from audiolm_cli.codec.base import Codec
 from audiolm_cli.codec.chunked import encode_chunked
+from audiolm_cli.events import OnEvent, Progress, ignore
 
 SHORTEST_S = 1.0
 """Shorter recordings are left out."""
@@ -45,13 +46,16 @@ DELAYS = {"a quarter of a frame later": 0.25, "half a frame later": 0.5, "a whol
 """Delays in frames. After a delay of a whole frame, each frame should have the codes of the frame before it."""
 
 
-def measure_consistency(codec: Codec, wavs: Sequence[Tensor], seed: int = 0) -> dict[str, list[float]]:
+def measure_consistency(
+    codec: Codec, wavs: Sequence[Tensor], seed: int = 0, on_event: OnEvent = ignore
+) -> dict[str, list[float]]:
     """Share of the frames of recordings whose code stays the same, per codebook and change.
 
     Args:
         codec: what encodes.
         wavs: float32 [N] or [1, N] each, at the codec's rate.
         seed: of the noise.
+        on_event: gets the progress.
 
     Returns:
         By change, in the order of CHANGES and DELAYS: K shares in [0, 1] of all frames together. Empty where no
@@ -61,7 +65,8 @@ def measure_consistency(codec: Codec, wavs: Sequence[Tensor], seed: int = 0) -> 
     kept = {name: torch.zeros(codec.num_codebooks, dtype=torch.float64) for name in (*CHANGES, *DELAYS)}
     frames = 0
 
-    for recording in wavs:
+    for done, recording in enumerate(wavs):
+        on_event(Progress(stage="comparing codes", done=done, total=len(wavs), unit="clips"))
         wav = recording.reshape(-1).cpu().numpy()
         if len(wav) < SHORTEST_S * rate:
             continue

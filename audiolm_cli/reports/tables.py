@@ -136,6 +136,16 @@ def _describe_sound(result: Mapping[str, Any]) -> list[Table]:
                 f"that a model can sound like; a good continuation may be far from the original.{after}",
             )
         )
+    if result["consistency"]:
+        found.append(
+            Table(
+                columns=["codes that stay", *(f"codebook {k + 1}" for k in range(len(result["codebook_perplexity"])))],
+                rows=[[change, *_percentages(shares)] for change, shares in result["consistency"].items()],
+                note="Share of codes that are the same when a clip has noise, is quieter, begins later or was an MP3. "
+                "What changes there is not heard: a codebook of which few codes stay describes noise, and a model has "
+                "to learn that.",
+            )
+        )
     if seams := result["seams"]:
         labels = {"original": "in the original", "placed": "continued", "bare": "pasted without care"}
         found.append(

@@ -22,6 +22,7 @@ from audiolm_cli.errors import UsageError
 from audiolm_cli.evaluation.baselines import measure_baselines
 from audiolm_cli.evaluation.choosing import Training
 from audiolm_cli.evaluation.compared import Comparison, compare, measure_seams
+from audiolm_cli.evaluation.consistency import measure_consistency
 from audiolm_cli.evaluation.excerpts import Windows, codebook_perplexities, draw_windows
 from audiolm_cli.evaluation.model import ModelScores, context_use, continuation_geometry, mean_scores, score_windows
 from audiolm_cli.evaluation.sample import Sample, holds_codes, read_codes, read_recordings
@@ -30,6 +31,9 @@ from audiolm_cli.library.loading import codec_hash, codes_hash, load_codec, load
 from audiolm_cli.model.decoders import Decoders
 from audiolm_cli.reports.page import write_page
 from audiolm_cli.reports.past import PastTraining, find_tokens, read_past_training
+
+CONSISTENCY_CLIPS = 8
+"""Excerpts whose codes are compared with those of their disturbed forms: each is encoded eleven times."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,6 +67,9 @@ class Evaluation:
     """Codes of each codebook."""
     codebook_perplexity: list[float]
     """Exponentiated entropy of each codebook's use in the recordings."""
+    consistency: dict[str, list[float]]
+    """Share of the codes of each codebook that stay when nothing that is heard changes, by the change; empty where
+    there were codes to measure on, and no recordings."""
     seams: dict[str, float] | None
     """Medians at the seam of continuations, placed by the tool and pasted without care, and of the originals there."""
     unpaired: dict[str, float]
@@ -189,6 +196,8 @@ def _measure(
         scored = _score(subject.model, subject.codec, sample.codes, windows, train)
         scored["seams"] = measure_seams(sample.excerpts, subject.codec, subject.model, seed, on_event)
     compared = compare(sample.excerpts, subject.codec, subject.model, seed, on_event)
+    recorded = [excerpt.wav[0] for excerpt in sample.excerpts if excerpt.codes is None]
+    consistency = measure_consistency(subject.codec, recorded[:CONSISTENCY_CLIPS], seed, on_event)
 
     evaluation = Evaluation(
         model={"kind": "codec" if subject.model is None else "model", "name": subject.name, "sha256": subject.sha256},
@@ -199,6 +208,7 @@ def _measure(
         levels=compared.levels(),
         codebook_size=subject.codec.codebook_size,
         codebook_perplexity=codebook_perplexities(sample.codes, subject.codec.codebook_size),
+        consistency=consistency,
         unpaired=compared.unpaired(train, seed),
         failed=sample.failed,
         **scored,

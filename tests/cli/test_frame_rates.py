@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ import numpy as np
 import pytest
 import soundfile
 
+from audiolm_cli.evaluation.consistency import CHANGES, DELAYS
 from audiolm_cli.library.loading import load_codec
 
 Piano = Callable[..., np.ndarray]
@@ -74,8 +76,8 @@ def test_generating_commands_make_what_was_asked_for(audiolm: Any, setting: Sett
     assert len(looped) and (np.isin(looped[:1000], original)).all()
 
 
-def test_a_store_of_its_codes_trains_a_model(audiolm: Any, setting: Setting, tmp_path: Path) -> None:
-    """tokenize, decode and train; the model has the codec."""
+def test_a_store_of_its_codes_trains_a_model_that_is_evaluated(audiolm: Any, setting: Setting, tmp_path: Path) -> None:
+    """tokenize, decode, train and evaluate; the model has the codec."""
     tokens, run = tmp_path / "tokens", tmp_path / "run"
     shown = audiolm("tokenize", setting.recordings, "-o", tokens, "--codec", setting.codec)
     assert shown.exit_code == 0, shown.stderr
@@ -90,6 +92,14 @@ def test_a_store_of_its_codes_trains_a_model(audiolm: Any, setting: Setting, tmp
     assert shown.exit_code == 0, shown.stderr
     codec = load_codec(str(run))
     assert (codec.frame_rate_hz, codec.num_codebooks) == FRAMES_AND_CODEBOOKS[setting.shape]
+
+    options = ["-m", run, "--split", "all", "--clips", 2, "--windows", 2, "--json"]
+    shown = audiolm("evaluate", setting.recordings, *options)
+    assert shown.exit_code == 0, shown.stderr
+    found = json.loads(shown.stdout)
+    assert len(found["scores"]["bits"]) == codec.num_codebooks
+    assert list(found["consistency"]) == [*CHANGES, *DELAYS]
+    assert {len(shares) for shares in found["consistency"].values()} == {codec.num_codebooks}
 
 
 def test_its_codec_is_trained_on(audiolm: Any, setting: Setting, tmp_path: Path) -> None:
