@@ -94,12 +94,15 @@ def _end_of_chunks(stream: BinaryIO, head: bytes) -> int | None:
         return None
 
     form = head[8:12] if layout.first == 12 else b""  # what kind of RIFF or AIFF it is
+    length = stream.seek(0, os.SEEK_END)
     for name, content, size in iter_chunks(stream):
         ends = [content - layout.id_bytes - struct.calcsize(layout.size)] if name == head[:4] else []
         if name == layout.data and head[:4] in UNPADDED:
             ends += [content + size, content + size + 1]
 
         for end in ends:
+            if end >= length:  # a header may state sizes that no file has
+                continue
             stream.seek(end)
             following = stream.read(12)
             if following[:4] == head[:4] and (not form or following[8:] == form):

@@ -163,7 +163,7 @@ def _parse_info(content: bytes) -> Iterator[tuple[bytes, str]]:
     position = 4
     while content[:4] == b"INFO" and position + 8 <= len(content):
         name, size = struct.unpack_from("<4sI", content, position)
-        yield name, decode_text(content[position + 8 : position + 8 + size]).strip()
+        yield name, decode_text(content[position + 8 : position + 8 + size].rstrip(b"\0"))
         position += 8 + size + size % 2
 
 

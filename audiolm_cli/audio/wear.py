@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
-import io
+import tempfile
+from pathlib import Path
 
 import numpy as np
 import soundfile
+
+from audiolm_cli.audio.signals import resample
 
 LOWEST_HZ = 20.0
 """Below this frequency, the power of noise no longer rises."""
 MP3_LEVELS = {96: 0.77, 128: 0.66, 192: 0.44}
 """libsndfile's compression levels of constant bit rates in kbit/s; 0 is 320 kbit/s and 1 is 32 kbit/s."""
+
+MP3_RATES_HZ = (8000, 11025, 12000, 16000, 22050, 24000, 32000, 44100, 48000)
+"""The sample rates that MP3 has."""
 
 
 def add_noise(
@@ -34,13 +40,28 @@ def add_noise(
 
 
 def pass_through_mp3(wav: np.ndarray, sample_rate_hz: int, bitrate_kbps: int) -> np.ndarray:
-    """`wav` float32 [N] as it comes back from an MP3 of a constant bit rate of MP3_LEVELS; no sample is displaced."""
-    file = io.BytesIO()
-    level = MP3_LEVELS[bitrate_kbps]
-    soundfile.write(file, wav, sample_rate_hz, format="MP3", bitrate_mode="CONSTANT", compression_level=level)
+    """`wav` float32 [N] as it comes back from an MP3 of a constant bit rate of MP3_LEVELS; no sample is displaced.
 
-    file.seek(0)
-    decoded, _ = soundfile.read(file, dtype="float32")
-    out = np.zeros_like(wav)
-    out[: len(decoded)] = decoded[: len(wav)]
+    At sample rates below 32 kHz, MP3 has half these bit rates.
+    """
+    if sample_rate_hz not in MP3_RATES_HZ:
+        there = resample(wav[None], sample_rate_hz, MP3_RATES_HZ[-1])[0]
+        decoded = resample(
+            pass_through_mp3(there, MP3_RATES_HZ[-1], bitrate_kbps)[None], MP3_RATES_HZ[-1], sample_rate_hz
+        )
+        return _fit_length(decoded[0], len(wav))
+
+    # In a file with a name: of one without, libsndfile looks for `.AppleDouble/` in the working directory.
+    with tempfile.TemporaryDirectory(prefix="audiolm-") as folder:
+        path = Path(folder) / "worn.mp3"
+        level = MP3_LEVELS[bitrate_kbps]
+        soundfile.write(path, wav, sample_rate_hz, format="MP3", bitrate_mode="CONSTANT", compression_level=level)
+        decoded, _ = soundfile.read(path, dtype="float32")
+    return _fit_length(decoded, len(wav))
+
+
+def _fit_length(wav: np.ndarray, length: int) -> np.ndarray:
+    """`wav` [N] cut, or filled up with silence."""
+    out = np.zeros(length, np.float32)
+    out[: len(wav)] = wav[:length]
     return out

@@ -225,7 +225,7 @@ def test_the_same_seed_gives_the_same_bytes_in_other_processes(tiny_model: Path,
     ]
     assert [run.returncode for run in runs] == [0, 0]
     assert runs[0].stdout == runs[1].stdout
-    assert b"total" in runs[0].stderr
+    assert b"seed 5" in runs[0].stderr
     continue_files([str(take)], 0.3, config=GenerateConfig(output="a.wav", model=str(tiny_model), seed=5))
     assert Path("a.wav").read_bytes() == runs[0].stdout
     piped, _ = soundfile.read(io.BytesIO(runs[0].stdout), dtype="int16")
@@ -405,7 +405,7 @@ def test_json(go: Any, take: Path, tiny_model: Path) -> None:
     """One object of the promised shape on stdout; times add up."""
     shown = go(take, "-d", 0.5, "--seed", 4, "--dtype", "fp32", "--json")
     result = json.loads(shown.stdout)
-    assert set(result) == {"outputs", "model", "device", "dtype", "version", "settings", "timing", "failed"}
+    assert set(result) == {"outputs", "model", "device", "dtype", "version", "settings", "timing", "failed", "page"}
     sampling = {
         "temperature": 1.05,
         "top_k": 0,
@@ -427,8 +427,10 @@ def test_json(go: Any, take: Path, tiny_model: Path) -> None:
             "sampling": sampling,
             "score": None,
             "losses": [],
+            "plot": None,
         }
     ]
+    assert result["page"] is None
     assert result["model"]["name"] == "tiny" and len(result["model"]["sha256"]) == 64
     assert (result["device"], result["dtype"], result["failed"]) == ("cpu", "fp32", [])
     assert result["settings"] == {
@@ -555,10 +557,10 @@ def test_progress(go: Any, take: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_quiet(go: Any, take: Path) -> None:
-    """-q leaves stderr empty; without it, the stages' times are there, and stdout is the same."""
+    """-q leaves stderr empty; with -v, the stages' times are there, and stdout is the same."""
     quiet = go(take, "-d", 0.1, "--seed", 1, "-q")
     assert (quiet.exit_code, quiet.stderr) == (0, "")
-    loud = go(take, "-d", 0.1, "--seed", 1, "-f")
+    loud = go(take, "-d", 0.1, "--seed", 1, "-f", "-v")
     assert loud.stdout == quiet.stdout
     for stage in ("load", "encode", "AR", "NAR", "decode", "total"):
         assert f"{stage} " in loud.stderr

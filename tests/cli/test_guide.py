@@ -136,7 +136,7 @@ def test_what_is_mentioned_exists(audiolm: Any, page: str) -> None:
     names = {words for words, _ in COMMANDS} | {words.split()[0] for words, _ in COMMANDS}
     for mentioned in re.findall(r"`audiolm ([a-z]+)", text):
         assert mentioned in names, mentioned
-    known = "".join(audiolm(*words.split(), "--help").stdout for words, _ in COMMANDS)
+    known = "".join(audiolm(*words.split(), flag).stdout for words, _ in COMMANDS for flag in ("--help", "--help-all"))
     others = r"tensorboard [^`]*|pip install [^`]*|python tests/[^`]*|--\w+_\w+"  # the last one is torchrun's
     own = re.sub(others, "", text)
     for option in re.findall(r"--[a-z][a-z0-9-]+", own):

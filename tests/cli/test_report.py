@@ -131,6 +131,7 @@ def test_the_training_of_a_run_is_drawn(tmp_path: Path, monkeypatch: pytest.Monk
         "levels": {},
         "codebook_size": 2048,
         "codebook_perplexity": [3.0, 4.0],
+        "consistency": {"3 dB quieter": [1.0, 0.5]},
         "seams": {f"{n}_{m}": 0.0 for n in ("original", "placed", "bare") for m in ("jump", "flux_z")},
         "unpaired": {},
     }

@@ -287,9 +287,11 @@ def test_what_is_refused(go: Any, take: Path, flags: list[str], word: str) -> No
 
 
 def test_an_existing_file_stays_unless_forced(go: Any, take: Path) -> None:
-    """As without --stream."""
+    """As without --stream: a name that was given is refused, and another one is found for the usual name."""
     Path("take.continued.wav").write_bytes(b"mine")
-    assert go(take, "-d", 0.2).exit_code == 7
+    assert go(take, "-d", 0.2, "-o", "take.continued.wav").exit_code == 7
+    assert go(take, "-d", 0.2).exit_code == 0
     assert Path("take.continued.wav").read_bytes() == b"mine"
+    assert read_audio("take.continued-2.wav").num_samples == RATE_HZ + round(0.2 * RATE_HZ)
     assert go(take, "-d", 0.2, "-f").exit_code == 0
     assert read_audio("take.continued.wav").num_samples == RATE_HZ + round(0.2 * RATE_HZ)
