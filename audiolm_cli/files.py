@@ -8,6 +8,7 @@ import hashlib
 import io
 import os
 import secrets
+import select
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -15,6 +16,10 @@ from pathlib import Path
 from typing import Any
 
 from audiolm_cli.errors import OutputError
+from audiolm_cli.stopping import check_stopped, uninterrupted
+
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+"""What the system says where there is no room."""
 
 
 def hash_file(path: Path) -> str:
@@ -44,10 +49,11 @@ def check_target(path: str | Path, force: bool) -> None:
     Raises:
         OutputError: it exists and `force` is false, it is a folder or a device, or its folder is missing or unwritable.
     """
-    if str(path) == "-":
-        return
-
     with as_output_error(path):
+        if str(path) == "-":
+            os.write(1, b"")  # which fails where it is closed
+            return
+
         probe = _hidden_name(_resolve_target(path, force))
         try:
             _create(probe).close()
@@ -64,7 +70,7 @@ def replacing(target: str | Path, force: bool) -> Iterator[DeferringFile]:
         OSError: the system refuses; `as_output_error` makes an OutputError of it.
     """
     path = _resolve_target(target, force)
-    with taking_place_of(path) as temporary:
+    with taking_place_of(path, force=force) as temporary:
         with _create(temporary) as file:
             yield file
             file.check()
@@ -75,18 +81,27 @@ def replacing(target: str | Path, force: bool) -> Iterator[DeferringFile]:
 
 
 @contextlib.contextmanager
-def taking_place_of(path: Path) -> Iterator[Path]:
+def taking_place_of(path: Path, *, force: bool = True) -> Iterator[Path]:
     """A temporary name beside `path`: the file that the block writes there becomes `path` in one step.
 
     When the block fails, the temporary file is removed and `path` stays as it was. Unlike `replacing`, this does not
     wait for the disk: after a power failure the file may be empty. It is for files that can be made again.
+
+    Raises:
+        OutputError: there is a `path` by now, and `force` is false.
+        OSError: the system refuses.
     """
     temporary = _hidden_name(path)
     try:
         yield temporary
-        os.replace(temporary, path)
+        check_stopped()
+        if force:
+            os.replace(temporary, path)
+        else:
+            name_new_file(temporary, path)
     except BaseException:
-        temporary.unlink(missing_ok=True)
+        with uninterrupted():
+            temporary.unlink(missing_ok=True)
         raise
 
 
@@ -102,26 +117,73 @@ def replacing_folder(path: Path) -> Iterator[Path]:
     try:
         temporary.mkdir(parents=True)
         yield temporary
+        check_stopped()
         shutil.rmtree(path, ignore_errors=True)
         temporary.rename(path)
     except BaseException:
-        shutil.rmtree(temporary, ignore_errors=True)
+        with uninterrupted():
+            shutil.rmtree(temporary, ignore_errors=True)
         raise
 
 
-def put_in_place(temporary: Path, path: Path) -> None:
-    """Rename the folder `temporary` to `path`; an old folder is moved aside first, and removed when all went well."""
-    aside = path.parent / f".{path.name}.{secrets.token_hex(4)}.replaced"
-    try:
-        if path.exists():
-            path.rename(aside)
-        temporary.rename(path)
+def put_in_place(temporary: Path, path: Path, *, force: bool = True) -> None:
+    """Rename the folder `temporary` to `path`; an old folder is moved aside first, and removed when all went well.
+
+    Raises:
+        OutputError: there is a `path` by now, and `force` is false.
+        OSError: the system refuses.
+    """
+    if not force:
+        try:
+            temporary.rename(path)  # which refuses whatever is there, but for a folder with nothing in it
+        except OSError as error:
+            if os.path.lexists(path):
+                raise _exists_already(path) from error
+            raise
         sync_folder(path.parent)
-    finally:
-        if path.exists():
-            shutil.rmtree(aside, ignore_errors=True)
-        elif aside.exists():
-            aside.rename(path)
+        return
+
+    aside = path.parent / f".{path.name}.{secrets.token_hex(4)}.replaced"
+    with uninterrupted():  # an old folder is under its name, or the new one is
+        try:
+            if path.exists():
+                path.rename(aside)
+            temporary.rename(path)
+            sync_folder(path.parent)
+        finally:
+            if path.exists():
+                shutil.rmtree(aside, ignore_errors=True)
+            elif aside.exists():
+                aside.rename(path)
+
+
+def name_new_file(temporary: Path, path: Path) -> None:
+    """Rename a file to a name that nothing has, in one step: who else makes a file there is not overwritten.
+
+    Raises:
+        OutputError: something has it.
+        OSError: the system refuses.
+    """
+    try:
+        if os.name == "nt":
+            os.rename(temporary, path)
+            return
+
+        try:
+            os.link(temporary, path)
+        except FileExistsError:
+            raise
+        except OSError:  # a file system without links, as that of many memory cards: an empty file claims the name
+            _create(path).close()
+            os.replace(temporary, path)
+            return
+    except FileExistsError as error:
+        raise _exists_already(path) from error
+    temporary.unlink()
+
+
+def _exists_already(path: str | Path) -> OutputError:
+    return OutputError(f"{path}: exists already; choose another name or replace it with -f/--force")
 
 
 def write_synced(path: Path, text: str) -> None:
@@ -167,7 +229,10 @@ class DeferringFile(io.FileIO):
 
         while len(rest) and self.error is None:
             try:
-                rest = rest[super().write(rest) :]  # the system may take a part of it
+                taken = super().write(rest)  # the system may take a part of it
+                if taken is None:  # a pipe that does not wait for its reader
+                    select.select([], [self], [])
+                rest = rest[taken or 0 :]
             except OSError as error:
                 self.error = error
 
@@ -192,11 +257,68 @@ class DeferringFile(io.FileIO):
             raise self.error
 
 
+class ScratchFile(DeferringFile):
+    """A nameless file in the folder for temporary files."""
+
+    def check(self) -> None:
+        """Raise the error that was kept.
+
+        Raises:
+            OutputError: a write failed.
+        """
+        with as_scratch_error():
+            super().check()
+
+
 @contextlib.contextmanager
-def scratch_file() -> Iterator[DeferringFile]:
-    """A nameless file in the folder for temporary files, which is gone after the block."""
-    with tempfile.TemporaryFile(buffering=0) as plain, DeferringFile(os.dup(plain.fileno()), "r+b") as file:
+def scratch_file() -> Iterator[ScratchFile]:
+    """A nameless file in the folder for temporary files, which is gone after the block.
+
+    Raises:
+        OutputError: it cannot be made.
+    """
+    with contextlib.ExitStack() as stack:
+        with as_scratch_error():
+            plain = stack.enter_context(tempfile.TemporaryFile(buffering=0))
+            file = stack.enter_context(ScratchFile(os.dup(plain.fileno()), "r+b"))
         yield file
+
+
+@contextlib.contextmanager
+def scratch_folder(prefix: str) -> Iterator[Path]:
+    """A new folder in the folder for temporary files, which is gone with all in it after the block.
+
+    Raises:
+        OutputError: it cannot be made, or the block could not write into it.
+    """
+    with contextlib.ExitStack() as stack:
+        with as_scratch_error():
+            folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix=prefix, ignore_cleanup_errors=True)))
+        try:
+            yield folder
+        except OutputError as error:
+            if isinstance(error.__cause__, OSError):
+                with as_scratch_error():
+                    raise error.__cause__ from error
+            raise
+
+
+@contextlib.contextmanager
+def as_scratch_error() -> Iterator[None]:
+    """Turn what the system reports about temporary files into an OutputError that says what to do."""
+    try:
+        yield
+    except OSError as error:
+        try:
+            folder = tempfile.gettempdir()
+        except OSError:
+            raise OutputError(
+                "no folder for temporary files can be written; name one in the environment variable TMPDIR"
+            ) from error
+        what = "is full" if error.errno in FULL else f"cannot be written ({error.strerror or error})"
+        raise OutputError(
+            f"{folder}: the folder for temporary files {what}; name another one in the environment variable TMPDIR"
+        ) from error
 
 
 @contextlib.contextmanager
@@ -206,7 +328,7 @@ def as_output_error(path: str | Path) -> Iterator[None]:
         yield
     except OSError as error:
         where = describe_folder(path)
-        if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+        if error.errno in FULL:
             raise OutputError(f"{path}: no space left in {where}; free some, or choose another") from error
         if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
             raise OutputError(f"{path}: no permission to write in {where}; choose another") from error
@@ -228,7 +350,7 @@ def _resolve_target(path: str | Path, force: bool) -> Path:
         if not target.is_file():
             raise OutputError(f"{path}: is a device; give the name of a file, or - for standard output")
         if not force:
-            raise OutputError(f"{path}: exists already; choose another name or replace it with -f/--force")
+            raise _exists_already(path)
 
     if not target.parent.is_dir():
         raise OutputError(f"{path}: the folder {target.parent} does not exist; make it, or choose another")

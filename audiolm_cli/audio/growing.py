@@ -29,6 +29,7 @@ from audiolm_cli.audio.writing import (
 )
 from audiolm_cli.errors import UsageError
 from audiolm_cli.files import replacing, scratch_file
+from audiolm_cli.stopping import uninterrupted
 
 COMPANDED = ("ULAW", "ALAW")
 """Subtypes that are written as the 16-bit integers that they stand for."""
@@ -174,10 +175,11 @@ def _append(file: BinaryIO, data: Iterator[bytes], head: Header, start: int = 0,
             count = written // head.frame_bytes
             _write_at(file, start, head.bytes(count - count * head.frame_bytes % 2))  # chunks end at even bytes
     finally:
-        file.truncate(samples_at + written)  # a part of which only a piece was written
-        _write_at(file, samples_at + written, bytes(written % 2))
-        _write_at(file, start, head.bytes(written // head.frame_bytes))
-        file.seek(0, os.SEEK_END)
+        with uninterrupted():
+            file.truncate(samples_at + written)  # a part of which only a piece was written
+            _write_at(file, samples_at + written, bytes(written % 2))
+            _write_at(file, start, head.bytes(written // head.frame_bytes))
+            file.seek(0, os.SEEK_END)
 
 
 def _send(stdout: BinaryIO, data: Iterator[bytes], head: Header, count: int) -> None:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import shutil
 import subprocess
-import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +15,9 @@ import numpy as np
 import soundfile
 
 from audiolm_cli.audio.recording import as_float
+from audiolm_cli.audio.sndfile import HeldFile
 from audiolm_cli.errors import InstallationError
+from audiolm_cli.files import DeferringFile, as_scratch_error, scratch_folder
 
 PROGRAMS: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("ffplay", ("-nodisp", "-autoexit", "-loglevel", "error", "{}")),
@@ -62,15 +63,17 @@ def play_stretches(source: str | Path, stretches: list[tuple[float, float]]) -> 
 
     Raises:
         InstallationError: nothing here can play sound, or nothing that was found could play this.
+        OutputError: the folder for temporary files is full.
     """
     players = find_players()
     if not players:
         raise InstallationError(NO_PLAYER)
 
     reasons = []
-    with tempfile.TemporaryDirectory(prefix="audiolm-") as folder:
-        excerpt = Path(folder) / "excerpt.wav"
-        seconds = copy_stretches(source, stretches, excerpt)
+    with scratch_folder("audiolm-") as folder:
+        excerpt = folder / "excerpt.wav"
+        with as_scratch_error():
+            seconds = copy_stretches(source, stretches, excerpt)
         for player in players:
             try:
                 player.play(excerpt, seconds)
@@ -106,15 +109,22 @@ def copy_stretches(source: str | Path, stretches: list[tuple[float, float]], tar
 
     Returns:
         How long it is, in seconds.
+
+    Raises:
+        OSError: the disk is full.
     """
     with soundfile.SoundFile(source) as file:
         rate_hz, channels = file.samplerate, file.channels if file.channels <= 2 else 1
-        with soundfile.SoundFile(target, "w", rate_hz, channels, "PCM_16", format="WAV") as excerpt:
+        with (
+            DeferringFile(target, "w+") as written,
+            HeldFile(written, "w", rate_hz, channels, "PCM_16", format="WAV") as excerpt,
+        ):
             for start_s, end_s in stretches:
                 start, stop = (min(round(edge_s * rate_hz), file.frames) for edge_s in (start_s, end_s))
                 file.seek(start)
                 for block in file.blocks(BLOCK_SAMPLES, frames=stop - start, dtype="float32", always_2d=True):
                     excerpt.write(as_heard(block).clip(-1, 1))
+                    written.check()
             return excerpt.frames / rate_hz
 
 

@@ -13,6 +13,7 @@ import pickle
 import signal
 import subprocess
 import sys
+import tempfile
 import weakref
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -27,6 +28,7 @@ from audiolm_cli.audio.sndfile import BLOCK_SAMPLES
 from audiolm_cli.audio.streaming import AudioStream, open_stream
 from audiolm_cli.errors import AudioInputError, MemoryLimitError, UsageError
 from audiolm_cli.packages import explain_import
+from audiolm_cli.stopping import starting_apart
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -63,13 +65,15 @@ class DecoderProcess:
             return
 
         self.close()
-        code = f"import sys; sys.path[:] = {sys.path!r}; from {__name__} import serve; serve()"
+        places = f"sys.path[:] = {sys.path!r}; tempfile.tempdir = {tempfile.tempdir!r}"
+        code = f"import sys, tempfile; {places}; from {__name__} import serve; serve()"
         pipe = subprocess.PIPE
         try:
-            # In a group of its own: a terminal's Ctrl-C is for the program, which then ends this one.
-            self._process = subprocess.Popen(
-                [sys.executable, "-c", code], stdin=pipe, stdout=pipe, stderr=subprocess.DEVNULL, process_group=0
-            )
+            # In a group of its own, which is ended as one: a file may be read by a program that this process started.
+            with starting_apart():
+                self._process = subprocess.Popen(
+                    [sys.executable, "-c", code], stdin=pipe, stdout=pipe, stderr=subprocess.DEVNULL, process_group=0
+                )
         except OSError as error:
             reason = error.strerror or error
             raise UsageError(f"a process to decode in cannot be started ({reason}); end other programs") from error
@@ -239,7 +243,10 @@ def _iter_recording(path: str | Path, max_duration_s: float | None) -> Iterator[
 
 
 def _kill(process: subprocess.Popen[bytes]) -> None:
-    """End a process, whatever it is doing: nothing is lost, since it writes nothing."""
+    """End a process and those that it started, whatever they do: nothing is lost, since they write nothing."""
+    if process.poll() is None and hasattr(os, "killpg"):
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
     process.kill()
     for pipe in (process.stdin, process.stdout):
         with contextlib.suppress(OSError):  # what could not be sent

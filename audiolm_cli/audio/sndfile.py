@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import os
 from collections.abc import Iterator
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import numpy as np
 import soundfile
@@ -22,6 +22,7 @@ from audiolm_cli.audio.recording import BITS, FLOATS, SampleStream
 from audiolm_cli.audio.tags import read_tags
 from audiolm_cli.audio.trailing import find_mpeg_end, find_sound_end, holds_mpeg_audio
 from audiolm_cli.errors import AudioInputError
+from audiolm_cli.stopping import uninterrupted
 
 READ_SAMPLES = 4096
 """Read at a time: what precedes a damaged spot is known to this."""
@@ -44,7 +45,28 @@ class CutShortError(AudioInputError):
     """An MP3 that libsndfile takes to end earlier than it does."""
 
 
-class ForwardFile(soundfile.SoundFile):
+class HeldFile(soundfile.SoundFile):
+    """A sound file that no signal interrupts while libsndfile calls an open file back: its exception would be lost."""
+
+    def __init__(self, file: Any, *args: Any, **kwargs: Any) -> None:
+        self._held = uninterrupted if hasattr(file, "read") else contextlib.nullcontext
+        with self._held():
+            super().__init__(file, *args, **kwargs)
+
+    def read(self, *args: Any, **kwargs: Any) -> np.ndarray:
+        with self._held():
+            return super().read(*args, **kwargs)
+
+    def write(self, data: np.ndarray) -> None:
+        with self._held():
+            super().write(data)
+
+    def close(self) -> None:
+        with self._held():
+            super().close()
+
+
+class ForwardFile(HeldFile):
     """A sound file that is read from its start to its end."""
 
     def seekable(self) -> bool:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import tempfile
-from pathlib import Path
+import errno
 
 import numpy as np
 import soundfile
 
 from audiolm_cli.audio.signals import resample
+from audiolm_cli.audio.sndfile import cause_of
+from audiolm_cli.files import as_scratch_error, scratch_folder
 
 LOWEST_HZ = 20.0
 """Below this frequency, the power of noise no longer rises."""
@@ -52,11 +53,14 @@ def pass_through_mp3(wav: np.ndarray, sample_rate_hz: int, bitrate_kbps: int) ->
         return _fit_length(decoded[0], len(wav))
 
     # In a file with a name: of one without, libsndfile looks for `.AppleDouble/` in the working directory.
-    with tempfile.TemporaryDirectory(prefix="audiolm-") as folder:
-        path = Path(folder) / "worn.mp3"
+    with scratch_folder("audiolm-") as folder, as_scratch_error():
+        path = folder / "worn.mp3"
         level = MP3_LEVELS[bitrate_kbps]
-        soundfile.write(path, wav, sample_rate_hz, format="MP3", bitrate_mode="CONSTANT", compression_level=level)
-        decoded, _ = soundfile.read(path, dtype="float32")
+        try:
+            soundfile.write(path, wav, sample_rate_hz, format="MP3", bitrate_mode="CONSTANT", compression_level=level)
+            decoded, _ = soundfile.read(path, dtype="float32")
+        except (soundfile.SoundFileError, AssertionError) as error:  # soundfile asserts that all samples were taken
+            raise OSError(errno.EIO, cause_of(error)) from error
     return _fit_length(decoded, len(wav))
 
 

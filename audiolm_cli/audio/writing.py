@@ -24,10 +24,11 @@ import soundfile
 from audiolm_cli.audio.headers import append_aiff_chunk, find_chunk, replace_bytes
 from audiolm_cli.audio.layout import Layout, file_order, needs_extensible, write_layout
 from audiolm_cli.audio.recording import BITS, FLOATS, Recording, as_float, quantize
-from audiolm_cli.audio.sndfile import ForwardFile, cause_of
+from audiolm_cli.audio.sndfile import ForwardFile, HeldFile, cause_of
 from audiolm_cli.audio.tags import make_id3
 from audiolm_cli.errors import OutputError, UsageError
 from audiolm_cli.files import DeferringFile, as_output_error, describe_folder, replacing, scratch_file
+from audiolm_cli.stopping import uninterrupted
 
 CONTAINERS = {
     ".wav": "WAV",
@@ -202,10 +203,9 @@ def encode_audio(stream: DeferringFile, blocks: Iterator[np.ndarray], spec: Audi
     N, C = spec.shape
     dtype: np.dtype = np.dtype(np.float32)
     checksums: list[int] = []
-    with soundfile.SoundFile(
-        stream, "w", spec.sample_rate_hz, C, spec.subtype, format=spec.format, closefd=False
-    ) as file:
-        _set_tags(file, spec)
+    with HeldFile(stream, "w", spec.sample_rate_hz, C, spec.subtype, format=spec.format, closefd=False) as file:
+        with uninterrupted():
+            _set_tags(file, spec)
         for block in blocks:
             file.write(block)
             dtype = block.dtype
@@ -287,7 +287,7 @@ def _can_write(format: str, subtype: str, channels: int, sample_rate_hz: int) ->
     if not soundfile.check_format(format, subtype):
         return False
     try:
-        soundfile.SoundFile(BytesIO(), "w", sample_rate_hz, channels, subtype, format=format).close()
+        HeldFile(BytesIO(), "w", sample_rate_hz, channels, subtype, format=format).close()
     except soundfile.SoundFileError:
         return False
     return True

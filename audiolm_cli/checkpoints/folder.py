@@ -24,6 +24,7 @@ from audiolm_cli.checkpoints.fields import FORMAT_VERSION, FORMATS, bad_field, c
 from audiolm_cli.checkpoints.header import check_shapes, read_shapes
 from audiolm_cli.errors import ModelError, OutputError
 from audiolm_cli.files import hash_file, put_in_place, sync_file, sync_folder, write_synced
+from audiolm_cli.stopping import uninterrupted
 from audiolm_cli.version import __version__
 
 if TYPE_CHECKING:
@@ -135,9 +136,10 @@ def write_folder(
         try:
             _fill(temporary, facts, tensors, texts)
             folder = read_folder(temporary)
-            put_in_place(temporary, path)
+            put_in_place(temporary, path, force=force)
         finally:
-            shutil.rmtree(temporary, ignore_errors=True)
+            with uninterrupted():
+                shutil.rmtree(temporary, ignore_errors=True)
 
     return dataclasses.replace(folder, path=path)
 

@@ -9,18 +9,16 @@ from __future__ import annotations
 import errno
 import importlib
 import os
-import signal
 import sys
 import traceback
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
-from types import FrameType
+from collections.abc import Sequence
 from typing import Annotated, Any, NoReturn
 
 import typer
 
 from audiolm_cli.cli.helping import Command, Program, epilog_of, panel_of
 from audiolm_cli.cli.render import Renderer
+from audiolm_cli.cli.surroundings import STOPPED, flush_stdout, leave, stop_signals
 from audiolm_cli.errors import AudioLMError, MemoryLimitError, OutputError, SomeInputsFailedError
 from audiolm_cli.packages import explain_import
 from audiolm_cli.version import __version__
@@ -61,7 +59,8 @@ OPENMP = {"GOMP_SPINCOUNT": "30000", "KMP_BLOCKTIME": "1"}
 """How long torch's threads stay awake between computations, for the OpenMP of GNU (rounds; under a millisecond) and of
 LLVM and Intel (milliseconds). Their own defaults keep cores busy for longer than any computation here makes them wait.
 """
-_CODES = {signal.SIGINT: 130, signal.SIGTERM: 143}
+UNHEARD = (errno.EBADF, errno.EPIPE)
+"""What the system says where standard output is closed, or whoever read it has read enough: nothing was lost."""
 _HELP = {"help_option_names": ["-h", "--help"]}
 
 
@@ -78,18 +77,22 @@ def main(args: Sequence[str] | None = None) -> NoReturn:
     if "OMP_WAIT_POLICY" not in os.environ:  # torch reads it when a command imports it
         for name, value in OPENMP.items():
             os.environ.setdefault(name, value)
-    with _raise_on_sigterm():
+    with stop_signals() as signals:
         try:
             app(args=args, prog_name="audiolm", obj=settings)
             code = 0
         except SystemExit as exit_:
             code = exit_.code if isinstance(exit_.code, int) else int(exit_.code is not None)
-        except KeyboardInterrupt:
-            code = _CODES[signal.SIGINT]
         except Exception as error:
-            code = _report(error, verbose=settings["verbose"] > 0)
+            # After a signal whose exception was lost, an error is what came of that.
+            code = _report(error, verbose=settings["verbose"] > 0) if signals.came is None else 1
+
+        # Nothing is left to be cleaned up, and whoever is to take the output may never do it.
+        if signals.came is not None:
+            code = STOPPED + signals.came
+        signals.act = leave
         code = _flushed(code)
-        if code in _CODES.values():
+        if signals.came is not None:
             Renderer().note("audiolm: stopped")
     sys.exit(code)
 
@@ -154,15 +157,10 @@ def _report(error: Exception, *, verbose: bool) -> int:
 
 def _flushed(code: int) -> int:
     """The exit code once what was printed has been taken, or that of not being able to write it."""
-    try:
-        sys.stdout.flush()
-    except OSError as error:
-        with suppress(OSError, ValueError):  # or the interpreter would try again as it ends, and complain
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        if code not in (0, SomeInputsFailedError.exit_code):
-            return code
-        return 1 if error.errno == errno.EPIPE else _report(error, verbose=False)  # whoever read it has read enough
-    return code
+    error = flush_stdout()
+    if error is None or error.errno in UNHEARD or code not in (0, SomeInputsFailedError.exit_code):
+        return code
+    return _report(OutputError(f"the output cannot be written: {error.strerror}"), verbose=False)
 
 
 def _as_expected(error: Exception) -> AudioLMError | None:
@@ -177,25 +175,6 @@ def _as_expected(error: Exception) -> AudioLMError | None:
     if isinstance(error, OSError) and error.errno in UNWRITABLE:
         return OutputError(f"{error.filename or 'the output'} cannot be written: {error.strerror}")
     return explain_import(error)
-
-
-@contextmanager
-def _raise_on_sigterm() -> Iterator[None]:
-    """Turn SIGTERM into an exception, so that cleaning up runs; further ones no longer interrupt it."""
-
-    def stop(number: int, frame: FrameType | None) -> None:
-        signal.signal(signal.SIGTERM, signal.SIG_IGN)
-        raise SystemExit(_CODES[signal.SIGTERM])
-
-    try:
-        previous = signal.signal(signal.SIGTERM, stop)
-    except ValueError:  # only the main thread may set handlers
-        yield
-        return
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, previous)
 
 
 app = build()

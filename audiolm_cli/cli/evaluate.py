@@ -12,6 +12,7 @@ from audiolm_cli.cli.evaluated import show_evaluation
 from audiolm_cli.cli.fetching import fetch_missing
 from audiolm_cli.cli.render import Renderer
 from audiolm_cli.cli.spread import spread
+from audiolm_cli.cli.surroundings import check_heard
 
 Source = Annotated[
     Path, typer.Argument(metavar="PATH", help="A recording or a folder of them, a token store, or a manifest of one.")
@@ -55,6 +56,8 @@ def evaluate_command(
     cache_dir: options.CacheDir = None,
 ) -> None:
     """Measure a codec, or a model with its codec, on held-out recordings."""
+    if report is None:
+        check_heard()
     with Renderer(**display.to_dict()) as out:
         from audiolm_cli.tokenizing.recordings import check_failures
         from audiolm_cli.workflows.evaluate import evaluate

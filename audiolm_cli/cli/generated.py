@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from audiolm_cli.cli.render import Renderer
-from audiolm_cli.errors import InstallationError, SomeInputsFailedError
+from audiolm_cli.errors import InstallationError, OutputError, SomeInputsFailedError
 from audiolm_cli.wording import counted, join_words
 
 if TYPE_CHECKING:
@@ -69,7 +69,7 @@ def play_outputs(out: Renderer, outputs: list[Output], wraps: bool) -> None:
         out.note(f"playing {output.path} (Ctrl-C stops)")
         try:
             play_stretches(output.path, stretches)
-        except InstallationError as error:
+        except (InstallationError, OutputError) as error:
             kept = "is kept" if len(outputs) == 1 else "and the others are kept"
             out.note(f"{error} {outputs[0].path} {kept}", warning=True)
             return

@@ -23,6 +23,7 @@ from rich.text import Text
 from audiolm_cli.cli.live import DRAWS_PER_S, TrainingView
 from audiolm_cli.cli.pager import show_in_pager
 from audiolm_cli.events import Activity, Event, Note, Progress, TrainStep, Validation
+from audiolm_cli.stopping import check_stopped
 
 if TYPE_CHECKING:
     from rich.progress import Progress as Bar
@@ -85,7 +86,8 @@ class Renderer:
             self._tasks.clear()
 
     def on_event(self, event: Event) -> None:
-        """Draw what a workflow reports."""
+        """Draw what a workflow reports; a signal whose exception was lost ends the work here."""
+        check_stopped()
         if isinstance(event, Note):
             self.note(event.message, warning=event.warning)
         elif isinstance(event, (TrainStep, Validation)):

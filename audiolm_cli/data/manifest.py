@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
@@ -23,8 +24,10 @@ from audiolm_cli.errors import DataError
 from audiolm_cli.events import OnEvent, ignore
 from audiolm_cli.files import DeferringFile
 from audiolm_cli.packages import without_lhotse_folder
+from audiolm_cli.stopping import uninterrupted
 
 if TYPE_CHECKING:
+    import h5py
     from lhotse import MonoCut
 
 FACTS = "codec.json"
@@ -72,8 +75,6 @@ def write_store(
     Raises:
         OSError: the disk is full or refuses.
     """
-    import h5py
-
     with without_lhotse_folder():
         from lhotse import CutSet
 
@@ -83,9 +84,10 @@ def write_store(
 
     # HDF5 ends the process on a full disk, so it writes through a file that keeps the error for us.
     with DeferringFile(folder / FEATURES, "w+") as file:
-        with h5py.File(file, "w") as arrays:
+        with _open_for_writing(file) as arrays:
             for split, clip in clips:
-                arrays.create_dataset(clip.id, data=clip.codes)
+                with uninterrupted():
+                    arrays.create_dataset(clip.id, data=clip.codes)
                 file.check()
                 cuts[split].append(_describe_clip(clip, facts, features))
         file.check()
@@ -95,6 +97,20 @@ def write_store(
         CutSet.from_cuts(members).to_file(folder / f"cuts_{split}.jsonl.gz")
     (folder / FACTS).write_text(json.dumps(facts.__dict__, indent=1) + "\n")
     return {split: len(members) for split, members in cuts.items()}
+
+
+@contextmanager
+def _open_for_writing(file: DeferringFile) -> Iterator[h5py.File]:
+    """A new HDF5 file. HDF5 calls `file` back, and a signal's exception would be lost in there."""
+    import h5py
+
+    with uninterrupted():
+        arrays = h5py.File(file, "w")
+    try:
+        yield arrays
+    finally:
+        with uninterrupted():
+            arrays.close()
 
 
 def _describe_clip(clip: TokenClip, facts: CodecFacts, path: str) -> MonoCut:

@@ -16,6 +16,7 @@ from audiolm_cli.audio import resample
 from audiolm_cli.editing.picture import PLOT_RATE_HZ, mel_decibels
 from audiolm_cli.errors import UsageError
 from audiolm_cli.files import check_target
+from audiolm_cli.stopping import uninterrupted
 
 SHOWN_DB = 80
 """Depth of the spectrograms under the loudest point that they are drawn for."""
@@ -46,7 +47,8 @@ def data_url(kind: str, content: bytes) -> str:
 def encode_flac(wav: np.ndarray, sample_rate_hz: int) -> bytes:
     """Audio [n] or [n, C] as a 16-bit FLAC file."""
     file = io.BytesIO()
-    soundfile.write(file, wav, sample_rate_hz, "PCM_16", format="FLAC")
+    with uninterrupted():  # libsndfile calls the file back
+        soundfile.write(file, wav, sample_rate_hz, "PCM_16", format="FLAC")
     return file.getvalue()
 
 

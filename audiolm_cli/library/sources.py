@@ -112,11 +112,11 @@ def pull_source(
             return pulled
         if os.path.lexists(target) and not force:
             raise OutputError(f"{target} exists already; choose another name with --name, or replace it with -f")
-        _fetch_into_place(source, fetcher, target, sha256)
+        _fetch_into_place(source, fetcher, target, sha256, force)
     return target
 
 
-def _fetch_into_place(source: Source, fetcher: Fetcher, target: Path, sha256: str) -> None:
+def _fetch_into_place(source: Source, fetcher: Fetcher, target: Path, sha256: str, force: bool) -> None:
     """Bring what a source addresses to its place in the cache, by a folder that is renamed when it is whole.
 
     Raises:
@@ -132,7 +132,7 @@ def _fetch_into_place(source: Source, fetcher: Fetcher, target: Path, sha256: st
         (staging / SOURCE).write_text(json.dumps(facts, indent=1) + "\n")
         shutil.rmtree(staging / LOCKS, ignore_errors=True)
         sync_folder(staging)
-        put_in_place(staging, target)
+        put_in_place(staging, target, force=force)
     except OSError as error:
         raise OutputError(f"{target} cannot be written: {error.strerror or error}") from error
     finally:

@@ -17,16 +17,19 @@ from typing import Any
 import numpy as np
 
 from audiolm_cli.data.files import SPLITS, split_hashes
-from audiolm_cli.data.manifest import FEATURES, CodecFacts, TokenClip, write_store
+from audiolm_cli.data.manifest import FACTS, FEATURES, CodecFacts, TokenClip, write_store
 from audiolm_cli.data.parts import INPUTS, PARTIAL, VERSION, Input, Part, Parts, load_inputs, save_inputs
 from audiolm_cli.data.storage import ArrayReader
-from audiolm_cli.errors import DataError
+from audiolm_cli.errors import DataError, OutputError
 from audiolm_cli.events import Note, OnEvent
+from audiolm_cli.files import name_new_file
 
 STORE = "store"
 """The finished files, inside the folder of parts, before they move to their place."""
 UNREACHED = "unreached"
 """Where a store's summary has the folders and links that could not be read when it was made, with the reason."""
+PLACED = "placed"
+"""The names of those that have moved, a line each, in case the others do not follow."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,6 +58,7 @@ def assemble(
     on_event: OnEvent,
     *,
     unreached: list[str],
+    force: bool,
 ) -> Tokenized:
     """Make the store at `output` of the parts of all inputs, in their order, and remove the parts.
 
@@ -65,9 +69,11 @@ def assemble(
         facts: what the codes mean.
         on_event: hears what is in the store.
         unreached: what lies beside the files and could not be read, with the reason.
+        force: overwrite files in `output`; without it, only those that an earlier run left when it was stopped.
 
     Raises:
         DataError: none of the recordings is usable.
+        OutputError: another file is where one of the store belongs.
         OSError: the system refuses to write.
     """
     kept, amounts = _choose_recordings(inputs, parts, facts)
@@ -84,7 +90,7 @@ def assemble(
         replace(known, frames=lengths.get(known.sha256, 0), clips=clips.get(known.sha256, ())) for known in inputs
     ]
     save_inputs(folder / INPUTS, summary, inputs)
-    _publish(folder, output)
+    _publish(folder, output, force)
     discard(output)
 
     done = summarise(output, summary, inputs)
@@ -246,17 +252,64 @@ def _count_silences(part: Part) -> int:
     return sum(stop > start for start, stop in zip(edges[::2], edges[1::2], strict=True))
 
 
-def _publish(folder: Path, output: Path) -> None:
-    """Move the files of a store to where they belong; `INPUTS`, which makes it a finished one, comes last."""
-    (output / INPUTS).unlink(missing_ok=True)
+def check_free(output: Path) -> None:
+    """Raise now what `assemble` without `force` would raise in the end.
 
-    for old in (*output.glob("cuts_*.jsonl.gz"), *output.glob("cuts_*.jsonl")):  # which would not fit the new codes
+    Raises:
+        OutputError: a file of something else is where one of the store belongs.
+    """
+    own = _read_placed(output / PARTIAL / PLACED)
+    for name in (FACTS, FEATURES, INPUTS):
+        if name not in own and os.path.lexists(output / name):
+            raise _in_the_way(output / name)
+
+
+def _publish(folder: Path, output: Path, force: bool) -> None:
+    """Move the files of a store to where they belong; `INPUTS`, which makes it a finished one, comes last."""
+    note = output / PARTIAL / PLACED
+    own = _read_placed(note)
+    news = sorted(folder.iterdir(), key=lambda path: (path.name == INPUTS, path.name.startswith("cuts_"), path.name))
+    cuts = (*output.glob("cuts_*.jsonl.gz"), *output.glob("cuts_*.jsonl"))  # which would not fit the new codes
+    for path in (*cuts, *(output / new.name for new in news)):
+        if not force and path.name not in own and os.path.lexists(path):
+            raise _in_the_way(path)
+
+    (output / INPUTS).unlink(missing_ok=True)
+    for old in cuts:
         old.unlink()
 
-    for new in sorted(
-        folder.iterdir(), key=lambda path: (path.name == INPUTS, path.name.startswith("cuts_"), path.name)
-    ):
-        os.replace(new, output / new.name)
+    for new in news:
+        if force or new.name in own:
+            os.replace(new, output / new.name)
+            continue
+
+        # Noted before it is there: a run that is stopped in between finds nothing of this name, or its own file.
+        _write_placed(note, [*own, new.name])
+        try:
+            name_new_file(new, output / new.name)
+        except OutputError as error:
+            _write_placed(note, own)
+            raise _in_the_way(output / new.name) from error
+        own.append(new.name)
+
+
+def _read_placed(note: Path) -> list[str]:
+    """The names of the files that a run has put into the store before it was stopped."""
+    try:
+        return note.read_text().splitlines()
+    except (OSError, ValueError):
+        return []
+
+
+def _write_placed(note: Path, names: list[str]) -> None:
+    if names:
+        note.write_text("".join(f"{name}\n" for name in names))
+    else:
+        note.unlink()
+
+
+def _in_the_way(path: Path) -> OutputError:
+    return OutputError(f"{path}: exists already; choose another folder with -o, or overwrite it with -f")
 
 
 def _report(done: Tokenized, on_event: OnEvent) -> None:

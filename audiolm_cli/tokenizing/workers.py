@@ -10,6 +10,7 @@ import contextlib
 import functools
 import multiprocessing
 import signal
+import tempfile
 from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
@@ -18,6 +19,7 @@ from typing import Any
 
 from audiolm_cli.errors import UsageError
 from audiolm_cli.packages import explain_import
+from audiolm_cli.stopping import SIGNALS, StopSignals, accept, starting_apart
 
 Do = Callable[[Any, Callable[[float], None]], Any]
 """Does a task; is given the task and what to call with the share that is done."""
@@ -25,6 +27,8 @@ Setup = Callable[..., Do]
 """Prepares a worker; a function of a module, because another process calls it."""
 OnShare = Callable[[int, float], None]
 """Gets a task's place among the tasks and the share of it that is done, 0..1."""
+GRACE_S = 2.0
+"""How long a worker that is to end may take to remove what it was writing."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -132,6 +136,10 @@ class _Pool:
         """End all processes, whatever they do."""
         for worker in self.workers.values():
             worker.process.terminate()
+
+        for worker in self.workers.values():
+            worker.process.join(GRACE_S)
+            worker.process.kill()  # where it computes something long, or has not begun
             worker.end()
 
     def _give_task(self, worker: _Worker) -> None:
@@ -164,10 +172,13 @@ class _Worker:
     def __init__(self, setup: Setup, args: tuple[Any, ...]) -> None:
         context = multiprocessing.get_context("spawn")  # a fork would copy the locks of torch's threads
         self.pipe, theirs = context.Pipe()
-        self.process: BaseProcess = context.Process(target=_serve, args=(theirs, setup, args), daemon=True)
+        self.process: BaseProcess = context.Process(
+            target=_serve, args=(theirs, tempfile.tempdir, setup, args), daemon=True
+        )
 
         try:
-            self.process.start()
+            with starting_apart():
+                self.process.start()
         except OSError as error:
             raise UsageError(
                 f"a worker process cannot be started ({error.strerror or error}); use fewer workers"
@@ -184,10 +195,20 @@ class _Worker:
         return self.process.exitcode or 0
 
 
-def _serve(pipe: Connection, setup: Setup, args: tuple[Any, ...]) -> None:
-    """The life of a worker."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal sends it to all; the parent ends its workers
-    with contextlib.suppress(EOFError, OSError, KeyboardInterrupt):  # the pipe is closed: the parent is done, or dead
+class _ToldToEnd(BaseException):
+    """The process that started this worker ends it."""
+
+
+def _serve(pipe: Connection, temporary: str | None, setup: Setup, args: tuple[Any, ...]) -> None:
+    """The life of a worker, which only the process that started it ends."""
+    tempfile.tempdir = temporary
+    for number in SIGNALS:
+        if number != signal.SIGTERM:
+            signal.signal(number, signal.SIG_IGN)
+
+    # The pipe is closed: the parent is done, or dead.
+    with contextlib.suppress(EOFError, OSError, _ToldToEnd), StopSignals(_end_worker):
+        accept(signal.SIGTERM)
         try:
             do = setup(*args)
             pipe.send(("ready", None))
@@ -197,3 +218,7 @@ def _serve(pipe: Connection, setup: Setup, args: tuple[Any, ...]) -> None:
             return
         except Exception as error:  # its traceback does not travel, and with it goes what an import failed over
             pipe.send(("error", explain_import(error) or error))
+
+
+def _end_worker(number: int) -> None:
+    raise _ToldToEnd

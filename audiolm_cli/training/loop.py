@@ -21,6 +21,7 @@ from audiolm_cli.errors import OutputError, UsageError
 from audiolm_cli.events import Note, OnEvent, TrainStep, Validation
 from audiolm_cli.model.decoders import Decoders
 from audiolm_cli.reports.past import JOURNAL
+from audiolm_cli.stopping import StopSignals, finishing
 from audiolm_cli.training.average import holding_average
 from audiolm_cli.training.batches import fixed_windows
 from audiolm_cli.training.journal import Journal
@@ -36,13 +37,12 @@ from audiolm_cli.training.state import (
     without_prefix,
 )
 from audiolm_cli.training.steps import Stepper, StepReport
-from audiolm_cli.training.stopping import HeldSignals
 from audiolm_cli.wording import counted
 
 ATTEMPTS = 3
 """How often training goes back to one saved state before it gives up."""
-IMPATIENT, DIVERGED = 1, 1 << 16
-"""Why training does not go on to the next step. The number of a signal, in between, is a reason as well.
+IMPATIENT, SIGNAL, DIVERGED = 1, 1 << 8, 1 << 16
+"""Why training does not go on to the next step: patience has run out, a signal (with its number added), broken losses.
 
 Processes agree on the largest.
 """
@@ -150,19 +150,19 @@ class Trainer:
         self.validated = -1 if score_start else 0
         self._resume()
 
-        with HeldSignals() as signals:
+        with finishing() as signals:
             self._train(on_best, on_sample, signals)
-            if signals.held is None:
+            if signals.came is None:
                 self.on_event(Note(message=f"trained {counted(self.step, 'step')} in {self.elapsed_s / 60:.1f} min"))
             elif self.ranks.main and self.step > max(0, self.saved):
                 self._save()
 
-            if signals.held is not None:
+            if signals.came is not None:
                 saved = f"saved at step {self.step}; the same command goes on from there"
                 nothing = "stopped before the first step, so there is nothing to save; the same command begins again"
                 self.on_event(Note(message=saved if self.saved >= 0 else nothing))
 
-    def _train(self, on_best: OnBest, on_sample: OnSample | None, signals: HeldSignals) -> None:
+    def _train(self, on_best: OnBest, on_sample: OnSample | None, signals: StopSignals) -> None:
         """Step after step until the last one is done, patience has run out, or a signal came."""
         running = Running(self.model.config.num_quantizers, self.model.device)
         started, before_s = time.monotonic(), self.elapsed_s
@@ -176,8 +176,8 @@ class Trainer:
             if reason == DIVERGED:
                 self._go_back(f"at step {self.step} the held-out loss is no number: training has diverged")
                 continue
-            if reason > IMPATIENT:
-                signals.hold(reason)
+            if reason > SIGNAL:
+                signals.note(reason - SIGNAL)
             if reason or self.step >= self.config.steps:
                 return
 
@@ -202,9 +202,10 @@ class Trainer:
     def _out_of_patience(self) -> bool:
         return 0 < self.config.patience <= self.stale
 
-    def _reason_to_stop(self, signals: HeldSignals) -> int:
+    def _reason_to_stop(self, signals: StopSignals) -> int:
         """Why this process would not go on to the next step; 0 where it would."""
-        return max(signals.held or 0, IMPATIENT * self._out_of_patience(), DIVERGED * self.diverged)
+        stopped = 0 if signals.came is None else SIGNAL + signals.came
+        return max(stopped, IMPATIENT * self._out_of_patience(), DIVERGED * self.diverged)
 
     def _take_step(self) -> StepReport:
         """One optimizer step, counted."""

@@ -36,7 +36,7 @@ from audiolm_cli.errors import (
 from audiolm_cli.events import Note, OnEvent, Progress, ignore
 from audiolm_cli.files import hash_file
 from audiolm_cli.library.loading import codec_facts, codes_hash, load_codec
-from audiolm_cli.tokenizing.assembly import UNREACHED, Tokenized, assemble, discard, revive, summarise, tidy
+from audiolm_cli.tokenizing.assembly import UNREACHED, Tokenized, assemble, check_free, discard, revive, summarise, tidy
 from audiolm_cli.tokenizing.encoding import encode_recording
 from audiolm_cli.tokenizing.workers import Do, run_workers
 
@@ -98,6 +98,9 @@ def tokenize(
         if ranks.rank == 0:
             _report_finished_store(done, on_event)
         return done
+
+    if not force:
+        check_free(output)
 
     work = _Work(
         found=found,
@@ -215,7 +218,8 @@ class _Work:
                 self.parts.save_input(_with_problem(_hash_input(path), reason))
             return self._await_store()
         inputs, unreached = self._await_inputs(lost), self.found.problems
-        return assemble(inputs, self.parts, self.output, facts, self.on_event, unreached=unreached)
+        parts, output, force = self.parts, self.output, self.force
+        return assemble(inputs, parts, output, facts, self.on_event, unreached=unreached, force=force)
 
     def _encode(self, files: list[tuple[Path, int]], workers: int, codec: Codec | None) -> dict[Path, str]:
         """Encode files, each given with its bytes; returns those of which no news was left, and the reason."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import json
 import shutil
-import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass, field
@@ -24,7 +23,7 @@ from audiolm_cli.distributed import join_processes
 from audiolm_cli.errors import DataError, ModelError, OutputError, UsageError
 from audiolm_cli.evaluation.model import score_windows
 from audiolm_cli.events import Note, ignore
-from audiolm_cli.files import write_whole
+from audiolm_cli.files import scratch_folder, write_whole
 from audiolm_cli.library.loading import codec_training
 from audiolm_cli.library.store_codec import StoreCodec
 from audiolm_cli.model.decoders import Decoders
@@ -227,8 +226,8 @@ def _trial_store(request: TrainRequest) -> Iterator[tuple[Path, list[str]]]:
     tried = sorted(found.files, key=lambda path: (path.stat().st_size, path))[:TRIED_FILES]
     if len(tried) < len(found.files):
         request.on_event(Note(message=f"trying the {len(tried)} smallest of {len(found.files)} recordings"))
-    with tempfile.TemporaryDirectory(prefix="audiolm-trial-") as folder:
-        store = Path(folder) / "tokens"
+    with scratch_folder("audiolm-trial-") as folder:
+        store = folder / "tokens"
         device = str(request.device)
         made = tokenize(tried, store, codec, device=device, workers=1, cache=request.cache, on_event=request.on_event)
         yield store, [*found.problems, *made.failed]

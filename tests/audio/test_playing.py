@@ -13,7 +13,7 @@ import soundfile
 
 from audiolm_cli.audio import playing
 from audiolm_cli.audio.playing import PROGRAMS, find_players, play_stretches, playing_command, read_stretch
-from audiolm_cli.errors import InstallationError
+from audiolm_cli.errors import InstallationError, OutputError
 
 MakeProgram = Callable[..., Path]
 
@@ -156,3 +156,15 @@ def test_a_stretch_is_read_as_it_is_heard(ramp: Path) -> None:
     heard, rate_hz = read_stretch(ramp, 1.5, 5.0)
     assert (heard.shape, heard.dtype, rate_hz) == ((4000, 1), np.float32, 8000)
     assert heard[0, 0] == pytest.approx(0.75 * 0.4)
+
+
+def test_a_full_folder_for_temporary_files_is_named(ramp: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    resource = pytest.importorskip("resource")
+    monkeypatch.setattr(playing, "find_players", lambda: [playing.Player(name="none", play=lambda *_: None)])
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100, hard))
+    try:
+        with pytest.raises(OutputError, match="folder for temporary files is full"):
+            play_stretches(ramp, [(0.0, 1.0)])
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import os
 import shutil
 import subprocess
@@ -11,12 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import soundfile
-from full_disks import COMMANDS, Ended, Inputs, damage, result, run, seen
-from hostile_server import HostileServer
-from killed_commands import serve_model
-
-from audiolm_cli.workflows.tokenize import tokenize
+from full_disks import COMMANDS, Ended, Inputs, damage, make_inputs, result, run, seen
 
 pytestmark = pytest.mark.skipif(os.name == "nt", reason="forks, and limits the size of files")
 QUICK = ("continue .mp3", "tokenize", "codec train", "pull")
@@ -24,35 +18,13 @@ EACH = [
     *(pytest.param(command, False) for command in QUICK),
     *(pytest.param(command, True, marks=pytest.mark.slow) for command in COMMANDS),
 ]
-MODULES = (
-    "cli.app",
-    "continue_audio",
-    "infill",
-    "loop",
-    "restyle",
-    "decode",
-    "train",
-    "codec_train",
-    "demo",
-    "evaluate",
-)
 
 
 @pytest.fixture(scope="module")
 def inputs(tmp_path_factory: pytest.TempPathFactory, tiny_model: Path, piano: Callable[..., Any]) -> Iterator[Inputs]:
     """Two short recordings, their codes, a model and where it can be pulled from."""
-    for module in MODULES:  # here, and not in every process
-        importlib.import_module(f"audiolm_cli.{'' if '.' in module else 'workflows.'}{module}")
-    place = tmp_path_factory.mktemp("inputs")
-    (place / "recordings").mkdir()
-    for seed in range(2):
-        soundfile.write(place / "recordings" / f"{seed}.wav", piano(1.5, seed=seed), 32000)
-    (place / "long").mkdir()
-    for seed in range(2):
-        soundfile.write(place / "long" / f"{seed}.wav", piano(21.0, 8000, seed=seed), 8000)
-    tokenize([place / "recordings"], place / "tokens", str(tiny_model))
-    with HostileServer(b"", files=serve_model(tiny_model), only_files=True) as hub:
-        yield Inputs(place / "recordings", place / "tokens", tiny_model, hub.address, place / "long")
+    with make_inputs(tmp_path_factory.mktemp("inputs"), tiny_model, piano) as made:
+        yield made
 
 
 def check(command: str, ended: Ended, may_be_done: bool = False) -> None:

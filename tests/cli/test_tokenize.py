@@ -379,16 +379,19 @@ def test_a_killed_run_goes_on(
             raise Killed
         return encode_recording(path, *args)
 
-    def replace(source: Path, target: Path) -> None:
-        name = {"save": ".npz", "assemble": "codes.h5", "publish": "cuts_test.jsonl.gz"}.get(moment)
-        if name and str(target).endswith(name) and len(encoded) > 5:
-            raise Killed
-        os_replace(source, target)
+    def killed_in(act: Callable[[Path, Path], None]) -> Callable[[Path, Path], None]:
+        def rename(source: Path, target: Path) -> None:
+            name = {"save": ".npz", "assemble": "codes.h5", "publish": "cuts_test.jsonl.gz"}.get(moment)
+            if name and str(target).endswith(name) and len(encoded) > 5:
+                raise Killed
+            act(source, target)
 
-    os_replace = os.replace
+        return rename
+
     with monkeypatch.context() as broken:
         broken.setattr(tokenize, "encode_recording", count)
-        broken.setattr(os, "replace", replace)
+        broken.setattr(os, "replace", killed_in(os.replace))
+        broken.setattr(os, "link", killed_in(os.link))
         assert assembly.os is os
         with pytest.raises(Killed):
             tokenize.tokenize([recordings], store, str(tiny_codec))
@@ -527,3 +530,19 @@ def test_a_file_that_changes_while_ranks_share(
         results = list(pool.map(share, (0, 1)))
     assert results[0] == results[1] and sum(results[0].cuts.values()) == 2
     assert ["was changed while it was read" in line for line in results[0].failed] == [True, True]
+
+
+@pytest.mark.parametrize("name", ["codes.h5", "codec.json", "inputs.jsonl.gz"])
+def test_a_file_of_something_else_stays(
+    audiolm: Any, recordings: Path, tiny_codec: Path, tmp_path: Path, name: str
+) -> None:
+    """It is refused at once, without a word of what was in the way being lost; -f overwrites it."""
+    store = tmp_path / "t"
+    store.mkdir()
+    (store / name).write_bytes(b"theirs")
+    command = ("tokenize", recordings, "-o", store, "--codec", tiny_codec, "-q")
+    refused = audiolm(*command)
+    assert refused.exit_code in (3, 7) and str(store / name) in refused.stderr
+    assert os.listdir(store) == [name] and (store / name).read_bytes() == b"theirs"
+    if name != "inputs.jsonl.gz":
+        assert audiolm(*command, "-f").exit_code == 0 and is_store(store)

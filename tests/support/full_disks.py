@@ -6,22 +6,42 @@ process.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
+import importlib
 import json
 import multiprocessing
 import os
 import sys
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import soundfile
+from hostile_server import HostileServer
+from killed_commands import serve_model
 
 from audiolm_cli.checkpoints.folder import read_folder, verify_folder
 from audiolm_cli.config.shapes import SpectralConfig
 from audiolm_cli.data.manifest import is_store, read_store
 from audiolm_cli.errors import ModelError
 from audiolm_cli.training.state import load_state
+from audiolm_cli.workflows.tokenize import tokenize
 
+MODULES = (
+    "cli.app",
+    "continue_audio",
+    "infill",
+    "loop",
+    "restyle",
+    "decode",
+    "train",
+    "codec_train",
+    "demo",
+    "evaluate",
+)
+"""What the commands import when they run."""
 _FORK = multiprocessing.get_context("fork")
 AUDIO = (".wav", ".flac", ".aiff", ".w64", ".rf64", ".ogg", ".mp3", ".au", ".caf")
 COMMANDS = (
@@ -49,6 +69,24 @@ class Inputs:
     """Address of a server that has a model at `hf:me/tiny`."""
     long: Path
     """A folder of recordings that are long enough to be evaluated."""
+
+
+@contextlib.contextmanager
+def make_inputs(place: Path, model: Path, piano: Callable[..., Any]) -> Iterator[Inputs]:
+    """Two short recordings, their codes, and where `model` can be pulled from; imports all that the commands need."""
+    for module in MODULES:  # here, and not in every process
+        importlib.import_module(f"audiolm_cli.{'' if '.' in module else 'workflows.'}{module}")
+
+    (place / "recordings").mkdir()
+    for seed in range(2):
+        soundfile.write(place / "recordings" / f"{seed}.wav", piano(1.5, seed=seed), 32000)
+    (place / "long").mkdir()
+    for seed in range(2):
+        soundfile.write(place / "long" / f"{seed}.wav", piano(21.0, 8000, seed=seed), 8000)
+    tokenize([place / "recordings"], place / "tokens", str(model))
+
+    with HostileServer(b"", files=serve_model(model), only_files=True) as hub:
+        yield Inputs(place / "recordings", place / "tokens", model, hub.address, place / "long")
 
 
 @dataclass(frozen=True)
@@ -90,6 +128,8 @@ def arguments(command: str, inputs: Inputs, out: Path, force: bool) -> list[str]
     over = ["-f"] if force else []
     codec = ["--codec", str(inputs.model)]
     report = ["--report", str(out / "report.html"), *over] if suffix else ["--json"]
+    if command == "continue batch":
+        return ["continue", *(first, second) * 20, "-d", "0.1", "-o", f"{out}/", *new]
     if command == "codec train":
         return ["codec", "train", str(inputs.long), "-o", str(out / "c"), "--steps", "3", "--clips", "2", *over]
     return {
@@ -178,25 +218,33 @@ def _is_json(line: str) -> bool:
     return True
 
 
-def _main(command: str, inputs: Inputs, out: Path, force: bool, most_bytes: int | None, said: int) -> None:
-    """The program in a process of its own; what it says on stderr goes into the pipe."""
-    import resource
-
+def prepare_child(command: str, inputs: Inputs, out: Path) -> None:
+    """In a fork that will run a command: where its model is pulled from, one thread, and a small codec to train."""
     import torch
 
-    from audiolm_cli.cli.app import main
     from audiolm_cli.workflows import codec_train
 
     os.environ.update({"AUDIOLM_OFFLINE": "", "HF_ENDPOINT": inputs.hub})
     if command == "pull":
         os.environ["AUDIOLM_CACHE_DIR"] = str(out)
     torch.set_num_threads(1)
-    codec_train.SpectralConfig = lambda: SHAPE  # type: ignore[misc, assignment]
+    codec_train.NEW_SPECTRAL = SHAPE
+
+
+def _main(command: str, inputs: Inputs, out: Path, force: bool, most_bytes: int | None, said: int) -> None:
+    """The program in a process of its own; what it says on stderr goes into the pipe."""
+    import resource
+
+    from audiolm_cli.cli.app import main
+    from audiolm_cli.cli.surroundings import open_streams
+
+    prepare_child(command, inputs, out)
     null = os.open(os.devnull, os.O_RDWR)
     output = os.open(out / "report.json", os.O_WRONLY | os.O_CREAT | os.O_TRUNC) if command == "evaluate" else null
     for stream, target in ((0, null), (1, output), (2, said)):
         os.dup2(target, stream)
     sys.stdout, sys.stderr = os.fdopen(1, "w", closefd=False), os.fdopen(2, "w", closefd=False)
+    open_streams()
     if most_bytes is not None:
         resource.setrlimit(resource.RLIMIT_FSIZE, (most_bytes, resource.getrlimit(resource.RLIMIT_FSIZE)[1]))
     try:
