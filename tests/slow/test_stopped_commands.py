@@ -58,19 +58,21 @@ def test_signals_leave_nothing_behind(command: str, inputs: Inputs, tmp_path: Pa
     right = result(command, out)
     assert whole.exit_code == 0 and not unfinished(command, out), whole
 
-    stopped = 0
+    usual_s, stopped = whole.after_s, 0
     draw = random.Random(command)
     for turn in range(MOMENTS * len(KINDS)):
         number = signal.Signals[KINDS[turn % len(KINDS)]]
         out = tmp_path / str(turn) / "out"
         out.mkdir(parents=True)
-        after_s = draw.uniform(0.05, 1.0) * whole.after_s
+        after_s = draw.uniform(0.05, 1.0) * usual_s
         signals = [(after_s, number)]
         if turn % 4 == 3:
             signals.append((after_s + draw.uniform(0, 0.7), signal.SIGTERM))
         done = run_command(command, inputs, out, signals=signals)
         check(command, done, number, out, right)
         stopped += done.exit_code != 0
+        if done.exit_code == 0:  # the first run takes longer than others, and the machine may have become less busy
+            usual_s = min(usual_s, done.after_s)
     assert stopped >= MOMENTS
 
 
