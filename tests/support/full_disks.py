@@ -26,6 +26,7 @@ from audiolm_cli.checkpoints.folder import read_folder, verify_folder
 from audiolm_cli.config.shapes import SpectralConfig
 from audiolm_cli.data.manifest import is_store, read_store
 from audiolm_cli.errors import ModelError
+from audiolm_cli.files import hash_file
 from audiolm_cli.training.state import load_state
 from audiolm_cli.workflows.tokenize import tokenize
 
@@ -135,6 +136,7 @@ def arguments(command: str, inputs: Inputs, out: Path, force: bool) -> list[str]
     return {
         "continue": ["continue", first, "-d", "1", "-o", str(out / f"a{suffix}"), *new],
         "plot": ["continue", first, "-d", "1", "-o", str(out / "a.wav"), "--plot", str(out / "a.png"), *new],
+        "page": ["continue", first, "-d", "1", "-o", str(out / "a.wav"), "--page", str(out / "a.html"), *new],
         "infill": ["infill", first, "--gap", "0.3:0.5", "-o", str(out / "a.wav"), *new],
         "loop": ["loop", first, "--bridge", "0.5", "-o", str(out / "a.wav"), *new],
         "restyle": ["restyle", first, "--style", second, "-o", str(out / "a.wav"), *new],
@@ -150,7 +152,7 @@ def arguments(command: str, inputs: Inputs, out: Path, force: bool) -> list[str]
 def result(command: str, out: Path) -> dict[str, str]:
     """Hashes of what a command left, by name; what is damaged has the damage in its place.
 
-    Of a training, which writes the time and its speed, these are the names alone.
+    Of a training and a page, which hold the time, it is whether they are whole.
     """
     if command == "pull":
         return {"tiny": _folder_hash(out / "tiny")} if (out / "tiny").exists() else {}
@@ -162,7 +164,7 @@ def result(command: str, out: Path) -> dict[str, str]:
     if command == "evaluate":
         return {}  # its output is what the shell wrote
     if command not in ("train", "codec train"):
-        return {name: hashlib.sha256((out / name).read_bytes()).hexdigest() for name in seen(out)}
+        return {name: _page_state(out / name) or hash_file(out / name) for name in seen(out)}
     left = {}
     for name in seen(out):
         path = out / name
@@ -199,6 +201,13 @@ def seen(folder: Path) -> list[str]:
     """The files in a folder that a user sees."""
     names = [path.relative_to(folder) for path in sorted(folder.rglob("*")) if path.is_file()]
     return [str(name) for name in names if not any(part.startswith(".") for part in name.parts)]
+
+
+def _page_state(path: Path) -> str:
+    """Of a page, which has the time in it, whether it is whole."""
+    if path.suffix != ".html":
+        return ""
+    return "whole" if path.read_text().rstrip().endswith("</html>") else "cut"
 
 
 def _folder_hash(path: Path) -> str:

@@ -21,7 +21,7 @@ from audiolm_cli.stopping import SIGNALS
 
 _FORK = multiprocessing.get_context("fork")
 WRITERS = (
-    *("continue .wav", "continue .flac", "plot", "infill", "loop", "restyle", "tokenize", "decode", "train"),
+    *("continue .wav", "continue .flac", "plot", "page", "infill", "loop", "restyle", "tokenize", "decode", "train"),
     *("codec train", "evaluate --report", "demo"),
 )
 """Commands whose work is in files, those with several kinds of files several times."""
