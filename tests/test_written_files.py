@@ -2,30 +2,18 @@
 
 from __future__ import annotations
 
-import contextlib
 import errno
 import os
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from file_limits import full_after
 
 from audiolm_cli.errors import OutputError
 from audiolm_cli.files import DeferringFile, write_whole
 
-resource = pytest.importorskip("resource")
+pytest.importorskip("resource")
 DATA = bytes(range(256)) * 1000
-
-
-@contextlib.contextmanager
-def full_after(size: int) -> Iterator[None]:
-    """No file may grow beyond `size` bytes; the system writes the part that fits, and says so in the count alone."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
 @pytest.mark.parametrize("size", [0, 1000, len(DATA) - 1])

@@ -6,7 +6,6 @@ import contextlib
 import dataclasses
 import errno
 import os
-import resource
 import shutil
 import struct
 import subprocess
@@ -20,6 +19,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
+from file_limits import full_after
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
@@ -634,14 +634,10 @@ def test_a_full_disk_leaves_the_old_file(tmp_path: Path, format: str, subtype: s
     full = save(tmp_path / "full", samples, format=format, subtype=subtype).stat().st_size
     (tmp_path / "full").unlink()
     old = save(tmp_path / "a", noise(10, 1)).read_bytes()
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    refused = f"cannot be written to the folder {tmp_path}|no space left in"
     for limit in (10, full // 2, full - 1):
-        resource.setrlimit(resource.RLIMIT_FSIZE, (limit, hard))
-        try:
-            with pytest.raises(OutputError, match=f"cannot be written to the folder {tmp_path}|no space left in"):
-                save(tmp_path / "a", samples, format=format, subtype=subtype)
-        finally:
-            resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+        with full_after(limit), pytest.raises(OutputError, match=refused):
+            save(tmp_path / "a", samples, format=format, subtype=subtype)
         assert os.listdir(tmp_path) == ["a"]
         assert (tmp_path / "a").read_bytes() == old
 

@@ -10,6 +10,7 @@ from types import ModuleType
 import numpy as np
 import pytest
 import soundfile
+from file_limits import full_after
 
 from audiolm_cli.audio import playing
 from audiolm_cli.audio.playing import PROGRAMS, find_players, play_stretches, playing_command, read_stretch
@@ -159,12 +160,7 @@ def test_a_stretch_is_read_as_it_is_heard(ramp: Path) -> None:
 
 
 def test_a_full_folder_for_temporary_files_is_named(ramp: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    resource = pytest.importorskip("resource")
+    pytest.importorskip("resource")
     monkeypatch.setattr(playing, "find_players", lambda: [playing.Player(name="none", play=lambda *_: None)])
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (100, hard))
-    try:
-        with pytest.raises(OutputError, match="folder for temporary files is full"):
-            play_stretches(ramp, [(0.0, 1.0)])
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    with full_after(100), pytest.raises(OutputError, match="folder for temporary files is full"):
+        play_stretches(ramp, [(0.0, 1.0)])

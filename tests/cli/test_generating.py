@@ -15,19 +15,13 @@ from typing import Any
 import numpy as np
 import pytest
 import soundfile
+from generating import COMMANDS
 from html_page import Page
 from matplotlib.image import imread
 
 from audiolm_cli.audio import read_audio
 
 Piano = Callable[..., np.ndarray]
-COMMANDS = {
-    "continue": ("-d", "0.2"),
-    "infill": ("--gap", "0.5:0.75"),
-    "loop": ("--bridge", "0.2"),
-    "restyle": ("--style", "a.wav", "--nar-temperature", "1"),
-}
-"""Each with what it cannot do without, or is quick with."""
 VERBS = {"continue": "continued", "infill": "infilled", "loop": "looped", "restyle": "restyled"}
 REFUSED_BY_ALL = [
     (["-o", "there.wav"], 7, "exists already"),

@@ -10,15 +10,9 @@ from typing import Any
 import numpy as np
 import pytest
 import soundfile
+from generating import COMMANDS
 
 Piano = Callable[..., np.ndarray]
-COMMANDS = {
-    "continue": ("-d", "0.2"),
-    "infill": ("--gap", "0.5:0.75"),
-    "loop": ("--bridge", "0.2"),
-    "restyle": ("--style", "a.wav", "--nar-temperature", "1"),
-}
-"""Each with what it cannot do without."""
 
 
 @pytest.fixture(autouse=True)

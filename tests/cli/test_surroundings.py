@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import pytest
 import soundfile
+from file_limits import full_after
 from full_disks import Inputs, make_inputs, result
 from surroundings import STREAMS, WRITERS, let_appear, run_command, unfinished
 
@@ -155,19 +156,6 @@ def test_a_folder_takes_no_name_that_is_taken(tmp_path: Path) -> None:
     assert (taken / "taken").exists() and file.is_file()
     put_in_place(new, tmp_path / "free", force=False)
     assert os.listdir(tmp_path / "free") == ["new"]
-
-
-@contextlib.contextmanager
-def full_after(size: int) -> Iterator[None]:
-    """No file, of this process or of one that it starts, may grow beyond `size` bytes."""
-    import resource
-
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
 FULL = r"folder for temporary files is full; name another one in the environment variable TMPDIR"
