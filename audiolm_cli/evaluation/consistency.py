@@ -65,11 +65,9 @@ def measure_consistency(
     kept = {name: torch.zeros(codec.num_codebooks, dtype=torch.float64) for name in (*CHANGES, *DELAYS)}
     frames = 0
 
-    for done, recording in enumerate(wavs):
-        on_event(Progress(stage="comparing codes", done=done, total=len(wavs), unit="clips"))
+    long = [wav for wav in wavs if wav.numel() >= SHORTEST_S * rate]
+    for done, recording in enumerate(long, start=1):
         wav = recording.reshape(-1).cpu().numpy()
-        if len(wav) < SHORTEST_S * rate:
-            continue
         now = wav[hop:]  # the delayed forms begin in the frame before
         codes = _encode(codec, now)  # [T, K]
         frames += len(codes)
@@ -80,6 +78,7 @@ def measure_consistency(
             start = hop - round(delay * hop)
             later = _encode(codec, wav[start : start + len(now)])
             kept[name] += _count_same(codes[:-1], later[1:]) if delay == 1.0 else _count_same(codes, later)
+        on_event(Progress(stage="compare codes", done=done, total=len(long), unit="clips"))
 
     if not frames:
         return {}

@@ -311,7 +311,8 @@ def _make_trainee(request: CodecTrainRequest) -> Trainee:
             raise UsageError(
                 "--adversarial-from: a spectral codec has no waveform to judge; it is for --family encodec"
             )
-        return SpectralTrainee(_reshape(codec, request, name), request.config)
+        codec.name = name
+        return SpectralTrainee(codec, request.config)
 
     if request.changes != SpectralChanges():
         raise UsageError(
@@ -333,18 +334,15 @@ def _starting_codec(request: CodecTrainRequest) -> Codec:
         codec = load_codec(init, device, request.cache)
         if init not in KNOWN_CODECS and output.exists() and output.samefile(resolve(init, request.cache).path):
             raise UsageError(f"-o {output}: is the codec to start from, which is never overwritten; choose another one")
-        return codec
+        return _reshape(codec, request.changes) if isinstance(codec, SpectralCodec) else codec
     if isinstance(request.shape, EncodecConfig):
         return EncodecCodec.untrained(request.shape, seed=request.config.seed).to(device)
     return SpectralCodec(request.changes.apply(request.shape or NEW_SPECTRAL, from_nothing=True)).to(device)
 
 
-def _reshape(codec: SpectralCodec, request: CodecTrainRequest, name: str) -> SpectralCodec:
-    """The codec under its new name, and of another codec's weights, with what is asked to change of its shape."""
-    if request.init is None:
-        codec.name = name
-        return codec
-    other = SpectralCodec(request.changes.apply(codec.config, from_nothing=False), name).to(codec.device)
+def _reshape(codec: SpectralCodec, changes: SpectralChanges) -> SpectralCodec:
+    """A codec of the same weights, with what is asked to change of its shape."""
+    other = SpectralCodec(changes.apply(codec.config, from_nothing=False)).to(codec.device)
     other.load_state_dict(codec.state_dict())
     return other
 

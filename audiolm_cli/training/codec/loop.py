@@ -196,7 +196,8 @@ class CodecTrainer:
         delayed = torch.stack([clip[spare - d :][:samples] for clip, d in zip(longer, delays, strict=True)])
 
         worn = torch.from_numpy(disturb(delayed.cpu().numpy(), self.codec.sample_rate_hz, rng)).to(delayed.device)
-        return Lesson(wanted=inputs(delayed), heard=inputs(worn), undelayed=inputs(longer[:, spare:]))
+        undelayed = None if self.config.keep_codes else inputs(longer[:, spare:])  # latents are not drawn anywhere then
+        return Lesson(wanted=inputs(delayed), heard=inputs(worn), undelayed=undelayed)
 
     def _loss(self, lesson: Lesson, step: int | None) -> tuple[Tensor, CodecLosses]:
         """The loss of a lesson; in a `step` of training, codebooks move as well, unless codes are kept."""
