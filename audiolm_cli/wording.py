@@ -20,6 +20,15 @@ def counted(number: int, noun: str) -> str:
     return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
+def printable(text: str) -> str:
+    """Text that can be written: of a name that is not UTF-8, what is not is replaced.
+
+    >>> printable("caf\\udce9")
+    'caf?'
+    """
+    return text.encode("utf-8", "replace").decode("utf-8")
+
+
 def listed(names: Sequence[str]) -> str:
     """How many names there are, and the first of them.
 

@@ -192,6 +192,12 @@ def read_chunks(stream: BinaryIO, most: int, names: tuple[bytes, ...]) -> Iterat
             yield name, stream.read(max(0, min(size, most)))
 
 
+def overwrite(stream: BinaryIO, position: int, data: bytes | bytearray) -> None:
+    """Write over as many bytes in the middle of a file."""
+    stream.seek(position)
+    stream.write(data)
+
+
 def replace_bytes(stream: BinaryIO, start: int, stop: int, data: bytes) -> None:
     """Let `data` take the place of the bytes from `start` to `stop`; what follows them moves, in either direction."""
     end = stream.seek(0, os.SEEK_END)
@@ -216,6 +222,14 @@ def append_aiff_chunk(stream: BinaryIO, name: bytes, content: bytes) -> None:
     total = stream.tell()
     stream.seek(4)
     stream.write(struct.pack(">I", total - 8))
+
+
+def read_synchsafe(field: bytes) -> int:
+    """A number in bytes of seven bits each, as ID3 tags have them."""
+    number = 0
+    for byte in field:
+        number = number << 7 | byte & 0x7F
+    return number
 
 
 def _read_all(stream: BinaryIO, size: int) -> bytes:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import BinaryIO
 
 from audiolm_cli.audio.flac import read_flac_comments, write_flac_comment
-from audiolm_cli.audio.headers import append_aiff_chunk, find_chunk, replace_bytes
+from audiolm_cli.audio.headers import append_aiff_chunk, find_chunk, overwrite, replace_bytes
 
 SPEAKERS = (
     "L",
@@ -212,11 +212,11 @@ def write_layout(stream: BinaryIO, layout: Layout | None, format: str, subtype: 
     if format in ("WAVEX", "RF64"):
         fmt = find_chunk(stream, b"fmt ")
         if layout is not None and fmt is not None:
-            _overwrite(stream, fmt + 20, struct.pack("<I", layout.mask))
+            overwrite(stream, fmt + 20, struct.pack("<I", layout.mask))
             if layout.ambisonic:
-                _overwrite(stream, fmt + 26, AMBISONIC_GUID)
+                overwrite(stream, fmt + 26, AMBISONIC_GUID)
         elif channels > 2 and fmt is not None:  # libsndfile makes one up
-            _overwrite(stream, fmt + 20, bytes(4))
+            overwrite(stream, fmt + 20, bytes(4))
     elif layout is None:
         return
 
@@ -340,9 +340,4 @@ def _extend_w64(stream: BinaryIO, layout: Layout) -> None:
     size += -size % 8
     replace_bytes(stream, start - 8, start - 24 + size, struct.pack("<Q", 24 + len(extended)) + extended)
     total = stream.seek(0, os.SEEK_END)
-    _overwrite(stream, 16, struct.pack("<Q", total))
-
-
-def _overwrite(stream: BinaryIO, position: int, data: bytes) -> None:
-    stream.seek(position)
-    stream.write(data)
+    overwrite(stream, 16, struct.pack("<Q", total))

@@ -18,7 +18,7 @@ from audiolm_cli.audio.checks import check_finite, check_kind, check_not_empty, 
 from audiolm_cli.audio.headers import FLAC_HEAD_BYTES, read_data_size, states_flac_length
 from audiolm_cli.audio.layout import read_layout
 from audiolm_cli.audio.opening import Section, cut_out
-from audiolm_cli.audio.recording import BITS, FLOATS, SampleStream
+from audiolm_cli.audio.recording import SampleStream
 from audiolm_cli.audio.tags import read_tags
 from audiolm_cli.audio.trailing import find_mpeg_end, find_sound_end, holds_mpeg_audio
 from audiolm_cli.errors import AudioInputError
@@ -109,15 +109,17 @@ def open_sndfile(stream: BinaryIO, label: str) -> Iterator[SampleStream]:
         tags = read_tags(stream, file)
         source.seek(position)
 
-        yield SampleStream(
+        samples = SampleStream(
             sample_rate_hz=file.samplerate,
             channels=file.channels,
             format=file.format,
             subtype=file.subtype,
             tags=tags,
             layout=layout,
-            blocks=_read_blocks(file, source, label, sizes),
+            blocks=iter(()),
         )
+        samples.blocks = _read_blocks(file, source, label, sizes, samples.dtype)
+        yield samples
 
 
 def cause_of(error: Exception) -> str:
@@ -145,10 +147,13 @@ def _leave_out_tail(stream: BinaryIO) -> BinaryIO:
 
 
 def _read_blocks(
-    file: soundfile.SoundFile, stream: BinaryIO, label: str, sizes: tuple[int, int] | None
+    file: soundfile.SoundFile,
+    stream: BinaryIO,
+    label: str,
+    sizes: tuple[int, int] | None,
+    dtype: type[np.int32 | np.floating],
 ) -> Iterator[np.ndarray]:
     """Blocks of samples [n, C] until the end or the first error, and then whether they are all."""
-    dtype = np.int32 if file.subtype in BITS else FLOATS.get(file.subtype, np.float32)
     rate_hz, count, damage = file.samplerate, 0, ""
 
     # Foreign bytes behind a FLAC are no part of it.

@@ -13,7 +13,7 @@ from typing import BinaryIO
 
 import soundfile
 
-from audiolm_cli.audio.headers import read_chunks
+from audiolm_cli.audio.headers import read_chunks, read_synchsafe
 
 INFO = {
     b"INAM": "title",
@@ -90,7 +90,7 @@ def read_tags(stream: BinaryIO, file: soundfile.SoundFile) -> dict[str, str]:
 
     if file.format == "MP3":
         tags |= {key: text for key, text in _read_id3v1(stream).items() if text}
-        size = _synchsafe(_read_at(stream, 6, 4))
+        size = read_synchsafe(_read_at(stream, 6, 4))
         id3 = parse_id3(_read_at(stream, 0, min(MOST_TAG_BYTES, 10 + size)))
     return {key: text for key, text in (tags | id3).items() if text}
 
@@ -129,12 +129,12 @@ def parse_id3(data: bytes) -> dict[str, str]:
     if len(data) < 10 or data[:3] != b"ID3" or data[3] not in (2, 3, 4):
         return {}
     version, flags = data[3], data[5]
-    body = data[10 : 10 + _synchsafe(data[6:10])]
+    body = data[10 : 10 + read_synchsafe(data[6:10])]
 
     if flags & 0x80 and version < 4:  # so that no decoder takes it for sound
         body = body.replace(b"\xff\0", b"\xff")
     if flags & 0x40 and version > 2 and len(body) >= 4:  # an extended header
-        body = body[_synchsafe(body[:4]) if version == 4 else 4 + int.from_bytes(body[:4], "big") :]
+        body = body[read_synchsafe(body[:4]) if version == 4 else 4 + int.from_bytes(body[:4], "big") :]
 
     tags: dict[str, str] = {}
     for name, content in _iter_frames(body, version):
@@ -185,7 +185,7 @@ def _iter_frames(body: bytes, version: int) -> Iterator[tuple[str, bytes]]:
     while position + head_bytes <= len(body) and re.match(rb"[A-Z0-9]{3}", body[position : position + id_bytes]):
         name = body[position : position + id_bytes].decode("ascii", "replace")
         field = body[position + id_bytes : position + 2 * id_bytes]
-        size = _synchsafe(field) if version == 4 else int.from_bytes(field, "big")
+        size = read_synchsafe(field) if version == 4 else int.from_bytes(field, "big")
         flags = body[position + 9] if version > 2 else 0
         content = body[position + head_bytes : position + head_bytes + size]
         position += head_bytes + size
@@ -234,14 +234,6 @@ def _decode_utf16(data: bytes) -> list[str]:
 def _read_at(stream: BinaryIO, position: int, size: int) -> bytes:
     stream.seek(position)
     return stream.read(size)
-
-
-def _synchsafe(field: bytes) -> int:
-    """A number in bytes of seven bits each."""
-    number = 0
-    for byte in field:
-        number = number << 7 | byte & 0x7F
-    return number
 
 
 def _to_synchsafe(number: int) -> bytes:

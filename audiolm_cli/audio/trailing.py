@@ -11,6 +11,8 @@ import struct
 from collections.abc import Iterator
 from typing import BinaryIO
 
+from audiolm_cli.audio.headers import read_synchsafe
+
 ID3V1_BYTES = 128
 ID3V1_MORE_BYTES = 227
 """An extension that some programs put in front of the tag."""
@@ -99,7 +101,7 @@ def _measure_tag(stream: BinaryIO, stop: int) -> int:
         return 0 if found < 0 else len(text) - found
 
     if tail[-10:-7] == b"3DI" and max(tail[-4:]) < 128:  # ID3v2 at the end, with seven bits of its size in each byte
-        return _fitting(sum(byte << shift for byte, shift in zip(tail[-4:], (21, 14, 7, 0), strict=True)) + 20, stop)
+        return _fitting(read_synchsafe(tail[-4:]) + 20, stop)
     return 0
 
 

@@ -21,7 +21,7 @@ from typing import BinaryIO
 import numpy as np
 import soundfile
 
-from audiolm_cli.audio.headers import append_aiff_chunk, find_chunk, replace_bytes
+from audiolm_cli.audio.headers import append_aiff_chunk, find_chunk, overwrite, replace_bytes
 from audiolm_cli.audio.layout import Layout, file_order, needs_extensible, write_layout
 from audiolm_cli.audio.recording import BITS, FLOATS, Recording, as_float, quantize
 from audiolm_cli.audio.sndfile import ForwardFile, HeldFile, cause_of
@@ -349,15 +349,15 @@ def _fix_headers(stream: BinaryIO, spec: AudioSpec) -> None:
 
     peak = find_chunk(stream, b"PEAK")
     if peak is not None:  # its second field is the time of writing
-        _overwrite(stream, peak + 4, bytes(4))
+        overwrite(stream, peak + 4, bytes(4))
 
     # An AIFF with an odd number of bytes is padded to an even one, and libsndfile counts the padding as sound.
     N, C = spec.shape
     size = N * C * _sample_bytes(spec.subtype)
     common, sound = find_chunk(stream, b"COMM"), find_chunk(stream, b"SSND")
     if spec.subtype in BITS and size % 2 and common and sound:
-        _overwrite(stream, common + 2, struct.pack(">I", N))
-        _overwrite(stream, sound - 4, struct.pack(">I", 8 + size))
+        overwrite(stream, common + 2, struct.pack(">I", N))
+        overwrite(stream, sound - 4, struct.pack(">I", 8 + size))
 
     write_layout(stream, spec.layout, spec.format, spec.subtype, C)
     _add_id3(stream, spec)
@@ -389,12 +389,6 @@ def _read_back(stream: BinaryIO, block: np.ndarray, num_samples: int, checksums:
             raise OSError(errno.EIO, f"only {count} of {num_samples} samples were written")
 
 
-def _overwrite(stream: BinaryIO, position: int, data: bytes | bytearray) -> None:
-    """Replace bytes in the middle of a file."""
-    stream.seek(position)
-    stream.write(data)
-
-
 def _fix_serial(stream: BinaryIO) -> None:
     """Give an Ogg stream a serial number that follows from its content, where libsndfile takes a random one."""
     stream.seek(0)
@@ -414,7 +408,7 @@ def _fix_serial(stream: BinaryIO) -> None:
     for position, size in pages:
         data[position + 14 : position + 18] = serial
         data[position + 22 : position + 26] = struct.pack("<I", _ogg_checksum(data[position : position + size]))
-    _overwrite(stream, 0, data)
+    overwrite(stream, 0, data)
 
 
 def _ogg_checksum(page: bytearray) -> int:

@@ -22,10 +22,9 @@ INAUDIBLE_BINS = 2
 
 
 def measure_level(magnitudes: Tensor, window: Tensor, reach: int) -> Tensor:
-    """Level [B, J, 1] of each column: the RMS of the columns up to `reach` before and after it, in a Hann window.
+    """Level [B, J, 1] of each column: the RMS of the columns around it, as `average_around` has it.
 
-    By Parseval's theorem, a column's squared magnitudes sum to the energy under its window. At both ends of the
-    signal, the mean is over the columns that are there.
+    By Parseval's theorem, a column's squared magnitudes sum to the energy under its window.
 
     Args:
         magnitudes: [B, J, bins] of an STFT.
@@ -34,11 +33,23 @@ def measure_level(magnitudes: Tensor, window: Tensor, reach: int) -> Tensor:
     """
     energy = 2 * magnitudes[..., INAUDIBLE_BINS:].square().sum(-1) / (len(window) * window.square().sum())  # [B, J]
 
-    weights = torch.hann_window(2 * reach + 3, periodic=False, device=energy.device)[1:-1].view(1, 1, -1)
-    sums, shares = (F.conv1d(row[:, None], weights, padding=reach) for row in (energy, torch.ones_like(energy)))
-    rms = (sums / shares).clamp(min=0).sqrt().transpose(1, 2)  # [B, J, 1]
+    rms = average_around(energy[..., None], reach).clamp(min=0).sqrt()  # [B, J, 1]
 
     return (rms / REFERENCE_RMS).clamp(10 ** (LOWEST_DB / 20), 10 ** (HIGHEST_DB / 20))
+
+
+def average_around(rows: Tensor, reach: int) -> Tensor:
+    """Means [B, T, D] of rows [B, T, D] up to `reach` before and after each, in a Hann window.
+
+    At both ends, the mean is over the rows that are there.
+    """
+    columns = rows.transpose(1, 2)  # [B, D, T]
+    weights = torch.hann_window(2 * reach + 3, periodic=False, device=rows.device)[1:-1].view(1, 1, -1)
+
+    D = columns.shape[1]
+    sums = F.conv1d(columns, weights.expand(D, 1, -1), padding=reach, groups=D)
+    shares = F.conv1d(torch.ones_like(columns[:1, :1]), weights, padding=reach)
+    return (sums / shares).transpose(1, 2)
 
 
 def encode_level(level: Tensor, codebook_size: int) -> Tensor:

@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from audiolm_cli.codec.base import KnownSamples
-from audiolm_cli.codec.level import decode_level, encode_level, measure_level
+from audiolm_cli.codec.level import average_around, decode_level, encode_level, measure_level
 from audiolm_cli.codec.phase import absolute, griffin_lim, stft
 from audiolm_cli.codec.quantizer import ResidualVectorQuantizer
 from audiolm_cli.config.shapes import SpectralConfig
@@ -75,17 +75,12 @@ class SpectralNetwork(nn.Module):
     def steady(self, latents: Tensor) -> list[Tensor]:
         """What the first codebooks look at, of latents [B, T, D]: their means over some frames, [B, T, D] each.
 
-        The first looks at the mean over `steady_frames` in a Hann window, every next one at that over half as many,
-        until that is one. At both ends, the mean is over the frames that are there.
+        The first looks at the mean over `steady_frames`, every next one at that over half as many, until that is one.
         """
-        rows = latents.transpose(1, 2)  # [B, D, T]
         found, frames = [], self.steady_frames
 
         while frames > 1:
-            weights = torch.hann_window(frames + 2, periodic=False, device=latents.device)[1:-1]
-            sums = F.conv1d(rows, weights.expand(rows.shape[1], 1, -1), padding=frames // 2, groups=rows.shape[1])
-            shares = F.conv1d(torch.ones_like(rows[:1, :1]), weights.view(1, 1, -1), padding=frames // 2)
-            found.append((sums / shares).transpose(1, 2))
+            found.append(average_around(latents, frames // 2))
             frames = frames // 2 | 1  # odd again
 
         return found

@@ -223,9 +223,22 @@ def iter_store(
             return
         raise DataError(f"{folder / f'cuts_{split}.jsonl.gz'}: no such manifest; expected what audiolm tokenize writes")
 
-    facts = facts or _read_stated_facts(folder)
-    with ArrayReader(folder) as arrays:
-        for cut in list_cuts(folder, facts, [split], on_event):
+    yield from iter_clips(manifest, facts or _read_stated_facts(folder), on_event)
+
+
+def iter_clips(manifest: Path, facts: CodecFacts, on_event: OnEvent = ignore) -> Iterator[TokenClip]:
+    """The clips of one manifest, one after the other.
+
+    Args:
+        manifest: in the folder of its store.
+        facts: those of the store.
+        on_event: hears which cuts are left out.
+
+    Raises:
+        DataError: it or its codes are missing or damaged, or are not all of one codec.
+    """
+    with ArrayReader(_folder_of(manifest)) as arrays:
+        for cut in list_cuts(manifest, facts, on_event=on_event):
             try:
                 yield read_clip(cut, arrays, facts.codebook_size)
             except DataError as error:

@@ -12,6 +12,7 @@ import numpy as np
 from audiolm_cli.audio import Recording, mel_filters, mid, resample
 from audiolm_cli.errors import UsageError
 from audiolm_cli.files import write_whole
+from audiolm_cli.wording import printable
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -75,17 +76,13 @@ def plot_recording(
             _shade(above, below, generated)
         image = _draw_spectrogram(below, mono, own.sample_rate_hz)
         figure.colorbar(image, ax=below, label="dB", pad=0.01)
-        above.set_title("the original" if own is original else _as_title(title), parse_math=False)
+        above.set_title("the original" if own is original else printable(title), parse_math=False)
 
     picture = io.BytesIO()
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Glyph")  # a name in letters that the font lacks
         figure.savefig(picture, format="png", metadata={"Software": None})
     write_whole(path, picture.getvalue(), force=force)
-
-
-def _as_title(text: str) -> str:
-    return text.encode("utf-8", "replace").decode("utf-8")
 
 
 def _shade(above: Axes, below: Axes, generated: list[tuple[float, float]]) -> None:

@@ -19,6 +19,7 @@ from audiolm_cli.editing.result import Output
 from audiolm_cli.editing.splicing import Gap
 from audiolm_cli.files import write_whole
 from audiolm_cli.version import __version__
+from audiolm_cli.wording import printable
 
 CONTEXT_S = 20.0
 """Seconds of a recording on each side of what is new that the page holds."""
@@ -149,7 +150,7 @@ class TakesPage:
             _render_version(version, loudest, encode_spectrogram(own, loudest_db))
             for version, own in zip(versions, decibels, strict=True)
         ]
-        self._sections.append(f"<h2>{html.escape(_printable(name))}</h2>\n" + "\n".join(shown))
+        self._sections.append(f"<h2>{html.escape(printable(name))}</h2>\n" + "\n".join(shown))
 
     def write(self, path: Path, *, force: bool) -> None:
         """Write the page.
@@ -161,7 +162,7 @@ class TakesPage:
 
     def render(self) -> str:
         """The page's text."""
-        title = html.escape(_printable(self._title))
+        title = html.escape(printable(self._title))
         return (
             f'<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><title>{title}</title>'
             '<meta name="viewport" content="width=device-width, initial-scale=1">'
@@ -239,11 +240,6 @@ def _clock(seconds: float) -> str:
     return f"{tenths // 600}:{tenths % 600 / 10:04.1f}"
 
 
-def _printable(text: str) -> str:
-    """Text that can be written: of a name that is not UTF-8, what is not is replaced."""
-    return text.encode("utf-8", "replace").decode("utf-8")
-
-
 def _render_version(version: _Version, loudest: float, png: bytes) -> str:
     """Heading, pictures with what is new shaded, player, and the command."""
     seconds, kind = max(version.seconds, 1e-9), "" if version.is_take else " old"
@@ -256,7 +252,7 @@ def _render_version(version: _Version, loudest: float, png: bytes) -> str:
             )
             places.append((start, end))
 
-    title, note = html.escape(version.title), html.escape(_printable(version.note))
+    title, note = html.escape(version.title), html.escape(printable(version.note))
     what = "new" if version.is_take else "replaced"
     told = "; ".join(f"{_clock(start)} to {_clock(end)}" for start, end in places)
     middle = f"<span>{what}: {told}</span>" if places else ""
@@ -265,7 +261,7 @@ def _render_version(version: _Version, loudest: float, png: bytes) -> str:
         seam = max(0.0, places[0][0] - version.start_s - BEFORE_SEAM_S)
         button = f'<button type="button" data-from="{seam:.3f}" hidden>From the seam</button>'
     sound = data_url("audio/flac", encode_flac(version.samples.clip(-1, 1), version.sample_rate_hz))
-    command = f"<code>{html.escape(_printable(version.command))}</code>" if version.command else ""
+    command = f"<code>{html.escape(printable(version.command))}</code>" if version.command else ""
     return (
         f'<div class="take" data-seconds="{version.seconds:.4f}"><h3>{title} <small>{note}</small></h3>'
         f'<div class="picture">{_draw_waveform(version.mono, loudest)}'

@@ -10,11 +10,9 @@ from pathlib import Path
 
 from audiolm_cli.audio import DecoderProcess
 from audiolm_cli.codec.base import Codec
-from audiolm_cli.data.cuts import read_clip
 from audiolm_cli.data.files import SPLITS
-from audiolm_cli.data.manifest import SHIFT_TOLERANCE_S, SUFFIXES, find_manifest, is_store, list_cuts, read_facts
+from audiolm_cli.data.manifest import SHIFT_TOLERANCE_S, SUFFIXES, find_manifest, is_store, iter_clips, read_facts
 from audiolm_cli.data.parts import load_inputs
-from audiolm_cli.data.storage import ArrayReader
 from audiolm_cli.data.tokens import CodecFacts, TokenClip
 from audiolm_cli.errors import DataError, ModelError
 from audiolm_cli.evaluation import excerpts
@@ -113,15 +111,11 @@ def _read_clips(source: Path, facts: CodecFacts, on_event: OnEvent) -> list[tupl
     """Every clip of a store or a manifest, with its split where that is known."""
     folder = source if source.is_dir() else source.parent
     manifests = {path: name for name in SPLITS if (path := find_manifest(folder, name)) is not None}
-    clips = []
-    with ArrayReader(folder) as arrays:
-        for manifest in manifests if source.is_dir() else [source]:
-            for cut in list_cuts(manifest, facts, on_event=on_event):
-                try:
-                    clips.append((read_clip(cut, arrays, facts.codebook_size), manifests.get(manifest)))
-                except DataError as error:
-                    raise DataError(f"{manifest}: cannot be read: {error}") from error
-    return clips
+    return [
+        (clip, manifests.get(manifest))
+        for manifest in (manifests if source.is_dir() else [source])
+        for clip in iter_clips(manifest, facts, on_event)
+    ]
 
 
 def _check_codec(source: Path, facts: CodecFacts, codec: Codec, codes_sha256: str, model: str) -> None:

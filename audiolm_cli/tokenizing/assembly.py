@@ -23,6 +23,7 @@ from audiolm_cli.data.storage import ArrayReader
 from audiolm_cli.errors import DataError, OutputError
 from audiolm_cli.events import Note, OnEvent
 from audiolm_cli.files import name_new_file
+from audiolm_cli.wording import printable
 
 STORE = "store"
 """The finished files, inside the folder of parts, before they move to their place."""
@@ -178,7 +179,7 @@ def tidy(parts: Parts, output: Path, made: bool) -> None:
 
 def unique_names(files: Mapping[str, Path]) -> dict[str, str]:
     """A name for each file by its hash: the stem, with part of the hash where two are alike."""
-    stems = {sha256: path.stem.encode("utf-8", "replace").decode("utf-8") for sha256, path in files.items()}
+    stems = {sha256: printable(path.stem) for sha256, path in files.items()}
     stems = {sha256: stem if stem.strip(".") else "recording" for sha256, stem in stems.items()}
     uses = Counter(stems.values())
     return {sha256: stem if uses[stem] == 1 else f"{stem}-{sha256[:8]}" for sha256, stem in stems.items()}

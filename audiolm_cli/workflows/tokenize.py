@@ -39,6 +39,7 @@ from audiolm_cli.library.loading import codec_facts, codes_hash, load_codec
 from audiolm_cli.tokenizing.assembly import UNREACHED, Tokenized, assemble, check_free, discard, revive, summarise, tidy
 from audiolm_cli.tokenizing.encoding import encode_recording
 from audiolm_cli.tokenizing.workers import Do, run_workers
+from audiolm_cli.wording import printable
 
 BYTES_PER_WORKER = 8_000_000
 """Starting a worker takes some seconds, so that less work than this is not given to another one."""
@@ -257,7 +258,7 @@ class _Work:
             path, size = files[task]
             done_mb += (share - shares[task]) * size / 1e6
             shares[task] = share
-            name = path.name.encode("utf-8", "replace").decode("utf-8")
+            name = printable(path.name)
             done, total = round(done_mb, 1), round(total_mb, 1)
             self.on_event(Progress(stage="tokenize", done=done, total=total, unit="MB", detail=name))
 

@@ -20,6 +20,7 @@ from audiolm_cli.editing.picture import MEL_BANDS, PLOT_RATE_HZ, mel_decibels, m
 from audiolm_cli.errors import DataError
 from audiolm_cli.events import Note, OnEvent
 from audiolm_cli.files import replacing_folder, write_whole
+from audiolm_cli.wording import printable
 
 CLIPS, CLIP_S = 2, 5.0
 ORIGINAL = "original"
@@ -112,7 +113,7 @@ def draw_pair(path: Path, original: np.ndarray, made: np.ndarray, sample_rate_hz
 
     panels[0].set_ylabel("Hz (mel scale)")
     figure.colorbar(image, ax=panels, label="dB", pad=0.01)
-    figure.suptitle(title.encode("utf-8", "replace").decode("utf-8"), fontsize=11, parse_math=False)
+    figure.suptitle(printable(title), fontsize=11, parse_math=False)
 
     picture = io.BytesIO()
     figure.savefig(picture, format="png", metadata={"Software": None})
