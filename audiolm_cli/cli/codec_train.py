@@ -12,6 +12,7 @@ from audiolm_cli.cli.fetching import fetch_missing
 from audiolm_cli.cli.live import duration
 from audiolm_cli.cli.render import Renderer
 from audiolm_cli.cli.spread import spread
+from audiolm_cli.config.base import RARE
 from audiolm_cli.config.shapes import SpectralChanges
 from audiolm_cli.config.training import CodecTrainConfig
 from audiolm_cli.errors import UsageError
@@ -32,7 +33,7 @@ Init = Annotated[
 ]
 Family = Annotated[
     Literal["spectral", "encodec"] | None,
-    options.shared("--family", panel="Training", help="Family of a codec from nothing. Default: spectral."),
+    options.shared("--family", panel=RARE, help="Family of a codec from nothing. Default: spectral."),
 ]
 Filters = Annotated[
     int | None,
@@ -40,7 +41,7 @@ Filters = Annotated[
         "--filters",
         min=1,
         metavar="N",
-        panel="Training",
+        panel=RARE,
         help=f"Width of an EnCodec network from nothing. Default: {FILTERS}; the published one has 64.",
     ),
 ]

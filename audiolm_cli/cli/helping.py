@@ -83,7 +83,7 @@ class Command(TyperCommand):
                 option.hidden = False
 
     def _rare(self) -> list[Any]:
-        return [option for option in self.params if getattr(option, "rich_help_panel", None) == RARE]
+        return [option for option in self.params if str(getattr(option, "rich_help_panel", "")).startswith(RARE)]
 
 
 class Program(TyperGroup):

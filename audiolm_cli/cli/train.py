@@ -18,22 +18,26 @@ from audiolm_cli.cli.render import Renderer
 from audiolm_cli.cli.spread import spread
 from audiolm_cli.cli.torchrun import torchrun_ranks
 from audiolm_cli.cli.trained import show_training, show_trial
+from audiolm_cli.config.base import RARE
 from audiolm_cli.config.shapes import PRESETS, ModelConfig
 from audiolm_cli.config.training import LEARNING_RATES, TrainConfig
 from audiolm_cli.errors import UsageError
 
-_MODEL, _LENGTH, _UPDATE = "The model", "How long, on what", "How it learns"
+_MODEL, _LENGTH = "The model", "How long, on what"
+_RARE_MODEL, _RARE_LENGTH, _UPDATE = (f"{RARE}: {part}" for part in ("the model", "how long, on what", "how it learns"))
 
 Source = Annotated[Path | None, typer.Argument(metavar="PATH", help="A folder of audio, or a token store.")]
 Run = Annotated[Path | None, options.shared("-o", "--output", metavar="RUN", help="The run folder; `-m RUN` reads it.")]
-ManifestDir = Annotated[Path | None, options.shared("--manifest-dir", metavar="PATH", help="The same as PATH.")]
-ExpDir = Annotated[Path | None, options.shared("--exp-dir", metavar="RUN", help="The same as -o.")]
+ManifestDir = Annotated[
+    Path | None, options.shared("--manifest-dir", panel=RARE, metavar="PATH", help="The same as PATH.")
+]
+ExpDir = Annotated[Path | None, options.shared("--exp-dir", panel=RARE, metavar="RUN", help="The same as -o.")]
 
 ModelName = Annotated[
     Literal["audiolm", "audio-lm"] | None,
     options.shared(
         "--model-name",
-        panel=_MODEL,
+        panel=_RARE_MODEL,
         help="The only kind there is. Where it is given, --base-lr is the rate of scaled-adam, as in the recipes.",
     ),
 ]
@@ -50,16 +54,19 @@ Codec = Annotated[
 Preset = Annotated[
     Literal["tiny", "small", "base"] | None,
     options.shared(
-        "--preset", panel=_MODEL, help="Size. Default: tiny, or base where one of the next three options is given."
+        "--preset",
+        panel=_MODEL,
+        help="Size of a model from nothing. Default: tiny; base where one is given of --decoder-dim, --nhead and "
+        "--num-decoder-layers.",
     ),
 ]
 Width = Annotated[
     int | None,
-    options.shared("--decoder-dim", min=2, metavar="N", panel=_MODEL, help="Width, in place of the preset's."),
+    options.shared("--decoder-dim", min=2, metavar="N", panel=_RARE_MODEL, help="Width, in place of the preset's."),
 ]
 Heads = Annotated[
     int | None,
-    options.shared("--nhead", min=1, metavar="N", panel=_MODEL, help="Attention heads, in place of the preset's."),
+    options.shared("--nhead", min=1, metavar="N", panel=_RARE_MODEL, help="Attention heads, in place of the preset's."),
 ]
 Layers = Annotated[
     int | None,
@@ -67,7 +74,7 @@ Layers = Annotated[
         "--num-decoder-layers",
         min=1,
         metavar="N",
-        panel=_MODEL,
+        panel=_RARE_MODEL,
         help="Layers of each decoder, in place of the preset's.",
     ),
 ]
@@ -77,15 +84,20 @@ Codebooks = Annotated[
         "--num-quantizers",
         min=1,
         metavar="N",
-        panel=_MODEL,
+        panel=_RARE_MODEL,
         help="Codebooks to expect; codes with another number are refused.",
     ),
 ]
 Dropout = Annotated[
     float | None,
-    options.shared("--dropout", min=0.0, max=0.99, metavar="P", panel=_MODEL, help="Dropout while training."),
+    options.shared("--dropout", min=0.0, max=0.99, metavar="P", panel=_RARE_MODEL, help="Dropout while training."),
 ]
-Init = Annotated[str | None, options.shared("--init", metavar="NAME|PATH", panel=_MODEL, help="Start from this model.")]
+Init = Annotated[
+    str | None,
+    options.shared(
+        "--init", metavar="NAME|PATH", panel=_MODEL, help="Start from this model: little audio then goes far."
+    ),
+]
 
 Steps = Annotated[
     int | None,
@@ -103,7 +115,7 @@ Epochs = Annotated[
         "--num-epochs",
         parser=options.positive,
         metavar="N",
-        panel=_LENGTH,
+        panel=_RARE_LENGTH,
         help="Passes over the data, in place of --steps.",
     ),
 ]
@@ -113,7 +125,7 @@ BatchFrames = Annotated[
         "--batch-frames",
         min=1,
         metavar="N",
-        panel=_LENGTH,
+        panel=_RARE_LENGTH,
         help=f"Frames per step, over all processes. Default: {TrainConfig.batch_frames}.",
     ),
 ]
@@ -123,7 +135,7 @@ MaxDuration = Annotated[
         "--max-duration",
         parser=options.positive,
         metavar="S",
-        panel=_LENGTH,
+        panel=_RARE_LENGTH,
         help="Seconds of audio per step, in place of --batch-frames.",
     ),
 ]
@@ -187,6 +199,7 @@ def train_command(
     manifest_dir: ManifestDir = None,
     exp_dir: ExpDir = None,
     *,
+    init: Init = None,
     codec: Codec = None,
     model_name: ModelName = None,
     preset: Preset = None,
@@ -195,7 +208,6 @@ def train_command(
     num_decoder_layers: Layers = None,
     num_quantizers: Codebooks = None,
     dropout: Dropout = None,
-    init: Init = None,
     steps: Steps = None,
     num_epochs: Epochs = None,
     batch_frames: BatchFrames = None,

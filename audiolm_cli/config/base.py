@@ -16,7 +16,7 @@ from audiolm_cli.errors import ModelError, UsageError
 LARGEST = 1 << 62
 """Of numbers without a limit of their own: what arithmetic on integers of 64 bits allows."""
 RARE = "Rarely needed"
-"""Panel of options that most people never use; long help pages leave them out."""
+"""How panels of options begin that most people never use; long help pages leave these panels out."""
 LEAST = 1e-30
 """Of numbers that have to be over 0."""
 

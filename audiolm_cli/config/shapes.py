@@ -7,9 +7,9 @@ import functools
 from dataclasses import dataclass
 from typing import Any
 
-from audiolm_cli.config.base import Settings, require, setting
+from audiolm_cli.config.base import RARE, Settings, require, setting
 
-_shape = functools.partial(setting, panel="Training")
+_shape = functools.partial(setting, panel=f"{RARE}: the shape of a spectral codec")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -6,7 +6,7 @@ import functools
 from dataclasses import dataclass
 from typing import Literal
 
-from audiolm_cli.config.base import LEAST, Settings, require, setting
+from audiolm_cli.config.base import LEAST, RARE, Settings, require, setting
 
 MOST_BATCH_FRAMES = 1 << 30
 """Frames per step at most: over half a year of audio."""
@@ -16,8 +16,10 @@ MUON_OVER_ADAM = 10
 """Peak rate of Muon over that of what it leaves to Adam."""
 
 _codec = functools.partial(setting, panel="Training")
+_rare_codec = functools.partial(setting, panel=RARE)
 _length = functools.partial(setting, panel="How long, on what")
-_update = functools.partial(setting, panel="How it learns")
+_rare_length = functools.partial(setting, panel=f"{RARE}: how long, on what")
+_update = functools.partial(setting, panel=f"{RARE}: how it learns")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,11 +27,11 @@ class CodecTrainConfig(Settings):
     """Training of a codec, from nothing or from another one."""
 
     steps: int = _codec(5200, "Optimizer steps.", low=1, metavar="N")
-    clips: int = _codec(12, "2-second clips per step.", low=1, high=1 << 20, metavar="N")
+    clips: int = _rare_codec(12, "2-second clips per step.", low=1, high=1 << 20, metavar="N")
     """Clips per step."""
     clip_s: float = setting(2.0, "", low=0.1, high=600)
     """Length of a clip in seconds."""
-    learning_rate: float | None = _codec(
+    learning_rate: float | None = _rare_codec(
         None,
         "Peak learning rate. Default: 0.001; with --init 0.0003 (spectral) or 0.0001 (EnCodec).",
         low=LEAST,
@@ -50,11 +52,11 @@ class CodecTrainConfig(Settings):
     """Weight of the commitment loss."""
     linear_weight: float = setting(0.3, "", low=0, high=1e6)
     """Spectral: weight of the loss on square roots of magnitudes, beside that on their logarithms."""
-    adversarial_from: int | None = _codec(
+    adversarial_from: int | None = _rare_codec(
         None, "EnCodec: from this step on, a discriminator learns too. For GPUs.", low=0, metavar="STEP"
     )
     """EnCodec: step from which a discriminator learns along; None is never. For GPUs."""
-    consistency: float = _codec(
+    consistency: float = _rare_codec(
         1.0,
         "Weight of keeping the codes when a clip is heard with noise, delayed or through MP3; 0: clips are heard as "
         "they are.",
@@ -69,15 +71,15 @@ class CodecTrainConfig(Settings):
     """Decay of the averaged weights that are kept."""
     seed: int = setting(0, "Same seed, same result.", low=0, high=2**63 - 1, metavar="N")
     """Seed of every random draw."""
-    state_every: int = _codec(500, "Steps between saved states.", low=1, metavar="N")
+    state_every: int = _rare_codec(500, "Steps between saved states.", low=1, metavar="N")
     """Steps between saved states and measurements on held-out clips."""
-    sample_every: int = _codec(
+    sample_every: int = _rare_codec(
         500, "Steps between round trips of held-out clips as audio; 0: never.", low=0, metavar="N"
     )
     """Steps between round trips of held-out clips as audio and pictures; 0 makes none."""
-    threads: int | None = setting(None, "CPU threads.", low=1, high=1024, metavar="N")
+    threads: int | None = setting(None, "CPU threads.", panel=RARE, low=1, high=1024, metavar="N")
     """CPU threads; None leaves torch's choice."""
-    device: str = setting("auto", "Where to compute.", kind="device", metavar="auto|cpu|cuda[:N]")
+    device: str = setting("auto", "Where to compute.", panel=RARE, kind="device", metavar="auto|cpu|cuda[:N]")
     """"auto", "cpu", "cuda" or "cuda:N"."""
 
 
@@ -93,7 +95,7 @@ class TrainConfig(Settings):
     """Frames per step, context included; over all processes."""
     max_duration_s: float | None = setting(None, "", low=LEAST, high=1e9)
     """Seconds of audio per step, which then decide `batch_frames`; None leaves those as they are."""
-    filter_min_duration_s: float | None = _length(
+    filter_min_duration_s: float | None = _rare_length(
         None,
         "Leave out shorter clips.",
         low=0,
@@ -103,7 +105,7 @@ class TrainConfig(Settings):
         metavar="S",
     )
     """Clips shorter than this are left out; None leaves out none."""
-    filter_max_duration_s: float | None = _length(
+    filter_max_duration_s: float | None = _rare_length(
         None,
         "Leave out longer clips.",
         low=0,
@@ -155,31 +157,31 @@ class TrainConfig(Settings):
     """A step whose loss lies this many standard deviations over the running mean changes nothing."""
     unusable_steps: int = setting(5, "", low=1)
     """Steps in a row that changed nothing after which training goes back to its last saved state."""
-    micro_frames: int = _length(
+    micro_frames: int = _rare_length(
         0, "Most frames at once; a step adds up several such parts. 0: no limit.", low=0, metavar="N"
     )
     """Most frames that go through the model at once; a step's other frames are accumulated. 0 is no limit."""
     seed: int = setting(0, "Same seed, same result.", low=0, high=2**63 - 1, metavar="N")
     """Seed of every random draw."""
-    validate_every: int = _length(
+    validate_every: int = _rare_length(
         250, "Steps between validations; with --init a tenth of the steps.", low=1, metavar="N"
     )
     """Steps between validations and saved states."""
     validation_windows: int = setting(24, "", low=1)
     """Held-out windows of each validation."""
-    patience: int = _length(
+    patience: int = _rare_length(
         0, "Stop after N validations without a better one; 0: never. With --init 3.", low=0, metavar="N"
     )
     """Validations in a row without a better one that end the training; 0 goes on to the last step."""
-    sample_every: int = _length(
+    sample_every: int = _rare_length(
         1000, "Steps between samples as audio; 0: never. With --init half of the steps.", low=0, metavar="N"
     )
     """Steps between samples of the averaged weights, as audio; 0 makes none."""
     log_every: int = setting(10, "", low=1)
     """Steps between lines of `metrics.jsonl`."""
-    threads: int | None = setting(None, "CPU threads.", low=1, high=1024, metavar="N")
+    threads: int | None = setting(None, "CPU threads.", panel=RARE, low=1, high=1024, metavar="N")
     """CPU threads; None leaves torch's choice."""
-    device: str = setting("auto", "Where to compute.", kind="device", metavar="auto|cpu|cuda[:N]")
+    device: str = setting("auto", "Where to compute.", panel=RARE, kind="device", metavar="auto|cpu|cuda[:N]")
     """"auto", "cpu", "cuda" or "cuda:N"."""
 
     def __post_init__(self) -> None:

@@ -158,9 +158,10 @@ def test_pages(audiolm: Any) -> None:
 
 @pytest.mark.parametrize("words", [words for words, _ in COMMANDS])
 def test_the_settings_page_has_every_option(audiolm: Any, words: str) -> None:
-    """Each long option that `--help` lists stands in a table, with what it does."""
+    """Each long option that `--help` and `--help-all` list stands in a table, with what it does."""
     page = guide("settings")
-    listed = set(re.findall(r"--[a-z][a-z0-9-]*", audiolm(*words.split(), "--help").stdout)) - {"--help"}
+    pages = "".join(audiolm(*words.split(), flag).stdout for flag in ("--help", "--help-all"))
+    listed = set(re.findall(r"--[a-z][a-z0-9-]*", pages)) - {"--help", "--help-all"}
     rows = {flag: row for row in page.splitlines() for flag in re.findall(r"`(--[a-z0-9-]+)`", row.split(" | ")[0])}
     assert len(listed) > 2 or words in ("guide", "doctor")
     for option in listed:

@@ -24,7 +24,7 @@ def test_the_help_pages_are_those_of_the_golden_file() -> None:
 
 
 @pytest.mark.parametrize(
-    ("words", "most"), [("continue", 40), ("infill", 41), ("loop", 40), ("restyle", 40), ("demo", 40), ("", 40)]
+    ("words", "most"), [("", 40), ("infill", 41)] + [(words, 40) for words, _ in COMMANDS if words != "infill"]
 )
 def test_a_page_fits_a_terminal(words: str, most: int) -> None:
     """At 100 columns; what most people never use comes with --help-all."""
