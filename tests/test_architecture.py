@@ -52,7 +52,7 @@ OWNERS = {
     "encodec": ("codec/encodec.py", "training/codec/adversary.py"),
     "lhotse": ("data/",),
     "typer": ("cli/",),
-    "rich": ("cli/",),
+    "rich": ("cli/", "model/frame_bar.py"),
     "click": (),
 }
 

@@ -21,7 +21,7 @@ from audiolm_cli.data.parts import is_unfinished
 from audiolm_cli.data.storage import KINDS, ArrayReader
 from audiolm_cli.data.tokens import CodecFacts, TokenClip
 from audiolm_cli.errors import DataError
-from audiolm_cli.events import OnEvent, ignore
+from audiolm_cli.events import Note, OnEvent, ignore
 from audiolm_cli.files import DeferringFile
 from audiolm_cli.packages import without_lhotse_folder
 from audiolm_cli.stopping import uninterrupted
@@ -149,11 +149,15 @@ def is_store(folder: Path) -> bool:
     return any(find_manifest(folder, split) for split in SPLITS) and not is_unfinished(folder)
 
 
-def read_facts(source: Path) -> CodecFacts:
+def read_facts(source: Path, on_event: OnEvent = ignore) -> CodecFacts:
     """What the codes of a store, or of one of its manifests, mean, by its `codec.json` or else by its features.
 
-    Features do not say how many codes a codebook has. Where their type does not either, it is the power of two that
-    holds every code of the store; a `codec.json` beside the manifests says it for certain.
+    Features do not say how many codes a codebook has. Where their type does not either, it is guessed: the power of two
+    that holds every code of the store. A `codec.json` beside the manifests says it for certain.
+
+    Args:
+        source: the folder of a store, or a manifest.
+        on_event: hears of the guess.
 
     Raises:
         DataError: the store says nothing, or nothing that can be understood.
@@ -166,7 +170,13 @@ def read_facts(source: Path) -> CodecFacts:
     with ArrayReader(_folder_of(source)) as arrays:
         clips = (read_clip(cut, arrays, 0) for cut in list_cuts(source, facts))
         highest = max((int(clip.codes.max(initial=0)) for clip in clips), default=0)
-    return replace(facts, codebook_size=2 ** max(1, highest.bit_length()))
+    guess = 2 ** max(1, highest.bit_length())
+    message = (
+        f"{source}: nothing says how many codes a codebook of {facts.name} has; {guess} is a guess, as the largest "
+        f"code is {highest}; if it is wrong, name the codec with --codec, or put a {FACTS} beside the manifests"
+    )
+    on_event(Note(message=message, warning=True))
+    return replace(facts, codebook_size=guess)
 
 
 def list_cuts(source: Path, facts: CodecFacts, splits: Iterable[str] = SPLITS, on_event: OnEvent = ignore) -> list[Cut]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch.overrides import TorchFunctionMode
@@ -32,6 +32,9 @@ from audiolm_cli.errors import ModelError, UsageError
 from audiolm_cli.model import decoders
 from audiolm_cli.model.decoders import Decoders, build
 from audiolm_cli.model.quantize import multiplies_bf16, multiplies_int8, use_dtype
+
+if TYPE_CHECKING:
+    from audiolm_cli.codec.encodec_shape import EncodecConfig
 
 NARROW_FROM_BYTES = 8e6
 """Bytes of one decoder's layers in float32 from which "auto" is int8 on a CPU: smaller models are quick in any form."""
@@ -181,18 +184,53 @@ def codec_training(folder: Folder) -> dict[str, Any]:
 
 def codec_shape(folder: Folder) -> tuple[int, int]:
     """(sample rate in Hz, samples per frame) of the codec that a folder carries or names."""
+    if folder.codec["family"] == UNKNOWN:
+        values = folder.codec["config"]
+        return int(values["sample_rate_hz"]), int(values["hop_samples"])
+
+    config = _codec_config(folder)
+    return config.sample_rate_hz, config.hop_samples
+
+
+def codec_books(folder: Folder) -> tuple[int, int]:
+    """(codebooks, codes per codebook) of the codec that a folder carries or names, which must be of a known family."""
+    config = _codec_config(folder)
+    level = isinstance(config, SpectralConfig) and config.level_s > 0  # it has a codebook of its own
+    return config.num_codebooks + level, config.codebook_size
+
+
+def known_books(name: str) -> tuple[int, int]:
+    """(codebooks, codes per codebook) of a codec of the catalogue.
+
+    Raises:
+        ModelError: its codes cannot be used.
+    """
+    from audiolm_cli.codec.encodec_shape import PUBLISHED
+
+    _check_fit(name)
+    return PUBLISHED[name].num_codebooks, PUBLISHED[name].codebook_size
+
+
+def _check_fit(name: str) -> None:
+    """Refuse a codec of the catalogue whose codes cannot be used.
+
+    Raises:
+        ModelError: it is one.
+    """
+    if KNOWN_CODECS[name].unfit:
+        raise ModelError(f"codec {name} cannot be used here: {KNOWN_CODECS[name].unfit}")
+
+
+def _codec_config(folder: Folder) -> SpectralConfig | EncodecConfig:
+    """The shape of the codec that a folder carries or names."""
     values = folder.codec["config"]
     if folder.codec["family"] == "spectral":
-        spectral = SpectralConfig.from_dict(values)
-        return spectral.sample_rate_hz, spectral.hop_samples
-    if folder.codec["family"] == UNKNOWN:
-        return int(values["sample_rate_hz"]), int(values["hop_samples"])
+        return SpectralConfig.from_dict(values)
 
     from audiolm_cli.codec.encodec_shape import PUBLISHED, EncodecConfig
 
     published = None if folder.carries_codec else PUBLISHED.get(str(folder.codec["name"]))
-    encodec = published or EncodecConfig.from_dict(values)
-    return encodec.sample_rate_hz, encodec.hop_samples
+    return published or EncodecConfig.from_dict(values)
 
 
 def codec_facts(name_or_path: str, codec: Codec, cache: Path | None = None) -> CodecFacts:
@@ -220,9 +258,8 @@ def _load_known_codec(name: str, device: torch.device, cache: Path | None) -> Co
     from audiolm_cli.codec.encodec import EncodecCodec
     from audiolm_cli.codec.encodec_shape import PUBLISHED
 
-    known = KNOWN_CODECS.get(name)
-    if known is not None and known.unfit:
-        raise ModelError(f"codec {name} cannot be used here: {known.unfit}")
+    if name in KNOWN_CODECS:
+        _check_fit(name)
     return EncodecCodec.load(find_checkpoint(name, cache_dir(cache)), PUBLISHED.get(name)).to(device)
 
 

@@ -12,7 +12,7 @@ from audiolm_cli.checkpoints.folder import Folder
 from audiolm_cli.data.manifest import SHIFT_TOLERANCE_S, CodecFacts, read_facts
 from audiolm_cli.errors import ModelError
 from audiolm_cli.events import Note, OnEvent, ignore
-from audiolm_cli.library.loading import codec_by_hash, codec_shape, codes_hash
+from audiolm_cli.library.loading import codec_books, codec_by_hash, codec_shape, codes_hash, known_books
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,7 +57,7 @@ def codec_of_store(
         ModelError: the named codec is not here or damaged, is another one than the store's, or cannot have made these
             codes.
     """
-    facts = read_facts(store)
+    facts = read_facts(store, ignore if named is not None else on_event)
     if named is not None:
         owner = _take_named(store, facts, named, cache)
         if not facts.sha256:
@@ -100,23 +100,24 @@ def _take_named(store: Path, facts: CodecFacts, named: str, cache: Path | None) 
     """The codec that the user names, where it can be that of the store."""
     sha256 = codes_hash(named, cache)
     _check_same(store, named, sha256, facts)
-    if named in KNOWN_CODECS:
-        return StoreCodec(facts=replace(facts, sha256=sha256, name=named, source=named), name=named, folder=None)
+    folder = None if named in KNOWN_CODECS else resolve(named, cache)
+    if folder is not None:
+        check_frame_rate(store, facts, f"--codec {named}", folder)
+    if facts.sha256:
+        known = facts if folder is not None else replace(facts, name=named, source=named)
+        return StoreCodec(facts=replace(known, sha256=sha256), name=named, folder=folder)
 
-    folder = resolve(named, cache)
-    check_frame_rate(store, facts, f"--codec {named}", folder)
-    if facts.sha256 or folder.codec["family"] != "spectral":
-        return StoreCodec(facts=replace(facts, sha256=sha256), name=named, folder=folder)
-
-    # The store does not say which codec it was: at least the shape of the codes has to fit.
-    shape = folder.codec["config"]
-    books, size = shape.get("num_codebooks", facts.num_codebooks), shape.get("codebook_size", facts.codebook_size)
-    if books != facts.num_codebooks or size < facts.codebook_size:
+    # The store does not say which codec it was: at least the shape of the codes has to fit. EnCodec's may be its first.
+    books, size = known_books(named) if folder is None else codec_books(folder)
+    is_spectral = folder is not None and folder.codec["family"] == "spectral"
+    fits = facts.num_codebooks == books if is_spectral else facts.num_codebooks <= books
+    if not fits or facts.codebook_size > size:
         raise ModelError(
             f"{named}: has {books} codebooks of {size} codes, but the codes in {store} are of {facts.num_codebooks} "
             f"codebooks of {facts.codebook_size}; name another with --codec"
         )
-    completed = replace(facts, sha256=sha256, name=str(folder.codec["name"]), source=named, codebook_size=size)
+    name = named if folder is None else str(folder.codec["name"])
+    completed = replace(facts, sha256=sha256, name=name, source=named, codebook_size=size)
     return StoreCodec(facts=completed, name=named, folder=folder)
 
 

@@ -6,6 +6,7 @@ batches of codes.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterator
 from typing import Any
 
@@ -17,6 +18,7 @@ from audiolm_cli.config.shapes import ModelConfig
 from audiolm_cli.errors import UsageError
 from audiolm_cli.model.decode import generate
 from audiolm_cli.model.decoders import Decoders
+from audiolm_cli.model.frame_bar import show_frames
 from audiolm_cli.model.geometry import Geometry
 
 
@@ -78,15 +80,18 @@ class AudioLM(Decoders):
     ) -> Tensor:
         """Codes [B, max_new_tokens, K] that continue the prompts x [B, T, K] of x_lens [B] frames.
 
-        Both decoders draw at `temperature`; 0 takes the likeliest codes.
+        Both decoders draw at `temperature`; 0 takes the likeliest codes. A terminal shows how far it is when there are
+        many frames.
         """
         sampling = SamplingConfig(temperature=temperature, nar_temperature=temperature)
         generator = generator or torch.Generator().manual_seed(torch.initial_seed())
 
         out = x.new_zeros(len(x), max_new_tokens, self.config.num_quantizers)
-        for i, length in enumerate(x_lens.tolist()):
-            geometry = Geometry(length, max_new_tokens)
-            out[i] = generate(self, x[i : i + 1, :length], geometry, sampling, [generator])[0]
+        with show_frames(len(x) * max_new_tokens) as on_frames:
+            for i, length in enumerate(x_lens.tolist()):
+                geometry = Geometry(length, max_new_tokens)
+                on_frame = functools.partial(on_frames, i * max_new_tokens)
+                out[i] = generate(self, x[i : i + 1, :length], geometry, sampling, [generator], on_frame=on_frame)[0]
 
         return out
 

@@ -116,13 +116,25 @@ def test_the_user_may_say_which_codec_it_was(
     recipe: Recipe, tiny_codec: Path, tiny_model: Path, tmp_path: Path
 ) -> None:
     """--codec is believed where it can be true: books, codes and frame rate fit."""
-    store = recipe(kind="mine", size=30)
+    store = recipe(kind="mine", size=10)  # a codec of 32 codes may have used the first ten alone
     events: list[Event] = []
     trained = train(
         TrainRequest(store, tmp_path / "run", codec=str(tiny_codec), shape=SHAPE, config=ONE, on_event=events.append)
     ).folder
     assert trained.files["codec.safetensors"] and trained.codec["name"] == "tiny-codec"
-    assert any(isinstance(event, Note) and "does not say which codec" in event.message for event in events)
+    assert trained.model is not None and trained.model["codebook_size"] == 32
+    told = [event.message for event in events if isinstance(event, Note)]
+    assert any("does not say which codec" in message for message in told)
+    assert not any("guess" in message for message in told)
+
+
+def test_the_code_of_the_level_is_a_codebook(recipe: Recipe, make_codec: Any, tmp_path: Path) -> None:
+    """A codec with five codebooks and one for the level made codes of six."""
+    codec = make_codec(tmp_path / "codec", num_codebooks=5, level_s=1.0)
+    request = TrainRequest(
+        recipe(kind="mine", books=6, size=30), tmp_path / "run", codec=str(codec), shape=SHAPE, config=ONE
+    )
+    assert train(request).folder.model["num_quantizers"] == 6  # type: ignore[index]
 
 
 @pytest.mark.parametrize(
@@ -168,9 +180,9 @@ def test_codes_that_a_model_may_know(recipe: Recipe, tiny_model: Path, tmp_path:
     events: list[Event] = []
     train(
         TrainRequest(
-            recipe(kind="mine", size=30), tmp_path / "run", init=str(tiny_model), config=ONE, on_event=events.append
+            recipe(kind="mine", size=10), tmp_path / "run", init=str(tiny_model), config=ONE, on_event=events.append
         )
-    )
+    )  # which may be the first of its 32
     assert any(
         isinstance(event, Note) and event.warning and "does not say whether" in event.message for event in events
     )

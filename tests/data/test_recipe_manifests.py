@@ -146,8 +146,12 @@ def test_names_of_the_second_split(recipe: Recipe, name: str) -> None:
 def test_facts_come_from_the_features(
     recipe: Recipe, kind: str, shift: float, shape: dict[str, int], expected: tuple[object, ...]
 ) -> None:
-    """A type that is known says everything; of another, the codes say how many there are."""
-    facts = read_facts(recipe(lengths=[400], kind=kind, shift=shift, **shape))
+    """A type that is known says everything; of another, the codes have to do, and that this is a guess is said."""
+    events: list[Event] = []
+    facts = read_facts(recipe(lengths=[400], kind=kind, shift=shift, **shape), events.append)
+    told = [event.message for event in events if isinstance(event, Note) and event.warning]
+    assert len(told) == (kind == "mine")
+    assert all(f"{expected[-1]} is a guess" in message and "codec.json" in message for message in told)
     assert facts.sha256 == ""
     assert facts.frame_shift_s == pytest.approx(shift, abs=1e-6)
     assert expected == (
@@ -374,4 +378,6 @@ def test_an_own_description_beside_the_manifests_is_believed(recipe: Recipe) -> 
     store = recipe(kind="mine")
     said = {"name": "mine", "sha256": "", "sample_rate_hz": 32_000, "hop_samples": 640, "num_codebooks": 4}
     (store / "codec.json").write_text(json.dumps({**said, "codebook_size": 4096}))
-    assert read_facts(store).codebook_size == 4096 and len(read_store(store, "train")) == 3
+    events: list[Event] = []
+    assert read_facts(store, events.append).codebook_size == 4096 and len(read_store(store, "train")) == 3
+    assert events == []

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import copy
+import io
+import sys
 
 import pytest
 import torch
@@ -11,6 +13,7 @@ from torch import Tensor
 from audiolm_cli.config.generation import SamplingConfig
 from audiolm_cli.config.shapes import ModelConfig
 from audiolm_cli.errors import ModelError, UsageError
+from audiolm_cli.model import frame_bar
 from audiolm_cli.model.decode import generate
 from audiolm_cli.model.decoders import (
     AR_EMBEDDING_STD,
@@ -370,6 +373,24 @@ def test_inference_continues_each_prompt_by_its_own_length() -> None:
     assert torch.equal(runs[0], runs[1]) and not torch.equal(runs[0], runs[2])
     greedy = [model.inference(x, x_lens, max_new_tokens=6, temperature=0) for _ in range(2)]
     assert torch.equal(*greedy)
+
+
+@pytest.mark.parametrize(("frames", "terminal", "shown"), [(600, True, True), (600, False, False), (6, True, False)])
+def test_inference_of_many_frames_shows_how_far_it_is(
+    monkeypatch: pytest.MonkeyPatch, frames: int, terminal: bool, shown: bool
+) -> None:
+    """In a terminal alone, and the codes are the same."""
+    stream = io.StringIO()
+    monkeypatch.setattr(stream, "isatty", lambda: terminal, raising=False)
+    monkeypatch.setattr(sys, "stderr", stream)
+    monkeypatch.setenv("TERM", "xterm")
+    model, x = tiny(), torch.zeros(2, 3, K, dtype=torch.int64)
+    codes = model.inference(x, torch.tensor([3, 3]), frames, generator=torch.Generator().manual_seed(1))
+    assert ("frames" in stream.getvalue() and "100%" in stream.getvalue()) == shown and bool(stream.getvalue()) == shown
+
+    monkeypatch.setattr(frame_bar, "MANY_FRAMES", 10**9)
+    again = model.inference(x, torch.tensor([3, 3]), frames, generator=torch.Generator().manual_seed(1))
+    assert torch.equal(codes, again)
 
 
 def test_places_of_labels() -> None:

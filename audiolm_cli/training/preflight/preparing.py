@@ -201,7 +201,8 @@ def _choose_shape(request: TrainRequest, facts: CodecFacts) -> ModelConfig:
     else:
         wanted = ModelConfig.from_dict(origin.model)
         own, theirs = (wanted.num_quantizers, wanted.codebook_size), (facts.num_codebooks, facts.codebook_size)
-        if own != theirs:
+        same_size = own[1] == theirs[1] or (own[1] > theirs[1] and not facts.sha256)  # a store may not say it
+        if own[0] != theirs[0] or not same_size:
             raise UsageError(
                 f"--init {request.init}: has {own[0]} codebooks of {own[1]} codes, but the codes of {facts.name} are "
                 f"of {theirs[0]} codebooks of {theirs[1]}; tokenize with that model's codec, or leave --init out"
