@@ -1,4 +1,4 @@
-"""Numbers with their nouns, lists of names, and command lines, for messages that a person reads."""
+"""Numbers with their nouns, lengths of time, lists of names, and command lines, for messages that a person reads."""
 
 from __future__ import annotations
 
@@ -18,6 +18,19 @@ def counted(number: int, noun: str) -> str:
     ('1 input', '2 inputs', '0 clips')
     """
     return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
+def length_of(seconds: float) -> str:
+    """A length of time, roughly.
+
+    >>> [length_of(s) for s in (20, 1500, 20000, 900000)]
+    ['20 s', '25 min', '5.6 h', '10.4 days']
+    """
+    for unit, size_s in (("days", 86400), ("h", 3600), ("min", 60)):
+        if seconds >= 1.5 * size_s:
+            amount = seconds / size_s
+            return f"{amount:.0f} {unit}" if unit == "min" else f"{amount:.1f} {unit}"
+    return f"{max(1, round(seconds))} s"
 
 
 def printable(text: str) -> str:

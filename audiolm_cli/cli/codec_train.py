@@ -48,14 +48,18 @@ Filters = Annotated[
 
 
 def show_codec(out: Renderer, result: TrainedCodec) -> None:
-    """How much sound a codec learned from, how long that took, how good it is, and where it is."""
+    """How much sound a codec learned from, how long that took, how good it is in words, and where it is."""
     where = "on held-out clips" if result.held_out else "on clips it was trained on, as none was held out"
     losses = ", ".join(f"{name} {loss:.4f}" for name, loss in result.losses.items())
     path, use = result.folder.path, "train PATH --codec" if result.folder.model is None else "continue IN -m"
     out.paragraph(
-        f"Trained for {duration(result.elapsed_s)} on {duration(result.heard_s)} of sound. Losses {where}, less is "
-        f"better: {losses}. To hear how good it is: audiolm evaluate PATH -m {path} --report report.html"
+        f"trained for {duration(result.elapsed_s)} on {duration(result.heard_s)} of sound, heard "
+        f"{result.passes:.3g} times; measured {where}"
     )
+    for line in result.verdict.lines() if result.verdict is not None else []:
+        out.paragraph(line)
+    out.detail(f"losses, less is better: {losses}")
+    out.paragraph(f"to hear how good it is: audiolm evaluate PATH -m {path} --report report.html")
     out.print(f"{path}  (use it: audiolm {use} {path})")
 
 
@@ -102,7 +106,8 @@ def codec_train_command(
         result = train_codec(request)
         if out.json:
             facts = {"path": result.folder.path, "sha256": result.folder.sha256}
-            out.print_json({**facts, "held_out": result.losses, "failed": result.failed})
+            own = {"held_out": result.losses, "verdict": result.verdict, "failed": result.failed}
+            out.print_json({**facts, **own})
         else:
             show_codec(out, result)
         check_failures(result.failed)

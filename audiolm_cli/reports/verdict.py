@@ -24,6 +24,8 @@ CARRIED_CHROMA, LOST_CHROMA = 0.9, 0.75
 """Chroma correlations over which a codec carries a sound's pitches, and under which it loses them."""
 CLEAN_MEL, DULL_MEL = 0.2, 0.35
 """Mel distances under which a codec's round trip sounds like the recording, and over which it sounds like another."""
+CARRIES, LOSES = "it carries this sound", "it does not carry this sound"
+"""What is said of such codecs."""
 AS_NEAR = 1.25
 """Continuations at most so many times as far from the recordings as the codec's round trip are as near as can be."""
 CLEAR_GAIN = 0.05
@@ -117,14 +119,43 @@ def judge_evaluation(result: Mapping[str, Any]) -> list[str]:
     return lines
 
 
+def judge_codec_training(after: Mapping[str, float], before: Mapping[str, float] | None, started_from: str) -> Verdict:
+    """The verdict on the training of a codec.
+
+    Args:
+        after: "mel" and "chroma" of its round trips of held-out clips.
+        before: the same of the codec that the training began with; None where there was none.
+        started_from: name of that codec.
+    """
+    grade = _grade_codec(after)
+    if before is None:
+        finding = f"the codec: mel distance {after['mel']:.3f}, chroma correlation {after['chroma']:.2f}: {grade}"
+    else:
+        finding = (
+            f"the codec: mel distance {after['mel']:.3f} instead of {before['mel']:.3f} of {started_from} as it was, "
+            f"chroma correlation {after['chroma']:.2f} instead of {before['chroma']:.2f}: {grade}"
+        )
+        if after["mel"] > (1 + GOT_WORSE) * before["mel"]:
+            worse = f"it sounds less like the recordings than {started_from} as it was"
+            return Verdict(findings=[finding, worse], advice=[f"more --steps, or keep {started_from}"])
+    return Verdict(findings=[finding], advice=[] if grade == CARRIES else ["more --steps, or more recordings"])
+
+
 def _judge_codec(distances: Mapping[str, float]) -> str:
+    grade = _grade_codec(distances)
+    sentence = f"the codec: mel distance {distances['mel']:.2f}, chroma correlation {distances['chroma']:.2f}: {grade}"
+    return f"{sentence}; train one on it (audiolm codec train) before anything else" if grade == LOSES else sentence
+
+
+def _grade_codec(distances: Mapping[str, float]) -> str:
     mel, chroma = distances["mel"], distances["chroma"]
-    sentence = f"the codec: mel distance {mel:.2f}, chroma correlation {chroma:.2f}"
     if chroma < LOST_CHROMA or mel > DULL_MEL:
-        return f"{sentence}: it does not carry this sound; train one on it (audiolm codec train) before anything else"
-    if chroma >= CARRIED_CHROMA and mel <= CLEAN_MEL:
-        return f"{sentence}: it carries this sound"
-    return f"{sentence}: it carries the pitches, but not all of the detail"
+        return LOSES
+    return (
+        CARRIES
+        if chroma >= CARRIED_CHROMA and mel <= CLEAN_MEL
+        else "it carries the pitches, but not all of the detail"
+    )
 
 
 def _judge_continuations(unpaired: Mapping[str, float]) -> str:

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from audiolm_cli.audio import DecoderProcess
-from audiolm_cli.checkpoints.catalogue import KNOWN_CODECS, resolve
+from audiolm_cli.checkpoints.catalogue import BUNDLED, KNOWN_CODECS, resolve
 from audiolm_cli.checkpoints.folder import (
     CARD,
     CODEC_TENSORS,
@@ -38,20 +38,24 @@ from audiolm_cli.config.training import CodecTrainConfig
 from audiolm_cli.data.files import AudioFile, split_files
 from audiolm_cli.devices import pick_device, prepare_cpu
 from audiolm_cli.errors import DataError, ModelError, OutputError, UsageError
-from audiolm_cli.events import Note, OnEvent, ignore
+from audiolm_cli.events import Activity, Note, OnEvent, ignore
 from audiolm_cli.library.loading import codec_hash, codec_training, codes_hash, load_codec
+from audiolm_cli.reports.verdict import Verdict, judge_codec_training
 from audiolm_cli.tokenizing.recordings import copying_opener, open_recordings
 from audiolm_cli.training.codec.consistency import ConsistencyReport
 from audiolm_cli.training.codec.encodec import EncodecTrainee
+from audiolm_cli.training.codec.likeness import LikenessReport
 from audiolm_cli.training.codec.loop import CodecTrainer
 from audiolm_cli.training.codec.round_trips import RoundTrips
 from audiolm_cli.training.codec.spectral import SpectralTrainee
 from audiolm_cli.training.codec.trainee import CodecLosses
-from audiolm_cli.wording import counted
+from audiolm_cli.wording import counted, length_of
 
 Trainee = SpectralTrainee | EncodecTrainee
 COPIES = "recordings"
 """Where copies of recordings lie that only `ffmpeg` reads, inside the folder of the state."""
+FROM_NOTHING_H = 1.0
+"""Hours of audio below which a codec from nothing brings a warning."""
 
 
 @dataclass(frozen=True)
@@ -94,8 +98,12 @@ class TrainedCodec:
     """The codec folder; given a model whose codes were kept, a model folder."""
     losses: CodecLosses
     """On held-out clips, or where no recording is held out, on those it was trained on."""
+    verdict: Verdict | None
+    """How good it is, in words; None where there is nothing to measure on."""
     heard_s: float
     """Seconds of recordings that it was trained on."""
+    passes: float
+    """How often it heard them."""
     held_out: bool
     """Whether there were recordings to hold out."""
     elapsed_s: float
@@ -144,12 +152,21 @@ def train_codec(request: CodecTrainRequest) -> TrainedCodec:
     round_trips = RoundTrips(state / SAMPLES, trainee.codec, recordings.held_out, request.on_event)
     consistency = ConsistencyReport(trainee.codec, recordings.held_out, request.on_event)
 
+    likeness = LikenessReport(trainee.codec, recordings.held_out, request.on_event)
+
     def on_sample(step: int) -> None:
         round_trips(step)
         consistency(step)
+        likeness(step)
 
+    if origin is not None:  # the trainee is still as it was
+        likeness(0)
+    before = likeness.distances
     losses = trainer.run(on_sample)
+    if likeness.step != config.steps:
+        likeness(config.steps)
 
+    request.on_event(Activity(stage="write the codec"))
     facts = _describe_training(request, trainer, origin, recordings, losses)
     if consistency.shares:
         facts["consistency"] = consistency.shares
@@ -157,10 +174,15 @@ def train_codec(request: CodecTrainRequest) -> TrainedCodec:
     with contextlib.suppress(OSError):  # there may be none
         (state / SAMPLES).rename(folder.path / SAMPLES)
     shutil.rmtree(state, ignore_errors=True)  # or the next training into this place would go on from it
+    found, verdict = likeness.distances, None
+    if found is not None:
+        verdict = judge_codec_training(found, before, str(request.init))
     return TrainedCodec(
         folder=folder,
         losses=losses,
+        verdict=verdict,
         heard_s=3600 * recordings.hours,
+        passes=_passes(config, recordings),
         held_out=bool(recordings.dev),
         elapsed_s=trainer.elapsed_s,
         failed=[*recordings.failed, *trainer.damaged.values()],
@@ -230,12 +252,23 @@ def _open_recordings(request: CodecTrainRequest) -> _Recordings:
 def _announce(request: CodecTrainRequest, trainee: Trainee, recordings: _Recordings) -> None:
     """Say how much there is to train on, and what."""
     parameters = sum(p.numel() for p in trainee.network.parameters())
+    amount = length_of(3600 * recordings.hours)
     message = (
-        f"{recordings.hours:.2f} h in {counted(len(recordings.train), 'file')} to train on, "
-        f"{len(recordings.dev)} held out; {parameters / 1e6:.1f} M parameters, "
-        f"{counted(request.config.steps, 'step')}"
+        f"{amount} of sound in {counted(len(recordings.train), 'file')} to train on, {len(recordings.dev)} held out; "
+        f"{parameters / 1e6:.1f} M parameters, {counted(request.config.steps, 'step')}, which hear it "
+        f"{_passes(request.config, recordings):.3g} times"
     )
     request.on_event(Note(message=message))
+    if request.init is None and recordings.hours < FROM_NOTHING_H:
+        warning = (
+            f"{amount} is little for a codec from nothing, which wants hours: --init {BUNDLED} would suit it better"
+        )
+        request.on_event(Note(message=warning, warning=True))
+
+
+def _passes(config: CodecTrainConfig, recordings: _Recordings) -> float:
+    """How often a training hears what it is trained on."""
+    return config.steps * config.clips * config.clip_s / (3600 * recordings.hours)
 
 
 def _make_folder(state: Path) -> None:

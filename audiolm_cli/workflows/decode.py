@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -165,31 +165,48 @@ def _decode_cuts(
     failed: list[Failure] = []
     done, total = 0, sum(cut.count for cut in cuts)
     for cut, path in zip(cuts, paths, strict=True):
+
+        def report(frames: int, before: int = done, path: str = path) -> None:
+            on_event(Progress(stage="decode", done=before + frames, total=total, unit="frames", detail=Path(path).name))
+
+        report(0)
         try:
-            outputs.append(_decode_cut(cut, path, arrays, codec, force, on_event))
+            outputs.append(_decode_cut(cut, path, arrays, codec, force, report, on_event))
         except DataError as error:
             if len(cuts) == 1:
                 raise
             on_event(Note(message=str(error), warning=True))
             failed.append(Failure(input=cut.id, error=str(error)))
 
+        report(cut.count)
         done += cut.count
-        on_event(Progress(stage="decode", done=done, total=total, unit="frames", detail=Path(path).name))
     return outputs, failed
 
 
-def _decode_cut(cut: Cut, path: str, arrays: ArrayReader, codec: Codec, force: bool, on_event: OnEvent) -> DecodedClip:
-    """One clip to its file, at the level that it was encoded at."""
+def _decode_cut(
+    cut: Cut,
+    path: str,
+    arrays: ArrayReader,
+    codec: Codec,
+    force: bool,
+    on_frames: Callable[[int], None],
+    on_event: OnEvent,
+) -> DecodedClip:
+    """One clip to its file, at the level it was encoded at; `on_frames` hears how many are done before the last."""
     codes = torch.from_numpy(read_clip(cut, arrays, codec.codebook_size).codes.astype(np.int64))[None]  # [1, T, K]
-    samples, clipped = codes.shape[1] * codec.hop_samples, 0
+    samples, clipped, made = codes.shape[1] * codec.hop_samples, 0, 0
 
     def blocks() -> Iterator[np.ndarray]:
-        nonlocal clipped
+        nonlocal clipped, made
         with torch.inference_mode():
             for wav in iter_decode(codec, codes.to(codec.device)):
                 block = wav[0].T.cpu().numpy()  # [n, C]
                 clipped += int(np.count_nonzero(np.abs(block) > 1))
                 yield np.clip(block, -1, 1)
+
+                made += len(block)
+                if made < samples:
+                    on_frames(made // codec.hop_samples)
 
     kind = named_format(path)
     spec = AudioSpec(

@@ -34,6 +34,8 @@ from audiolm_cli.events import Event, Note, Progress, ignore
 from audiolm_cli.library import fetching, loading
 from audiolm_cli.library.loading import codec_by_hash, codec_hash, codes_hash, load_codec
 from audiolm_cli.library.store_codec import codec_of_store
+from audiolm_cli.reports.verdict import Verdict
+from audiolm_cli.training.codec.likeness import LikenessReport
 from audiolm_cli.training.codec.loop import CodecTrainer
 from audiolm_cli.training.codec.spectral import SpectralTrainee
 from audiolm_cli.workflows import codec_train
@@ -192,7 +194,7 @@ def test_kept_codes(audiolm: Any, recordings: Path, tiny_codec: Path, tmp_path: 
             on_event=lambda e: notes.append(getattr(e, "message", "")),
         )
     )
-    first = next(line for line in notes if line.startswith("step 0:"))
+    first = next(line for line in notes if line.startswith("step 0: held-out"))
     assert result.losses["log"] < 0.99 * float(first.split("held-out log ")[1].split(",")[0])
     before, after = (safetensors.torch.load_file(path / "codec.safetensors") for path in (tiny_codec, tuned))
     changed = {name.split(".")[1] for name in before if not torch.equal(before[name], after[name].to(before[name]))}
@@ -487,13 +489,72 @@ def test_a_codec_goes_on_with_a_level_of_its_own(
 
 @pytest.mark.parametrize(("held_out", "words"), [(True, "on held-out clips"), (False, "none was held out")])
 def test_what_a_training_ends_with(capsys: pytest.CaptureFixture[str], held_out: bool, words: str) -> None:
-    """How long, on how much sound, how good, how to hear it and how to use it."""
+    """How long, on how much sound, how good in words, how to hear it and how to use it; losses are a detail."""
     folder = SimpleNamespace(path=Path("codecs/mine"), model=None)
+    verdict = Verdict(findings=["the codec: good"], advice=["more of it"])
     result: Any = SimpleNamespace(
-        folder=folder, losses={"log": 0.12746}, heard_s=3900.0, held_out=held_out, elapsed_s=200.0
+        folder=folder,
+        losses={"log": 0.12746},
+        verdict=verdict,
+        heard_s=3900.0,
+        passes=12.34,
+        held_out=held_out,
+        elapsed_s=200.0,
     )
-    show_codec(Renderer(), result)
-    told, use = capsys.readouterr().out.splitlines()
-    assert told.startswith("Trained for 3 min 20 s on 1 h 05 min of sound.") and words in told
-    assert "log 0.1275" in told and "audiolm evaluate PATH -m codecs/mine --report report.html" in told
-    assert use == "codecs/mine  (use it: audiolm train PATH --codec codecs/mine)"
+    for verbose in (0, 1):
+        show_codec(Renderer(verbose=verbose), result)
+        shown = capsys.readouterr()
+        told, good, advice, hear, use = shown.out.splitlines()
+        assert told.startswith("trained for 3 min 20 s on 1 h 05 min of sound, heard 12.3 times") and words in told
+        assert (good, advice) == ("the codec: good", "next: more of it")
+        assert hear.endswith("audiolm evaluate PATH -m codecs/mine --report report.html")
+        assert use == "codecs/mine  (use it: audiolm train PATH --codec codecs/mine)"
+        assert ("log 0.1275" in shown.err) == bool(verbose)
+
+
+def test_a_training_says_how_much_how_long_and_how_good(
+    recordings: Path, tiny_codec: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And of a codec that another one was made of, how good that one was on the same clips."""
+    monkeypatch.setattr(CodecTrainConfig, "clip_s", 0.5)
+    config = dataclasses.replace(STEPS, steps=12, clip_s=0.5, sample_every=6)
+    told: dict[str, list[str]] = {}
+    results = {}
+    for name, init in (("new", None), ("tuned", str(tiny_codec))):
+        events: list[Event] = []
+        results[name] = train_codec(
+            CodecTrainRequest(
+                recordings,
+                tmp_path / name,
+                config=config,
+                shape=None if init else SHAPE,
+                init=init,
+                on_event=events.append,
+            )
+        )
+        told[name] = [event.message for event in events if isinstance(event, Note)]
+
+    seconds = results["new"].heard_s
+    assert f"{seconds:.0f} s of sound in" in told["new"][0] and "which hear it 2 times" in told["new"][0]
+    assert any("is little for a codec from nothing" in line for line in told["new"])
+    assert not any("is little" in line for line in told["tuned"])
+    for name, steps in (("new", (6, 12)), ("tuned", (0, 6, 12))):
+        assert [line.split(":")[0] for line in told[name] if "mel distance" in line] == [f"step {n}" for n in steps]
+        assert len([line for line in told[name] if line.startswith("expected: about")]) == 1
+    assert " as it was" not in results["new"].verdict.findings[0]
+    assert f"of {tiny_codec} as it was" in results["tuned"].verdict.findings[0]
+
+    # The figures are those that an evaluation has of the same clips: of a codec, by itself.
+    report = LikenessReport(
+        load_codec(str(tmp_path / "tuned")), [open_audio(p) for p in held_out_of(recordings)], ignore
+    )
+    report(12)
+    assert report.distances is not None
+    assert f"mel distance {report.distances['mel']:.3f}" in results["tuned"].verdict.findings[0]
+
+
+def held_out_of(recordings: Path) -> list[Path]:
+    """The recordings that a training holds out; all of them where that is none."""
+    files = [open_audio(path) for path in sorted(recordings.iterdir())]
+    parts = split_files(files)
+    return [file.path for file in parts["dev"] or parts["train"]]

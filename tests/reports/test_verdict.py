@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from audiolm_cli.evaluation.baselines import BaselineResult
-from audiolm_cli.reports.verdict import Outcome, judge, judge_evaluation
+from audiolm_cli.reports.verdict import Outcome, judge, judge_codec_training, judge_evaluation
 
 
 def scores(bits: list[float], top10: list[float] | None = None) -> dict[str, Any]:
@@ -148,3 +148,28 @@ def test_an_evaluation_in_words(changed: dict[str, Any], words: str) -> None:
     )
     assert words in lines[-1] or words in lines[-2]
     assert len(judge_evaluation(result | {"scores": None, "unpaired": {}})) == 2
+
+
+@pytest.mark.parametrize(
+    ("after", "before", "finding", "advice"),
+    [
+        ((0.15, 0.95), None, "the codec: mel distance 0.150, chroma correlation 0.95: it carries this sound", []),
+        ((0.25, 0.95), None, "not all of the detail", ["more --steps, or more recordings"]),
+        ((0.25, 0.5), None, "it does not carry this sound", ["more --steps, or more recordings"]),
+        (
+            (0.15, 0.95),
+            (0.3, 0.8),
+            "mel distance 0.150 instead of 0.300 of piano as it was, chroma correlation 0.95 instead of 0.80: it "
+            "carries this sound",
+            [],
+        ),
+        ((0.3, 0.8), (0.25, 0.9), "it sounds less like the recordings than piano", ["more --steps, or keep piano"]),
+    ],
+)
+def test_the_verdict_on_a_codec(
+    after: tuple[float, float], before: tuple[float, float] | None, finding: str, advice: list[str]
+) -> None:
+    """In words, and beside the codec that it began with."""
+    distances = [own and dict(zip(("mel", "chroma"), own, strict=True)) for own in (after, before)]
+    verdict = judge_codec_training(distances[0] or {}, distances[1], "piano")
+    assert finding in " ".join(verdict.findings) and verdict.advice == advice

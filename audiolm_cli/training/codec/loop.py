@@ -33,7 +33,10 @@ from audiolm_cli.training.state import (
     with_prefix,
     without_prefix,
 )
+from audiolm_cli.wording import counted, length_of
 
+TIMED_STEPS = 10
+"""After so many steps it is said how long the others will take."""
 OLDER_SETTINGS = {
     "family": "spectral",
     "keep_codes": False,
@@ -112,7 +115,10 @@ class CodecTrainer:
 
             self.step += 1
             self.elapsed_s = before_s + time.monotonic() - started
-            self._report_step(losses, (self.step - first) / (self.elapsed_s - before_s))
+            steps_per_s = (self.step - first) / (self.elapsed_s - before_s)
+            self._report_step(losses, steps_per_s)
+            if self.step - first == TIMED_STEPS and self.step < self.config.steps:
+                self._report_time((self.config.steps - self.step) / steps_per_s)
 
             last = self.step == self.config.steps
             if self.step % self.config.state_every == 0 or last:
@@ -150,6 +156,11 @@ class CodecTrainer:
         """Say how far the training is, with the losses of the step."""
         detail = f"{_format_losses(losses)} {steps_per_s:.2f} steps/s"
         self.on_event(Progress(stage="train", done=self.step, total=self.config.steps, unit="steps", detail=detail))
+
+    def _report_time(self, left_s: float) -> None:
+        """Say how long the training will take."""
+        left = counted(self.config.steps - self.step, "step")
+        self.on_event(Note(message=f"expected: about {length_of(left_s)} for the other {left}"))
 
     def _report_held_out(self) -> CodecLosses:
         """Measure the held-out losses and say what they are."""

@@ -11,7 +11,7 @@ from audiolm_cli.events import Note
 from audiolm_cli.model.decoders import Decoders
 from audiolm_cli.training.preflight.checks import Checked, Expected, Finding, run_checks
 from audiolm_cli.training.preflight.preparing import Prepared
-from audiolm_cli.wording import counted
+from audiolm_cli.wording import counted, length_of
 
 FRAMES_PER_PARAMETER = 0.2
 """Fewer training frames than this per parameter bring a warning."""
@@ -101,16 +101,3 @@ def forecast(config: TrainConfig, shape: ModelConfig, expected: Expected) -> str
     seconds = expected_seconds(config, shape, expected)
     memory = f", {expected.memory_bytes / 1e9:.1f} GB of memory" if expected.memory_bytes else ""
     return f"expected: {length_of(seconds)} for {counted(config.steps, 'step')}{memory}"
-
-
-def length_of(seconds: float) -> str:
-    """A length of time, roughly.
-
-    >>> [length_of(s) for s in (20, 1500, 20000, 900000)]
-    ['20 s', '25 min', '5.6 h', '10.4 days']
-    """
-    for unit, size_s in (("days", 86400), ("h", 3600), ("min", 60)):
-        if seconds >= 1.5 * size_s:
-            amount = seconds / size_s
-            return f"{amount:.0f} {unit}" if unit == "min" else f"{amount:.1f} {unit}"
-    return f"{max(1, round(seconds))} s"
