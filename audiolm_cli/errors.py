@@ -8,6 +8,7 @@ AudioLMError                exit 1   never raised itself
  |- NetworkError            exit 5   a download that failed, or was needed while offline
  |- MemoryLimitError        exit 6   out of memory on the device
  |- OutputError             exit 7   a file that cannot be written: disk full, no permission, exists already
+ |   `- NameTakenError      exit 7   a file of that name exists already
  |- DataError               exit 3   a training set that cannot be used
  `- SomeInputsFailedError        exit 10  several inputs, some of which failed
 
@@ -69,6 +70,10 @@ class OutputError(AudioLMError):
     """An output that cannot be written, or that exists already."""
 
     exit_code = 7
+
+
+class NameTakenError(OutputError):
+    """An output whose name another file has; it may have come while this one was made."""
 
 
 class SomeInputsFailedError(AudioLMError):

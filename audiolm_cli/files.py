@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from audiolm_cli.errors import OutputError
+from audiolm_cli.errors import NameTakenError, OutputError
 from audiolm_cli.stopping import check_stopped, uninterrupted
 
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
@@ -182,8 +182,8 @@ def name_new_file(temporary: Path, path: Path) -> None:
     temporary.unlink()
 
 
-def _exists_already(path: str | Path) -> OutputError:
-    return OutputError(f"{path}: exists already; choose another name or replace it with -f/--force")
+def _exists_already(path: str | Path) -> NameTakenError:
+    return NameTakenError(f"{path}: exists already; choose another name or replace it with -f/--force")
 
 
 def write_synced(path: Path, text: str) -> None:

@@ -13,8 +13,9 @@ from typing import Any
 
 from audiolm_cli.audio import Recording
 from audiolm_cli.config.base import declared, flag_of
+from audiolm_cli.config.generation import GenerateConfig
 from audiolm_cli.editing.channels import generate_takes
-from audiolm_cli.editing.jobs import Job, read_input
+from audiolm_cli.editing.jobs import Job, read_input, write_under_free_name
 from audiolm_cli.editing.result import Failure, Generation, Output
 from audiolm_cli.editing.session import Session
 from audiolm_cli.editing.splicing import Gap, fill_recording
@@ -67,8 +68,18 @@ def run_edit(session: Session, jobs: list[Job], edit: Edit) -> Generation:
     result = summarise(session, outputs, edit.settings, failed)
     if not outputs or jobs[0].page is None:
         return result
-    page.write(Path(jobs[0].page), force=session.config.force)
-    return dataclasses.replace(result, page=jobs[0].page)
+    return dataclasses.replace(result, page=write_page(page, jobs[0].page, session.config))
+
+
+def write_page(page: TakesPage, path: str, config: GenerateConfig) -> str:
+    """Write a page where `plan_page` said, and return where it is.
+
+    Raises:
+        OutputError: it cannot be written.
+    """
+    paths, alone = [path], dataclasses.replace(config, takes=1, best_of=None)
+    write_under_free_name(paths, 1, str(config.page), alone, lambda own: page.write(Path(own), force=config.force))
+    return paths[0]
 
 
 def edit_recording(session: Session, job: Job, edit: Edit, page: TakesPage | None) -> list[Output]:

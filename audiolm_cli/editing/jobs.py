@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import os
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,7 +19,7 @@ from audiolm_cli.audio import (
 from audiolm_cli.config.generation import GenerateConfig
 from audiolm_cli.editing.embedding import check_page
 from audiolm_cli.editing.picture import check_picture
-from audiolm_cli.errors import AudioInputError, OutputError, UsageError
+from audiolm_cli.errors import AudioInputError, NameTakenError, OutputError, UsageError
 from audiolm_cli.events import Note, OnEvent
 from audiolm_cli.files import check_target
 
@@ -42,6 +43,10 @@ class Job:
     """One picture per take, or none."""
     page: str | None = None
     """The page that all jobs of a command share, or none."""
+    target: str = STREAM
+    """What the takes are named after."""
+    picture: str = ""
+    """What the pictures are named after."""
 
 
 def plan_jobs(inputs: list[str], verb: str, config: GenerateConfig) -> list[Job]:
@@ -82,7 +87,8 @@ def plan_jobs(inputs: list[str], verb: str, config: GenerateConfig) -> list[Job]
             named_format(path)
 
         taken |= {*paths, *plots}
-        jobs.append(Job(source=source, paths=paths, plots=plots, page=page))
+        picture = "" if own is None else str(own)
+        jobs.append(Job(source=source, paths=paths, plots=plots, page=page, target=target, picture=picture))
     return jobs
 
 
@@ -149,6 +155,27 @@ def name_takes(target: str | Path, config: GenerateConfig) -> list[str]:
         if config.output is not None or config.force or not any(map(os.path.lexists, paths)):
             break
     return paths
+
+
+def write_under_free_name(
+    paths: list[str], number: int, target: str, config: GenerateConfig, write: Callable[[str], None]
+) -> None:
+    """Write file `number` (from 1) of `paths` by calling `write` with its name.
+
+    Another command may have made a file of that name since the names were chosen. Where `name_takes` chose them, they
+    are chosen again, in place.
+
+    Raises:
+        OutputError: it cannot be written.
+    """
+    while True:
+        try:
+            write(paths[number - 1])
+            return
+        except NameTakenError:
+            if config.output is not None or config.force:
+                raise
+            paths[:] = name_takes(target, config)
 
 
 def names_folder(output: str) -> bool:

@@ -21,7 +21,7 @@ from audiolm_cli.audio import (
     write_growing,
 )
 from audiolm_cli.config.generation import GenerateConfig, SamplingConfig
-from audiolm_cli.editing.jobs import STREAM, Job
+from audiolm_cli.editing.jobs import STREAM, Job, write_under_free_name
 from audiolm_cli.editing.picture import plot_recording
 from audiolm_cli.editing.result import Output
 from audiolm_cli.editing.session import Session
@@ -134,30 +134,37 @@ def write_samples(
     Raises:
         OutputError: one of the files cannot be written.
     """
-    path, force = job.paths[number - 1], session.config.force
+    config = session.config
     kept: list[np.ndarray] = []  # for the picture
     begun = False
 
     def blocks() -> Iterator[np.ndarray]:
         nonlocal begun
+        kept.clear()  # a name may be taken when the first try is written
         for block in samples.blocks:
             if job.plots:
                 kept.append(block)
             yield block
             begun = True
 
-    spec = describe_file(path, like, samples.shape)
-    try:
-        (write_growing if stream else write_blocks)(path, blocks(), spec, force=force)
-    except BaseException:  # an interruption as well
-        if stream and begun and path != STREAM:
-            session.on_event(Note(message=f"{path} holds the {grown_seconds(path):.1f} s made so far"))
-        raise
+    def write(path: str) -> None:
+        spec = describe_file(path, like, samples.shape)
+        try:
+            (write_growing if stream else write_blocks)(path, blocks(), spec, force=config.force)
+        except BaseException:  # an interruption as well
+            if stream and begun and path != STREAM:
+                session.on_event(Note(message=f"{path} holds the {grown_seconds(path):.1f} s made so far"))
+            raise
 
-    if job.plots:
-        whole = dataclasses.replace(like, samples=np.concatenate(kept))
-        picture = Path(job.plots[number - 1])
-        plot_recording(picture, whole, generated, title=Path(path).name, original=original, force=force)
+    write_under_free_name(job.paths, number, job.target, config, write)
+    if not job.plots:
+        return
+    whole, title = dataclasses.replace(like, samples=np.concatenate(kept)), Path(job.paths[number - 1]).name
+
+    def draw(path: str) -> None:
+        plot_recording(Path(path), whole, generated, title=title, original=original, force=config.force)
+
+    write_under_free_name(job.plots, number, job.picture, config, draw)
 
 
 def write_comment(

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from audiolm_cli.audio import Recording, read_audio
 from audiolm_cli.config.generation import GenerateConfig, SamplingConfig
-from audiolm_cli.editing.edit import repeat_command, summarise
+from audiolm_cli.editing.edit import repeat_command, summarise, write_page
 from audiolm_cli.editing.jobs import Job, plan_jobs, plan_page
 from audiolm_cli.editing.result import Generation, Output, Stopwatch
 from audiolm_cli.editing.session import Session, open_session
@@ -71,8 +71,7 @@ def demo(
     result = summarise(session, outputs, settings={})
     if page_path is None:
         return result
-    page.write(Path(page_path), force=config.force)
-    return dataclasses.replace(result, page=page_path)
+    return dataclasses.replace(result, page=write_page(page, page_path, config))
 
 
 def _plan_job(folder: Path, name: str, config: GenerateConfig) -> Job:

@@ -20,6 +20,8 @@ from html_page import Page
 from matplotlib.image import imread
 
 from audiolm_cli.audio import read_audio
+from audiolm_cli.editing import edit
+from audiolm_cli.editing.jobs import read_input
 
 Piano = Callable[..., np.ndarray]
 VERBS = {"continue": "continued", "infill": "infilled", "loop": "looped", "restyle": "restyled"}
@@ -129,6 +131,40 @@ def test_takes_and_pictures(audiolm: Any, tiny_model: Path, take: Path, command:
     assert recordings[0].samples.tobytes() != recordings[1].samples.tobytes()
     comments = [json.loads(recording.tags["comment"]) for recording in recordings]
     assert [(comment["command"], comment["seed"]) for comment in comments] == [(command, 3), (command, 4)]
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_two_commands_at_once(
+    audiolm: Any, tiny_model: Path, take: Path, monkeypatch: pytest.MonkeyPatch, stream: bool
+) -> None:
+    """The second takes the next free names when it writes; what the first made is untouched."""
+    takes = 1 if stream else 2
+    stems = ["take.continued", "p"] if stream else [f"{n}.{i}" for n in ("take.continued", "p") for i in (1, 2)]
+    theirs = [f"{stem}.{'wav' if stem.startswith('take') else 'png'}" for stem in stems] + ["takes.html"]
+
+    def read_slowly(*arguments: Any) -> Any:
+        for name in theirs:
+            Path(name).write_text("theirs")
+        return read_input(*arguments)
+
+    monkeypatch.setattr(edit, "read_input", read_slowly)
+    flags = ["-m", tiny_model, take, "-d", 1, "-n", takes, "--plot", "p.png", "--page", "takes.html", "--seed", 1]
+    shown = audiolm("continue", *flags, *["--stream"] * stream, "--json")
+    assert shown.exit_code == 0, shown.stderr
+    result = json.loads(shown.stdout)
+    made = [output[kind] for kind in ("path", "plot") for output in result["outputs"]] + [result["page"]]
+    numbers = [""] if stream else [".1", ".2"]
+    assert made == [
+        f"{name}-2{n}.{end}" for name, end in (("take.continued", "wav"), ("p", "png")) for n in numbers
+    ] + ["takes-2.html"]
+    assert all(Path(name).read_text() == "theirs" for name in theirs)
+    assert all(soundfile.info(output["path"]).duration == pytest.approx(3.0) for output in result["outputs"])
+    assert all(output["path"] in Path(result["page"]).read_text() for output in result["outputs"])
+
+    # What was named is not chosen anew.
+    theirs.append("mine.wav")
+    shown = audiolm("continue", "-m", tiny_model, take, "-d", 1, "-o", "mine.wav")
+    assert shown.exit_code == 7 and "mine.wav: exists already" in " ".join(shown.stderr.split())
 
 
 @pytest.mark.parametrize("command", COMMANDS)
