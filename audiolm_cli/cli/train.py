@@ -166,7 +166,8 @@ BaseLr = Annotated[
         metavar="X",
         panel=_UPDATE,
         help="Peak learning rate. Default: "
-        f"{', '.join(f'{rate:g} ({name})' for name, rate in LEARNING_RATES.items())}; with --init 0.3 of it.",
+        f"{', '.join(f'{rate:g} ({name})' for name, rate in LEARNING_RATES.items())}; with --init 0.3 of it, "
+        "and less below 20 minutes of audio.",
     ),
 ]
 

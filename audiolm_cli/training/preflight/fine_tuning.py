@@ -14,8 +14,9 @@ from audiolm_cli.config.training import LEARNING_RATES, TrainConfig
 
 FRAMES_PER_ROOT_MINUTE = 150_000
 """Training frames are this many times the square root of the minutes of audio: little audio soon has no more to say."""
-RATE = 0.3
-"""Peak rates over those of a training from nothing: what the model knows is to stay."""
+RATE, RATE_MINUTES = 0.3, 20
+"""Peak rates over those of a training from nothing, from so many minutes of audio on: what the model knows is to stay.
+Of less audio, a model that learns fast soon only repeats it: the rate falls with the square root of the minutes."""
 WARMUP_STEPS = 10
 """A model that is trained already needs no long warm-up."""
 VALIDATIONS = 10
@@ -43,7 +44,7 @@ def suit(config: TrainConfig, free: Collection[str], frames: int, frame_shift_s:
     every = math.ceil(steps / VALIDATIONS)
     suited: dict[str, Any] = {
         "steps": steps,
-        "learning_rate": RATE * LEARNING_RATES[config.optimizer],
+        "learning_rate": RATE * min(1.0, math.sqrt(minutes / RATE_MINUTES)) * LEARNING_RATES[config.optimizer],
         "warmup_steps": WARMUP_STEPS,
         "validate_every": every,
         "patience": PATIENCE,
