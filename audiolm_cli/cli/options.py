@@ -112,6 +112,8 @@ def shared(*flags: str, panel: str = "Common options", **settings: Any) -> Any:
 
 
 def device_option(value: str) -> str:
+    if value == "mps":
+        raise typer.BadParameter("GPUs of Apple are not used; leave the option out, and the CPU computes")
     if _DEVICE.fullmatch(value) is None:
         raise typer.BadParameter(f"{value!r} is not auto, cpu, cuda or cuda:N")
     return value

@@ -219,6 +219,9 @@ def _check_compute() -> Iterator[Finding]:
             remedy="update the NVIDIA driver, or check CUDA_VISIBLE_DEVICES",
         )
 
+    if torch.backends.mps.is_available():
+        yield Finding(name="mps", status="ok", value="a GPU of Apple, which is not used; the CPU computes")
+
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     value = f"{counted(cores or 1, 'core')}, {counted(torch.get_num_threads(), 'thread')} by default"
     yield Finding(name="cpu", status="ok", value=value)
