@@ -9,6 +9,7 @@ import collections
 import contextlib
 import io
 import json
+import re
 import shutil
 import subprocess
 import threading
@@ -30,6 +31,8 @@ TIMEOUT_S = 600.0
 """How long ffmpeg may take to say something."""
 NO_SOUND = "matches no streams"
 """In what ffmpeg says of a picture, or a film without sound."""
+ESTIMATING = b"Estimating duration from bitrate"
+"""What it warns of where a container says nothing that can be true, as a WAV with FLAC in it may."""
 SAID_LINES = 20
 """Of what ffmpeg says, this much is kept."""
 MOST_HEAD_BYTES = 1 << 24
@@ -167,7 +170,7 @@ def probe(source: Source) -> Probe:
     source.find_program("ffmpeg")  # the name that a message should have
     wanted = "stream=codec_name,sample_fmt,bits_per_raw_sample,bits_per_sample,duration:stream_tags"
     wanted += ":format=format_name,duration,nb_streams:format_tags"
-    command = [source.find_program("ffprobe"), "-v", "error", "-protocol_whitelist", "file,pipe,subfile"]
+    command = [source.find_program("ffprobe"), "-v", "level+warning", "-protocol_whitelist", "file,pipe,subfile"]
     command += ["-select_streams", "a:0", "-show_entries", wanted, "-of", "json", source.url]
     try:
         done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, timeout=TIMEOUT_S, check=False)
@@ -180,7 +183,7 @@ def probe(source: Source) -> Probe:
 
     streams = found.get("streams") or []
     if not streams:
-        raise source.failure(done.stderr)
+        raise source.failure(_pick_errors(done.stderr))
     stream, container = streams[0], found.get("format", {})
 
     # Tags of a stream (Ogg) and of a file, whose letters some formats make large.
@@ -189,7 +192,7 @@ def probe(source: Source) -> Probe:
         codec=stream.get("codec_name", "unknown"),
         sample_format=stream.get("sample_fmt", "unknown").removesuffix("p"),
         bits=_to_int(stream.get("bits_per_raw_sample")) or _to_int(stream.get("bits_per_sample")),
-        duration_s=_stated_duration(stream, container, tags.get("duration", "")),
+        duration_s=0.0 if ESTIMATING in done.stderr else _stated_duration(stream, container, tags.get("duration", "")),
         tags={TAGS[key]: text for key, text in tags.items() if key in TAGS and text},
     )
 
@@ -349,6 +352,12 @@ def _stated_duration(stream: dict[str, Any], container: dict[str, Any], tagged: 
         with contextlib.suppress(ValueError):
             return sum(float(part) * 60**power for power, part in enumerate(reversed(parts)))
     return 0.0
+
+
+def _pick_errors(said: bytes) -> bytes:
+    """Of what ffprobe says with the level of each line, the errors, without their levels."""
+    errors = (line for line in said.splitlines(keepends=True) if b"[warning] " not in line)
+    return b"".join(re.sub(rb"\[(error|fatal|panic)\] ", b"", line, count=1) for line in errors)
 
 
 def _to_int(text: object) -> int:

@@ -210,6 +210,14 @@ def test_an_mp3_in_a_wav_states_an_estimate(tmp_path: Path) -> None:
 
 
 @needs_ffmpeg
+@pytest.mark.parametrize("codec", ["flac", "mp2", "ac3"])
+def test_an_estimate_of_ffmpeg_is_no_promise(tmp_path: Path, codec: str) -> None:
+    """A WAV with FLAC in it states a bit rate that has nothing to do with its length."""
+    path = convert(noise(tmp_path, "PCM_24"), tmp_path / "a.wav", "-c:a", codec)
+    assert read_audio(path).duration_s == pytest.approx(0.5, abs=0.06)
+
+
+@needs_ffmpeg
 def test_a_wav_with_two_chunks_of_samples(tmp_path: Path) -> None:
     """libsndfile reads one of them and says nothing."""
     source = noise(tmp_path, "PCM_16")
