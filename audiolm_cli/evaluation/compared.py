@@ -1,4 +1,4 @@
-"""Excerpts as codec and model make them, beside the originals: distances, seams, keys, distributions.
+"""Excerpts as codec and model make them, beside the originals: distances, seams, distributions, harmony.
 
 Knows nothing about files or reports.
 """
@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import cached_property
 
 import numpy as np
 import torch
@@ -19,11 +20,9 @@ from audiolm_cli.editing.rendering import render_span
 from audiolm_cli.editing.spans import Surroundings, open_span
 from audiolm_cli.editing.windows import GapFiller
 from audiolm_cli.evaluation.excerpts import Excerpt
-from audiolm_cli.evaluation.key import key_of
+from audiolm_cli.evaluation.intervals import Figure, Groups
 from audiolm_cli.evaluation.metrics import (
     chroma_correlation,
-    fixed_features,
-    frechet_distance,
     longest_match,
     mel_distance,
     repetition_rate,
@@ -32,6 +31,7 @@ from audiolm_cli.evaluation.metrics import (
     spectral_flux_z,
 )
 from audiolm_cli.evaluation.model import continuation_geometry
+from audiolm_cli.evaluation.unpaired import SoundDistance, compare_harmony, compare_sound
 from audiolm_cli.events import OnEvent, Progress
 from audiolm_cli.model.decode import fill_codebooks
 from audiolm_cli.model.decoders import Decoders
@@ -44,12 +44,7 @@ MEASURES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
     "chroma": chroma_correlation,
 }
 TAKES = 4
-"""Continuations of each excerpt. Each makes one set over all excerpts; the distance of their distribution is the mean
-over the sets, because a single set of few excerpts says little."""
-REPEATED_S = 3.0
-"""A continuation without a model: this much before the seam, over and over."""
-SHUFFLED_S = 0.5
-"""Another: what truly follows, in pieces of this length out of order."""
+"""Continuations of each excerpt, for the figures that need no pair."""
 SEAM_SHARE, SEAM_NEW_S = 0.4, 2.0
 """Where in an excerpt the seam of `seams` lies, and how much follows it."""
 
@@ -60,6 +55,8 @@ class Versions:
 
     name: str
     """Where it is from."""
+    recording: str
+    """Which recording that is; clips of one recording have the same."""
     audio: dict[str, np.ndarray]
     """"original", of recordings "round_trip", of a model also "first_codebook" and "generated"; float32 [n]."""
     distances: dict[str, dict[str, float]]
@@ -67,6 +64,11 @@ class Versions:
     sample_rate_hz: int
     seam_s: float | None
     """Where the prompt ends; None without a model."""
+
+    @property
+    def seam(self) -> int:
+        """The first sample after the prompt; 0 without a model."""
+        return round((self.seam_s or 0.0) * self.sample_rate_hz)
 
 
 @dataclass(kw_only=True)
@@ -78,12 +80,15 @@ class Comparison:
     heard: list[Versions] = field(default_factory=list)
     codes: dict[str, list[np.ndarray]] = field(default_factory=dict)
     """Codes [T, K] after the seam: "original" and "generated", of which there are TAKES per excerpt."""
-    others: list[list[Tensor]] = field(default_factory=list)
-    """Of each excerpt what the takes but the first made, float32 [n] each."""
-    keys: list[tuple[int, int, int]] = field(default_factory=list)
-    """Keys of prompt, true continuation and generated one."""
+    takes: list[Tensor] = field(default_factory=list)
+    """Of each excerpt what all takes have after the seam, float32 [TAKES, n]."""
 
-    def levels(self) -> dict[str, dict[str, float]]:
+    @cached_property
+    def groups(self) -> Groups:
+        """The excerpts by recording."""
+        return Groups([versions.recording for versions in self.heard])
+
+    def levels(self) -> dict[str, dict[str, Figure]]:
         """Mean distances from the original at each level."""
         distances = {"round_trip_whole": self.whole}
         for versions in self.heard if self.codes else []:
@@ -91,46 +96,41 @@ class Comparison:
                 distances.setdefault(name, []).append(own)
 
         return {
-            name: {measure: float(np.mean([own[measure] for own in each])) for measure in MEASURES}
+            name: {measure: self.groups.mean([own[measure] for own in each]) for measure in MEASURES}
             for name, each in distances.items()
             if each
         }
 
-    def unpaired(self, train: list[np.ndarray], seed: int) -> dict[str, float]:
-        """Frechet distances to what truly follows, repetition, keys, and the longest match with training codes."""
-        figures = self._frechet_distances(seed)
-        for name, codes in self.codes.items():
-            figures[f"repetition_{name}"] = float(np.mean([repetition_rate(own) for own in codes]))
+    def sound(self) -> SoundDistance | None:
+        """How the sound of every version after the seam is distributed, beside the originals there; None of nothing."""
+        if not self.heard:
+            return None
+        after = {"original": [_cut(own, "original") for own in self.heard]}
+        if self.whole:
+            after["round_trip"] = [_cut(own, "round_trip") for own in self.heard]
+        if self.takes:
+            after["generated"] = self.takes
+        return compare_sound(after, self.groups, self.heard[0].sample_rate_hz)
 
-        if self.keys:
-            prompts, truly, generated = np.array(self.keys).T  # [excerpts] each
-            figures["key_agreement_original"] = float(np.mean(prompts == truly))
-            figures["key_agreement_generated"] = float(np.mean(prompts == generated))
+    def harmony(self) -> dict[str, Figure]:
+        """How well true and generated continuations keep the pitch classes of their prompts; empty without a model."""
+        if not self.takes:
+            return {}
+        prompts = [torch.from_numpy(own.audio["original"][: own.seam]) for own in self.heard]
+        after = {"original": [_cut(own, "original") for own in self.heard], "generated": self.takes}
+        return compare_harmony(prompts, after, self.groups, self.heard[0].sample_rate_hz)
 
-        for name, codes in self.codes.items() if train else ():
-            figures[f"longest_match_frames_{name}"] = max(longest_match(own, train).frames for own in codes)
-        return figures
+    def repetition(self) -> dict[str, Figure]:
+        """Share of the stretches of codes that came before, in true and generated continuations."""
+        rates = {name: np.array([repetition_rate(own) for own in codes]) for name, codes in self.codes.items()}
+        return {name: self.groups.mean(own.reshape(len(self.heard), -1).mean(1)) for name, own in rates.items()}
 
-    def _frechet_distances(self, seed: int) -> dict[str, float]:
-        """Frechet distance of every version after the seam to the originals there."""
-        after: dict[str, list[Tensor]] = {}
-        for versions in self.heard:
-            start = round((versions.seam_s or 0.0) * versions.sample_rate_hz)
-            for name, wav in versions.audio.items():
-                after.setdefault(name, []).append(torch.from_numpy(wav[start:]))
-            if versions.seam_s is not None:
-                original = versions.audio["original"]
-                for name, wav in _continue_without_model(original, start, versions.sample_rate_hz, seed).items():
-                    after.setdefault(name, []).append(torch.from_numpy(wav))
-
-        features = {name: torch.cat([fixed_features(wav) for wav in wavs]) for name, wavs in after.items()}
-        compared = [name for name in features if name not in ("original", "first_codebook")]
-        figures = {f"frechet_{name}": frechet_distance(features["original"], features[name]) for name in compared}
-        if self.others:  # a set holds one take of every excerpt; the figure is the mean over the sets
-            sets = [torch.cat([fixed_features(wav) for wav in take]) for take in zip(*self.others, strict=True)]
-            each = [figures["frechet_generated"], *(frechet_distance(features["original"], made) for made in sets)]
-            figures |= {"frechet_generated": float(np.mean(each)), "frechet_generated_deviation": float(np.std(each))}
-        return figures
+    def longest_match_frames(self, train: list[np.ndarray]) -> dict[str, int]:
+        """The longest run of codes that true and generated continuations share with training codes, int16 [T, K]."""
+        return {
+            name: max(longest_match(own, train).frames for own in codes)
+            for name, codes in (self.codes.items() if train else ())
+        }
 
 
 def compare(excerpts: list[Excerpt], codec: Codec, model: Decoders | None, seed: int, on_event: OnEvent) -> Comparison:
@@ -154,6 +154,7 @@ def compare(excerpts: list[Excerpt], codec: Codec, model: Decoders | None, seed:
         comparison.heard.append(
             Versions(
                 name=excerpt.name,
+                recording=excerpt.recording,
                 audio={name: own[0, 0].cpu().numpy() for name, own in {"original": wav, **decoded}.items()},
                 distances={
                     name: _measure_distances(wav[0, 0, seam:], own[0, 0, seam:]) for name, own in decoded.items()
@@ -168,8 +169,9 @@ def compare(excerpts: list[Excerpt], codec: Codec, model: Decoders | None, seed:
 
 def measure_seams(
     excerpts: list[Excerpt], codec: Codec, model: Decoders, seed: int, on_event: OnEvent
-) -> dict[str, float]:
-    """Jump and flux at the seam after 4 s of each excerpt: continued by the tool, pasted bare, and in the original."""
+) -> dict[str, Figure]:
+    """Medians of jump and flux at the seam after 4 s of each excerpt: continued by the tool, pasted bare, and in the
+    original."""
     figures: dict[str, list[float]] = {}
     rate_hz, new_samples = codec.sample_rate_hz, round(SEAM_NEW_S * codec.sample_rate_hz)
     for index, excerpt in enumerate(excerpts):
@@ -192,7 +194,9 @@ def measure_seams(
             figures.setdefault(f"{name}_jump", []).append(seam_jump(whole, seam, rate_hz).item())
             figures.setdefault(f"{name}_flux_z", []).append(spectral_flux_z(whole, seam, rate_hz).item())
         on_event(Progress(stage="seams", done=index + 1, total=len(excerpts), unit="clips"))
-    return {name: float(np.median(values)) for name, values in figures.items()}
+
+    groups = Groups([excerpt.recording for excerpt in excerpts])
+    return {name: groups.median(values) for name, values in figures.items()}
 
 
 def _generate_levels(model: Decoders, codec: Codec, codes: Tensor, geometry: Geometry, seed: int) -> dict[str, Tensor]:
@@ -216,7 +220,7 @@ def _add_continuations(
     """Take note of what was generated after the prompt of an excerpt, and return it as audio.
 
     Args:
-        comparison: where codes, keys and the takes but the first are added.
+        comparison: where codes and takes are added.
         wav: the excerpt, float32 [1, 1, N].
         codec: what decodes.
         geometry: prompt and target of the excerpt.
@@ -228,28 +232,18 @@ def _add_continuations(
     """
     context, target = geometry.split(codes)
     seam, length = geometry.left * codec.hop_samples, wav.shape[-1]
-    first, *others = levels["generated"].split(1)
-    decoded = {
-        name: codec.decode(geometry.join(context, new))[..., :length]
-        for name, new in (("first_codebook", levels["first_codebook"]), ("generated", first))
-    }
-    comparison.others.append([codec.decode(geometry.join(context, new))[0, 0, seam:length].cpu() for new in others])
+    takes = [codec.decode(geometry.join(context, new))[..., :length] for new in levels["generated"].split(1)]
+    first_codebook = codec.decode(geometry.join(context, levels["first_codebook"]))[..., :length]
+
+    comparison.takes.append(torch.cat([own[0, :, seam:].cpu() for own in takes]))  # [TAKES, n]
     for name, new in (("original", target), ("generated", levels["generated"])):
         comparison.codes.setdefault(name, []).extend(new.cpu().numpy())
-
-    parts = wav[0, 0, :seam], wav[0, 0, seam:], decoded["generated"][0, 0, seam:]
-    prompt, truly, generated = (int(key_of(part, codec.sample_rate_hz)) for part in parts)
-    comparison.keys.append((prompt, truly, generated))
-    return decoded
+    return {"first_codebook": first_codebook, "generated": takes[0]}
 
 
-def _continue_without_model(wav: np.ndarray, seam: int, sample_rate_hz: int, seed: int) -> dict[str, np.ndarray]:
-    """What a computer can put after the seam of wav [n] without a model: the last seconds again, or a shuffle."""
-    last, new = wav[max(0, seam - round(REPEATED_S * sample_rate_hz)) : seam], len(wav) - seam
-    piece = min(new, round(SHUFFLED_S * sample_rate_hz))
-    pieces = wav[seam : seam + new // piece * piece].reshape(-1, piece)
-    shuffled = np.random.default_rng(seed).permutation(pieces).reshape(-1)
-    return {"repeated": np.resize(last, new), "shuffled": shuffled}
+def _cut(versions: Versions, name: str) -> Tensor:
+    """What a version has after the seam, float32 [n]."""
+    return torch.from_numpy(versions.audio[name][versions.seam :])
 
 
 def _measure_distances(original: Tensor, made: Tensor) -> dict[str, float]:

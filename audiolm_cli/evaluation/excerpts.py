@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -38,6 +38,8 @@ class Excerpt:
 
     name: str
     """Where it is from."""
+    recording: str
+    """Which recording that is; excerpts of one recording have the same."""
     wav: Tensor
     """float32 [1, 1, N] on the codec's device."""
     codes: Tensor | None = None
@@ -76,27 +78,35 @@ def read_held_out(
             audio = torch.from_numpy(wav)[None, None].to(codec.device)  # [1, 1, N]
             codes = encode_chunked(codec, audio)[0].cpu().numpy().astype(np.int16)  # [T, K]
             clips.append(TokenClip(id=file.path.stem, codes=codes))
-            excerpts.append(_cut_excerpts(file.path.name, wav, audio, codec, turns))
+            excerpts.append(_cut_excerpts(file, wav, audio, codec, turns))
         on_event(Progress(stage="encode", done=done, total=len(files), unit="files"))
 
     in_turn = [own[turn] for turn in range(turns) for own in excerpts if turn < len(own)]
     return clips, in_turn[:count]
 
 
-def _cut_excerpts(name: str, wav: np.ndarray, audio: Tensor, codec: Codec, count: int) -> list[Excerpt]:
-    """At most `count` excerpts of wav [N], spread over it, silent ones left out; `audio` is the same as a tensor."""
+def _cut_excerpts(file: AudioFile, wav: np.ndarray, audio: Tensor, codec: Codec, count: int) -> list[Excerpt]:
+    """At most `count` excerpts of a file, spread over it, silent ones left out: of wav [N]; `audio` is the same as a
+    tensor."""
     rate_hz, hop = codec.sample_rate_hz, codec.hop_samples
     samples = min(round(CLIP_S * rate_hz) // hop, len(wav) // hop) * hop
     starts = range(0, len(wav) - samples + 1, samples)
     audible = [start for start in starts if _is_audible(wav[start : start + samples], hop)]
     return [
-        Excerpt(name=f"{name} from {start / rate_hz:.0f} s", wav=audio[..., start : start + samples])
+        Excerpt(
+            name=f"{file.path.name} from {start / rate_hz:.0f} s",
+            recording=file.sha256,
+            wav=audio[..., start : start + samples],
+        )
         for start in _spread(audible, count)
     ]
 
 
-def decode_excerpts(clips: list[TokenClip], codec: Codec, count: int) -> list[Excerpt]:
-    """At most `count` excerpts of clips of codes, one of each clip in turn, as the codec makes them audible."""
+def decode_excerpts(clips: list[TokenClip], owners: Mapping[str, str], codec: Codec, count: int) -> list[Excerpt]:
+    """At most `count` excerpts of clips of codes, one of each clip in turn, as the codec makes them audible.
+
+    `owners` says which recording the clip of a name is of; one that is not there is a recording by itself.
+    """
     longest = round(CLIP_S / codec.hop_samples * codec.sample_rate_hz)
     turns = -(-count // len(clips))
     excerpts: list[list[Excerpt]] = []
@@ -108,7 +118,8 @@ def decode_excerpts(clips: list[TokenClip], codec: Codec, count: int) -> list[Ex
             wav = codec.decode(part)[..., : frames * codec.hop_samples]
             if _is_audible(wav[0, 0].cpu().numpy(), codec.hop_samples):
                 second = start * codec.hop_samples / codec.sample_rate_hz
-                own.append(Excerpt(name=f"{clip.id} from {second:.0f} s", wav=wav, codes=part))
+                recording = owners.get(clip.id, clip.id)
+                own.append(Excerpt(name=f"{clip.id} from {second:.0f} s", recording=recording, wav=wav, codes=part))
         excerpts.append(own)
 
     in_turn = [own[turn] for turn in range(turns) for own in excerpts if turn < len(own)]

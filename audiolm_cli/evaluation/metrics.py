@@ -146,6 +146,11 @@ def chroma_correlation(ref: Tensor, est: Tensor, sample_rate_hz: int = SAMPLE_RA
     return torch.where(norms[0] + norms[1] == 0, torch.ones_like(correlation), correlation).float()
 
 
+def pitch_class_profile(wav: Tensor, sample_rate_hz: int = SAMPLE_RATE_HZ) -> Tensor:
+    """How much each pitch class sounds in all of `wav` [..., N]: the mean of its chromagram, [..., 12]."""
+    return chromagram(wav, sample_rate_hz).mean(-1)
+
+
 def seam_jump(wav: Tensor, position: int, sample_rate_hz: int) -> Tensor:
     """Step between the two samples that meet at a seam, over the RMS of the 10 ms on each side of it.
 
@@ -210,7 +215,7 @@ def spectral_flux_z(wav: Tensor, position: int, sample_rate_hz: int) -> Tensor:
 
 
 def fixed_features(wav: Tensor, sample_rate_hz: int = SAMPLE_RATE_HZ) -> Tensor:
-    """Log-mel statistics of each second of audio: a fixed stand-in for the learned features of Frechet distances.
+    """Log-mel statistics of each second of audio: a fixed stand-in for the learned features of other evaluations.
 
     For each whole second (the rest is dropped; shorter audio is one segment): mean and standard deviation over time of
     32 log10 mel bands (window 1024, hop 512), and the mean absolute change from frame to frame of each band. They
@@ -230,27 +235,6 @@ def fixed_features(wav: Tensor, sample_rate_hz: int = SAMPLE_RATE_HZ) -> Tensor:
 
     motion = logs.diff(dim=1).abs().sum(1) / max(1, length - 1)
     return torch.cat([logs.mean(1), logs.std(1, correction=0), motion], dim=1)
-
-
-def frechet_distance(a: Tensor, b: Tensor) -> float:
-    """Frechet distance of the normal distributions fitted to two sets of features [M, D] and [M', D].
-
-    |mean difference|^2 + trace(Ca + Cb - 2 (Ca Cb)^(1/2)), Dowson and Landau 1982; as in FID (Heusel et al. 2017) and
-    FAD (Kilgour et al. 2019), on whatever features are given. It is biased upwards for few rows: compare sets of
-    equal size, some hundred rows or more.
-    """
-    assert a.shape[1] == b.shape[1] and len(a) and len(b), (a.shape, b.shape)
-
-    x, y = a.double(), b.double()
-    covariances = [(z - z.mean(0)).T @ (z - z.mean(0)) / len(z) for z in (x, y)]
-
-    # The trace of (Ca Cb)^(1/2) is that of (Ca^(1/2) Cb Ca^(1/2))^(1/2), which is symmetric.
-    values, vectors = torch.linalg.eigh(covariances[0])
-    root = vectors * values.clamp_min(0).sqrt() @ vectors.T
-    cross = torch.linalg.eigvalsh(root @ covariances[1] @ root).clamp_min(0).sqrt().sum()
-
-    distance = (x.mean(0) - y.mean(0)).square().sum() + covariances[0].trace() + covariances[1].trace() - 2 * cross
-    return max(0.0, distance.item())
 
 
 def _first_codebook(codes: np.ndarray | Tensor) -> np.ndarray:

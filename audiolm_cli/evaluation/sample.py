@@ -104,7 +104,7 @@ def read_codes(
 
     choice = choose(homes, splits, split, source, training.name)
     codes = [kept[index] for index in choice.indices]
-    return Sample(codes=codes, excerpts=decode_excerpts(codes, codec, clips), choice=choice, failed=[])
+    return Sample(codes=codes, excerpts=decode_excerpts(codes, owners, codec, clips), choice=choice, failed=[])
 
 
 def _read_clips(source: Path, facts: CodecFacts, on_event: OnEvent) -> list[tuple[TokenClip, str | None]]:

@@ -10,12 +10,17 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from audiolm_cli.evaluation.unpaired import FEWEST
+
 LEVELS = {
     "round_trip_whole": "codec round trip, whole clip",
     "round_trip": "codec round trip",
     "first_codebook": "true codebook 1 + NAR",
     "generated": "all generated",
 }
+
+
+INTERVALS = "In brackets: where 95 % of the values lie when the recordings are drawn again."
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,6 +57,14 @@ def tables_of(result: Mapping[str, Any]) -> list[Table]:
 def format_cell(cell: object) -> str:
     """A cell as text; floats with three digits after the point."""
     return f"{cell:.3f}" if isinstance(cell, float) else str(cell)
+
+
+def format_figure(figure: Mapping[str, float | None] | float) -> str:
+    """A figure with its interval, where it has one; results of earlier versions have none."""
+    if not isinstance(figure, Mapping):
+        return format_cell(figure)
+    value, low, high = (figure[name] for name in ("value", "low", "high"))
+    return f"{value:.3f}" if low is None else f"{value:.3f} [{low:.3f},{high:.3f}]"
 
 
 def _describe_codes(result: Mapping[str, Any]) -> list[Table]:
@@ -130,10 +143,13 @@ def _describe_sound(result: Mapping[str, Any]) -> list[Table]:
         found.append(
             Table(
                 columns=["against the original", "mel distance", "spectral distance", "chroma correlation"],
-                rows=[[LEVELS[name], v["mel"], v["spectral"], v["chroma"]] for name, v in result["levels"].items()],
+                rows=[
+                    [LEVELS[name], *(format_figure(own[measure]) for measure in ("mel", "spectral", "chroma"))]
+                    for name, own in result["levels"].items()
+                ],
                 note="Mel and spectral distance: 0 is the same sound; of a round trip, 0.2 in mel bands is clean and "
                 "0.35 dull. Chroma correlation: 1 is the same harmony at the same times. The first lines are the best "
-                f"that a model can sound like; a good continuation may be far from the original.{after}",
+                f"that a model can sound like; a good continuation may be far from the original.{after} {INTERVALS}",
             )
         )
     if result["consistency"]:
@@ -151,20 +167,64 @@ def _describe_sound(result: Mapping[str, Any]) -> list[Table]:
         found.append(
             Table(
                 columns=["at the seam (medians)", "jump over local RMS", "spectral flux z-score"],
-                rows=[[label, seams[f"{n}_jump"], seams[f"{n}_flux_z"]] for n, label in labels.items()],
+                rows=[
+                    [label, *(format_figure(seams[f"{name}_{measure}"]) for measure in ("jump", "flux_z"))]
+                    for name, label in labels.items()
+                ],
                 note="Jump: the step in the waveform where the new part begins, over the loudness there; a click is 2 "
                 "and more. Flux: how sudden the sound changes there, in standard deviations of its changes around.",
             )
         )
-    if result["unpaired"]:
+    return [*found, *_describe_distribution(result.get("sound")), *_describe_continuations(result)]
+
+
+def _describe_distribution(sound: Mapping[str, Any] | None) -> list[Table]:
+    """How far the sound of each version is from the originals', as distributions."""
+    if sound is None:
+        return []
+    labels = LEVELS | {"original": "two halves of the originals"}
+    lacking = f"needs {FEWEST} recordings; these are {sound['recordings']}"
+    rows = [
+        [labels[name], count, format_figure(sound["figures"][name]) if sound["figures"] else lacking]
+        for name, count in sound["rows"].items()
+    ]
+    return [
+        Table(
+            columns=["distribution of the sound", "seconds", "MMD"],
+            rows=rows,
+            note="MMD: how far level, timbre and density of the seconds of each version are from those of what truly "
+            "follows, as distributions. It has no bias: 0 is no difference, and what chance makes of it is above or "
+            f"below. Two halves of the originals show how much that is. It rests on {sound['recordings']} recordings, "
+            "and never compares two seconds of the same one.",
+        )
+    ]
+
+
+def _describe_continuations(result: Mapping[str, Any]) -> list[Table]:
+    """Whether continuations keep to their prompts, repeat themselves, or recite."""
+    found = []
+    labels = {"original": "true continuations", "generated": "all generated", "another": "another recording's"}
+    if harmony := result.get("harmony"):
         found.append(
             Table(
-                columns=["without a pair", "value"],
-                rows=[[name.replace("_", " "), value] for name, value in result["unpaired"].items()],
-                note="Frechet: distance of the distribution of the sound from that of what truly follows; 0 is the "
-                "same, and `repeated` and `shuffled` are what can be done without a model. Repetition: share of the "
-                "stretches of 8 frames that came before. Key agreement: share of excerpts that go on in the key of the "
-                "prompt. Longest match: frames in a row that are also in the training set.",
+                columns=["harmony of the prompt", "chroma correlation"],
+                rows=[[label, format_figure(harmony[name])] for name, label in labels.items() if name in harmony],
+                note="How alike the pitch classes of a continuation are to those of its own prompt: 1 is the same "
+                "shares. The nearer to true continuations, and the farther from another recording's, the better a "
+                "model keeps to the harmony.",
+            )
+        )
+    if repetition := result.get("repetition"):
+        matches = result["longest_match_frames"]
+        found.append(
+            Table(
+                columns=["codebook 1", "repetition", *(["longest match, frames"] if matches else [])],
+                rows=[
+                    [labels[name], format_figure(own), *([matches[name]] if matches else [])]
+                    for name, own in repetition.items()
+                ],
+                note="Repetition: share of the stretches of 8 frames that came before. Longest match: frames in a row "
+                "that are also in the training set.",
             )
         )
     return found

@@ -26,8 +26,6 @@ CLEAN_MEL, DULL_MEL = 0.2, 0.35
 """Mel distances under which a codec's round trip sounds like the recording, and over which it sounds like another."""
 CARRIES, LOSES = "it carries this sound", "it does not carry this sound"
 """What is said of such codecs."""
-AS_NEAR = 1.25
-"""Continuations at most so many times as far from the recordings as the codec's round trip are as near as can be."""
 CLEAR_GAIN = 0.05
 """A model is clearly better than a baseline when it needs this share less bits."""
 MILD_GAP, WIDE_GAP = 0.03, 0.10
@@ -113,9 +111,13 @@ def judge_evaluation(result: Mapping[str, Any]) -> list[str]:
         if len(result["scores"]["bits"]) > 1:
             lines.append(_judge_other_codebooks(result["scores"], known))
     if "round_trip_whole" in result["levels"]:
-        lines.append(_judge_codec(result["levels"]["round_trip_whole"]))
-    if "frechet_generated" in result["unpaired"]:
-        lines.append(_judge_continuations(result["unpaired"]))
+        round_trips = result["levels"]["round_trip_whole"]
+        lines.append(_judge_codec({name: _value(own) for name, own in round_trips.items()}))
+    figures = (result.get("sound") or {}).get("figures", {})
+    if "generated" in figures:
+        lines.append(_judge_sound(figures))
+    if result.get("harmony"):
+        lines.append(_judge_harmony(result["harmony"]))
     return lines
 
 
@@ -158,17 +160,45 @@ def _grade_codec(distances: Mapping[str, float]) -> str:
     )
 
 
-def _judge_continuations(unpaired: Mapping[str, float]) -> str:
-    """How like the recordings continuations are, beside what the codec makes of them, and repeating without a model."""
-    own, repeated = unpaired["frechet_generated"], unpaired["frechet_repeated"]
-    codec = unpaired.get("frechet_round_trip", 0.0)  # not known of codes
-    sentence = f"continuations: {own:.2f} from what truly follows (Frechet distance), where the last seconds over and "
-    sentence += f"over are at {repeated:.2f}" + (f" and the codec alone at {codec:.2f}" if codec else "")
-    if own <= AS_NEAR * codec:
+def _judge_sound(figures: Mapping[str, Mapping[str, Any]]) -> str:
+    """How like the recordings continuations sound, beside two halves of these, and what the codec makes of them."""
+    own, codec = figures["generated"], figures.get("round_trip")  # the latter is not known of codes
+    sentence = (
+        f"continuations: their sound is {own['value']:.3f} from what truly follows (MMD), where two halves of the "
+        f"recordings are {figures['original']['value']:.3f} from each other"
+    )
+    if codec is not None:
+        sentence += f", and the codec alone is at {codec['value']:.3f}"
+
+    if own["low"] <= 0:
+        return f"{sentence}: no difference shows"
+    if codec is not None and own["value"] <= codec["high"]:
         return f"{sentence}: as like the recordings as this codec lets them be"
-    if own <= repeated:
-        return f"{sentence}: nearer to the recordings than repeating is"
-    return f"{sentence}: they sound unlike the recordings"
+    return f"{sentence}: they do not sound quite like the recordings"
+
+
+def _judge_harmony(harmony: Mapping[str, Mapping[str, Any]]) -> str:
+    """Whether continuations keep to the harmony of their prompts."""
+    own, true, another = (harmony.get(name) for name in ("generated", "original", "another"))
+    assert own is not None and true is not None, harmony
+    sentence = (
+        f"continuations: the chroma correlation with their prompts is {own['value']:.2f}, where true ones have "
+        f"{true['value']:.2f}"
+    )
+    if another is None:
+        return sentence
+
+    sentence += f" and another recording's {another['value']:.2f}"
+    if own["value"] >= true["low"]:
+        return f"{sentence}: they keep to the harmony as true ones do"
+    if own["low"] <= another["high"]:
+        return f"{sentence}: they forget the harmony"
+    return f"{sentence}: they keep to some of the harmony"
+
+
+def _value(figure: Mapping[str, Any] | float) -> float:
+    """A figure without its interval; results of earlier versions have none."""
+    return float(figure["value"]) if isinstance(figure, Mapping) else figure
 
 
 def _compare_with_baselines(best: Mapping[str, Any], baselines: Sequence[BaselineResult], codebook_size: int) -> str:

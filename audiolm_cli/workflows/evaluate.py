@@ -6,6 +6,7 @@ Knows nothing about commands or terminals.
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,7 @@ from audiolm_cli.evaluation.choosing import Training
 from audiolm_cli.evaluation.compared import Comparison, compare, measure_seams
 from audiolm_cli.evaluation.consistency import measure_consistency
 from audiolm_cli.evaluation.excerpts import Windows, codebook_perplexities, draw_windows
+from audiolm_cli.evaluation.intervals import Figure
 from audiolm_cli.evaluation.model import ModelScores, context_use, continuation_geometry, mean_scores, score_windows
 from audiolm_cli.evaluation.sample import Sample, holds_codes, read_codes, read_recordings
 from audiolm_cli.events import Note, OnEvent, ignore
@@ -61,8 +63,10 @@ class Evaluation:
     context: dict[str, float] | None
     """Share of windows that their own prompt makes likelier than another recording's, and the bits it saves; None of
     a single recording."""
-    levels: dict[str, dict[str, float]]
-    """Distances from the original: codec round trip, true codebook 1 + NAR, all generated."""
+    levels: dict[str, dict[str, Any]]
+    """Mean distances from the original: codec round trip, true codebook 1 + NAR, all generated. Each has its "value",
+    and "low" and "high", the ends of its interval of 95 %, for which recordings are drawn again with replacement; both
+    are None where there is only one recording."""
     codebook_size: int
     """Codes of each codebook."""
     codebook_perplexity: list[float]
@@ -70,11 +74,20 @@ class Evaluation:
     consistency: dict[str, list[float]]
     """Share of the codes of each codebook that stay when nothing that is heard changes, by the change; empty where
     there were codes to measure on, and no recordings."""
-    seams: dict[str, float] | None
-    """Medians at the seam of continuations, placed by the tool and pasted without care, and of the originals there."""
-    unpaired: dict[str, float]
-    """Frechet distances to what truly follows, repetition, share of excerpts that go on in the prompt's key, and
-    longest match with the training codes."""
+    seams: dict[str, Any] | None
+    """Medians at the seam of continuations, placed by the tool and pasted without care, and of the originals there;
+    with intervals, as those below."""
+    sound: dict[str, Any] | None
+    """How far the sound of round trips and continuations is from what truly follows, as distributions: "figures" are
+    maximum mean discrepancies, and of "original", that of two halves of the originals. They rest on so many
+    "recordings" and "rows" of each version; with too few recordings there are none. None of no excerpts."""
+    harmony: dict[str, Any]
+    """Correlation of the pitch classes of what follows with those of the prompt: "original", "generated", and, as a
+    floor, "another" recording's; empty without a model."""
+    repetition: dict[str, Any]
+    """Share of the stretches of 8 frames that came before, in true and generated continuations."""
+    longest_match_frames: dict[str, int]
+    """Frames in a row of true and generated continuations that are also in the training codes; empty without these."""
     failed: list[str]
     """Recordings that could not be read, with the reason."""
 
@@ -194,10 +207,11 @@ def _measure(
     scored: dict[str, Any] = dict.fromkeys(("windows", "scores", "one_pass", "context", "seams")) | {"baselines": []}
     if subject.model is not None:
         scored = _score(subject.model, subject.codec, sample.codes, windows, train)
-        scored["seams"] = measure_seams(sample.excerpts, subject.codec, subject.model, seed, on_event)
+        scored["seams"] = _spell_out(measure_seams(sample.excerpts, subject.codec, subject.model, seed, on_event))
     compared = compare(sample.excerpts, subject.codec, subject.model, seed, on_event)
     recorded = [excerpt.wav[0] for excerpt in sample.excerpts if excerpt.codes is None]
     consistency = measure_consistency(subject.codec, recorded[:CONSISTENCY_CLIPS], seed, on_event)
+    sound = compared.sound()
 
     evaluation = Evaluation(
         model={"kind": "codec" if subject.model is None else "model", "name": subject.name, "sha256": subject.sha256},
@@ -205,15 +219,23 @@ def _measure(
         measured=sample.choice.reason,
         held_out=sample.choice.held_out,
         clips=len(sample.excerpts),
-        levels=compared.levels(),
+        levels={name: _spell_out(own) for name, own in compared.levels().items()},
         codebook_size=subject.codec.codebook_size,
         codebook_perplexity=codebook_perplexities(sample.codes, subject.codec.codebook_size),
         consistency=consistency,
-        unpaired=compared.unpaired(train, seed),
+        sound=None if sound is None else {**vars(sound), "figures": _spell_out(sound.figures)},
+        harmony=_spell_out(compared.harmony()),
+        repetition=_spell_out(compared.repetition()),
+        longest_match_frames=compared.longest_match_frames(train),
         failed=sample.failed,
         **scored,
     )
     return evaluation, compared
+
+
+def _spell_out(figures: Mapping[str, Figure]) -> dict[str, dict[str, float | None]]:
+    """Figures by name, each as a mapping."""
+    return {name: own._asdict() for name, own in figures.items()}
 
 
 def _score(

@@ -27,6 +27,7 @@ from audiolm_cli.editing.splicing import Filled, Gap, Take, splice
 from audiolm_cli.editing.streamed import stream_takes
 from audiolm_cli.editing.takes import make_takes
 from audiolm_cli.editing.windows import GapFiller
+from audiolm_cli.evaluation.intervals import Groups
 from audiolm_cli.evaluation.metrics import (
     chroma_correlation,
     mel_distance,
@@ -40,7 +41,6 @@ from audiolm_cli.reports.tables import table
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "support"))
 
-from intervals import bootstrap_interval
 
 RATE_HZ = 32000
 CLIP_S, GAP_AT_S = 8.0, 4.0
@@ -85,8 +85,8 @@ def takes_of(
 
 def mean_and_interval(values: list[float]) -> str:
     """The mean of one figure per clip with its interval."""
-    low, high = bootstrap_interval(values)
-    return f"{np.mean(values):.3f} ({low:.3f} to {high:.3f})"
+    value, low, high = Groups([str(clip) for clip in range(len(values))]).mean(values)
+    return f"{value:.3f} ({low:.3f} to {high:.3f})"
 
 
 def seams(loaded: Loaded, clips: list[np.ndarray]) -> str:

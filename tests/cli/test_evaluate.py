@@ -22,6 +22,8 @@ from audiolm_cli.data.files import split_of
 from audiolm_cli.editing.guards import Fault, Guard
 from audiolm_cli.editing.windows import RETRIES
 from audiolm_cli.evaluation import excerpts
+from audiolm_cli.evaluation.compared import TAKES
+from audiolm_cli.evaluation.unpaired import FEWEST
 from audiolm_cli.files import hash_file
 from audiolm_cli.training.preflight.request import TrainRequest
 from audiolm_cli.workflows.train import train
@@ -80,7 +82,8 @@ def test_continuations_are_made_as_the_tool_makes_them(
     monkeypatch.setattr(Guard, "find_fault", never)
     shown = audiolm("evaluate", tmp_path, "-m", tiny_model, "--clips", 2, "--windows", 2, "--device", "cpu", "--json")
     assert shown.exit_code == 0, shown.stderr
-    assert json.loads(shown.stdout)["unpaired"]["frechet_generated_deviation"] > 0
+    sound = json.loads(shown.stdout)["sound"]
+    assert sound["rows"]["generated"] == TAKES * sound["rows"]["original"]
     found = Counter(judged)  # of both excerpts, what follows a seam and the whole continuation, in steps
     assert len(found) >= 2 and all(count % (2 * (1 + RETRIES)) == 0 for count in found.values())
 
@@ -175,7 +178,8 @@ def test_token_stores_and_manifests_are_measured(
 
     own, same = measure(recordings), measure(run / "tokens")
     assert same["scores"] == own["scores"] and same["recordings"] == 1
-    assert set(same["levels"]) == {"first_codebook", "generated"} and "frechet_round_trip" not in same["unpaired"]
+    assert set(same["levels"]) == {"first_codebook", "generated"}
+    assert set(same["sound"]["rows"]) == {"original", "generated"}
     moved = tmp_path / "moved"
     shutil.copytree(run / "tokens", moved)
     assert measure(moved)["scores"] == own["scores"], "known by the content of what they were made of"
@@ -206,6 +210,47 @@ def test_short_recordings_count(
     (tmp_path / "short.flac").rename(tmp_path / "only" / "short.flac")
     shown = audiolm("evaluate", tmp_path / "only", "-m", tiny_model, *FEW)
     assert shown.exit_code == 3 and "1 recording, but none of 0.5 s or more" in shown.stderr
+
+
+def test_figures_over_clips_have_intervals(audiolm: Any, tiny_model: Path, piano: Piano, tmp_path: Path) -> None:
+    """Each holds its value; distributions of enough recordings are compared, beside two halves of the originals."""
+    for seed in range(FEWEST):
+        soundfile.write(tmp_path / f"{seed}.flac", piano(2.5, 16000, seed=seed), 16000)
+    options = ("evaluate", tmp_path, "-m", tiny_model, "--windows", 4, "--device", "cpu")
+    found = json.loads(audiolm(*options, "--clips", 2 * FEWEST, "--json").stdout)
+    assert found["recordings"] == FEWEST and found["clips"] == 2 * FEWEST
+
+    sound = found["sound"]
+    rows = sound["rows"]
+    assert sound["recordings"] == FEWEST and set(rows) == {"original", "round_trip", "generated"}
+    assert rows["round_trip"] == rows["original"] == rows["generated"] / TAKES >= 2 * FEWEST
+    assert set(sound["figures"]) == set(rows) and set(found["harmony"]) == {"original", "generated", "another"}
+    assert set(found["repetition"]) == {"original", "generated"} and found["longest_match_frames"] == {}
+    averages = [found["seams"], found["harmony"], found["repetition"], *found["levels"].values()]
+    for name, figure in [item for figures in averages for item in figures.items()]:
+        assert set(figure) == {"value", "low", "high"} and figure["low"] <= figure["value"] <= figure["high"], name
+    assert all(own["low"] < own["high"] for own in sound["figures"].values())
+    assert sound["figures"]["original"]["low"] < 0 < sound["figures"]["original"]["high"]
+
+    shown = audiolm(*options, "--clips", 2 * FEWEST).stdout
+    harmony, halves = found["harmony"]["generated"], sound["figures"]["original"]
+    assert "| all generated | {value:.3f} [{low:.3f},{high:.3f}] |".format(**harmony) in shown
+    assert f"| {rows['original']} | {{value:.3f}} [{{low:.3f}},{{high:.3f}}] |".format(**halves) in shown
+    assert "continuations: their sound is" in shown and "chroma correlation with their prompts is" in shown
+
+
+def test_too_few_recordings_are_said_in_place_of_a_distance(
+    audiolm: Any, tiny_model: Path, piano: Piano, tmp_path: Path
+) -> None:
+    """What one alone says has no interval, and no other recording beside it."""
+    soundfile.write(tmp_path / "a.flac", piano(2.5, 16000), 16000)
+    found = json.loads(audiolm("evaluate", tmp_path, "-m", tiny_model, *FEW, "--json").stdout)
+    assert found["sound"]["recordings"] == 1 and found["sound"]["figures"] == {}
+    assert set(found["harmony"]) == {"original", "generated"}
+    assert found["harmony"]["original"]["low"] is None and found["levels"]["generated"]["mel"]["high"] is None
+    shown = audiolm("evaluate", tmp_path, "-m", tiny_model, *FEW).stdout
+    assert f"| needs {FEWEST} recordings; these are 1 |" in shown and "their sound is" not in shown
+    assert f"| true continuations | {found['harmony']['original']['value']:.3f} |" in shown
 
 
 def test_words_come_first_and_tables_are_drawn_in_a_terminal(

@@ -21,7 +21,12 @@ from audiolm_cli.evaluation.compared import Versions
 from audiolm_cli.reports import page
 from audiolm_cli.reports.page import render_page
 from audiolm_cli.reports.past import read_past_training
-from audiolm_cli.reports.tables import tables_of
+from audiolm_cli.reports.tables import markdown, tables_of
+
+
+def figure(value: float) -> dict[str, float]:
+    """One with an interval of a tenth on each side."""
+    return {"value": value, "low": value - 0.1, "high": value + 0.1}
 
 
 def two_recordings(piano: Any, folder: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
@@ -84,14 +89,15 @@ def test_a_codec_alone_is_measured_as_in_its_model(
     assert found["levels"] == {"round_trip_whole": within["levels"]["round_trip_whole"]}
     assert found["codebook_perplexity"] == within["codebook_perplexity"]
     assert [found[name] for name in ("windows", "scores", "one_pass", "context", "seams")] == [None] * 5
-    assert list(found["unpaired"]) == ["frechet_round_trip"] and found["baselines"] == []
+    assert set(found["sound"]["rows"]) == {"original", "round_trip"} and found["baselines"] == []
+    assert [found[name] for name in ("harmony", "repetition", "longest_match_frames")] == [{}] * 3
     shown = Page(target.read_text(encoding="utf-8"))
     assert [source.split(";")[0] for source in shown.sources].count("data:audio/flac") == 4
-    assert f"{found['levels']['round_trip_whole']['mel']:.3f}" in shown.text
-    for name in ("repeated", "shuffled", "generated", "round_trip"):
-        assert within["unpaired"][f"frechet_{name}"] >= 0
-    for name in ("original", "generated"):
-        assert 0 <= within["unpaired"][f"key_agreement_{name}"] <= 1
+    mel = found["levels"]["round_trip_whole"]["mel"]
+    assert f"{mel['value']:.3f} [{mel['low']:.3f},{mel['high']:.3f}]" in shown.text
+    assert "needs 8 recordings; these are 2" in shown.text
+    for name in ("original", "generated", "another"):
+        assert -1 <= within["harmony"][name]["value"] <= 1
 
 
 @pytest.mark.parametrize(
@@ -128,15 +134,27 @@ def test_the_training_of_a_run_is_drawn(tmp_path: Path, monkeypatch: pytest.Monk
         "one_pass": None,
         "baselines": [{**own, "bits": [3.0, 4.0], "total_bits": 7.0}],
         "context": {"ar_share": 1.0, "ar_bits": 0.1, "nar_share": 1.0, "nar_bits": 0.1},
-        "levels": {},
+        "levels": {"generated": {name: figure(0.38) for name in ("mel", "spectral", "chroma")}},
         "codebook_size": 2048,
         "codebook_perplexity": [3.0, 4.0],
         "consistency": {"3 dB quieter": [1.0, 0.5]},
-        "seams": {f"{n}_{m}": 0.0 for n in ("original", "placed", "bare") for m in ("jump", "flux_z")},
-        "unpaired": {},
+        "seams": {f"{n}_{m}": figure(0.0) for n in ("original", "placed", "bare") for m in ("jump", "flux_z")},
+        "sound": {
+            "recordings": 9,
+            "rows": {"original": 54, "round_trip": 54, "generated": 216},
+            "figures": {name: figure(0.125) for name in ("original", "round_trip", "generated")},
+        },
+        "harmony": {name: figure(0.5) for name in ("original", "generated", "another")},
+        "repetition": {name: figure(0.25) for name in ("original", "generated")},
+        "longest_match_frames": {"original": 56, "generated": 125},
     }
     heard = Versions(
-        name="a", audio={"original": np.zeros(3200, np.float32)}, distances={}, sample_rate_hz=32000, seam_s=None
+        name="a",
+        recording="a",
+        audio={"original": np.zeros(3200, np.float32)},
+        distances={},
+        sample_rate_hz=32000,
+        seam_s=None,
     )
     with_training = Page(render_page(result, [heard], read_past_training(tmp_path)))
     without = Page(render_page(result, [], read_past_training(tmp_path / "none")))
@@ -151,3 +169,35 @@ def test_the_training_of_a_run_is_drawn(tmp_path: Path, monkeypatch: pytest.Monk
     assert words == sorted(words)
     for table in tables_of(result):
         assert table.note in with_training.text
+    for cell in ("two halves of the originals540.125 [0.025,0.225]", "all generated2160.125 [0.025,0.225]"):
+        assert cell in with_training.text
+    for cell in ("another recording's0.500 [0.400,0.600]", "all generated0.250 [0.150,0.350]125"):
+        assert cell in with_training.text
+    assert "It rests on 9 recordings" in with_training.text
+
+
+def test_results_of_earlier_versions_are_shown() -> None:
+    """They have values without intervals, and measures that are no longer taken."""
+    measures = {"mel": 0.15, "spectral": 0.05, "chroma": 0.95}
+    result = {
+        "model": {"kind": "model", "name": "old", "sha256": "0"},
+        "recordings": 2,
+        "measured": "all",
+        "held_out": True,
+        "clips": 2,
+        "windows": 2,
+        "scores": {"nar_passes": 1, "bits": [2.0], "top1": [0.1], "top10": [0.5], "total_bits": 2.0},
+        "one_pass": None,
+        "baselines": [],
+        "context": None,
+        "levels": {"round_trip_whole": measures, "generated": measures},
+        "codebook_size": 2048,
+        "codebook_perplexity": [3.0],
+        "consistency": {},
+        "seams": {f"{n}_{m}": 0.04 for n in ("original", "placed", "bare") for m in ("jump", "flux_z")},
+        "unpaired": {"frechet_generated": 2.284, "key_agreement_generated": 0.1, "repetition_generated": 0.183},
+    }
+    shown = Page(render_page(result, [], None))
+    assert "codec round trip, whole clip0.1500.0500.950" in shown.text and "continued0.0400.040" in shown.text
+    assert "it carries this sound" in shown.text
+    assert "| all generated | 0.150 | 0.050 | 0.950 |" in markdown(result)

@@ -19,7 +19,6 @@ import ast
 import json
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +29,6 @@ import torch
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from discrepancy import INTERVAL, Discrepancy, Kernel, bootstrap, halve
 from judged_takes import (
     LEAD_S,
     NEW_S,
@@ -57,6 +55,8 @@ from note_figures import (
 from transcribe import notes_file
 
 from audiolm_cli.api import load_model
+from audiolm_cli.evaluation.discrepancy import Discrepancy, Kernel, compare_halves, halve
+from audiolm_cli.evaluation.intervals import INTERVAL, Figure, Groups
 from audiolm_cli.evaluation.metrics import SAMPLE_RATE_HZ, chroma_correlation
 from audiolm_cli.reports.tables import table
 
@@ -67,9 +67,6 @@ STALL, RUNAWAY = 1 / 3, 3.0
 DRAWN = 20
 """Takes in the picture."""
 TRUE, TRIP, MADE, REPEATED, OTHER = "true", "through the codec", "generated", "last 3 s repeated", "another piece's"
-
-Figure = tuple[float, float, float]
-"""A value, and the ends of its interval."""
 
 
 def make_all(excerpts: list[Excerpt], given: argparse.Namespace, options: dict[str, Any]) -> Path:
@@ -108,23 +105,7 @@ def shift_pieces(excerpts: list[Excerpt]) -> list[Excerpt]:
     return [excerpts[i - shift] for i in range(len(excerpts))]
 
 
-class Pieces:
-    """Excerpts by piece, so that a figure can be had of pieces drawn again."""
-
-    def __init__(self, excerpts: list[Excerpt]) -> None:
-        self.names, self.of = np.unique([excerpt.piece for excerpt in excerpts], return_inverse=True)
-
-    def ratio(self, above: np.ndarray, below: np.ndarray | None = None) -> Figure:
-        """Sum over sum of values [excerpts]; without the second, the mean."""
-        below = np.ones(len(above)) if below is None else below
-        return self.bootstrap(lambda w: float((w[self.of] * above).sum() / max((w[self.of] * below).sum(), 1e-9)))
-
-    def bootstrap(self, figure: Callable[[np.ndarray], float]) -> Figure:
-        """A figure of weights [pieces]."""
-        return bootstrap(figure, len(self.names))
-
-
-def judge_continuations(versions: dict[str, list[np.ndarray]], prompts: list[np.ndarray], pieces: Pieces) -> dict:
+def judge_continuations(versions: dict[str, list[np.ndarray]], prompts: list[np.ndarray], pieces: Groups) -> dict:
     """Figures of each version, by name: of `versions`, notes of NEW_S after each of the prompts."""
     features = {
         name: np.stack([describe(own, NEW_S, prompt, PROMPT_S) for own, prompt in zip(takes, prompts, strict=True)])
@@ -143,15 +124,15 @@ def judge_continuations(versions: dict[str, list[np.ndarray]], prompts: list[np.
         lengths = np.array([(own[:, 1] - own[:, 0]).sum() for own in takes])
         change = np.abs(np.log((rate * NEW_S + 1) / (rate_before * PROMPT_S + 1)))
         own: dict[str, Figure] = {
-            "pitch classes shared": pieces.ratio(np.array(shared)),
-            "notes/s": pieces.ratio(rate),
+            "pitch classes shared": pieces.mean(np.array(shared)),
+            "notes/s": pieces.mean(rate),
             "notes, of the prompt's": pieces.ratio(rate, rate_before),
-            "change of notes/s": pieces.ratio(change),
-            "polyphony": pieces.ratio(many),
+            "change of notes/s": pieces.mean(change),
+            "polyphony": pieces.mean(many),
             "polyphony, of the prompt's": pieces.ratio(many, many_before),
             "note length, s": pieces.ratio(lengths, rate * NEW_S),
-            "stalls": pieces.ratio((rate < STALL * rate_before).astype(float)),
-            "runaways": pieces.ratio((rate > RUNAWAY * rate_before).astype(float)),
+            "stalls": pieces.mean((rate < STALL * rate_before).astype(float)),
+            "runaways": pieces.mean((rate > RUNAWAY * rate_before).astype(float)),
         }
         if name != TRUE:
             # Another piece's are the true ones of all pieces together: their histograms would be compared with
@@ -163,31 +144,27 @@ def judge_continuations(versions: dict[str, list[np.ndarray]], prompts: list[np.
                 )
             apart = Discrepancy(kernel, features[TRUE], pieces.of, features[name], pieces.of)
             own["MMD"] = pieces.bootstrap(apart.estimate)
-            own["told from true"] = pieces.ratio(tell_apart(features[TRUE], features[name], pieces.of).mean(0))
+            own["told from true"] = pieces.mean(tell_apart(features[TRUE], features[name], pieces.of).mean(0))
         found[name] = own
-    found[TRUE] |= compare_halves(features[TRUE], counted[TRUE], kernel, pieces)
+    found[TRUE] |= judge_halves(features[TRUE], counted[TRUE], kernel, pieces)
     return found
 
 
-def compare_halves(features: np.ndarray, counted: list[dict], kernel: Kernel, pieces: Pieces) -> dict[str, Figure]:
+def judge_halves(features: np.ndarray, counted: list[dict], kernel: Kernel, pieces: Groups) -> dict[str, Figure]:
     """What the measures of likeness say of two halves of the true continuations, over many ways to halve the pieces."""
-    drawn: dict[str, list[float]] = {}
-    everyone = np.ones(len(pieces.names))
-    for half in halve(len(pieces.names)):
-        mask = half[pieces.of]
-        apart = Discrepancy(kernel, features[mask], pieces.of[mask], features[~mask], pieces.of[~mask])
-        drawn.setdefault("MMD", []).append(apart.estimate(everyone))
-        for kind in counted[0]:
-            rows = np.stack([own[kind] for own in counted])
-            drawn.setdefault(kind, []).append(overlap(rows[mask].sum(0), rows[~mask].sum(0)))
-    ends = {name: np.quantile(own, INTERVAL) for name, own in drawn.items()}
-    return {name: (float(np.mean(own)), float(ends[name][0]), float(ends[name][1])) for name, own in drawn.items()}
+    found = {"MMD": compare_halves(kernel, features, pieces.of, len(pieces))}
+    for kind in counted[0]:
+        rows = np.stack([own[kind] for own in counted])
+        drawn = [overlap(rows[half[pieces.of]].sum(0), rows[~half[pieces.of]].sum(0)) for half in halve(len(pieces))]
+        low, high = np.quantile(drawn, INTERVAL)
+        found[kind] = Figure(float(np.mean(drawn)), float(low), float(high))
+    return found
 
 
 def judge_infills(
     versions: dict[str, tuple[list[np.ndarray], list[np.ndarray]]],
     truth: tuple[list[np.ndarray], list[np.ndarray]],
-    pieces: Pieces,
+    pieces: Groups,
 ) -> dict[str, dict[str, Figure]]:
     """F1 of notes and correlation of chromagrams of each version with the truth, by name.
 
@@ -211,7 +188,7 @@ def judge_infills(
                 lambda w, of=pieces.of, sums=(hits, true, own): f1(*((w[of] * x).sum() for x in sums))  # type: ignore[misc]
             ),
             "notes, of the true": pieces.ratio(own, true),
-            "chroma correlation": pieces.ratio(np.array(chroma)),
+            "chroma correlation": pieces.mean(np.array(chroma)),
         }
     return found
 
@@ -324,13 +301,13 @@ def main() -> None:
     out = make_all(excerpts, given, options)
 
     prompts, versions = read_continuations(excerpts, given, out)
-    pieces = Pieces(excerpts)
+    pieces = Groups([excerpt.piece for excerpt in excerpts])
     infills = {f"{gap_s:g}": read_infills(excerpts, given, out, gap_s) for gap_s in given.gaps}
     result = {
         "model": out.name,
         "options": options,
         "excerpts": len(excerpts),
-        "pieces": len(pieces.names),
+        "pieces": len(pieces),
         "continuations": judge_continuations(versions, prompts, pieces),
         "infills": {
             gap: judge_infills({n: v for n, v in found.items() if n != TRUE}, found[TRUE], pieces)

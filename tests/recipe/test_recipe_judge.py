@@ -30,6 +30,8 @@ from note_figures import (
 )
 from withheld import PIANO, plan_withheld
 
+from audiolm_cli.evaluation.intervals import Groups
+
 RATE_HZ = 8000
 
 
@@ -129,10 +131,9 @@ def test_a_classifier_is_asked_about_pieces_that_it_has_not_seen() -> None:
     assert abs(np.mean(shares) - 0.5) < 0.1
 
 
-def fake_takes(change: int = 0) -> tuple[list[np.ndarray], list[np.ndarray], judge.Pieces]:
+def fake_takes(change: int = 0) -> tuple[list[np.ndarray], list[np.ndarray], Groups]:
     prompts, takes = [music(seed) for seed in range(24)], [music(seed + change) for seed in range(50, 74)]
-    excerpts = [Excerpt(name=str(i), piece=str(i // 2), start_s=0.0) for i in range(24)]
-    return prompts, takes, judge.Pieces(excerpts)
+    return prompts, takes, Groups([str(i // 2) for i in range(24)])
 
 
 def test_continuations_beside_the_true_ones() -> None:

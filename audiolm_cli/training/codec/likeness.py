@@ -41,8 +41,9 @@ class LikenessReport:
         wavs = [torch.from_numpy(wav)[None, None].to(self.codec.device) for wav in clips]
 
         with torch.no_grad():
-            found = compare([Excerpt(name="", wav=wav) for wav in wavs], self.codec, None, 0, ignore).levels()
-        distances = found.get("round_trip_whole")
+            excerpts = [Excerpt(name="", recording="", wav=wav) for wav in wavs]
+            found = compare(excerpts, self.codec, None, 0, ignore).levels()
+        distances = {name: figure.value for name, figure in found.get("round_trip_whole", {}).items()}
         self.step = step
         self.distances = distances if distances and all(map(math.isfinite, distances.values())) else None
         if self.distances is not None:

@@ -1,10 +1,11 @@
-"""Two samples of one distribution are at no distance, whatever is alike within groups; intervals hold the truth."""
+"""Two samples of one distribution are at no distance, whatever is alike within groups."""
 
 from __future__ import annotations
 
 import numpy as np
 import pytest
-from discrepancy import Discrepancy, Kernel, bootstrap, halve
+
+from audiolm_cli.evaluation.discrepancy import Discrepancy, Kernel, compare_halves, halve
 
 GROUPS = 30
 
@@ -62,15 +63,28 @@ def test_what_is_alike_within_groups_makes_no_distance() -> None:
     assert abs(np.mean(found)) < 3 * np.std(found) / np.sqrt(len(found))
 
 
-def test_an_interval_of_a_mean() -> None:
-    """It is that of theory, 1.96 deviations over the root of the number, and the same again."""
-    values = np.random.default_rng(3).normal(5, 2, 400)
-    figure = bootstrap(lambda w: float((w * values).sum() / w.sum()), 400)
-    value, low, high = figure
-    assert value == pytest.approx(values.mean())
-    assert low < value < high and high - low == pytest.approx(2 * 1.96 * values.std() / 20, rel=0.12)
-    assert figure == bootstrap(lambda w: float((w * values).sum() / w.sum()), 400)
-    assert figure != bootstrap(lambda w: float((w * values).sum() / w.sum()), 400, seed=1)
+def test_it_grows_with_what_differs() -> None:
+    """A shift of a tenth of a deviation hardly shows, each larger one more, up to wholly other features."""
+    found = [estimate(sample(1), sample(2, shift=shift)) for shift in (0.1, 0.5, 1.0, 2.0, 8.0)]
+    assert found == sorted(found) and abs(found[0]) < 0.1 and found[-1] > 1
+
+
+def test_a_set_beside_itself_says_what_two_halves_say() -> None:
+    """With weights of one half in a and of the other in b, it is what the halves alone make of it."""
+    features, groups = sample(5, each=3), np.repeat(np.arange(GROUPS), 3)
+    kernel = Kernel(features)
+    whole = Discrepancy(kernel, features, groups, features, groups)
+    found = []
+    for half in halve(GROUPS):
+        a, b = half[groups], ~half[groups]
+        alone = Discrepancy(kernel, features[a], groups[a], features[b], groups[b]).estimate(np.ones(GROUPS))
+        assert whole.estimate(half.astype(int), (~half).astype(int)) == pytest.approx(alone, abs=1e-9)
+        found.append(alone)
+    figure = compare_halves(kernel, features, groups, GROUPS)
+    assert figure.value == pytest.approx(np.mean(found)) and figure[1:] == pytest.approx(
+        np.quantile(found, [0.025, 0.975])
+    )
+    assert figure.low < 0 < figure.high and abs(figure.value) < 0.02
 
 
 def test_halves_are_halves() -> None:
