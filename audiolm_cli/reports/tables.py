@@ -223,8 +223,8 @@ def _describe_continuations(result: Mapping[str, Any]) -> list[Table]:
                     [labels[name], format_figure(own), *([matches[name]] if matches else [])]
                     for name, own in repetition.items()
                 ],
-                note="Repetition: share of the stretches of 8 frames that came before. Longest match: frames in a row "
-                "that are also in the training set.",
+                note="Repetition: share of the stretches of 8 frames that came before."
+                + (" Longest match: frames in a row that are also in the training set." if matches else ""),
             )
         )
     return found

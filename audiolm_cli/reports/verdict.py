@@ -163,9 +163,10 @@ def _grade_codec(distances: Mapping[str, float]) -> str:
 def _judge_sound(figures: Mapping[str, Mapping[str, Any]]) -> str:
     """How like the recordings continuations sound, beside two halves of these, and what the codec makes of them."""
     own, codec = figures["generated"], figures.get("round_trip")  # the latter is not known of codes
+    chance = figures["original"]
     sentence = (
         f"continuations: their sound is {own['value']:.3f} from what truly follows (MMD), where two halves of the "
-        f"recordings are {figures['original']['value']:.3f} from each other"
+        f"recordings are {chance['low']:.3f} to {chance['high']:.3f} from each other"
     )
     if codec is not None:
         sentence += f", and the codec alone is at {codec['value']:.3f}"

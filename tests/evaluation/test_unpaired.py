@@ -40,6 +40,7 @@ def test_the_same_sound_is_at_no_distance_and_another_is_far() -> None:
     found = compare_sound(versions, groups, RATE_HZ)
     assert found.recordings == count
     assert found.rows == {"original": 24, "same": 24, "louder": 24, "takes": 72}
+    assert compare_sound(versions, groups, RATE_HZ // 2).rows["original"] == 48, "twice as long at half the rate"
     assert list(found.figures) == list(versions)
     for name in ("original", "same", "takes"):
         assert abs(found.figures[name].value) < 0.05, name
