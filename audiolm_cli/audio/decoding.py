@@ -65,6 +65,8 @@ def _open_link(stream: BinaryIO, source: str | Path, label: str, through_ffmpeg:
     format = sniff(head)
     if isinstance(stream, Section) and len(find_data_chunks(stream)) > 1:  # `open_readable` joins those of a whole file
         raise AudioInputError(f"{label}: holds several chunks of samples; split the file, or export it again")
+    if lacks_bytes(stream, head):
+        raise AudioInputError(f"{label}: is truncated: its header promises more bytes; get a complete copy")
 
     with contextlib.ExitStack() as stack:
         if format is None:
@@ -82,8 +84,6 @@ def _open_link(stream: BinaryIO, source: str | Path, label: str, through_ffmpeg:
 
         if str(source) == "-" or not os.path.isfile(source):  # ffmpeg would wait for a pipe that has been read
             raise AudioInputError(f"{label}: {reason}; pipe a WAV, for example with: ffmpeg -i FILE -f wav -")
-        if lacks_bytes(stream, head):
-            raise AudioInputError(f"{label}: is truncated: its header promises more bytes; get a complete copy")
         span = (stream.start, stream.stop) if isinstance(stream, Section) else None
         asked = Source(path=Path(source), span=span, label=label, reason=reason)
         yield stack.enter_context(open_ffmpeg(asked, format or Path(source).suffix[1:].upper() or "UNKNOWN"))

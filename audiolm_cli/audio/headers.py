@@ -24,6 +24,8 @@ ASF_PROPERTIES = bytes.fromhex("a1dcab8c47a9cf118ee400c00c205365")
 """The name of the object of an ASF that holds the size of the file."""
 ASF_HEAD_BYTES = 1 << 16
 """Enough of an ASF to find that object."""
+OGG_PAGE_BYTES = 27 + 255 + 255 * 255
+"""The longest page of an Ogg."""
 READ_BYTES = 512
 """Of a file with chunks, at first."""
 MOST_CHUNKS = 10_000
@@ -132,15 +134,19 @@ def read_data_size(stream: BinaryIO) -> tuple[int, int] | None:
 
 
 def lacks_bytes(stream: BinaryIO, head: bytes) -> bool:
-    """Whether an AVI or an ASF (WMA, WMV) says that it is longer than it is."""
+    """Whether an AVI or an ASF (WMA, WMV) says that it is longer than it is, or the last page of an Ogg does."""
     length = stream.seek(0, os.SEEK_END)
     if head[:4] == b"RIFF" and head[8:12] == b"AVI ":
         (size,) = struct.unpack("<I", head[4:8])
         return not is_open(size, 4) and size + 8 > length
+    if head[:4] == b"OggS":
+        return _is_page_cut_off(stream, length)
+    if not head.startswith(ASF_MAGIC):
+        return False
 
     stream.seek(0)
     start = stream.read(ASF_HEAD_BYTES)
-    found = start.find(ASF_PROPERTIES) if start.startswith(ASF_MAGIC) else -1
+    found = start.find(ASF_PROPERTIES)
     size = start[found + 40 : found + 48]  # behind the name of the object, its size, and the name of the file
     return found > 0 and len(size) == 8 and struct.unpack("<Q", size)[0] > length
 
@@ -283,6 +289,16 @@ def is_open(size: int, width: int) -> bool:
     """Whether a size field of `width` bytes holds what is written before the size is known."""
     top = 2 ** (8 * width)
     return size == 0 or size >= top - 2**16 or top // 2 - 2**16 <= size <= top // 2
+
+
+def _is_page_cut_off(stream: BinaryIO, length: int) -> bool:
+    """Whether the last page of an Ogg file is not all there."""
+    stream.seek(max(0, length - OGG_PAGE_BYTES))
+    tail = stream.read(OGG_PAGE_BYTES)
+    page = tail[tail.rfind(b"OggS\0") :] if b"OggS\0" in tail else b""
+    if len(page) < 27 + page[26:27].ljust(1, b"\xff")[0]:  # its head, which ends in the sizes of its parts
+        return bool(page)
+    return 27 + page[26] + sum(page[27 : 27 + page[26]]) > len(page)
 
 
 def _is_mpeg_frame(head: bytes) -> bool:

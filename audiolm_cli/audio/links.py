@@ -28,9 +28,14 @@ HEADS = (
     (b"MAC ", re.compile(rb"MAC [\x00-\xff]\x0f(?=\x00\x00\x34\x00\x00\x00)")),
     (b"DSD ", re.compile(rb"DSD \x1c\x00\x00\x00\x00\x00\x00\x00")),
     (b"\x30\x26\xb2\x75", re.compile(rb"\x30\x26\xb2\x75\x8e\x66\xcf\x11\xa6\xd9\x00\xaa\x00\x62\xce\x6c")),
+    (b"FLV\x01", re.compile(rb"FLV\x01[\x01\x04\x05]\x00\x00\x00\x09\x00\x00\x00\x00")),
+    (b"Creative Voice File", re.compile(rb"Creative Voice File\x1a\x1a\x00")),
+    (b"nut/multimedia ", re.compile(rb"nut/multimedia container\x00N")),
+    (b"#!AMR", re.compile(rb"#!AMR(-WB)?\n")),
     (b"\x1aE\xdf\xa3", re.compile(rb"\x1aE\xdf\xa3.{1,40}\x42\x82.(?=matroska|webm)", re.DOTALL)),
 )
 """Formats without a table of their contents, by their first bytes, and what stands at the start of each recording."""
+LONGEST_MAGIC = max(len(magic) for magic, _ in HEADS)
 OGG = re.compile(b"OggS\\0")
 WAVPACK = re.compile(rb"wvpk.{4}.\x04", re.DOTALL)
 OPEN_WAV = re.compile(rb"RIFF.{4}WAVEfmt ", re.DOTALL)
@@ -47,7 +52,7 @@ MOST_PARTS = 10_000_000
 def find_links(stream: BinaryIO) -> list[int]:
     """Where the recordings in a file begin: [0] where it holds one, which is nearly always."""
     stream.seek(0)
-    head = stream.read(16)
+    head = stream.read(LONGEST_MAGIC)
 
     if head[:4] == b"OggS":
         return _find_in_ogg(stream)

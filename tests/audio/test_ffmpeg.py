@@ -243,6 +243,22 @@ def test_what_is_cut_off_is_missed(tmp_path: Path, name: str) -> None:
 
 
 @needs_ffmpeg
+@pytest.mark.parametrize("name", ["a.m4a", "a.mkv", "a.wv"])
+def test_what_ffmpeg_leaves_out_is_missed(tmp_path: Path, name: str) -> None:
+    """Of damage in the middle, it says something, decodes what it can, and ends with 0."""
+    options = ("-c:a", "flac") if name == "a.mkv" else ()
+    path = convert(noise(tmp_path, "PCM_16", seconds=2), tmp_path / name, *options)
+    whole = path.read_bytes()
+    assert read_audio(path).duration_s == pytest.approx(2, abs=0.03)
+
+    middle = len(whole) // 2
+    for spoilt in (bytes(300), np.random.default_rng(1).bytes(300)):
+        path.write_bytes(whole[:middle] + spoilt + whole[middle + 300 :])
+        with pytest.raises(AudioInputError, match=r"damaged: holds 1\.\d\d s of the 2\.\d\d s"):
+            read_audio(path)
+
+
+@needs_ffmpeg
 def test_a_rate_that_changes_is_named(tmp_path: Path) -> None:
     """ffmpeg would convert the second half, and say nothing."""
     source = noise(tmp_path, "PCM_16")

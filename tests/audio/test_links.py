@@ -31,6 +31,8 @@ OF_FFMPEG = {
     "a.tta": ("-c:a", "tta"),
     "a.mka": ("-c:a", "flac"),
     "a.avi": ("-c:a", "pcm_s16le"),
+    "a.voc": ("-c:a", "pcm_s16le"),
+    "a.nut": ("-c:a", "pcm_s16le"),
 }
 
 
@@ -120,6 +122,22 @@ def test_a_recording_that_is_cut_off_is_named(tmp_path: Path) -> None:
     path = join(tmp_path / "all", *parts)
     path.write_bytes(path.read_bytes()[:-9000])
     with pytest.raises(AudioInputError, match="recording 2 of 2: is truncated"):
+        read_audio(path)
+
+
+@pytest.mark.parametrize("subtype", ["VORBIS", "OPUS"])
+@pytest.mark.parametrize("joined", [1, 2])
+@pytest.mark.parametrize("lacking", [1, 500, 3000])
+def test_an_ogg_that_is_cut_off_is_missed(tmp_path: Path, subtype: str, joined: int, lacking: int) -> None:
+    """Its length is that of what is there, but the last page says that it is longer."""
+    part = tmp_path / "part"
+    noise = np.random.default_rng(0).uniform(-0.5, 0.5, 4 * RATE_HZ)
+    soundfile.write(part, noise, RATE_HZ, subtype, format="OGG")
+    path = join(tmp_path / "all", *[part] * joined)
+    assert read_audio(path).duration_s == pytest.approx(4 * joined)
+
+    path.write_bytes(path.read_bytes()[:-lacking])
+    with pytest.raises(AudioInputError, match="is truncated"):
         read_audio(path)
 
 
