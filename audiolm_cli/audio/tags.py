@@ -14,6 +14,7 @@ from typing import BinaryIO
 import soundfile
 
 from audiolm_cli.audio.headers import read_chunks, read_synchsafe
+from audiolm_cli.audio.trailing import ID3V1_BYTES
 
 INFO = {
     b"INAM": "title",
@@ -63,6 +64,12 @@ ENCODINGS = {2: "utf-16-be", 3: "utf-8"}
 """How the text of a frame is encoded; 1 is UTF-16 that says its order, 0 is said to be Latin-1 and is often not."""
 OLD_FIELDS = {"title": (3, 33), "artist": (33, 63), "album": (63, 93), "date": (93, 97), "comment": (97, 127)}
 """Where the 128 bytes of an ID3 1 tag hold what."""
+APE_ITEMS = {"year": "date", "track": "tracknumber"} | {key: key for key in FRAMES.values()}
+"""The tags of APE, whose names may have letters of any size."""
+APE_TEXT = 0
+"""The kind of an item that holds text, in two bits of its flags."""
+APE_FOOTER = struct.Struct("<8sIIII8x")
+"""Magic, version, size of the tag without a header, number of items, flags."""
 MOST_TAG_BYTES = 1 << 24
 """Tags are looked for in this much."""
 
@@ -88,10 +95,14 @@ def read_tags(stream: BinaryIO, file: soundfile.SoundFile) -> dict[str, str]:
         else:
             id3 |= parse_id3(content)
 
-    if file.format == "MP3":
-        tags |= {key: text for key, text in _read_id3v1(stream).items() if text}
+    # A FLAC has tags of its own, beside which those around it count for less.
+    if file.format in ("MP3", "FLAC"):
         size = read_synchsafe(_read_at(stream, 6, 4))
         id3 = parse_id3(_read_at(stream, 0, min(MOST_TAG_BYTES, 10 + size)))
+        for weaker in (_read_ape(stream), _read_id3v1(stream)):
+            id3 = {key: text for key, text in weaker.items() if text} | id3
+        if file.format == "FLAC":
+            tags, id3 = id3, {key: text for key, text in tags.items() if text}
     return {key: text for key, text in (tags | id3).items() if text}
 
 
@@ -168,14 +179,39 @@ def _parse_info(content: bytes) -> Iterator[tuple[bytes, str]]:
 
 
 def _read_id3v1(stream: BinaryIO) -> dict[str, str]:
-    """The tags in the last 128 bytes of an MP3."""
-    data = _read_at(stream, max(0, stream.seek(0, os.SEEK_END) - 128), 128)
-    if len(data) < 128 or data[:3] != b"TAG":
+    """The tags in the last 128 bytes of a file."""
+    data = _read_at(stream, max(0, stream.seek(0, os.SEEK_END) - ID3V1_BYTES), ID3V1_BYTES)
+    if len(data) < ID3V1_BYTES or data[:3] != b"TAG":
         return {}
     tags = {key: decode_text(data[start:stop]).strip() for key, (start, stop) in OLD_FIELDS.items()}
     if data[125] == 0 and data[126]:
         tags["tracknumber"] = str(data[126])
     return tags
+
+
+def _read_ape(stream: BinaryIO) -> dict[str, str]:
+    """The tags in an APE tag at the end of a file, or in front of an ID3 1 tag there."""
+    length = stream.seek(0, os.SEEK_END)
+    for end in (length, length - ID3V1_BYTES):
+        footer = _read_at(stream, max(0, end - APE_FOOTER.size), APE_FOOTER.size)
+        if len(footer) < APE_FOOTER.size or not footer.startswith(b"APETAGEX"):
+            continue
+
+        _, _, size, count, _ = APE_FOOTER.unpack(footer)
+        size = min(size, MOST_TAG_BYTES, end)
+        body, position = _read_at(stream, end - size, max(0, size - APE_FOOTER.size)), 0
+        tags: dict[str, str] = {}
+        for _ in range(min(count, len(body))):
+            if (stop := body.find(b"\0", position + 8)) < 0:
+                break
+            size, flags = struct.unpack_from("<II", body, position)
+            key = APE_ITEMS.get(body[position + 8 : stop].decode("ascii", "replace").lower())
+            if key is not None and flags >> 1 & 3 == APE_TEXT:
+                texts = body[stop + 1 : stop + 1 + size].split(b"\0")  # of several artists all
+                tags[key] = "; ".join(decode_text(text) for text in texts if text)
+            position = stop + 1 + size
+        return tags
+    return {}
 
 
 def _iter_frames(body: bytes, version: int) -> Iterator[tuple[str, bytes]]:

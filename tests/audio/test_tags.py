@@ -199,6 +199,42 @@ def test_the_old_tag_of_an_mp3(tmp_path: Path) -> None:
     assert read_audio(tmp_path / "y.mp3").tags.items() >= (expected | {"title": FOREIGN}).items()
 
 
+def ape(**texts: str) -> bytes:
+    """An APE tag with a header, as it stands behind the sound."""
+    items = b"".join(
+        struct.pack("<II", len(text.encode()), 0) + name.encode() + b"\0" + text.encode()
+        for name, text in texts.items()
+    )
+    head, foot = (
+        struct.pack("<8sIIII8x", b"APETAGEX", 2000, len(items) + 32, len(texts), flags)
+        for flags in (0xA << 28, 1 << 31)
+    )
+    return head + items + foot
+
+
+@pytest.mark.parametrize("name", ["x.mp3", "x.flac"])
+def test_tags_around_the_sound(tmp_path: Path, name: str) -> None:
+    """As of programs that put the tags of an MP3 on every file; a FLAC's own count more."""
+    old = b"TAG" + b"cut sho".ljust(30, b"\0") + bytes(94) + b"\xff"
+    behind = ape(TITLE=TITLE, Artist="A\0B", Year="1810", Nonsense="x")
+    path = save(tmp_path / name, {})
+    plain = path.read_bytes()
+    wanted = {"title": TITLE, "artist": "A; B", "date": "1810"}
+
+    for sound in (plain + behind, plain + behind + old):
+        path.write_bytes(sound)
+        assert read_audio(path).tags == wanted
+    for cut in range(1, len(behind), 7):  # of a broken tag no more than of none
+        path.write_bytes(plain + behind[cut:])
+        assert read_audio(path).tags.keys() <= wanted.keys()
+
+    path.write_bytes(id3(4, ("TIT2", b"\x03" + FOREIGN.encode())) + plain + old)
+    assert read_audio(path).tags == {"title": FOREIGN}
+    path = save(path, {"title": "own"})
+    path.write_bytes(path.read_bytes() + behind)
+    assert read_audio(path).tags == wanted | {"title": "own"}
+
+
 def test_several_texts_of_a_frame() -> None:
     assert parse_id3(id3(4, ("TPE1", b"\x03A\0B"), ("TIT2", b"\x03C"))) == {"artist": "A; B", "title": "C"}
     twice = b"\x01" + "A".encode("utf-16") + bytes(2) + "B".encode("utf-16")
