@@ -5,9 +5,12 @@ from __future__ import annotations
 import dataclasses
 import functools
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 from audiolm_cli.config.base import RARE, Settings, require, setting
+
+ContextAttention = Literal["full", "causal"]
+"""What context frames of the AR decoder see: each other, or the left ones what comes before them."""
 
 _shape = functools.partial(setting, panel=f"{RARE}: the shape of a spectral codec")
 
@@ -30,6 +33,9 @@ class ModelConfig(Settings):
     """Longest window (context + target) the model was trained on, in frames."""
     positions: str = "rotary"
     """"rotary" or "sine" (VALL-E's sinusoids with a learned scale)."""
+    context_attention: ContextAttention = setting("full", "")
+    """"full": context frames of the AR decoder see each other. "causal": left ones see what comes before them and the
+    right context, so that each of them is learned from, too."""
     dropout: float = 0.0
     """Dropout in attention output, feed-forward and embeddings, 0..1."""
     prompt_share: float = 0.4

@@ -143,18 +143,39 @@ class Decoders(nn.Module):
         """Where the weights are."""
         return self.ar_start.device
 
-    def ar_context(self, context: Tensor, geometry: Geometry) -> Tensor:
-        """AR embeddings [B, L, D] of context codes [B, L, K] in memory order."""
-        return _sum_embeddings(self.ar_embeddings, context) + self.ar_segments(geometry.segments(context.device))
+    def ar_free(self, geometry: Geometry) -> int:
+        """How many context frames see each other in the AR decoder, from the first one on, and are not predicted."""
+        return geometry.free(self.config.context_attention)
 
-    def ar_input(self, previous: Tensor | None, batch: int) -> Tensor:
-        """AR embeddings [B, S, D] of the first codebook of the frames before [B, S]; None is the start of the gap."""
-        if previous is None:
-            return (self.ar_start + self.ar_segments.weight[TARGET]).expand(batch, 1, -1)
+    def ar_context(self, context: Tensor, geometry: Geometry) -> tuple[Tensor, Tensor]:
+        """What the AR decoder reads of context codes [B, L, K] in memory order, and what the gap's first step hears.
+
+        A step that predicts a frame hears the frame before it, and the first one hears a start. So the start stands
+        behind the free frames, and all frames after it move on by one step; the last of them begins the gap. With full
+        attention all frames are free, and the start itself begins the gap.
+
+        Returns:
+            Embeddings [B, L, D] and [B, 1, D].
+        """
+        frames = _sum_embeddings(self.ar_embeddings, context) + self.ar_segments(geometry.segments(context.device))
+        start = (self.ar_start + self.ar_segments.weight[TARGET]).expand(len(context), 1, -1)
+
+        free = self.ar_free(geometry)
+        steps = torch.cat([frames[:, :free], start, frames[:, free:]], dim=1)  # [B, L + 1, D]
+        return steps[:, :-1], steps[:, -1:]
+
+    def ar_input(self, previous: Tensor) -> Tensor:
+        """AR embeddings [B, S, D] of the first codebook of the target frames before [B, S]."""
         return self.ar_embeddings[0](previous) + self.ar_segments.weight[TARGET]
 
     def ar_predict(
-        self, context: Tensor, target: Tensor, geometry: Geometry, ends: Tensor | None = None
+        self,
+        context: Tensor,
+        target: Tensor,
+        geometry: Geometry,
+        ends: Tensor | None = None,
+        *,
+        with_context: bool = False,
     ) -> Predictions:
         """Teacher-forced predictions of the first codebook, in one pass.
 
@@ -164,28 +185,28 @@ class Decoders(nn.Module):
             geometry: where both lie on the timeline.
             ends: bool [B], True where the piece truly ends after the target; adds a step whose label is end-of-sequence
                 there and nothing elsewhere.
-        """
-        B, M, _ = target.shape
-        first = target[..., 0]  # [B, M]
-        positions, labels = geometry.target_positions(target.device), first
+            with_context: predict, in front of the target, the frames of the context that are not free, as in training.
 
-        # Each step hears the code before it; the first one hears the start of the gap.
-        inputs = [self.ar_input(None, B)]
+        Returns:
+            Predictions of M steps, or of `geometry.labelled` steps with the context; one more with `ends`.
+        """
+        first, free = target[..., 0], self.ar_free(geometry)  # [B, M]
+        positions = torch.cat([geometry.context_positions(target.device), geometry.target_positions(target.device)])
+
+        # Free frames have no label: they see the frames after them, so they would be asked for what they were told.
+        labels = torch.cat([context[:, free:, 0], first], dim=1)  # [B, L - free + M]
+
+        # Each step hears the frame before it; of target frames the first codebook alone.
+        inputs = [*self.ar_context(context, geometry), self.ar_input(first if ends is not None else first[:, :-1])]
         if ends is not None:
-            inputs.append(self.ar_input(first, B))
             positions = torch.cat([positions, positions[-1:] + 1])
             end_label = torch.where(ends, self.eos, IGNORE)
             labels = torch.cat([labels, end_label[:, None]], dim=1)
-        elif M > 1:
-            inputs.append(self.ar_input(first[:, :-1], B))
 
-        states = self.ar_decoder(
-            self.ar_context(context, geometry),
-            torch.cat(inputs, dim=1),
-            geometry.context_positions(target.device),
-            positions,
-            causal=True,
-        )
+        states = self.ar_decoder(torch.cat(inputs, dim=1), positions, free, causal=True)
+        if not with_context:
+            skipped = geometry.context - free
+            states, labels = states[:, skipped:], labels[:, skipped:]
         return Predictions(codebook=0, logits=self.ar_head(states), labels=labels)
 
     def nar_predict(
@@ -201,11 +222,12 @@ class Decoders(nn.Module):
             known: bool [B, M], frames whose code of `codebook` itself is read as well and not predicted: masked
                 training and decoding (Chang et al., "MaskGIT", 2022, section 3); None is no frame.
         """
+        given = [self._nar_context(context, geometry), self._nar_target(target, codebook, known)]
+        places = [geometry.context_positions(target.device), geometry.target_positions(target.device)]
         states = self.nar_decoder(
-            self._nar_context(context, geometry),
-            self._nar_target(target, codebook, known),
-            geometry.context_positions(target.device),
-            geometry.target_positions(target.device),
+            torch.cat(given, dim=1),
+            torch.cat(places),
+            geometry.context,
             causal=False,
             stage=self.nar_stages.weight[codebook - 1],
         )
@@ -218,7 +240,7 @@ class Decoders(nn.Module):
     def nar_memory(self, context: Tensor, geometry: Geometry, codebook: int) -> NarMemory:
         """What `nar_read` needs of context codes [B, L, K]: the same for every target and every pass."""
         positions, stage = geometry.context_positions(context.device), self.nar_stages.weight[codebook - 1]
-        layers = self.nar_decoder.prefill(self._nar_context(context, geometry), positions, stage)
+        layers = self.nar_decoder.prefill(self._nar_context(context, geometry), positions, geometry.context, stage)
         return NarMemory(layers, geometry.edges(context[..., : codebook + 1]))
 
     def nar_read(

@@ -12,6 +12,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from audiolm_cli.config.shapes import ContextAttention
+
 LEFT, RIGHT, TARGET = 0, 1, 2
 """Segments of a window, as embedding indices."""
 SHORTEST_INFILL = 10
@@ -42,6 +44,18 @@ class Geometry:
     def context(self) -> int:
         """Context frames on both sides."""
         return self.left + self.right
+
+    def free(self, attention: ContextAttention) -> int:
+        """How many context frames, from the first one in memory order on, see each other whatever comes first.
+
+        All frames after them see what stands before them. So each of those can be asked for its code, while a free
+        frame would be asked for what its neighbours have told it.
+        """
+        return self.right if attention == "causal" else self.context
+
+    def labelled(self, attention: ContextAttention) -> int:
+        """How many frames of the window the AR decoder learns to predict: all but the free ones."""
+        return self.frames - self.free(attention)
 
     def context_positions(self, device: torch.device | None = None) -> Tensor:
         """Timeline frames [right + left] of the context, in memory order."""

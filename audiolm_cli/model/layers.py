@@ -1,7 +1,7 @@
-"""Transformer layers for a context that sees itself and a target that sees both. Knows nothing about codes or sampling.
+"""Transformer layers for positions that see each other freely and others, after them, that see what came before.
 
-The prompt block of VALL-E (Wang et al. 2023, section 4.2) without a mask tensor: two fused attention calls, context on
-context and target on everything.
+The prompt block of VALL-E (Wang et al. 2023, section 4.2) without a mask tensor: two fused attention calls, the free
+positions on themselves and the others on everything. Knows nothing about codes or sampling.
 """
 
 from __future__ import annotations
@@ -78,6 +78,21 @@ def attend(q: Tensor, k: Tensor, v: Tensor, causal: bool = False) -> Tensor:
     return F.scaled_dot_product_attention(q, k, v, attn_mask=causal_lower_right(M, S))
 
 
+def attend_in_blocks(q: Tensor, k: Tensor, v: Tensor, free: int, causal: bool) -> Tensor:
+    """What all positions attend to, of their queries, keys and values [B, H, S, Dh].
+
+    The first `free` positions see each other, the rest see all (if causal, what came before and themselves). There is
+    no other mask in the model.
+    """
+    if free == 0:
+        return attend(q, k, v, causal)
+
+    own = attend(q[:, :, :free], k[:, :, :free], v[:, :, :free])
+    if free == q.shape[2]:
+        return own
+    return torch.cat([own, attend(q[:, :, free:], k, v, causal)], dim=2)
+
+
 class Attention(nn.Module):
     """Multi-head attention with one projection for queries, keys and values."""
 
@@ -99,20 +114,17 @@ class Attention(nn.Module):
         """Output [B, S, D] of attended values [B, H, S, Dh]."""
         return self.out(heads.transpose(1, 2).flatten(2))
 
-    def forward(self, x: Tensor, context: int, rotation: Rotation | None, causal: bool, last: bool) -> Tensor:
-        """x [B, S, D]: the first `context` positions see each other, the rest see all (if causal, what came before)."""
+    def forward(self, x: Tensor, free: int, rotation: Rotation | None, causal: bool, last: bool) -> Tensor:
+        """x [B, S, D] in the blocks of `attend_in_blocks`; the `last` layer leaves the free positions out."""
         q, k, v = self.project(x, rotation)
-        rest = attend(q[:, :, context:], k, v, causal)
-        if context == 0 or last:
-            return self.merge(rest)
+        if last:
+            return self.merge(attend(q[:, :, free:], k, v, causal))
+        return self.merge(attend_in_blocks(q, k, v, free, causal))
 
-        own = attend(q[:, :, :context], k[:, :, :context], v[:, :, :context])
-        return self.merge(torch.cat([own, rest], dim=2))
-
-    def prefill(self, x: Tensor, rotation: Rotation | None) -> tuple[Tensor, Tensor, Tensor]:
-        """Context x [B, S, D] on itself, and its keys and values [B, H, S, Dh]."""
+    def prefill(self, x: Tensor, free: int, rotation: Rotation | None) -> tuple[Tensor, Tensor, Tensor]:
+        """Context x [B, S, D] on itself, causal after its free positions; and its keys and values [B, H, S, Dh]."""
         q, k, v = self.project(x, rotation)
-        return self.merge(attend(q, k, v)), k, v
+        return self.merge(attend_in_blocks(q, k, v, free, causal=True)), k, v
 
     def read(self, x: Tensor, rotation: Rotation | None, keys: Tensor, values: Tensor) -> Tensor:
         """Target x [B, S, D] on itself and on a context's keys and values [1 or B, H, L, Dh]."""
@@ -141,17 +153,19 @@ class Layer(nn.Module):
         return x + self.dropout(self.down(F.gelu(self.up(self.norm2(x, stage)))))
 
     def forward(
-        self, x: Tensor, context: int, rotation: Rotation | None, causal: bool, stage: Tensor | None, last: bool
+        self, x: Tensor, free: int, rotation: Rotation | None, causal: bool, stage: Tensor | None, last: bool
     ) -> Tensor:
-        """x [B, S, D], context first; the `last` layer leaves the context out, since nothing reads it any more."""
-        attended = self.attention(self.norm1(x, stage), context, rotation, causal, last)
+        """x [B, S, D], `free` positions first; the `last` layer leaves these out, since nothing reads them any more."""
+        attended = self.attention(self.norm1(x, stage), free, rotation, causal, last)
 
-        x = (x[:, context:] if last else x) + self.dropout(attended)
+        x = (x[:, free:] if last else x) + self.dropout(attended)
         return self.feed_forward(x, stage)
 
-    def prefill(self, x: Tensor, rotation: Rotation | None, stage: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
-        """Context x [B, S, D], and its keys and values."""
-        attended, k, v = self.attention.prefill(self.norm1(x, stage), rotation)
+    def prefill(
+        self, x: Tensor, free: int, rotation: Rotation | None, stage: Tensor | None
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Context x [B, S, D], causal after its free positions; and its keys and values."""
+        attended, k, v = self.attention.prefill(self.norm1(x, stage), free, rotation)
         return self.feed_forward(x + attended, stage), k, v
 
     def read(self, x: Tensor, rotation: Rotation | None, stage: Tensor | None, keys: Tensor, values: Tensor) -> Tensor:
@@ -177,7 +191,7 @@ class SinePositions(nn.Module):
 
 
 class Decoder(nn.Module):
-    """A stack of layers over context and target positions."""
+    """A stack of layers over free positions and those that follow them."""
 
     def __init__(self, width: int, heads: int, layers: int, dropout: float, adaptive: bool, positions: str) -> None:
         super().__init__()
@@ -197,30 +211,33 @@ class Decoder(nn.Module):
 
     def forward(
         self,
-        context: Tensor,
-        target: Tensor,
-        context_positions: Tensor,
-        target_positions: Tensor,
+        x: Tensor,
+        positions: Tensor,
+        free: int,
         causal: bool,
         stage: Tensor | None = None,
     ) -> Tensor:
-        """Target states [B, M, D] of context [B, L, D] and target [B, M, D] at timeline frames [L] and [M]."""
-        L = context.shape[1]
-        x = self.dropout(torch.cat([context, target], dim=1))  # [B, L + M, D]
-        x, rotation = self.add_positions(x, torch.cat([context_positions, target_positions]))
+        """States [B, S - free, D] of x [B, S, D] at timeline frames [S], for all but the first `free` positions.
 
+        Those see each other. The others see all, or, if causal, what came before.
+        """
+        x, rotation = self.add_positions(self.dropout(x), positions)
         for layer in self.layers:
-            x = layer(x, L, rotation, causal, stage, last=layer is self.layers[-1])
-
+            x = layer(x, free, rotation, causal, stage, last=layer is self.layers[-1])
         return self.norm(x, stage)
 
-    def prefill(self, context: Tensor, positions: Tensor, stage: Tensor | None = None) -> list[tuple[Tensor, Tensor]]:
-        """Keys and values [B, H, L, Dh] of each layer for context [B, L, D] at timeline frames [L]."""
+    def prefill(
+        self, context: Tensor, positions: Tensor, free: int, stage: Tensor | None = None
+    ) -> list[tuple[Tensor, Tensor]]:
+        """Keys and values [B, H, L, Dh] of each layer for context [B, L, D] at timeline frames [L].
+
+        The first `free` positions see each other, and each of the others what came before.
+        """
         x, rotation = self.add_positions(context, positions)
         kept: list[tuple[Tensor, Tensor]] = []
 
         for layer in self.layers[:-1]:
-            x, keys, values = layer.prefill(x, rotation, stage)  # type: ignore[operator]
+            x, keys, values = layer.prefill(x, free, rotation, stage)  # type: ignore[operator]
             kept.append((keys, values))
 
         # Nothing reads what the last layer makes of the context, so its attention is not computed.

@@ -91,20 +91,19 @@ class AR:
         """Target frames stepped through."""
 
         # The context is read once; its keys and values stay.
-        embedded = model.ar_context(context, geometry)
-        kept = decoder.prefill(embedded, geometry.context_positions(device))
+        embedded, first = model.ar_context(context, geometry)  # [1 or takes, L, D], [1 or takes, 1, D]
+        kept = decoder.prefill(embedded, geometry.context_positions(device), model.ar_free(geometry))
         self._cache_dtype = torch.float32 if device.type == "cpu" else kept[0][0].dtype
         self.caches = [Cache(keys, values, takes, geometry.gap, self._cache_dtype) for keys, values in kept]
 
-        # Every input there can be, in a table: the codes, and the start of the gap behind them.
-        start = model.ar_input(None, 1)[0]  # [1, D]
+        # Every input there can be, in a table: the codes, and behind them what begins the gap, of each context.
         every_code = torch.arange(model.eos, device=device)
-        self._inputs = torch.cat([model.ar_input(every_code[None], 1)[0], start])  # [V + 1, D]
-        self._first = torch.full((takes,), model.eos, device=device)
+        self._inputs = torch.cat([model.ar_input(every_code), first[:, 0]])  # [V + 1, D] or [V + takes, D]
+        self._first = model.eos + torch.arange(takes, device=device) % len(first)
 
         # And everything that depends on the position, by target frame.
         positions = geometry.target_positions(device)
-        self._added = None if decoder.sine is None else decoder.sine(torch.zeros_like(start), positions)  # [M, D]
+        self._added = None if decoder.sine is None else decoder.sine(torch.zeros_like(first[0]), positions)  # [M, D]
         self._cos, self._sin = _rotation_factors(decoder, positions, embedded.dtype)
         self._order = torch.arange(self.caches[0].start + geometry.gap, device=device)
 

@@ -70,7 +70,7 @@ class Batches:
             geometry=geometry,
             codebook=codebook,
             known=known,
-            ar_labels=B * geometry.gap + ends if trains_ar else 0,
+            ar_labels=B * geometry.labelled(self.shape.context_attention) + ends if trains_ar else 0,
             nar_labels=int((~known).sum()) if trains_nar else 0,
         )
 

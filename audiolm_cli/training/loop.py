@@ -357,6 +357,7 @@ class Trainer:
 def describe_step(event: TrainStep, report: StepReport) -> dict[str, object]:
     """The entry of a step in the journal; None for decoders that are not trained."""
     bits = {decoder.codebook: decoder.bits for decoder in report.decoders}
+    labels = {decoder.codebook: decoder.labels for decoder in report.decoders}
     codebook = max(bits)  # the NAR decoder's; 0 where the AR alone is trained
 
     return {
@@ -365,6 +366,8 @@ def describe_step(event: TrainStep, report: StepReport) -> dict[str, object]:
         "ar_bits": bits.get(0),
         "nar_bits": bits[codebook] if codebook else None,
         "nar_codebook": codebook + 1 if codebook else None,
+        "ar_labels": labels.get(0),
+        "nar_labels": labels[codebook] if codebook else None,
         "learning_rate": report.learning_rate,
         "gradient_norm": report.gradient_norm,
         "skipped": event.skipped,

@@ -42,6 +42,7 @@ OPTIONS = {
     "adversarial_from": "--adversarial-from",
     "batch_frames": "--batch-frames",
     "clips": "--clips",
+    "context_attention": "--context-attention",
     "d_model": "--decoder-dim",
     "dropout": "--dropout",
     "dtype": "--dtype",

@@ -40,6 +40,8 @@ class DecoderReport:
     """Share of labelled frames whose code was the likeliest."""
     top10: float
     """Share of labelled frames whose code was among the ten likeliest."""
+    labels: int
+    """Labelled frames: what it learned from."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,7 +88,7 @@ class BatchLoss(nn.Module):
 
         if batch.ar_labels:
             known_ends = ends if batch.geometry.right == 0 else None
-            predictions = self.model.ar_predict(context, target, batch.geometry, known_ends)
+            predictions = self.model.ar_predict(context, target, batch.geometry, known_ends, with_context=True)
             nats = predictions.losses().sum()
             loss = loss + nats / (batch.ar_labels * decoders)
             sums[0] = torch.stack([nats.detach(), *_count_hits(predictions)])
@@ -213,7 +215,13 @@ def _report_decoders(batch: Batch, sums: Tensor) -> list[DecoderReport]:
     """What each trained decoder did, from the sums [2, 3] over a batch."""
     rows = zip((0, batch.codebook), (batch.ar_labels, batch.nar_labels), sums.tolist(), strict=True)
     return [
-        DecoderReport(codebook=codebook, bits=nats / labels / NATS_PER_BIT, top1=top1 / labels, top10=top10 / labels)
+        DecoderReport(
+            codebook=codebook,
+            bits=nats / labels / NATS_PER_BIT,
+            top1=top1 / labels,
+            top10=top10 / labels,
+            labels=labels,
+        )
         for codebook, labels, (nats, top1, top10) in rows
         if labels
     ]
