@@ -22,6 +22,7 @@ MAIN_FACTS = (
     "model.codebook_size",
     "model.max_frames",
     "model.nar_passes",
+    "model.context_attention",
     "codec.family",
     "codec.name",
     "codec.config.sample_rate_hz",

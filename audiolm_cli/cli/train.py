@@ -92,6 +92,15 @@ Dropout = Annotated[
     float | None,
     options.shared("--dropout", min=0.0, max=0.99, metavar="P", panel=_RARE_MODEL, help="Dropout while training."),
 ]
+Attention = Annotated[
+    Literal["full", "causal"] | None,
+    options.shared(
+        "--context-attention",
+        panel=_RARE_MODEL,
+        help="What the AR decoder's context frames see: each other (full), or what comes before them (causal), which "
+        f"makes each of the left context a frame to learn from. Default: {ModelConfig.context_attention}.",
+    ),
+]
 Init = Annotated[
     str | None,
     options.shared(
@@ -209,6 +218,7 @@ def train_command(
     num_decoder_layers: Layers = None,
     num_quantizers: Codebooks = None,
     dropout: Dropout = None,
+    context_attention: Attention = None,
     steps: Steps = None,
     num_epochs: Epochs = None,
     batch_frames: BatchFrames = None,
@@ -224,7 +234,8 @@ def train_command(
 ) -> None:
     """Train a model on a folder of recordings; run again after a stop, the training goes on."""
     sizes = _given(d_model=decoder_dim, nhead=nhead, num_layers=num_decoder_layers)
-    _exclude({"--init": init}, {"--preset": preset, "--decoder-dim, --nhead and --num-decoder-layers": sizes or None})
+    own_shape = {"--preset": preset, "--decoder-dim, --nhead and --num-decoder-layers": sizes or None}
+    _exclude({"--init": init}, {**own_shape, "--context-attention": context_attention})
     _exclude({"--steps": steps}, {"--num-epochs": num_epochs})
     _exclude({"--batch-frames": batch_frames}, {"--max-duration": max_duration})
     given = _given(
@@ -238,7 +249,7 @@ def train_command(
     )
     config = TrainConfig(**{name: getattr(config, name) for name in SPREAD.names}, **given)
     paths = _one("PATH", source, "--manifest-dir", manifest_dir), _one("-o", run, "--exp-dir", exp_dir)
-    shape = _shape(preset, sizes)
+    shape = dataclasses.replace(_shape(preset, sizes), **_given(context_attention=context_attention))
     ranks = torchrun_ranks()
     with Renderer(**display.to_dict() | {"quiet": display.quiet or not ranks.main}) as out:
         from audiolm_cli.training.preflight.preparing import needed_for_training
@@ -288,7 +299,7 @@ def _exclude(one: dict[str, object], others: dict[str, object]) -> None:
     for name, value in one.items():
         for other, theirs in others.items():
             if value is not None and theirs is not None:
-                reason = "a model to start from has its own size" if name == "--init" else "they set the same thing"
+                reason = "a model to start from has its own shape" if name == "--init" else "they set the same thing"
                 raise UsageError(f"{other} and {name}: {reason}; leave one of them out")
 
 

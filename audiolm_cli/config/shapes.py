@@ -5,12 +5,9 @@ from __future__ import annotations
 import dataclasses
 import functools
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 from audiolm_cli.config.base import RARE, Settings, require, setting
-
-ContextAttention = Literal["full", "causal"]
-"""What context frames of the AR decoder see: each other, or the left ones what comes before them."""
 
 _shape = functools.partial(setting, panel=f"{RARE}: the shape of a spectral codec")
 
@@ -33,7 +30,7 @@ class ModelConfig(Settings):
     """Longest window (context + target) the model was trained on, in frames."""
     positions: str = "rotary"
     """"rotary" or "sine" (VALL-E's sinusoids with a learned scale)."""
-    context_attention: ContextAttention = setting("full", "")
+    context_attention: str = "full"
     """"full": context frames of the AR decoder see each other. "causal": left ones see what comes before them and the
     right context, so that each of them is learned from, too."""
     dropout: float = 0.0
@@ -48,6 +45,8 @@ class ModelConfig(Settings):
         fits = self.d_model % (2 * self.nhead) == 0
         require(fits, f"d_model must be a multiple of 2 * nhead, got {self.d_model}, {self.nhead}")
         require(self.positions in ("rotary", "sine"), f'positions must be "rotary" or "sine", got {self.positions!r}')
+        known = self.context_attention in ("full", "causal")
+        require(known, f'context_attention must be "full" or "causal", got {self.context_attention!r}')
         require(0 <= self.dropout < 1, f"dropout must be in [0, 1), got {self.dropout}")
         require(0 < self.prompt_share < 1, f"prompt_share must be in (0, 1), got {self.prompt_share}")
 

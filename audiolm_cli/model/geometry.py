@@ -12,8 +12,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from audiolm_cli.config.shapes import ContextAttention
-
 LEFT, RIGHT, TARGET = 0, 1, 2
 """Segments of a window, as embedding indices."""
 SHORTEST_INFILL = 10
@@ -45,7 +43,7 @@ class Geometry:
         """Context frames on both sides."""
         return self.left + self.right
 
-    def free(self, attention: ContextAttention) -> int:
+    def free(self, attention: str) -> int:
         """How many context frames, from the first one in memory order on, see each other whatever comes first.
 
         All frames after them see what stands before them. So each of those can be asked for its code, while a free
@@ -53,7 +51,7 @@ class Geometry:
         """
         return self.right if attention == "causal" else self.context
 
-    def labelled(self, attention: ContextAttention) -> int:
+    def labelled(self, attention: str) -> int:
         """How many frames of the window the AR decoder learns to predict: all but the free ones."""
         return self.frames - self.free(attention)
 

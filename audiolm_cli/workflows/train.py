@@ -16,6 +16,7 @@ from torch import Tensor
 from audiolm_cli.checkpoints.catalogue import BEST, resolve
 from audiolm_cli.checkpoints.folder import CODEC_TENSORS, MODEL_TENSORS, Folder, FolderFacts, load_tensors, write_folder
 from audiolm_cli.checkpoints.locks import LOCKS, hold, read_holder
+from audiolm_cli.config.shapes import ModelConfig
 from audiolm_cli.data.folders import find_audio
 from audiolm_cli.data.manifest import is_store
 from audiolm_cli.devices import prepare_cpu
@@ -283,7 +284,9 @@ def _check_settings(prepared: Prepared) -> None:
             write_whole(path, (json.dumps(started_with, indent=1) + "\n").encode(), force=True)
             return
         values = json.loads(path.read_text())
-        was, started_on = describe_changes(dict(values["shape"]), own), values["source"]
+        # Runs of earlier versions say nothing of the attention, of which there was one kind.
+        shape = {"context_attention": ModelConfig.context_attention, **values["shape"]}
+        was, started_on = describe_changes(shape, own), values["source"]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise OutputError(f"{path}: cannot be read or written ({error}); choose another run folder with -o") from error
     if was:
