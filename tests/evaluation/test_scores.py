@@ -15,10 +15,10 @@ from audiolm_cli.model.decoders import Decoders, build
 V, K = 16, 3
 
 
-def tiny(passes: int = 1) -> Decoders:
+def tiny(passes: int = 1, attention: str = "full") -> Decoders:
     torch.manual_seed(0)
     sizes = {"d_model": 32, "nhead": 2, "num_layers": 1, "num_quantizers": K, "codebook_size": V}
-    shape = ModelConfig(**sizes, max_frames=32, nar_passes=passes)
+    shape = ModelConfig(**sizes, max_frames=32, nar_passes=passes, context_attention=attention)
     model = build(shape).eval()
     with torch.no_grad():
         for parameter in model.parameters():
@@ -29,10 +29,13 @@ def tiny(passes: int = 1) -> Decoders:
 WINDOWS = torch.randint(V, (11, 20, K), generator=torch.Generator().manual_seed(1))
 
 
+@pytest.mark.parametrize("attention", ["full", "causal"])
 @pytest.mark.parametrize("own", [1, 3])
-def test_one_pass_scores_what_the_model_predicts(own: int) -> None:
-    """Each codebook's mean cross-entropy and hits, from whole passes; several are taken only where nothing is said."""
-    model, geometry = tiny(own), continuation_geometry(20)
+def test_one_pass_scores_what_the_model_predicts(own: int, attention: str) -> None:
+    """Each codebook's mean cross-entropy and hits over target frames, from whole passes; several are taken only where
+    nothing is said.
+    """
+    model, geometry = tiny(own, attention), continuation_geometry(20)
     scores, (context, target) = score_windows(model, WINDOWS, passes=1), geometry.split(WINDOWS)
     with torch.no_grad():
         predicted = [model.ar_predict(context, target, geometry)]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import pytest
 import torch
 from hypothesis import given, settings
@@ -19,11 +21,12 @@ from audiolm_cli.model.geometry import Geometry
 V, K, WINDOW = 16, 3, 12
 
 
-@pytest.fixture(scope="module")
-def model() -> Decoders:
+@pytest.fixture(scope="module", params=["full", "causal"])
+def model(request: pytest.FixtureRequest) -> Decoders:
+    """A small model, once with each attention of the context."""
     torch.manual_seed(0)
     shape = ModelConfig(d_model=32, nhead=2, num_layers=2, num_quantizers=K, codebook_size=V, max_frames=WINDOW)
-    tiny = build(shape)
+    tiny = build(dataclasses.replace(shape, context_attention=request.param))
     with torch.no_grad():
         for parameter in tiny.parameters():
             parameter.add_(torch.randn_like(parameter) * 0.2)

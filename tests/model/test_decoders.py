@@ -38,13 +38,15 @@ GEOMETRIES = {
     "one frame alone": Geometry(0, 1),
 }
 POSITIONS = ("rotary", "sine")
+ATTENTIONS = ("full", "causal")
+both_attentions = pytest.mark.parametrize("attention", ATTENTIONS)
 
 
-def tiny(positions: str = "rotary", **fields: int | float) -> AudioLM:
+def tiny(positions: str = "rotary", attention: str = "full", **fields: int | float) -> AudioLM:
     """A small model whose weights are large enough that everything matters to the logits."""
     torch.manual_seed(1)
     shape = {"d_model": 32, "nhead": 2, "num_layers": 2, "num_quantizers": K, "codebook_size": V, "max_frames": 64}
-    model = get_model("audiolm", **{**shape, **fields, "positions": positions})
+    model = get_model("audiolm", **{**shape, **fields, "positions": positions, "context_attention": attention})
     with torch.no_grad():
         for parameter in model.parameters():
             parameter.add_(torch.randn_like(parameter) * 0.2)
@@ -63,11 +65,12 @@ def changed(codes: Tensor, frame: int, codebook: int = 0) -> Tensor:
     return other
 
 
+@both_attentions
 @pytest.mark.parametrize("positions", POSITIONS)
 @pytest.mark.parametrize("name", GEOMETRIES)
 @torch.no_grad()
-def test_cached_decoding_equals_the_full_pass(name: str, positions: str) -> None:
-    geometry, model = GEOMETRIES[name], tiny(positions)
+def test_cached_decoding_equals_the_full_pass(name: str, positions: str, attention: str) -> None:
+    geometry, model = GEOMETRIES[name], tiny(positions, attention)
     context, target = window(geometry)
     full = model.ar_predict(context, target, geometry).logits
     ar = AR(model, context, geometry, takes=2)
@@ -76,21 +79,23 @@ def test_cached_decoding_equals_the_full_pass(name: str, positions: str) -> None
     torch.testing.assert_close(torch.stack(steps, dim=1), full, atol=1e-4, rtol=0)
 
 
+@both_attentions
 @torch.no_grad()
-def test_one_context_serves_all_takes() -> None:
-    geometry, model = GEOMETRIES["both"], tiny()
+def test_one_context_serves_all_takes(attention: str) -> None:
+    geometry, model = GEOMETRIES["both"], tiny(attention=attention)
     context, _ = window(geometry, batch=1)
     shared = AR(model, context, geometry, takes=3).step(None)
     own = AR(model, context.expand(3, -1, -1), geometry, takes=3).step(None)
     torch.testing.assert_close(shared, own, atol=1e-5, rtol=0)
 
 
+@both_attentions
 @pytest.mark.parametrize("positions", POSITIONS)
 @pytest.mark.parametrize("name", ["left only", "right only", "both", "neither"])
 @torch.no_grad()
-def test_a_target_frame_changes_only_what_comes_after_it(name: str, positions: str) -> None:
+def test_a_target_frame_changes_only_what_comes_after_it(name: str, positions: str, attention: str) -> None:
     """So neither the context nor an earlier target frame sees it."""
-    geometry, model = GEOMETRIES[name], tiny(positions)
+    geometry, model = GEOMETRIES[name], tiny(positions, attention)
     context, target = window(geometry)
     before = model.ar_predict(context, target, geometry).logits
     for t in range(geometry.gap):
@@ -99,10 +104,73 @@ def test_a_target_frame_changes_only_what_comes_after_it(name: str, positions: s
         assert moved.tolist() == [step > t for step in range(geometry.gap)]
 
 
+@pytest.mark.parametrize("positions", POSITIONS)
+@pytest.mark.parametrize("name", GEOMETRIES)
+@torch.no_grad()
+def test_a_causal_context_is_predicted_from_its_past_and_from_the_right_context(name: str, positions: str) -> None:
+    """A frame of the left context or the target moves the logits of later frames alone, in all codebooks of the left
+    context; one of the right context moves all of them.
+    """
+    geometry, model = GEOMETRIES[name], tiny(positions, "causal")
+    context, target = window(geometry)
+
+    def logits(context: Tensor, target: Tensor) -> Tensor:
+        return model.ar_predict(context, target, geometry, with_context=True).logits
+
+    def moved(context: Tensor, target: Tensor) -> list[bool]:
+        return ((logits(context, target) - before).abs().amax(dim=(0, 2)) > 1e-6).tolist()
+
+    before = logits(context, target)
+    steps = range(geometry.left + geometry.gap)
+    assert before.shape[1] == len(steps)
+    for codebook in range(K):
+        for frame in range(geometry.right):
+            assert all(moved(changed(context, frame, codebook), target))
+        for t in range(geometry.left):
+            other = changed(context, geometry.right + t, codebook)
+            assert moved(other, target) == [step > t for step in steps]
+    for t in range(geometry.gap):
+        assert moved(context, changed(target, t)) == [step > geometry.left + t for step in steps]
+
+
+@both_attentions
+@pytest.mark.parametrize("name", GEOMETRIES)
+@torch.no_grad()
+def test_labels_are_the_codes_of_all_frames_that_see_only_their_past(name: str, attention: str) -> None:
+    """Of the target where the context is full, of the left context too where it is causal; never of the right one."""
+    geometry, model = GEOMETRIES[name], tiny(attention=attention)
+    timeline = torch.arange(geometry.frames).view(1, -1, 1).expand(2, -1, K) % V
+    context, target = geometry.split(timeline)
+
+    plain, ends = model.ar_predict(context, target, geometry), torch.tensor([True, False])
+    labelled = model.ar_predict(context, target, geometry, with_context=True)
+    ending = model.ar_predict(context, target, geometry, ends, with_context=True)
+    first = 0 if attention == "causal" else geometry.left
+    assert labelled.labels.tolist() == [list(range(first, geometry.left + geometry.gap))] * 2
+    assert labelled.logits.shape[1] == labelled.labels.shape[1] == geometry.labelled(attention)
+    assert ending.labels[:, -1].tolist() == [model.eos, IGNORE] and torch.equal(ending.labels[:, :-1], labelled.labels)
+
+    # Who asks for the target alone gets the same of it.
+    assert torch.equal(plain.labels, labelled.labels[:, -geometry.gap :])
+    torch.testing.assert_close(plain.logits, labelled.logits[:, -geometry.gap :], atol=1e-5, rtol=0)
+    torch.testing.assert_close(ending.logits[:, :-1], labelled.logits, atol=1e-5, rtol=0)
+
+
+@torch.no_grad()
+def test_without_a_left_context_both_attentions_are_one() -> None:
+    """The right context sees itself in both, and the target sees what came before."""
+    for name in ("right only", "neither", "one frame alone"):
+        geometry = GEOMETRIES[name]
+        context, target = window(geometry)
+        full, causal = (tiny(attention=own).ar_predict(context, target, geometry).logits for own in ATTENTIONS)
+        assert torch.equal(full, causal)
+
+
+@both_attentions
 @pytest.mark.parametrize("name", ["left only", "right only", "both"])
 @torch.no_grad()
-def test_every_context_frame_and_codebook_reaches_every_prediction(name: str) -> None:
-    geometry, model = GEOMETRIES[name], tiny()
+def test_every_context_frame_and_codebook_reaches_every_prediction(name: str, attention: str) -> None:
+    geometry, model = GEOMETRIES[name], tiny(attention=attention)
     context, target = window(geometry)
     before = [
         model.ar_predict(context, target, geometry).logits,
@@ -195,18 +263,19 @@ def test_rotation_makes_products_depend_on_distance_alone() -> None:
 def test_only_rotary_logits_ignore_where_the_timeline_begins(positions: str, invariant: bool) -> None:
     geometry, model = GEOMETRIES["both"], tiny(positions)
     decoder, runs = model.nar_decoder, []
-    embedded = [torch.randn(2, n, 32, generator=torch.Generator().manual_seed(n)) for n in (7, 6)]  # context, target
+    embedded = torch.randn(2, 13, 32, generator=torch.Generator().manual_seed(7))  # context, target
     for shift in (0, 40):
-        places = [geometry.context_positions() + shift, geometry.target_positions() + shift]
-        runs.append(decoder(*embedded, *places, causal=False, stage=model.nar_stages.weight[0]))
+        places = torch.cat([geometry.context_positions(), geometry.target_positions()]) + shift
+        runs.append(decoder(embedded, places, geometry.context, causal=False, stage=model.nar_stages.weight[0]))
     assert ((runs[0] - runs[1]).abs().max() < 1e-4) == invariant
 
 
+@both_attentions
 @pytest.mark.parametrize("positions", POSITIONS)
 @torch.no_grad()
-def test_the_distance_to_the_right_context_matters(positions: str) -> None:
+def test_the_distance_to_the_right_context_matters(positions: str, attention: str) -> None:
     """The countdown of an infill: the same context codes, one frame further away, give other logits."""
-    model = tiny(positions)
+    model = tiny(positions, attention)
     context, _ = window(GEOMETRIES["both"])
     near, far = (AR(model, context, Geometry(4, gap, 3), takes=2).step(None) for gap in (6, 7))
     assert (near - far).abs().max() > 1e-3
@@ -227,19 +296,21 @@ def batch(lengths: list[tuple[int, int]], padding: int) -> tuple[Tensor, Tensor,
 LENGTHS = [(4, 6), (7, 3), (4, 5), (0, 4), (2, 9)]
 
 
+@both_attentions
 @pytest.mark.parametrize("codebook", [None, 1, 2])
 @torch.no_grad()
-def test_padding_never_enters_a_loss(codebook: int | None) -> None:
-    model = tiny()
+def test_padding_never_enters_a_loss(codebook: int | None, attention: str) -> None:
+    model = tiny(attention=attention)
     losses = [model(*batch(LENGTHS, padding), codebook) for padding in (0, 5, 10**6)]  # 10^6 is no code at all
     assert losses[0][0] == losses[1][0] == losses[2][0]
     assert losses[0][1] == losses[1][1] == losses[2][1]
 
 
+@both_attentions
 @torch.no_grad()
-def test_order_and_batch_mates_change_no_loss() -> None:
+def test_order_and_batch_mates_change_no_loss(attention: str) -> None:
     """The loss of a batch is the mean of its items' losses, each weighted by its target frames."""
-    model = tiny()
+    model = tiny(attention=attention)
     whole, parts = model(*batch(LENGTHS, 0))
     reversed_, _ = model(*batch(LENGTHS[::-1], 0))
     alone = [model(*batch([lengths], 0)) for lengths in LENGTHS]
@@ -267,10 +338,11 @@ def test_a_model_of_one_codebook_has_an_ar_loss_alone() -> None:
     assert out.shape == (1, 5, 1)
 
 
+@both_attentions
 @pytest.mark.parametrize("positions", POSITIONS)
-def test_gradients_reach_every_parameter_of_the_decoder_in_training(positions: str) -> None:
+def test_gradients_reach_every_parameter_of_the_decoder_in_training(positions: str, attention: str) -> None:
     """And none of the other decoder."""
-    geometry, model = GEOMETRIES["both"], tiny(positions)
+    geometry, model = GEOMETRIES["both"], tiny(positions, attention)
     context, target = window(geometry)
     ar = model.ar_predict(context, target, geometry, ends=torch.tensor([True, False])).loss()
     nar = [model.nar_predict(context, target, geometry, k).loss() for k in range(1, K)]
@@ -311,6 +383,7 @@ def test_get_model_knows_both_names(name: str) -> None:
         ("audiolm", {"decoder_dim": 64}, ModelError, "decoder_dim.*d_model"),
         ("audiolm", {"d_model": 30, "nhead": 4}, ModelError, "d_model must be a multiple"),
         ("audiolm", {"positions": "learned"}, ModelError, "rotary.*learned"),
+        ("audiolm", {"context_attention": "none"}, ModelError, "full.*causal.*none"),
     ],
 )
 def test_get_model_explains_what_it_cannot_build(
@@ -320,8 +393,9 @@ def test_get_model_explains_what_it_cannot_build(
         get_model(name, **fields)
 
 
-def test_weights_in_and_out_give_the_same_codes() -> None:
-    model = tiny()
+@both_attentions
+def test_weights_in_and_out_give_the_same_codes(attention: str) -> None:
+    model = tiny(attention=attention)
     other = build(model.config).eval()
     load_weights(other, copy.deepcopy(model.state_dict()))
     prompt, geometry = window(Geometry(6, 9), batch=1)[0], Geometry(6, 9)
@@ -357,9 +431,10 @@ def test_weights_of_another_shape_are_refused() -> None:
         load_weights(tiny(), tiny(num_layers=1).state_dict())
 
 
-def test_inference_continues_each_prompt_by_its_own_length() -> None:
+@both_attentions
+def test_inference_continues_each_prompt_by_its_own_length(attention: str) -> None:
     """Codes of the promised shape, the same for the same seed, and untouched by the padding of the prompts."""
-    model = tiny()
+    model = tiny(attention=attention)
     x_lens = torch.tensor([3, 7, 0])
     x = torch.randint(V, (3, 7, K), generator=torch.Generator().manual_seed(0))
     padded = x.clone()

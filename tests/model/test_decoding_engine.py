@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -32,12 +33,13 @@ TOLERANCE = {"fp32": 1e-4, "bf16": 0.05, "int8": 0.05}
 """Of the logits' deviation."""
 
 
-def tiny(positions: str = "rotary") -> Decoders:
+both_attentions = pytest.mark.parametrize("attention", ["full", "causal"])
+
+
+def tiny(positions: str = "rotary", attention: str = "full") -> Decoders:
     torch.manual_seed(4)
-    shape = ModelConfig(
-        d_model=64, nhead=2, num_layers=2, num_quantizers=K, codebook_size=V, max_frames=64, positions=positions
-    )
-    model = build(shape)
+    shape = ModelConfig(d_model=64, nhead=2, num_layers=2, num_quantizers=K, codebook_size=V, max_frames=64)
+    model = build(dataclasses.replace(shape, positions=positions, context_attention=attention))
     with torch.no_grad():
         for parameter in model.parameters():
             parameter.add_(torch.randn_like(parameter) * 0.2)
@@ -61,22 +63,24 @@ def distance(a: Tensor, b: Tensor) -> float:
     return float((a.float() - b.float()).square().mean().sqrt() / b.float().std())
 
 
+@both_attentions
 @pytest.mark.parametrize("geometry", GEOMETRIES, ids=str)
-def test_greedy_codes_are_those_of_the_parents_algorithm(geometry: Geometry) -> None:
-    model, context = tiny(), codes(geometry.context)
+def test_greedy_codes_are_those_of_the_parents_algorithm(geometry: Geometry, attention: str) -> None:
+    model, context = tiny(attention=attention), codes(geometry.context)
     greedy = SamplingConfig(temperature=0, nar_temperature=0)
     made = generate(model, context, geometry, greedy, [torch.Generator()])
     assert len(made[0, :, 0].unique()) > 2, "a model that says one thing would prove nothing"
     assert torch.equal(made, greedy_codes(model, context, geometry))
 
 
+@both_attentions
 @pytest.mark.parametrize("dtype", TOLERANCE)
 @pytest.mark.parametrize("positions", ["rotary", "sine"])
 @pytest.mark.parametrize("geometry", GEOMETRIES, ids=str)
 @torch.inference_mode()
-def test_a_step_gives_what_the_full_pass_gives(geometry: Geometry, positions: str, dtype: str) -> None:
+def test_a_step_gives_what_the_full_pass_gives(geometry: Geometry, positions: str, dtype: str, attention: str) -> None:
     """For one take, for takes that share a context, and for takes with their own."""
-    model = tiny(positions)
+    model = tiny(positions, attention)
     use_dtype(model, dtype)
     target = codes(geometry.gap, batch=3, seed=1)
     for context in (codes(geometry.context), codes(geometry.context, batch=3)):
@@ -286,15 +290,17 @@ class Replayed(stepping.Graph):
         self._made.copy_(self._function(*self._given))
 
 
+@both_attentions
 @torch.inference_mode()
-def test_a_step_depends_on_its_tensors_alone() -> None:
+def test_a_step_depends_on_its_tensors_alone(attention: str) -> None:
     """As a graph must: only the code and the frame's number change between the calls of one and the same function."""
-    model, target = tiny(), codes(40, batch=3, seed=1)
+    model, target = tiny(attention=attention), codes(40, batch=3, seed=1)
     for geometry, context in ((Geometry(6, 40, 5), codes(11)), (Geometry(6, 40), codes(6, batch=3))):
         plain, graphed = (AR(model, context, geometry, 3) for _ in range(2))
-        graph = Replayed(graphed.predict_frame, torch.full((3,), V), torch.zeros(1, dtype=torch.long))
+        begin = V + torch.arange(3) % len(context)  # each context has an entry of its own behind the codes
+        graph = Replayed(graphed.predict_frame, begin.clone(), torch.zeros(1, dtype=torch.long))
         for t in range(geometry.gap):
-            before = target[:, t - 1, 0] if t else torch.full((3,), V)
+            before = target[:, t - 1, 0] if t else begin
             expected = plain.step(before[:, None] if t else None)
             torch.testing.assert_close(graph(before, torch.tensor([t])), expected, rtol=1e-4, atol=1e-5)
 

@@ -40,15 +40,18 @@ def greedy_codes(model: Decoders, context: Tensor, geometry: Geometry) -> Tensor
 @torch.inference_mode()
 def greedy_first(model: Decoders, context: Tensor, geometry: Geometry, frames: int) -> Tensor:
     """The likeliest first codes [1, frames] of the gap."""
+    # A causal left context is what a target is: a start, then one frame after the other, each seeing its past.
+    free = geometry.right if model.config.context_attention == "causal" else geometry.context
     L = geometry.context
     made = context.new_zeros(1, 0)
     x = _embed(model.ar_embeddings, context) + model.ar_segments(geometry.segments())
-    x = torch.cat([x, (model.ar_start + model.ar_segments.weight[TARGET]).expand(1, 1, -1)], dim=1)
+    start = (model.ar_start + model.ar_segments.weight[TARGET]).expand(1, 1, -1)
+    x = torch.cat([x[:, :free], start, x[:, free:]], dim=1)
     positions = torch.cat([geometry.context_positions(), geometry.target_positions()])
     for t in range(frames):
         S = L + t + 1
         sees = torch.ones(S, S, dtype=torch.bool).tril()
-        sees[:L, :L] = True
+        sees[:free, :free] = True
         state = _decode(model.ar_decoder, x, positions[:S], sees, None)[:, -1]
         code = model.ar_head(state)[:, : model.eos].argmax(-1)
         made = torch.cat([made, code[:, None]], dim=1)

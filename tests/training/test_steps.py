@@ -15,7 +15,7 @@ from audiolm_cli.config.training import TrainConfig
 from audiolm_cli.data.tokens import TokenClip
 from audiolm_cli.distributed import Ranks
 from audiolm_cli.errors import MemoryLimitError
-from audiolm_cli.model.decoders import Decoders, build
+from audiolm_cli.model.decoders import IGNORE, Decoders, build
 from audiolm_cli.training.batches import Batches, task_mix
 from audiolm_cli.training.spikes import COUNTED_FROM, SpikeGuard
 from audiolm_cli.training.steps import BatchLoss, Stepper
@@ -27,9 +27,9 @@ CONFIG = TrainConfig(
 """Eight windows of 24 frames."""
 
 
-def model() -> Decoders:
+def model(attention: str = "full") -> Decoders:
     torch.manual_seed(0)
-    return build(SHAPE)
+    return build(dataclasses.replace(SHAPE, context_attention=attention))
 
 
 def clips() -> list[TokenClip]:
@@ -38,21 +38,47 @@ def clips() -> list[TokenClip]:
     return [TokenClip(id=str(i), codes=rng.integers(16, size=(30, 3)).astype(np.int16)) for i in range(5)]
 
 
-def gradients(config: TrainConfig, step: int) -> tuple[float, dict[str, Tensor]]:
+def gradients(config: TrainConfig, step: int, attention: str = "full") -> tuple[float, dict[str, Tensor]]:
     """Loss and unclipped gradients of one step."""
-    stepper = Stepper(model(), dataclasses.replace(config, clip_norm=math.inf), clips())
+    stepper = Stepper(model(attention), dataclasses.replace(config, clip_norm=math.inf), clips())
     loss = stepper.step(step).loss
     return loss, {n: p.grad for n, p in stepper.model.named_parameters() if p.grad is not None}
 
 
+@pytest.mark.parametrize("attention", ["full", "causal"])
 @pytest.mark.parametrize("step", range(6))
-def test_four_parts_are_one_batch(step: int) -> None:
+def test_four_parts_are_one_batch(step: int, attention: str) -> None:
     """Loss and gradients, whatever share of labels is in which part: endings and known frames differ between them."""
-    whole, parts = gradients(CONFIG, step), gradients(dataclasses.replace(CONFIG, micro_frames=2 * 24 + 5), step)
+    small = dataclasses.replace(CONFIG, micro_frames=2 * 24 + 5)
+    whole, parts = gradients(CONFIG, step, attention), gradients(small, step, attention)
     assert parts[0] == pytest.approx(whole[0], rel=1e-6)
     assert parts[1].keys() == whole[1].keys()
     for name, gradient in whole[1].items():
         torch.testing.assert_close(parts[1][name], gradient, rtol=1e-4, atol=1e-7)
+
+
+@pytest.mark.parametrize("attention", ["full", "causal"])
+def test_a_step_tells_what_it_learned_from(attention: str) -> None:
+    """Bits and accuracies are means over all labelled frames; a causal left context is among them."""
+    stepper = Stepper(model(attention), dataclasses.replace(CONFIG, train_stage=1), clips())
+    lefts = 0
+    for step in range(8):
+        batch = stepper.batches.draw(step)
+        context, target = batch.geometry.split(torch.from_numpy(batch.windows.codes))
+        ends = torch.from_numpy(batch.windows.ends) if batch.geometry.right == 0 else None
+        with torch.no_grad():
+            predicted = stepper.model.ar_predict(context, target, batch.geometry, ends, with_context=True)
+
+        report = stepper.step(step).decoders[0]
+        assert report.labels == int((predicted.labels != IGNORE).sum())
+        assert report.bits == pytest.approx(predicted.loss().item() / math.log(2), rel=1e-5)
+        hits = (predicted.ranks() < 10) & (predicted.labels != IGNORE)
+        assert report.top10 == pytest.approx(int(hits.sum()) / report.labels)
+
+        own = report.labels - int(batch.windows.ends.sum()) * (ends is not None)
+        assert own == len(context) * (batch.geometry.gap + (batch.geometry.left if attention == "causal" else 0))
+        lefts += batch.geometry.left
+    assert lefts > 0, "else both attentions are one"
 
 
 def test_accumulation_trains_as_one_batch_does() -> None:

@@ -453,6 +453,7 @@ def test_events_say_what_the_metrics_say(tmp_path: Path) -> None:
     ]
     assert steps[0].bits[0] == logged[0]["ar_bits"]
     assert steps[0].bits[logged[0]["nar_codebook"] - 1] == logged[0]["nar_bits"]
+    assert 0 < logged[0]["nar_labels"] <= logged[0]["ar_labels"]
 
     last = steps[-1]
     assert last.steps == 25 and last.eta_s == 0 and last.frames_per_s > 0 and last.memory_bytes > 10_000_000
