@@ -97,8 +97,8 @@ Attention = Annotated[
     options.shared(
         "--context-attention",
         panel=_RARE_MODEL,
-        help="What the AR decoder's context frames see: each other (full), or what comes before them (causal), which "
-        f"makes each of the left context a frame to learn from. Default: {ModelConfig.context_attention}.",
+        help="What frames of a prompt see in the AR decoder: each other (full), or the frames before them (causal), "
+        f"and then they are learned from, too. Default: {ModelConfig.context_attention}.",
     ),
 ]
 Init = Annotated[

@@ -201,6 +201,64 @@ def test_init(audiolm: Any, run: Trained, recordings: Path, tmp_path: Path) -> N
     assert all((now[name] == before[name]).all() for name in before)  # but for the signs of zeros
 
 
+def test_a_model_with_a_causal_context_is_one_like_any_other(
+    audiolm: Any, recordings: Path, tiny_codec: Path, tmp_path: Path
+) -> None:
+    """Its folder says so, and every command takes it: at exact lengths, the same bytes for the same seed."""
+    run, source = tmp_path / "causal", recordings / "0.wav"
+    options = ["--codec", tiny_codec, "--steps", 2, "--batch-frames", 80, "--context-attention", "causal"]
+    assert audiolm("train", recordings, "-o", run, *options).exit_code == 0
+    config = json.loads((run / "best" / "config.json").read_text())
+    assert config["model"]["context_attention"] == "causal"
+    assert "causal" in audiolm("models", "info", run).stdout
+
+    gap = ["--gap", "0.5:0.8"]
+    for name, line, seconds in (
+        ("windows", ["continue", source, "-d", 3], 5.0),  # the model's window has 1.2 s
+        ("guided", ["continue", source, "-d", 0.5, "--guidance", 2, "-n", 1, "--dtype", "int8"], 2.5),
+        ("before", ["continue", source, "-d", 0.5, "--before"], 2.5),
+        ("stream", ["continue", source, "-d", 3, "--stream"], 5.0),
+        ("best", ["infill", source, *gap, "--best-of", 2], 2.0),
+        ("longer", ["infill", source, *gap, "--length", 1.5], 3.2),
+        ("loop", ["loop", source, "--bridge", 0.4], 2.4),
+    ):
+        outputs = []
+        for again in ("a", "b"):
+            outputs.append(tmp_path / f"{name}-{again}.wav")
+            shown = audiolm(*line, "-m", run, "--seed", 7, "-o", outputs[-1])
+            assert shown.exit_code == 0, shown.stderr
+        assert soundfile.info(outputs[0]).frames == round(16000 * seconds), name
+        assert (soundfile.read(outputs[0])[0] == soundfile.read(outputs[1])[0]).all(), name
+
+    fine = tmp_path / "fine"
+    assert audiolm("train", recordings, "-o", fine, "--init", run, "--steps", 1, "--batch-frames", 80).exit_code == 0
+    assert (resolve(str(fine)).model or {})["context_attention"] == "causal"
+
+
+def test_folders_that_do_not_tell_their_attention_have_full_contexts(
+    audiolm: Any, run: Trained, recordings: Path, tiny_codec: Path, tmp_path: Path
+) -> None:
+    """Those of earlier versions: the model generates as it did, and a run goes on as it began."""
+    old = tmp_path / "old"
+    shutil.copytree(run.run, old)
+    config = json.loads((old / "best" / "config.json").read_text())
+    assert config["model"].pop("context_attention") == "full"
+    (old / "best" / "config.json").write_text(json.dumps(config))
+    for folder in (run.run, old):
+        outputs = ["-d", 0.5, "--seed", 7, "-o", tmp_path / f"{folder.name}.wav"]
+        assert audiolm("continue", recordings / "0.wav", "-m", folder, *outputs).exit_code == 0
+    assert (soundfile.read(tmp_path / "old.wav")[0] == soundfile.read(tmp_path / f"{run.run.name}.wav")[0]).all()
+
+    started = json.loads((old / "train.json").read_text())
+    del started["shape"]["context_attention"]
+    (old / "train.json").write_text(json.dumps(started))
+    again = TrainRequest(recordings, old, codec=str(tiny_codec), shape=SHAPE, config=STEPS)
+    assert weights(train(again)) == weights(run)
+    causal = dataclasses.replace(SHAPE, context_attention="causal")
+    with pytest.raises(UsageError, match=r"--context-attention full \(now causal\)"):
+        train(dataclasses.replace(again, shape=causal))
+
+
 def test_models_take_the_passes_they_were_trained_for(run: Trained, recordings: Path, tmp_path: Path) -> None:
     """Several where the NAR decoder is trained with some frames known, otherwise those of the model it was before."""
 

@@ -12,7 +12,7 @@ import pytest
 import soundfile
 
 from audiolm_cli.checkpoints.catalogue import resolve
-from audiolm_cli.config.shapes import ModelConfig
+from audiolm_cli.config.shapes import PRESETS, ModelConfig
 from audiolm_cli.data.manifest import read_facts
 from audiolm_cli.errors import DataError
 from audiolm_cli.library.loading import codes_hash
@@ -110,6 +110,8 @@ def test_the_bundled_codec_serves_where_none_is_named(
         ("in -o run --steps 3 --num-epochs 2", ("--num-epochs and --steps",)),
         ("in -o run --batch-frames 3 --max-duration 2", ("--max-duration and --batch-frames",)),
         ("in -o run --init m --decoder-dim 64", ("--decoder-dim", "--init")),
+        ("in -o run --init m --context-attention full", ("--context-attention and --init", "its own shape")),
+        ("in -o run --context-attention half", ("causal",)),
         ("in -o run --decoder-dim 100 --nhead 16", ("d_model", "100")),
         ("in -o run --model-name VALL-E", ("audio-lm",)),
         ("in -o run --optimizer sgd", ("scaled-adam",)),
@@ -141,6 +143,17 @@ def test_an_optimizer_that_is_named_is_taken(audiolm: Any, seen: dict[str, Any])
     assert audiolm("train", "in", "-o", "run", "--preset", "small", "--num-decoder-layers", "3").exit_code == 3
     assert (seen["shape"].d_model, seen["shape"].num_layers) == (512, 3)
     assert (seen["config"].optimizer, seen["config"].schedule) == ("muon", "wsd")
+
+
+def test_the_attention_of_the_context_is_full_unless_another_is_named(audiolm: Any, seen: dict[str, Any]) -> None:
+    """It changes no size."""
+    for options, preset, attention in (
+        ([], "tiny", "full"),
+        (["--context-attention", "causal"], "tiny", "causal"),
+        (["--preset", "small", "--context-attention", "causal"], "small", "causal"),
+    ):
+        assert audiolm("train", "in", "-o", "run", *options).exit_code == 3
+        assert seen["shape"] == dataclasses.replace(PRESETS[preset], context_attention=attention)
 
 
 def test_a_rate_alone_leaves_the_optimizer(audiolm: Any, seen: dict[str, Any]) -> None:
