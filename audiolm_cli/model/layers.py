@@ -67,22 +67,30 @@ def attend(q: Tensor, k: Tensor, v: Tensor, causal: bool = False) -> Tensor:
     if q.device.type == "cpu" and q.dtype == torch.bfloat16 and q.requires_grad:
         scores = (q * q.shape[-1] ** -0.5) @ k.mT  # [B, H, M, S]
         if causal:
-            scores += scores.new_full((M, S), float("-inf")).triu(S - M + 1)
+            scores += scores.new_zeros(M, S).masked_fill_(~_sees(M, S), float("-inf"))
         return scores.softmax(-1) @ v
 
     if not causal or M == S:
         return F.scaled_dot_product_attention(q, k, v, is_causal=causal)
 
-    from torch.nn.attention.bias import causal_lower_right  # brings torch.compile: a second that only this needs
+    if q.device.type == "cpu":
+        return F.scaled_dot_product_attention(q, k, v, attn_mask=_sees(M, S))
+
+    # Without a mask in memory; brings torch.compile, a second that only this needs.
+    from torch.nn.attention.bias import causal_lower_right
 
     return F.scaled_dot_product_attention(q, k, v, attn_mask=causal_lower_right(M, S))
+
+
+def _sees(queries: int, keys: int) -> Tensor:
+    """bool [queries, keys] on the processor: the last query sees all keys, and each one before it sees one less."""
+    return torch.ones(queries, keys, dtype=torch.bool).tril(keys - queries)
 
 
 def attend_in_blocks(q: Tensor, k: Tensor, v: Tensor, free: int, causal: bool) -> Tensor:
     """What all positions attend to, of their queries, keys and values [B, H, S, Dh].
 
-    The first `free` positions see each other, the rest see all (if causal, what came before and themselves). There is
-    no other mask in the model.
+    The first `free` positions see each other. The rest see all, or, if causal, what came before and themselves.
     """
     if free == 0:
         return attend(q, k, v, causal)
