@@ -305,11 +305,14 @@ def test_a_step_depends_on_its_tensors_alone(attention: str) -> None:
             torch.testing.assert_close(graph(before, torch.tensor([t])), expected, rtol=1e-4, atol=1e-5)
 
 
+@both_attentions
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 @pytest.mark.parametrize("dtype", ["fp32", "bf16"])
 @torch.inference_mode()
-def test_a_graph_on_a_gpu_gives_the_codes_of_single_operations(dtype: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    model, geometry = tiny().cuda(), Geometry(6, 60)
+def test_a_graph_on_a_gpu_gives_the_codes_of_single_operations(
+    dtype: str, attention: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model, geometry = tiny(attention=attention).cuda(), Geometry(6, 60)
     use_dtype(model, dtype)
     made = []
     for short in (1, 1000):
