@@ -43,6 +43,8 @@ class AudioLM(Decoders):
     ) -> tuple[Tensor, dict[str, float]]:
         """Loss of target codes y given prompt codes x, and what it is made of.
 
+        It is of the target alone, also where the context is causal: `audiolm train` then learns from prompts, too.
+
         Args:
             x: prompt codes [B, Tx, K], padded at the end.
             x_lens: int [B], frames of each prompt.
