@@ -16,10 +16,15 @@ from audiolm_cli.audio import DecoderProcess, holds_several, resample
 from audiolm_cli.errors import AudioInputError, DataError
 from audiolm_cli.files import hash_file
 
-AUDIO_SUFFIXES = (".wav", ".flac", ".aif", ".aiff", ".ogg", ".oga", ".opus", ".mp3", ".w64", ".rf64", ".au", ".caf")
+AUDIO_SUFFIXES = (
+    *(".wav", ".bwf", ".rf64", ".w64", ".flac", ".aif", ".aiff", ".aifc", ".ogg", ".oga", ".opus", ".mp3", ".au"),
+    *(".snd", ".caf"),
+)
 FFMPEG_SUFFIXES = (
-    *(".m4a", ".m4b", ".mp4", ".m4v", ".mov", ".3gp", ".aac", ".ac3", ".eac3", ".amr", ".ape", ".dsf", ".dff", ".mka"),
-    *(".mkv", ".webm", ".mp2", ".mpc", ".tta", ".wma", ".wmv", ".wv", ".avi", ".mpg", ".mpeg", ".dts", ".ra"),
+    *(".m4a", ".m4b", ".m4r", ".mp4", ".m4v", ".mov", ".3gp", ".3g2", ".aac", ".ac3", ".eac3", ".amr", ".ape", ".dsf"),
+    *(".dff", ".mka", ".mkv", ".webm", ".mp1", ".mp2", ".mpa", ".mpc", ".tta", ".tak", ".wma", ".asf", ".wmv", ".wv"),
+    *(".avi", ".flv", ".mpg", ".mpeg", ".vob", ".m2ts", ".dts", ".mlp", ".thd", ".ra", ".rm", ".spx", ".ogv", ".ogx"),
+    *(".sph", ".voc", ".8svx"),
 )
 """Sound and film that only the `ffmpeg` program reads."""
 READABLE_SUFFIXES = (*AUDIO_SUFFIXES, *FFMPEG_SUFFIXES)

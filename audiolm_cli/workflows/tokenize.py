@@ -34,7 +34,7 @@ from audiolm_cli.errors import (
     UsageError,
 )
 from audiolm_cli.events import Note, OnEvent, Progress, ignore
-from audiolm_cli.files import hash_file
+from audiolm_cli.files import FULL, hash_file
 from audiolm_cli.library.loading import codec_facts, codes_hash, load_codec
 from audiolm_cli.tokenizing.assembly import UNREACHED, Tokenized, assemble, check_free, discard, revive, summarise, tidy
 from audiolm_cli.tokenizing.encoding import encode_recording
@@ -378,7 +378,8 @@ def _as_output_error(output: Path) -> Iterator[None]:
         yield
     except OSError as error:
         reason = error.strerror or error
+        remedy = "make room" if error.errno in FULL else "mend that"
         raise OutputError(
-            f"{output}: the store cannot be written ({reason}); make room and run the same command, which goes on "
+            f"{output}: the store cannot be written ({reason}); {remedy} and run the same command, which goes on "
             "from here, or choose another folder with -o"
         ) from error

@@ -40,6 +40,26 @@ def test_recordings_are_found_in_every_folder_and_in_order(tmp_path: Path) -> No
     assert find_audio([tmp_path / "notes.txt"]).files == [tmp_path / "notes.txt"], "a file that is named is taken"
 
 
+def test_what_can_be_read_counts_as_audio(tmp_path: Path) -> None:
+    """By the names that programs give such files; each of them is read when it is named itself."""
+    audio = [
+        "a.aifc",
+        "a.asf",
+        "a.bwf",
+        "a.flv",
+        "a.m4r",
+        "a.mlp",
+        "a.mpa",
+        "a.ogx",
+        "a.snd",
+        "a.sph",
+        "a.spx",
+        "a.tak",
+    ]
+    touch(tmp_path, *audio, "a.mid", "a.sfk", "a.ts", "a.als")
+    assert names(find_audio([tmp_path]), tmp_path) == audio
+
+
 def test_what_is_not_there_is_named(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="nowhere: no such file or folder"):
         find_audio([tmp_path / "nowhere"])
