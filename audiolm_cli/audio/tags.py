@@ -70,6 +70,8 @@ APE_TEXT = 0
 """The kind of an item that holds text, in two bits of its flags."""
 APE_FOOTER = struct.Struct("<8sIIII8x")
 """Magic, version, size of the tag without a header, number of items, flags."""
+OLD_TAG_BYTES = ID3V1_BYTES + APE_FOOTER.size
+"""The end of a file in which "TAG" stands if it ends in an ID3 1 or an APE tag, or both."""
 MOST_TAG_BYTES = 1 << 24
 """Tags are looked for in this much."""
 
@@ -97,10 +99,12 @@ def read_tags(stream: BinaryIO, file: soundfile.SoundFile) -> dict[str, str]:
 
     # A FLAC has tags of its own, beside which those around it count for less.
     if file.format in ("MP3", "FLAC"):
-        size = read_synchsafe(_read_at(stream, 6, 4))
-        id3 = parse_id3(_read_at(stream, 0, min(MOST_TAG_BYTES, 10 + size)))
-        for weaker in (_read_ape(stream), _read_id3v1(stream)):
-            id3 = {key: text for key, text in weaker.items() if text} | id3
+        head = _read_at(stream, 0, 10)
+        if head[:3] == b"ID3":
+            id3 = parse_id3(_read_at(stream, 0, min(MOST_TAG_BYTES, 10 + read_synchsafe(head[6:]))))
+        if b"TAG" in _read_at(stream, max(0, stream.seek(0, os.SEEK_END) - OLD_TAG_BYTES), OLD_TAG_BYTES):
+            for weaker in (_read_ape(stream), _read_id3v1(stream)):
+                id3 = {key: text for key, text in weaker.items() if text} | id3
         if file.format == "FLAC":
             tags, id3 = id3, {key: text for key, text in tags.items() if text}
     return {key: text for key, text in (tags | id3).items() if text}
