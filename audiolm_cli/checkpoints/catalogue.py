@@ -45,6 +45,8 @@ class KnownCodec:
 
 BUNDLED = "piano"
 """The model that ships inside the package, with its codec."""
+BUNDLED_CODEC = "sound"
+"""The codec for any sound that ships inside the package; it serves where no other is named."""
 BEST = "best"
 """Where in the folder of a training run its best model lies."""
 SOURCE = "source.json"
@@ -181,7 +183,7 @@ def find_checkpoint(name: str, cache: Path, *, rehash: bool = False) -> Path:
     if not path.is_file():
         raise ModelError(
             f"codec {name} is not in the cache; run: audiolm models pull {name}, or fetch {wanted} and place it as "
-            f"{path}; or use the bundled codec with --codec piano"
+            f"{path}; or use the bundled codec with --codec {BUNDLED_CODEC}"
         )
 
     try:

@@ -35,7 +35,7 @@ def tokenize_command(
     *,
     inputs: Inputs,
     output: Store,
-    codec: options.CodecName = "piano",
+    codec: options.CodecName = "sound",
     device: options.Device = "auto",
     threads: options.Threads = None,
     workers: Workers = None,

@@ -47,8 +47,8 @@ Codec = Annotated[
         "--codec",
         metavar="NAME|PATH",
         panel=_MODEL,
-        help="The codec of recordings: its name, or the path of its folder or model. Default: the bundled one, of "
-        "piano; with --init, that model's.",
+        help="The codec of recordings: its name, or the path of its folder or model. Default: sound, which is "
+        "bundled; with --init, that model's.",
     ),
 ]
 Preset = Annotated[

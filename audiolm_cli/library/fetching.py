@@ -14,6 +14,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from audiolm_cli.checkpoints.catalogue import (
+    BUNDLED_CODEC,
     KNOWN_CODECS,
     KnownCodec,
     bundled_folders,
@@ -75,7 +76,7 @@ def fetch_missing(
             try:
                 _pull_known(known, fetcher)
             except NetworkError as error:
-                raise NetworkError(f"{error}; or do without it: --codec piano is the bundled one") from error
+                raise NetworkError(f"{error}; or do without it: --codec {BUNDLED_CODEC} is the bundled one") from error
 
 
 def await_missing(names: Sequence[str | None], cache: Path) -> None:

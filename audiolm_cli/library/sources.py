@@ -17,7 +17,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from audiolm_cli.checkpoints.catalogue import (
-    BUNDLED,
+    BUNDLED_CODEC,
     KNOWN_CODECS,
     SOURCE,
     bundled_folders,
@@ -252,7 +252,7 @@ def ask(wanted: Wanted, licence: str, fetcher: Fetcher) -> None:
     fetcher.on_event(Note(message=f"download: {offer}"))
     if not fetcher.confirm(offer):
         raise ModelError(
-            f"{wanted.label} is needed, and its download was declined; name another, or {BUNDLED}, which is here"
+            f"{wanted.label} is needed, and its download was declined; name another, or {BUNDLED_CODEC}, which is here"
         )
 
 

@@ -287,12 +287,14 @@ def _describe_training(
 ) -> dict[str, Any]:
     """What the codec's folder says about how it was trained."""
     config = dataclasses.replace(request.config, learning_rate=trainer.learning_rate)
+    changes = {name: value for name, value in request.changes.to_dict().items() if value is not None}
     started: dict[str, Any] = {}
     if origin is not None:
         started = {"init": request.init, "init_sha256": origin.sha256, "licence": origin.licence}
     return {
         "command": "codec train",
         "config": config.to_dict(),
+        **({"shape": changes} if changes else {}),
         **started,
         "hours": round(recordings.hours, 3),
         "minutes": round(trainer.elapsed_s / 60, 1),

@@ -102,7 +102,7 @@ def doctor(
     # Without torch there is nothing to say about devices.
     checks += _check_compute() if not any(check.status == "fail" and check.name == "torch" for check in checks) else []
     checks += [_check_memory(), _check_work_folder(), *_check_cache(cache), *_check_locks(cache)]
-    checks += [*_check_downloads(cache), _check_bundled()]
+    checks += [*_check_downloads(cache), *_check_bundled()]
     return Diagnosis(checks=[*checks, *_check_codecs(cache)])
 
 
@@ -299,20 +299,22 @@ def _check_downloads(cache: Path) -> Iterator[Finding]:
         yield Finding(name="downloads", status="warn", value=value, remedy=remedy)
 
 
-def _check_bundled() -> Finding:
-    path = catalogue.bundled_folders().get(catalogue.BUNDLED)
+def _check_bundled() -> Iterator[Finding]:
+    """The model and the codec of the package: here and whole."""
     reinstall = "in the folder audiolm came from, run: pip install --force-reinstall --no-deps ."
-    if path is None:
-        return Finding(
-            name="model", status="fail", value=f"{catalogue.BUNDLED} is not in the package", remedy=reinstall
-        )
+    for what, name in (("model", catalogue.BUNDLED), ("codec", catalogue.BUNDLED_CODEC)):
+        path = catalogue.bundled_folders().get(name)
+        if path is None:
+            yield Finding(name=what, status="fail", value=f"{name} is not in the package", remedy=reinstall)
+            continue
 
-    try:
-        folder = read_folder(path)
-        verify_folder(folder)
-    except ModelError as error:
-        return Finding(name="model", status="fail", value=str(error), remedy=reinstall)
-    return Finding(name="model", status="ok", value=f"{catalogue.BUNDLED}, verified, sha256 {folder.sha256[:12]}")
+        try:
+            folder = read_folder(path)
+            verify_folder(folder)
+        except ModelError as error:
+            yield Finding(name=what, status="fail", value=str(error), remedy=reinstall)
+        else:
+            yield Finding(name=what, status="ok", value=f"{name}, verified, sha256 {folder.sha256[:12]}")
 
 
 def _check_codecs(cache: Path) -> Iterator[Finding]:

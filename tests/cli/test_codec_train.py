@@ -453,6 +453,7 @@ def test_the_shape_of_a_codec_from_nothing_is_asked_for(
     assert (codec.config.level_s, codec.config.steady_frames) == (1.0, 5)
     facts = read_folder(tmp_path / "mine").training
     assert len(facts["consistency"]["3 dB quieter"]) == 7
+    assert facts["shape"] == {"frame_rate_hz": 25, "num_codebooks": 6, "level_s": 1, "steady_frames": 5}
 
 
 @pytest.mark.parametrize(

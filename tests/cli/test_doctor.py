@@ -27,22 +27,25 @@ from audiolm_cli.workflows import doctor as workflow
 
 @pytest.fixture
 def piano(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A stand-in for the bundled model, where the package's would be."""
+    """Stand-ins for the bundled model and codec, where the package's would be; the path of the model."""
     package = tmp_path / "package"
-    folder = write_folder(
-        package / "assets" / "piano",
-        FolderFacts(
-            kind="codec",
-            name="piano",
-            model=None,
-            codec={"family": "spectral", "name": "piano", "config": SpectralConfig().to_dict()},
-            training={},
-        ),
-        tensors={"codec.safetensors": {"a": torch.zeros(3)}},
-        texts={},
-    )
+    paths = [
+        write_folder(
+            package / "assets" / name,
+            FolderFacts(
+                kind="codec",
+                name=name,
+                model=None,
+                codec={"family": "spectral", "name": name, "config": SpectralConfig().to_dict()},
+                training={},
+            ),
+            tensors={"codec.safetensors": {"a": torch.zeros(3)}},
+            texts={},
+        ).path
+        for name in ("piano", "sound")
+    ]
     monkeypatch.setattr(catalogue.resources, "files", lambda _: package)
-    return folder.path
+    return paths[0]
 
 
 @pytest.fixture(autouse=True)
@@ -64,7 +67,19 @@ def test_a_whole_installation(audiolm: Any, piano: Path, cache: Path) -> None:
     assert shown.exit_code == 0, shown.stdout
     assert json.loads(shown.stdout)["ok"] is True
     found = checks(shown)
-    expected = {"python", "audiolm", "torch", "torchaudio", "encodec", "soundfile", "ffmpeg", "cpu", "memory", "model"}
+    expected = {
+        "python",
+        "audiolm",
+        "torch",
+        "torchaudio",
+        "encodec",
+        "soundfile",
+        "ffmpeg",
+        "cpu",
+        "memory",
+        "model",
+        "codec",
+    }
     assert expected | {"cache", "disk", "folder", "packages", "variables", "encodec-32khz"} <= set(found)
     assert found["torch"]["value"] == installed_version("torch")
     assert found["cache"]["value"] == str(cache)
@@ -74,17 +89,21 @@ def test_a_whole_installation(audiolm: Any, piano: Path, cache: Path) -> None:
     assert all(name in table.stdout for name in found)
 
 
-def test_a_damaged_bundled_model(audiolm: Any, piano: Path) -> None:
-    """A flipped bit fails the check, exit code 4, and the remedy is shown."""
-    data = bytearray((piano / "codec.safetensors").read_bytes())
+@pytest.mark.parametrize(("check", "name"), [("model", "piano"), ("codec", "sound")])
+def test_a_damaged_bundled_folder(audiolm: Any, piano: Path, check: str, name: str) -> None:
+    """A flipped bit fails the check of this folder alone, exit code 4, and the remedy is shown."""
+    folder = piano.with_name(name)
+    data = bytearray((folder / "codec.safetensors").read_bytes())
     data[-1] ^= 1
-    (piano / "codec.safetensors").write_bytes(data)
+    (folder / "codec.safetensors").write_bytes(data)
     shown = audiolm("doctor")
     assert shown.exit_code == 4
     assert "run: pip install --force-reinstall" in shown.stdout
-    shutil.rmtree(piano)
+    found = checks(audiolm("doctor", "--json"))
+    assert [one for one in ("model", "codec") if found[one]["status"] == "fail"] == [check]
+    shutil.rmtree(folder)
     shown = audiolm("doctor", "--json")
-    assert (shown.exit_code, checks(shown)["model"]["status"]) == (4, "fail")
+    assert (shown.exit_code, checks(shown)[check]["status"]) == (4, "fail")
 
 
 def test_a_cache_that_cannot_be_written(audiolm: Any, piano: Path, tmp_path: Path) -> None:

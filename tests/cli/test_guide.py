@@ -72,7 +72,9 @@ def make_store(folder: Path) -> None:
 
 
 @pytest.fixture
-def studio(tmp_path: Path, piano: Piano, tiny_model: Path, make_model: Any, monkeypatch: pytest.MonkeyPatch) -> Path:
+def studio(
+    tmp_path: Path, piano: Piano, tiny_model: Path, tiny_codec: Path, make_model: Any, monkeypatch: pytest.MonkeyPatch
+) -> Path:
     """The current folder as the guide assumes it: recordings, a take, a trained model; everything small."""
     from audiolm_cli.checkpoints import catalogue
     from audiolm_cli.evaluation import excerpts
@@ -91,7 +93,7 @@ def studio(tmp_path: Path, piano: Piano, tiny_model: Path, make_model: Any, monk
         width=16, latent=8, encoder_blocks=1, decoder_blocks=1, codebook_size=16, griffin_lim_iterations=2
     )
     monkeypatch.setattr(codec_train, "NEW_SPECTRAL", shape)
-    monkeypatch.setattr(catalogue, "bundled_folders", lambda: {"piano": tiny_model})
+    monkeypatch.setattr(catalogue, "bundled_folders", lambda: {"piano": tiny_model, "sound": tiny_codec})
     monkeypatch.setattr(demo, "CONTINUED_S", 0.3)
     monkeypatch.setattr(excerpts, "CLIP_S", 1.0)
     monkeypatch.setattr(excerpts, "SHORTEST_S", 2.0)
@@ -117,7 +119,7 @@ def test_every_command_runs(audiolm: Any, studio: Path, page: str) -> None:
 @pytest.mark.parametrize("page", [page for page in PAGES if blocks(page, "python")])
 def test_every_program_runs(audiolm: Any, studio: Path, page: str) -> None:
     """The Python on a page does what it says, beside the commands."""
-    assert audiolm("tokenize", "recordings", "-o", "tokens", "--codec", "piano").exit_code == 0
+    assert audiolm("tokenize", "recordings", "-o", "tokens").exit_code == 0
     for block in blocks(page, "python"):
         exec(compile(block, f"guide/{page}.md", "exec"), {})
 

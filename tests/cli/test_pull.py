@@ -121,7 +121,7 @@ def test_offline(audiolm: Any, known: KnownCodec, server: HostileServer, cache: 
         assert shown.exit_code == 5
         for part in (path, known.url, known.sha256, f"{known.bytes} bytes", "offline"):
             assert part in shown.stderr
-    assert "--codec piano" in shown.stderr
+    assert "--codec sound" in shown.stderr
     for name in ("AUDIOLM_OFFLINE", "HF_HUB_OFFLINE"):
         with pytest.MonkeyPatch.context() as patch:
             patch.setenv(name, "1")

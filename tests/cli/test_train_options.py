@@ -92,12 +92,12 @@ def test_the_bundled_codec_serves_where_none_is_named(
     options = ["--decoder-dim", 32, "--nhead", 2, "--num-decoder-layers", 1, "--steps", 1, "--batch-frames", 80]
     shown = audiolm("train", tmp_path / "a.wav", "-o", tmp_path / "run", *options, "--sample-every", 0)
     assert (shown.exit_code, asked) == (0, []), shown.stderr
-    assert resolve(str(tmp_path / "run")).codec["sha256"] == resolve("piano").codec["sha256"]
+    assert resolve(str(tmp_path / "run")).codec["sha256"] == resolve("sound").codec["sha256"]
     shown = audiolm("tokenize", tmp_path / "a.wav", "-o", tmp_path / "t")
     assert (shown.exit_code, asked) == (0, []), shown.stderr
-    assert read_facts(tmp_path / "t").sha256 == codes_hash("piano")
+    assert read_facts(tmp_path / "t").sha256 == codes_hash("sound")
     shown = audiolm("train", tmp_path / "a.wav", "-o", tmp_path / "other", "--codec", "encodec-32khz")
-    assert shown.exit_code == 4 and asked == ["encodec-32khz"] and "or piano, which is here" in shown.stderr
+    assert shown.exit_code == 4 and asked == ["encodec-32khz"] and "or sound, which is here" in shown.stderr
 
 
 @pytest.mark.parametrize(

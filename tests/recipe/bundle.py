@@ -35,6 +35,8 @@ from audiolm_cli.checkpoints.folder import (
     load_tensors,
     write_folder,
 )
+from audiolm_cli.config.base import declared, flag_of
+from audiolm_cli.config.shapes import SpectralChanges
 from audiolm_cli.data.manifest import read_facts, read_store
 from audiolm_cli.library.loading import codec_training
 from audiolm_cli.reports.tables import markdown, table
@@ -101,10 +103,17 @@ Holm) ask for credit.
 """
 
 
-def spectral_training(codec: Folder) -> dict[str, Any]:
-    """How a codec was trained; a start that is not bundled is called RUN, wherever it lay."""
-    own = codec_training(codec)
-    return own if own.get("init", "piano") in bundled_folders() else {**own, "init": "RUN"}
+def spectral_training(codec: Folder, start: str = "RUN") -> dict[str, Any]:
+    """How a codec was trained; what it started from is called `start` where that is not bundled, wherever it lay."""
+    return _without_paths(codec_training(codec), start)
+
+
+def _without_paths(training: Mapping[str, Any], start: str) -> dict[str, Any]:
+    """A training, and those before it, without the paths of what they started from."""
+    own = dict(training)
+    if "started_from" in own:
+        own["started_from"] = _without_paths(own["started_from"], start)
+    return own if own.get("init", "piano") in bundled_folders() else {**own, "init": start}
 
 
 def lm_training(model: Folder) -> dict[str, Any]:
@@ -126,6 +135,8 @@ def codec_command(training: Mapping[str, Any]) -> str:
         words += [f"--init {training['init']}", f"--base-lr {config['learning_rate']:g}"]
     if config.get("keep_codes"):
         words.append("--keep-codes")
+    flags = {field.name: flag_of(field, about) for field, about, _ in declared(SpectralChanges)}
+    words += [f"{flags[name]} {value:g}" for name, value in training.get("shape", {}).items()]
     return " ".join([*words, f"--steps {config['steps']} --clips {config['clips']}"])
 
 
@@ -173,19 +184,24 @@ def hours_by_piano(tokens: Path) -> str:
 def card(model: Folder, codec: Folder, tokens: Path, evaluations: dict[str, dict[str, Any]], machine: str) -> str:
     """The model card; every number in it is read from the folders or the evaluations."""
     codecs, models = history(spectral_training(codec)), history(lm_training(model))
-    rows = [
-        [name + _part(own["config"]), own["hours"], own["config"]["steps"], own["minutes"], _reached(own)]
-        for name, trainings in (("codec", codecs), ("AudioLM", models))
-        for own in trainings
-    ]
     return CARD_TEXT.format(
         data=hours_by_piano(tokens),
         commands=commands(codecs, models, model.model["num_layers"]),
         again=rendered_again(tokens),
         machine=machine,
-        training=table(["", "hours of audio", "steps", "minutes", "validation"], rows),
+        training=trainings_table([("codec", codecs), ("AudioLM", models)]),
         evaluation="\n\n".join(f"### {title}\n\n{markdown(found)}" for title, found in evaluations.items()),
     )
+
+
+def trainings_table(named: list[tuple[str, list[Mapping[str, Any]]]]) -> str:
+    """A row for each training, under the name of what was trained."""
+    rows = [
+        [name + _part(own["config"]), own["hours"], own["config"]["steps"], own["minutes"], _reached(own)]
+        for name, trainings in named
+        for own in trainings
+    ]
+    return table(["", "hours of audio", "steps", "minutes", "validation"], rows)
 
 
 def _part(config: Mapping[str, Any]) -> str:

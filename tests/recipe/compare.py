@@ -76,14 +76,13 @@ def round_trip(codec: Codec, wav: np.ndarray) -> np.ndarray:
     return codec.decode(codes)[0, 0, : len(wav)].numpy()
 
 
-def through_opus(wav: np.ndarray) -> np.ndarray:
-    """float32 [n] through `opusenc` at 8 kbit/s, in place."""
+def through_opus(wav: np.ndarray, kbit_s: int = 8) -> np.ndarray:
+    """float32 [n] through `opusenc`, in place."""
     with tempfile.TemporaryDirectory() as folder:
         before, after = Path(folder) / "before.wav", Path(folder) / "after.opus"
         soundfile.write(before, wav, RATE_HZ, subtype="PCM_16")
-        subprocess.run(
-            ["opusenc", "--quiet", "--bitrate", "8", str(before), str(after)], check=True, capture_output=True
-        )
+        encode = ["opusenc", "--quiet", "--bitrate", str(kbit_s), str(before), str(after)]
+        subprocess.run(encode, check=True, capture_output=True)
         heard = decode_otherwise(after)
     out = np.zeros_like(wav)
     out[: len(heard)] = heard[: len(wav)]

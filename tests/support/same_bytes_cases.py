@@ -175,7 +175,8 @@ TRAINING_CASES = (
         needs=CODEC,
     ),
     case("tokenize", f"tokenize {RECORDINGS} -o tokens --codec codec --json", needs=CODEC),
-    case("tokenize, bundled codec, six formats", f"tokenize {FORMATS} -o tokens --codec piano --json"),
+    case("tokenize, the model's codec, six formats", f"tokenize {FORMATS} -o tokens --codec piano --json"),
+    case("tokenize, bundled codec, six formats", f"tokenize {FORMATS} -o tokens --codec sound --json"),
     case(
         "tokenize, two workers, one file is no audio",
         f"tokenize {RECORDINGS} {{inputs}}/no.wav -o tokens --codec codec --workers 2 --json",

@@ -12,7 +12,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from audiolm_cli.checkpoints.catalogue import BUNDLED
+from audiolm_cli.checkpoints.catalogue import BUNDLED_CODEC
 from audiolm_cli.checkpoints.folder import MODEL_TENSORS, Folder, load_tensors
 from audiolm_cli.codec.base import Codec
 from audiolm_cli.codec.spectral import SpectralCodec
@@ -107,7 +107,7 @@ def codec_for(request: TrainRequest) -> str:
         UsageError: what to start from is no model.
     """
     find_audio([request.source])
-    wanted = request.codec or request.init or BUNDLED
+    wanted = request.codec or request.init or BUNDLED_CODEC
     if request.origin is not None:
         check_init(request, wanted, codes_hash(wanted, request.cache))
     request.load_codec(wanted)  # before there is a folder: this may be missing
