@@ -117,6 +117,9 @@ def named_format(path: str | Path) -> str:
         UsageError: the extension is unknown.
     """
     extension = ".wav" if str(path) == "-" else Path(path).suffix.lower()
+    if not extension:
+        name = Path(path).name
+        raise UsageError(f"{path}: has no extension; write {name}.wav or {name}.flac, or {name}/ for a folder")
     if extension not in CONTAINERS:
         known = " ".join(CONTAINERS)
         raise UsageError(f"{path}: unknown audio extension {extension!r}; expected one of {known}, or - for a WAV")

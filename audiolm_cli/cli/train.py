@@ -14,6 +14,7 @@ import typer
 
 from audiolm_cli.cli import options
 from audiolm_cli.cli.fetching import fetch_missing
+from audiolm_cli.cli.helping import EXAMPLES
 from audiolm_cli.cli.render import Renderer
 from audiolm_cli.cli.spread import spread
 from audiolm_cli.cli.torchrun import torchrun_ranks
@@ -313,7 +314,7 @@ def _one(name: str, value: Path | None, other: str, theirs: Path | None) -> Path
         raise UsageError(f"{name} {value} and {other} {theirs}: two names for the same thing; leave one of them out")
     path = value or theirs
     if path is None:
-        raise UsageError(f"{name} is missing; give it, or {other}, which means the same")
+        raise UsageError(f"{name} is missing, as in `{EXAMPLES['train'][0]}`; {other} means the same")
     return path
 
 

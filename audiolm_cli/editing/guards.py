@@ -17,6 +17,7 @@ from torch import Tensor
 
 from audiolm_cli.codec.base import Codec
 from audiolm_cli.codec.loudness import frame_rms
+from audiolm_cli.events import Note
 
 STRETCH_S = 1.5
 """How long silence or repetition must last to be a fault."""
@@ -34,6 +35,15 @@ SINK_S, SINK_RATIO = 3.0, 0.5
 recordings are as soft now and then."""
 
 
+WORDS = {
+    "silence": "falls silent",
+    "repetition": "repeats one sound",
+    "swelling": "becomes far too loud",
+    "sinking": "becomes far too quiet",
+}
+"""What a stretch with a fault does, for a listener."""
+
+
 @dataclass(frozen=True)
 class Fault:
     """What is wrong with a stretch of codes."""
@@ -42,6 +52,13 @@ class Fault:
     """"silence", "repetition", "swelling" or "sinking"."""
     share: float
     """Of its frames, 0..1."""
+
+    def report(self, seed: int, mended: bool) -> Note:
+        """The line about it for the user: a warning where making the stretch again did not help."""
+        what = f"seed {seed}: a stretch that {WORDS[self.kind]}"
+        if mended:
+            return Note(message=f"{what} was made again")
+        return Note(message=f"{what} is no better when made again; try another --seed or --temperature", warning=True)
 
 
 class Guard:

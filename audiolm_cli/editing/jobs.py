@@ -80,6 +80,8 @@ def plan_jobs(inputs: list[str], verb: str, config: GenerateConfig) -> list[Job]
                 break
 
         for path in [*paths, *plots]:
+            if not config.force and os.path.lexists(path) and os.path.realpath(path) in sources:
+                raise NameTakenError(f"{path}: is the recording itself; choose another name with -o")
             check_target(path, config.force)
             if os.path.realpath(path) in sources - {os.path.realpath(source)}:
                 raise UsageError(f"{path} is an input as well as an output; write into another folder with -o")

@@ -27,7 +27,7 @@ from audiolm_cli.editing.spans import Surroundings, context_samples, open_span
 from audiolm_cli.editing.splicing import Gap, Piece, Repeated, Take
 from audiolm_cli.editing.takes import peak_ceiling
 from audiolm_cli.editing.windows import RETRIES, plan_step
-from audiolm_cli.events import Note, Progress
+from audiolm_cli.events import Progress
 from audiolm_cli.model.decode import Timing
 from audiolm_cli.model.decoders import Decoders
 from audiolm_cli.model.stream import StreamedWindow
@@ -60,9 +60,7 @@ def stream_takes(session: Session, recording: Recording, gaps: list[Gap]) -> lis
     sampling = session.sampling_for(gap.new_samples / rate_hz, between=False)
 
     def report_fault(fault: Fault, mended: bool) -> None:
-        session.on_event(Note(message=f"seed {seed}: {fault.kind}, sampled again"))
-        if not mended:
-            session.on_event(Note(message=f"seed {seed}: {fault.kind} again; try another --seed", warning=True))
+        session.on_event(fault.report(seed, mended))
 
     def report_frames(done: int) -> None:
         session.on_event(Progress(stage="generate", done=done, total=span.gap_frames, unit="frames"))

@@ -20,7 +20,7 @@ from audiolm_cli.editing.session import Session
 from audiolm_cli.editing.spans import Span, Surroundings, context_samples, open_span
 from audiolm_cli.editing.splicing import Gap, Piece, Repeated, Take
 from audiolm_cli.editing.windows import GapFiller
-from audiolm_cli.events import Activity, Note, Progress
+from audiolm_cli.events import Activity, Progress
 from audiolm_cli.model.scoring import continuation_score, following_score
 
 MakeTakes = Callable[[Session, Recording, list[Gap]], list[Take]]
@@ -155,10 +155,10 @@ def _fill_spans(session: Session, spans: list[Span], candidates: list[_Candidate
     sampling = session.sampling_for(span.new_samples / span.rate_hz, between=between)
 
     def report_fault(row: int, fault: Fault, mended: bool) -> None:
-        what = f"seed {candidates[row].seed}: {fault.kind}"
-        session.on_event(Note(message=f"{what}, sampled again"))
-        if not mended:
-            session.on_event(Note(message=f"{what} again; try another --seed or --temperature", warning=True))
+        session.on_event(fault.report(candidates[row].seed, mended))
+
+    def report_mending() -> None:
+        session.on_event(Activity(stage="make a stretch again"))
 
     def report_frames(done: int) -> None:
         session.on_event(Progress(stage="generate", done=done, total=span.gap_frames, unit="frames"))
@@ -171,6 +171,7 @@ def _fill_spans(session: Session, spans: list[Span], candidates: list[_Candidate
         until_end=config.until_end,
         judge=None if config.until_end else Guard(session.codec, left, right).find_fault,
         on_fault=report_fault,
+        on_mending=report_mending,
         on_frame=report_frames,
         timing=session.watch.model,
         cores=session.cores,

@@ -37,6 +37,8 @@ class GapFiller:
     from the take's, up to `RETRIES` times, and the least bad one stays. None takes every step."""
     on_fault: Callable[[int, Fault, bool], None] | None = None
     """Called with the take, what was wrong at first, and whether that is mended."""
+    on_mending: Callable[[], None] | None = None
+    """Called when a step went wrong, before it is drawn again."""
     on_frame: Callable[[int], None] | None = None
     """Called with the number of AR frames done."""
     timing: Timing | None = None
@@ -140,6 +142,9 @@ class GapFiller:
         """The codes [M, K] of a take or better ones, what was wrong at first, and whether nothing is wrong any more."""
         assert self.judge is not None
         first = fault = self.judge(codes)
+        if fault is not None and self.on_mending is not None:
+            self.on_mending()
+
         for attempt in range(RETRIES):
             if fault is None:
                 break

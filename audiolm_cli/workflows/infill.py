@@ -127,7 +127,9 @@ def place_gap(gap: tuple[float, float | None], length_s: float | None, recording
         stop = length
 
     if stop > length or start >= length:
-        raise UsageError(f"{source} ends at {recording.duration_s:.3f} s; gap {_format_gap(*gap)} reaches beyond that")
+        reaches = f"{source} ends at {recording.duration_s:.3f} s; gap {_format_gap(*gap)} reaches beyond that"
+        hint = f"; {gap[0]:g}: is a gap up to the end" if start < length else ""
+        raise UsageError(f"{reaches}{hint}; `audiolm continue` appends new audio")
     if stop - start >= length:
         raise UsageError(
             f"gap {_format_gap(*gap)} is the whole of {source}; leave some of the recording on at least one side"

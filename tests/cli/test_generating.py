@@ -27,6 +27,7 @@ Piano = Callable[..., np.ndarray]
 VERBS = {"continue": "continued", "infill": "infilled", "loop": "looped", "restyle": "restyled"}
 REFUSED_BY_ALL = [
     (["-o", "there.wav"], 7, "exists already"),
+    (["-o", "take.wav"], 7, "is the recording itself; choose another name"),
     (["--json", "-o", "-"], 2, "standard output"),
     (["--takes", "0"], 2, "takes"),
     (["--seed", "-1"], 2, "seed"),
@@ -38,7 +39,7 @@ REFUSED: dict[str, list[tuple[list[str], int, str]]] = {
         (["-o", "missing/out.wav"], 7, "does not exist"),
         (["-o", "/dev/full"], 7, "device"),
         (["-o", "out.xyz"], 2, "unknown audio extension"),
-        (["-o", "out"], 2, "unknown audio extension"),
+        (["-o", "out"], 2, "out: has no extension; write out.wav"),
         (["-o", "out.mp3", "--takes", "0"], 2, "takes"),
         (["-d", "0"], 2, "duration"),
         (["-d", "0.000001"], 2, "one sample"),
@@ -67,7 +68,7 @@ REFUSED: dict[str, list[tuple[list[str], int, str]]] = {
         (["--gap", "1.5:1"], 2, "ends before it starts"),
         (["--gap", "1:1"], 2, "no length"),
         (["--gap", "1:1.00000001"], 2, "no sample"),
-        (["--gap", "1:2.1"], 2, "ends at 2.000 s"),
+        (["--gap", "1:2.1"], 2, "1: is a gap up to the end"),
         (["--gap", "2:"], 2, "ends at 2.000 s"),
         (["--gap", "9:10"], 2, "ends at 2.000 s"),
         (["--gap", "0:2"], 2, "the whole of"),

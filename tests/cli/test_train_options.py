@@ -106,7 +106,7 @@ def test_the_bundled_codec_serves_where_none_is_named(
         ("in --manifest-dir other -o run", ("PATH in", "--manifest-dir other")),
         ("in -o run --exp-dir other", ("-o run", "--exp-dir other")),
         ("-o run", ("PATH is missing",)),
-        ("in", ("-o is missing",)),
+        ("in", ("-o is missing", "audiolm train recordings/ -o runs/mine")),
         ("in -o run --steps 3 --num-epochs 2", ("--num-epochs and --steps",)),
         ("in -o run --batch-frames 3 --max-duration 2", ("--max-duration and --batch-frames",)),
         ("in -o run --init m --decoder-dim 64", ("--decoder-dim", "--init")),

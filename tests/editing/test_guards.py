@@ -152,7 +152,15 @@ def test_a_step_that_went_wrong_is_sampled_again(parts: tuple[Decoders, Codec]) 
     def judge(codes: torch.Tensor) -> Fault | None:
         return Fault("repetition", 1.0) if torch.equal(codes, bad) else None
 
-    mended = fill(model, judge, [1, 2], on_fault=lambda take, fault, ok: told.append((take, fault.kind, ok)))
+    began: list[int] = []
+    mended = fill(
+        model,
+        judge,
+        [1, 2],
+        on_fault=lambda take, fault, ok: told.append((take, fault.kind, ok)),
+        on_mending=lambda: began.append(len(told)),
+    )
+    assert began == [0], "said once, before the step is drawn again"
     assert told == [(0, "repetition", True)]
     assert not torch.equal(mended[0, :30], bad)
     assert torch.equal(mended[1], plain[1])
