@@ -347,7 +347,7 @@ def _make_trainee(request: CodecTrainRequest) -> Trainee:
                 "--adversarial-from: a spectral codec has no waveform to judge; it is for --family encodec"
             )
         codec.name = name
-        return SpectralTrainee(codec, request.config)
+        return SpectralTrainee(codec, request.config, trained=request.init is not None)
 
     if request.changes != SpectralChanges():
         raise UsageError(

@@ -29,17 +29,17 @@ EMPHASIS_BELOW_HZ = 4000.0
 
 class SpectralTrainee:
     """A `Trainee`; "log" is the weighted mean absolute difference of natural log magnitudes, "linear" that of square
-    roots of magnitudes; where codes are kept, "mel" is that of log10 mel magnitudes, narrow and wide bands.
+    roots of magnitudes; where the codec is trained already, "mel" is that of log10 mel magnitudes, narrow and wide bands.
 
     The best guess for each bin by itself is a median, and medians add up to too little: the mel bands keep the level. A
-    codec from nothing does without them, since it would learn pitch more slowly.
+    codec from nothing (`trained` is False) does without them, since it would learn pitch more slowly.
     """
 
     family = "spectral"
     usual_rates = (1e-3, 3e-4)
 
-    def __init__(self, codec: SpectralCodec, config: CodecTrainConfig) -> None:
-        self.codec, self.config = codec, config
+    def __init__(self, codec: SpectralCodec, config: CodecTrainConfig, trained: bool = False) -> None:
+        self.codec, self.config, self.trained = codec, config, trained
         self.network, self.quantizer = codec.network, codec.network.quantizer
         self.network.requires_grad_(True)
 
@@ -90,7 +90,7 @@ class SpectralTrainee:
         log = ((outputs - inputs).abs() * self.weights).mean()
         linear = ((outputs / 2).exp() - (inputs / 2).exp()).abs().mean()  # exp(x / 2): square roots of magnitudes
         loss, parts = log + self.config.linear_weight * linear, {"log": log.item(), "linear": linear.item()}
-        if not self.config.keep_codes:
+        if not self.trained:
             return loss, parts
 
         made, true = self.codec.magnitudes(outputs), self.codec.magnitudes(inputs)

@@ -37,7 +37,7 @@ def test_mel_bands_see_a_level_that_medians_miss(tiny_codec: Path) -> None:
     """Of noise, the median of each bin is the nearest guess by "log", and too quiet by "mel"."""
     codec = load_codec(str(tiny_codec))
     assert isinstance(codec, SpectralCodec)
-    trainee = SpectralTrainee(codec, CodecTrainConfig(keep_codes=True))
+    trainee = SpectralTrainee(codec, CodecTrainConfig(), trained=True)
     inputs = trainee.inputs(torch.randn(1, 320_000, generator=torch.Generator().manual_seed(0)) / 10)
     medians = inputs.median(dim=1, keepdim=True).values.expand_as(inputs)
     quiet, louder = (trainee.distance(medians + raised, inputs, None)[1] for raised in (0.0, 0.06))
