@@ -29,7 +29,8 @@ EMPHASIS_BELOW_HZ = 4000.0
 
 class SpectralTrainee:
     """A `Trainee`; "log" is the weighted mean absolute difference of natural log magnitudes, "linear" that of square
-    roots of magnitudes; where the codec is trained already, "mel" is that of log10 mel magnitudes, narrow and wide bands.
+    roots of magnitudes. Where the codec is trained already, "mel" is that of log10 mel magnitudes, narrow and wide
+    bands.
 
     The best guess for each bin by itself is a median, and medians add up to too little: the mel bands keep the level. A
     codec from nothing (`trained` is False) does without them, since it would learn pitch more slowly.
