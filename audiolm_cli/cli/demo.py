@@ -13,15 +13,14 @@ from audiolm_cli.cli.fetching import fetch_missing
 from audiolm_cli.cli.generated import show_generation
 from audiolm_cli.cli.render import Renderer
 from audiolm_cli.cli.spread import spread
-from audiolm_cli.config.generation import GenerateConfig
+from audiolm_cli.config.generation import DEMO_SEED, GenerateConfig
 
 Folder = Annotated[Path, typer.Argument(metavar="DIR", help="Where to write.")]
 
 
 SHOWN = options.Only(
-    ("model", "page", "seed", "device", "dtype", "threads", "force", "cache_dir"), defaults={"seed": 4}
+    ("model", "page", "seed", "device", "dtype", "threads", "force", "cache_dir"), defaults={"seed": DEMO_SEED}
 )
-"""The seed is one whose continuation is worth hearing."""
 
 
 @spread

@@ -10,7 +10,7 @@ from importlib import resources
 from pathlib import Path
 
 from audiolm_cli.audio import Recording, read_audio
-from audiolm_cli.config.generation import GenerateConfig, SamplingConfig
+from audiolm_cli.config.generation import DEMO_SEED, GenerateConfig, SamplingConfig
 from audiolm_cli.editing.edit import repeat_command, summarise, write_page
 from audiolm_cli.editing.jobs import Job, plan_jobs, plan_page
 from audiolm_cli.editing.result import Generation, Output, Stopwatch
@@ -40,7 +40,7 @@ def demo(
     Raises:
         OutputError: the folder cannot be made, a file is there already, or the disk is full.
     """
-    config = dataclasses.replace(config, takes=1, seed=4 if config.seed is None else config.seed)
+    config = dataclasses.replace(config, takes=1, seed=DEMO_SEED if config.seed is None else config.seed)
     page_path = plan_page(config)
     session = open_session(config, SamplingConfig(), on_event, Stopwatch.since(started))
     try:
