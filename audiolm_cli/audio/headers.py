@@ -6,6 +6,7 @@ Knows nothing about samples.
 from __future__ import annotations
 
 import os
+import re
 import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -62,6 +63,10 @@ LAYOUTS = {
 }
 
 
+FIRST_FRAME_BYTES = 64
+"""What an encoder says about an MP3 begins within so many bytes of its first frame."""
+
+
 def sniff(head: bytes) -> str | None:
     """The format libsndfile should read ("WAV", "FLAC", ...), judged by a file's first bytes; None if it is another."""
     magic, form = head[:4], head[8:12]
@@ -96,6 +101,19 @@ def is_text(head: bytes) -> bool:
 def states_flac_length(head: bytes) -> bool:
     """Whether the first bytes of a FLAC say how many samples it has: 36 bits, which are 0 where that was not known."""
     return head[21:22] != b"" and (head[21] & 15 > 0 or any(head[22:26]))
+
+
+def states_mpeg_length(stream: BinaryIO) -> bool:
+    """Whether an MP3 says in its first frame, as encoders write it, of how many frames it is made."""
+    start = 0
+    stream.seek(0)
+    while (head := stream.read(10))[:3] == b"ID3":
+        start += 10 + read_synchsafe(head[6:])
+        stream.seek(start)
+
+    frame = head + stream.read(FIRST_FRAME_BYTES)
+    found = re.search(rb"(Xing|Info)\0\0\0(.)|VBRI", frame, re.DOTALL)
+    return found is not None and (found[1] is None or bool(found[2][0] & 1))
 
 
 def read_data_size(stream: BinaryIO) -> tuple[int, int] | None:

@@ -15,7 +15,7 @@ import numpy as np
 import soundfile
 
 from audiolm_cli.audio.checks import check_finite, check_kind, check_not_empty, check_promise, lacks_data
-from audiolm_cli.audio.headers import FLAC_HEAD_BYTES, read_data_size, states_flac_length
+from audiolm_cli.audio.headers import FLAC_HEAD_BYTES, read_data_size, states_flac_length, states_mpeg_length
 from audiolm_cli.audio.layout import read_layout
 from audiolm_cli.audio.opening import Section, cut_out
 from audiolm_cli.audio.recording import SampleStream
@@ -28,6 +28,8 @@ READ_SAMPLES = 4096
 """Read at a time: what precedes a damaged spot is known to this."""
 BLOCK_SAMPLES = 16 * READ_SAMPLES
 """Samples of a block, but for the last one."""
+MPEG_SLACK_SAMPLES = 3 * 1152
+"""By three frames encoders and decoders of MP3 count differently: the one that states the length, and padding."""
 CUT_SHORT = "is an MP3 of variable bit rate that does not state its length, which libsndfile would cut short"
 UNREAD_BYTES = 4096
 """No more than this is left behind the last sample of an MP3 that was read to its end, tags excepted."""
@@ -185,7 +187,7 @@ def _read_blocks(
     # The end is reached: now the header's promises can be checked.
     if not damage and not _is_complete(stream, file.format):
         raise CutShortError(f"{label}: {CUT_SHORT}")
-    _check_length(label, count, file, sizes, damage)
+    _check_length(label, count, file, sizes, damage, stream)
 
 
 def _is_complete(stream: BinaryIO, format: str) -> bool:
@@ -199,7 +201,12 @@ def _is_complete(stream: BinaryIO, format: str) -> bool:
 
 
 def _check_length(
-    label: str, count: int, file: soundfile.SoundFile, sizes: tuple[int, int] | None, damage: str
+    label: str,
+    count: int,
+    file: soundfile.SoundFile,
+    sizes: tuple[int, int] | None,
+    damage: str,
+    stream: BinaryIO,
 ) -> None:
     """Refuse a file that holds less than its header promises, or nothing.
 
@@ -209,6 +216,7 @@ def _check_length(
         file: what they were read from.
         sizes: what `read_data_size` says.
         damage: what ended the reading before the end of the file; empty when nothing did.
+        stream: the bytes of the file.
 
     Raises:
         AudioInputError: it does.
@@ -217,10 +225,11 @@ def _check_length(
     promised = file.frames
     if sizes is not None and lacks_data(sizes):
         promised = count * sizes[0] // max(1, sizes[1])
-    elif (
-        file.subtype.startswith("MPEG_") or promised >= UNKNOWN_FRAMES
-    ):  # an estimate, or libsndfile's word for unknown
+    elif promised >= UNKNOWN_FRAMES:  # libsndfile's word for unknown
         promised = count
+    elif file.subtype.startswith("MPEG_"):  # an estimate, unless an encoder has stated it
+        counted_otherwise = promised <= count + MPEG_SLACK_SAMPLES
+        promised = count if counted_otherwise or not states_mpeg_length(stream) else promised
 
     if promised > count and sizes and sizes[1] >= 2**32 - 2**16 and file.format in ("WAV", "WAVEX", "AIFF", "AU"):
         raise AudioInputError(f"{label}: is over 4 GB, which its header cannot say; rewrite it as RF64 or W64")

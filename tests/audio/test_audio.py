@@ -353,6 +353,7 @@ UNUSABLE = {
     "cut AIFF": (cut("AIFF"), r"truncated.* holds 1\.00 s of the 2\.00 s"),
     "cut CAF": (cut("CAF"), "truncated"),
     "cut AU": (cut("AU"), r"truncated.* holds 1\.00 s of the 2\.00 s"),
+    "cut MP3": (cut("MP3", "MPEG_LAYER_III"), r"truncated.* holds 0\.\d\d s of the 2\.00 s"),
     "cut FLAC": (cut("FLAC"), r"truncated.* holds 0\.\d\d s of the 2\.00 s"),
     "cut header": (lambda path: path.write_bytes(b"RIFF\x24\x00\x00\x00WAVEfmt "), "cannot be decoded"),
     "huge FLAC": (huge_flac, r"truncated.* holds 0\.6\d s of the 8589934"),
@@ -755,3 +756,12 @@ def test_balance_places_mono_where_the_context_was() -> None:
     assert list(balance(3 * tone[None], tone)) == [1]
     assert list(balance(np.zeros((2, 9)), np.zeros(9))) == [1, 1]
     assert list(balance(np.zeros((2, 0)), np.zeros(0))) == [1, 1]
+
+
+def test_an_mp3_that_does_not_state_its_length_is_read_as_far_as_it_goes(tmp_path: Path) -> None:
+    """As radio dumps are: of a constant bit rate, without the frame that states the length."""
+    path = tmp_path / "dump.mp3"
+    soundfile.write(path, noise(5 * RATE_HZ, 1), RATE_HZ, format="MP3", bitrate_mode="CONSTANT")
+    data = path.read_bytes()
+    path.write_bytes(data[data.index(data[:2], 4) : len(data) // 2])
+    assert 1 < read_audio(path).wav().shape[1] / RATE_HZ < 3
