@@ -20,6 +20,8 @@ AFTER_DATA = (b"LIST", b"fact", b"PEAK", b"bext", b"cue ", b"smpl", b"id3 ", b"I
 """Chunks that may follow the samples of a WAV."""
 FLAC_HEAD_BYTES = 26
 """Enough of a FLAC for `states_flac_length`."""
+FIRST_FRAME_BYTES = 64
+"""What an encoder says about an MP3 begins within so many bytes of its first frame."""
 ASF_MAGIC = bytes.fromhex("3026b2758e66cf11a6d900aa0062ce6c")
 ASF_PROPERTIES = bytes.fromhex("a1dcab8c47a9cf118ee400c00c205365")
 """The name of the object of an ASF that holds the size of the file."""
@@ -61,10 +63,6 @@ LAYOUTS = {
     b"riff": Layout(40, 16, "<Q", 24, 8, b"data"),
     b"caff": Layout(8, 4, ">Q", 0, 1, b"data"),
 }
-
-
-FIRST_FRAME_BYTES = 64
-"""What an encoder says about an MP3 begins within so many bytes of its first frame."""
 
 
 def sniff(head: bytes) -> str | None:

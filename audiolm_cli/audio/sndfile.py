@@ -228,8 +228,8 @@ def _check_length(
     elif promised >= UNKNOWN_FRAMES:  # libsndfile's word for unknown
         promised = count
     elif file.subtype.startswith("MPEG_"):  # an estimate, unless an encoder has stated it
-        counted_otherwise = promised <= count + MPEG_SLACK_SAMPLES
-        promised = count if counted_otherwise or not states_mpeg_length(stream) else promised
+        stated = promised > count + MPEG_SLACK_SAMPLES and states_mpeg_length(stream)
+        promised = promised if stated else count
 
     if promised > count and sizes and sizes[1] >= 2**32 - 2**16 and file.format in ("WAV", "WAVEX", "AIFF", "AU"):
         raise AudioInputError(f"{label}: is over 4 GB, which its header cannot say; rewrite it as RF64 or W64")

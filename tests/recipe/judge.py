@@ -17,7 +17,6 @@ from __future__ import annotations
 import argparse
 import ast
 import json
-import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -52,7 +51,7 @@ from note_figures import (
     share_pitch_classes,
     tell_apart,
 )
-from transcribe import notes_file
+from transcribe import load_notes, transcribe
 
 from audiolm_cli.api import load_model
 from audiolm_cli.evaluation.discrepancy import Discrepancy, Kernel, compare_halves, halve
@@ -85,14 +84,13 @@ def make_all(excerpts: list[Excerpt], given: argparse.Namespace, options: dict[s
         make_infills(excerpts, given.work, model, options, gap_s, out / f"infilled-{gap_s:g}", tell)
 
     folders = [given.work / "excerpts", *sorted(path for path in out.iterdir() if path.is_dir())]
-    subprocess.run([given.transcriber, str(Path(__file__).parent / "transcribe.py"), *map(str, folders)], check=True)
+    transcribe(given.transcriber, folders)
     return out
 
 
 def read_notes(folder: Path, excerpt: Excerpt, start_s: float, end_s: float) -> np.ndarray:
     """The notes of a stretch of a file."""
-    notes = json.loads(notes_file(folder / f"{excerpt.name}.flac").read_text())
-    return in_window(np.array(notes, dtype=float).reshape(-1, 4), start_s, end_s)
+    return in_window(load_notes(folder / f"{excerpt.name}.flac"), start_s, end_s)
 
 
 def shift_pieces(excerpts: list[Excerpt]) -> list[Excerpt]:

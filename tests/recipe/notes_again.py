@@ -9,8 +9,6 @@ counts as true; a note is heard again where its key is, within 50 ms of its star
 from __future__ import annotations
 
 import argparse
-import json
-import subprocess
 import sys
 from pathlib import Path
 
@@ -23,7 +21,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 from compare import choose, read_excerpts, round_trip, through_opus
 from fetch import RATE_HZ
 from note_figures import f1, match_notes
-from transcribe import notes_file
+from transcribe import load_notes, notes_file, transcribe
 
 from audiolm_cli.library.loading import load_codec
 from audiolm_cli.reports.tables import table
@@ -61,8 +59,7 @@ def main() -> None:
         for name, wav in excerpts.items():
             soundfile.write(given.work / title / f"{name}.flac", version(wav).clip(-1, 1), RATE_HZ)
             notes_file(given.work / title / f"{name}.flac").unlink(missing_ok=True)
-    script = str(Path(__file__).parent / "transcribe.py")
-    subprocess.run([given.transcriber, script, *(str(given.work / title) for title in versions)], check=True)
+    transcribe(given.transcriber, [given.work / title for title in versions])
 
     rows = []
     for kind in [*given.kinds, "all"]:
@@ -71,16 +68,11 @@ def main() -> None:
         for title in versions:
             counts = np.zeros(3)
             for name in names:
-                true, found = (read_notes(given.work / folder / f"{name}.flac") for folder in (TRUE, title))
+                true, found = (load_notes(given.work / folder / f"{name}.flac") for folder in (TRUE, title))
                 counts += match_notes(true, found), len(true), len(found)
             row.append(int(counts[1]) if title == TRUE else f"{f1(*counts):.2f}")
         rows.append(row)
     print(table(["kind", "clips", "notes", *list(versions)[1:]], rows))
-
-
-def read_notes(audio: Path) -> np.ndarray:
-    """[n, 4] of a transcribed file, in order of start."""
-    return np.array(json.loads(notes_file(audio).read_text()), dtype=float).reshape(-1, 4)
 
 
 if __name__ == "__main__":

@@ -2,7 +2,7 @@
 
     python tests/recipe/picture.py audiolm_cli/assets/demo/continuation.png
 
-Runs `audiolm continue prelude.flac --seed 11 --plot`, and makes what it draws small enough for a repository.
+Runs `audiolm continue prelude.flac --plot` with the demo's seed, and makes what it draws small enough for a repository.
 """
 
 from __future__ import annotations
@@ -13,6 +13,8 @@ import tempfile
 from pathlib import Path
 
 from PIL import Image
+
+from audiolm_cli.config.generation import DEMO_SEED
 
 PRELUDE = Path(__file__).parents[2] / "audiolm_cli" / "assets" / "demo" / "prelude.flac"
 WIDTH, COLOURS = 990, 48
@@ -30,7 +32,7 @@ def main() -> None:
     (out,) = map(Path, sys.argv[1:])
     with tempfile.TemporaryDirectory() as folder:
         drawn = Path(folder) / "drawn.png"
-        words = ["continue", PRELUDE, "--seed", 11, "-o", f"{folder}/", "--plot", drawn]
+        words = ["continue", PRELUDE, "--seed", DEMO_SEED, "-o", f"{folder}/", "--plot", drawn]
         subprocess.run([sys.executable, "-m", "audiolm_cli", *map(str, words)], check=True)
         shrink(drawn, out)
 

@@ -11,8 +11,12 @@ mir_eval pretty_midi "setuptools<80"`.
 from __future__ import annotations
 
 import json
+import subprocess
 import sys
+from collections.abc import Iterable
 from pathlib import Path
+
+import numpy as np
 
 SUFFIX = ".notes.json"
 
@@ -20,6 +24,16 @@ SUFFIX = ".notes.json"
 def notes_file(audio: Path) -> Path:
     """Where the notes of an audio file are."""
     return audio.with_suffix(SUFFIX)
+
+
+def load_notes(audio: Path) -> np.ndarray:
+    """The notes [n, 4] of a transcribed file."""
+    return np.array(json.loads(notes_file(audio).read_text()), dtype=float).reshape(-1, 4)
+
+
+def transcribe(python: str, folders: Iterable[Path]) -> None:
+    """Run this program on folders with another Python."""
+    subprocess.run([python, __file__, *map(str, folders)], check=True)
 
 
 def main() -> None:
