@@ -157,10 +157,36 @@ def resolve(name_or_path: str, cache: Path | None = None) -> Folder:
     if name_or_path in folders:
         return read_folder(folders[name_or_path])
     if name_or_path in KNOWN_CODECS:
-        raise ModelError(f"{name_or_path} is a codec's weights alone, not a model; models: {_join_names(folders)}")
+        raise _codec_instead(name_or_path, cache)
     if path.is_dir():
         return read_folder(path)
-    raise _unknown_name("model", name_or_path, [*folders, *KNOWN_CODECS])
+    close = _guess_name(name_or_path, [*folders, *KNOWN_CODECS])
+    raise ModelError(
+        f"no model is called {name_or_path!r}.{close} Models: {_names_of('model', cache)} (codecs: "
+        f"{_names_of('codec', cache)}); or give the path of a folder"
+    )
+
+
+def resolve_model(name_or_path: str, cache: Path | None = None) -> Folder:
+    """The folder that was meant, where only a model will do; see `resolve`.
+
+    Raises:
+        ModelError: nothing has this name, the folder does not fit, or it is a codec.
+    """
+    folder = resolve(name_or_path, cache)
+    if folder.model is None:
+        raise _codec_instead(name_or_path, cache)
+    return folder
+
+
+def refuse_codec(name: str | None, cache: Path) -> None:
+    """Refuse the name of a known codec where only a model will do, before anything is fetched for it.
+
+    Raises:
+        ModelError: it is one.
+    """
+    if name in KNOWN_CODECS:
+        raise _codec_instead(name, cache)
 
 
 def find_checkpoint(name: str, cache: Path, *, rehash: bool = False) -> Path:
@@ -175,7 +201,8 @@ def find_checkpoint(name: str, cache: Path, *, rehash: bool = False) -> Path:
         ModelError: the name is unknown, or the file is missing or damaged; the message says what to put where.
     """
     if name not in KNOWN_CODECS:
-        raise _unknown_name("codec", name, KNOWN_CODECS)
+        known_names = _join_names(KNOWN_CODECS)
+        raise ModelError(f"no codec is called {name!r}.{_guess_name(name, KNOWN_CODECS)} Known: {known_names}")
 
     known = KNOWN_CODECS[name]
     path = cache / known.name / known.filename
@@ -274,12 +301,23 @@ def _folders_in(parent: Path) -> dict[str, Path]:
         raise ModelError(f"{parent} cannot be read: {error.strerror}") from error
 
 
-def _unknown_name(what: str, name: str, known: Iterable[str]) -> ModelError:
-    """The error about a name that nothing has, with the one that may have been meant."""
-    names = list(known)
-    close = difflib.get_close_matches(name, names, n=1)
-    hint = f" Did you mean {close[0]}?" if close else ""
-    return ModelError(f"no {what} is called {name!r}.{hint} Known: {_join_names(names)}; or give the path of a folder")
+def _codec_instead(name: str, cache: Path | None) -> ModelError:
+    """The error about a codec where a model was expected: which models there are, and how a codec is chosen."""
+    return ModelError(
+        f"{name} is a codec, not a model; models: {_names_of('model', cache)}. A model brings its own codec along; to "
+        f"train one on this codec: audiolm train FOLDER -o RUN --codec {name}"
+    )
+
+
+def _names_of(kind: str, cache: Path | None) -> str:
+    """The names of all models or of all codecs, bundled, cached or known."""
+    return _join_names({entry.name for entry in list_models(cache or cache_dir()) if entry.kind == kind})
+
+
+def _guess_name(name: str, known: Iterable[str]) -> str:
+    """A question whether the nearest of the known names was meant; nothing where none is near."""
+    close = difflib.get_close_matches(name, list(known), n=1)
+    return f" Did you mean {close[0]}?" if close else ""
 
 
 def _join_names(names: Iterable[str]) -> str:

@@ -40,7 +40,7 @@ def continue_command(
     with Renderer(**display.to_dict()) as out:
         from audiolm_cli.workflows.continue_audio import continue_files
 
-        fetch_missing(out, config.cache_dir, offline, config.model)
+        fetch_missing(out, config.cache_dir, offline, model=config.model)
         result = continue_files(
             inputs,
             duration,

@@ -37,5 +37,5 @@ def demo_command(
     with Renderer(**display.to_dict()) as out:
         from audiolm_cli.workflows.demo import demo
 
-        fetch_missing(out, config.cache_dir, offline, config.model)
+        fetch_missing(out, config.cache_dir, offline, model=config.model)
         show_generation(out, demo(folder, config, on_event=out.on_event, started=started), play)

@@ -22,17 +22,27 @@ _TRUE = {"1", "on", "yes", "true"}
 
 
 def fetch_missing(
-    out: Renderer, cache_dir: str | Path | None, offline: bool, *names: str | None, ranks: Ranks | None = None
+    out: Renderer,
+    cache_dir: str | Path | None,
+    offline: bool,
+    *names: str | None,
+    model: str | None = None,
+    ranks: Ranks | None = None,
 ) -> None:
-    """Bring what `names` mean into the cache where it is missing; on a terminal, ask first.
+    """Bring what `names` and `model` mean into the cache where it is missing; on a terminal, ask first.
 
     Of several processes, the first one of each machine does it while the others wait, and the first of all asks.
+
+    Raises:
+        ModelError: `model` is the name of a codec.
     """
     from audiolm_cli.checkpoints import catalogue
     from audiolm_cli.library import fetching
 
     cache = catalogue.cache_dir(None if cache_dir is None else Path(cache_dir))
     config = fetch_config(offline)
+    catalogue.refuse_codec(model, cache)
+    names = (*names, model)
     if ranks is not None and ranks.local and not config.offline:
         fetching.await_missing(names, cache)
         return

@@ -55,6 +55,6 @@ def infill_command(
     with Renderer(**display.to_dict()) as out:
         from audiolm_cli.workflows.infill import infill_files
 
-        fetch_missing(out, config.cache_dir, offline, config.model)
+        fetch_missing(out, config.cache_dir, offline, model=config.model)
         result = infill_files(inputs, gaps, length, config, sampling, on_event=out.on_event, started=started)
         show_generation(out, result, play)

@@ -44,6 +44,6 @@ def loop_command(
     with Renderer(**display.to_dict()) as out:
         from audiolm_cli.workflows.loop import loop_files
 
-        fetch_missing(out, config.cache_dir, offline, config.model)
+        fetch_missing(out, config.cache_dir, offline, model=config.model)
         result = loop_files(inputs, bridge, repeat, config, sampling, on_event=out.on_event, started=started)
         show_generation(out, result, play, wraps=not config.only_new)

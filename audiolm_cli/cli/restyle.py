@@ -43,6 +43,6 @@ def restyle_command(
     with Renderer(**display.to_dict()) as out:
         from audiolm_cli.workflows.restyle import restyle_files
 
-        fetch_missing(out, config.cache_dir, offline, config.model)
+        fetch_missing(out, config.cache_dir, offline, model=config.model)
         result = restyle_files(inputs, style, strength, config, sampling, on_event=out.on_event, started=started)
         show_generation(out, result, play)

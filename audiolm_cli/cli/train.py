@@ -257,7 +257,8 @@ def train_command(
         from audiolm_cli.training.preflight.request import TrainRequest
         from audiolm_cli.workflows.train import train, try_training
 
-        fetch_missing(out, cache_dir, offline, *needed_for_training(paths[0], codec, init), ranks=ranks)
+        wanted, start = needed_for_training(paths[0], codec, init)
+        fetch_missing(out, cache_dir, offline, wanted, model=start, ranks=ranks)
         request = TrainRequest(
             *paths,
             codec=codec,

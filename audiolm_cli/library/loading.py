@@ -18,6 +18,7 @@ from audiolm_cli.checkpoints.catalogue import (
     find_checkpoint,
     known_hash,
     resolve,
+    resolve_model,
 )
 from audiolm_cli.checkpoints.fields import UNKNOWN
 from audiolm_cli.checkpoints.folder import CODEC_TENSORS, MODEL_TENSORS, Folder, load_tensors, read_folder
@@ -68,11 +69,8 @@ def load_model(name_or_path: str, device: torch.device, dtype: str = "auto", cac
         ModelError: there is no such model, or it is damaged.
         UsageError: the dtype does not work on the device.
     """
-    folder = resolve(name_or_path, cache)
-    if folder.kind != "model" or folder.model is None:
-        raise ModelError(
-            f"{folder.path} holds a {folder.kind}, not a model; train one on it with audiolm train --codec"
-        )
+    folder = resolve_model(name_or_path, cache)
+    assert folder.model is not None, "a model has a shape"
 
     # The network is built without storage: the weights that are loaded become its own.
     # Several threads make none of it faster, but for what `use_dtype` gives to several.

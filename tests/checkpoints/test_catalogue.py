@@ -19,6 +19,7 @@ from audiolm_cli.checkpoints.catalogue import (
     known_hash,
     list_models,
     resolve,
+    resolve_model,
 )
 from audiolm_cli.checkpoints.folder import FolderFacts, write_folder
 from audiolm_cli.codec.encodec_shape import PUBLISHED
@@ -75,7 +76,7 @@ def test_bundled_before_cached_before_nothing(bundled: Path, cache: Path) -> Non
     mine = make(cache / "mine", "mine")
     assert resolve("piano", cache).path == bundled
     assert resolve("mine", cache).path == mine
-    with pytest.raises(ModelError, match=r"'pianno'\. Did you mean piano\?.*Known: .*mine.*piano"):
+    with pytest.raises(ModelError, match=r"'pianno'\. Did you mean piano\? Models: none \(codecs: .*mine, piano\)"):
         resolve("pianno", cache)
 
 
@@ -98,9 +99,18 @@ def test_paths_before_names(bundled: Path, cache: Path, tmp_path: Path, monkeypa
 
 
 def test_a_codec_alone_is_no_model(cache: Path) -> None:
-    """The name of a downloadable codec says so instead of 'unknown'."""
-    with pytest.raises(ModelError, match="is a codec's weights alone"):
-        resolve("encodec-32khz", cache)
+    """The name of a codec says so, which models there are, and how a codec is chosen."""
+    for name in ("encodec-32khz", "sound"):
+        with pytest.raises(ModelError, match=f"^{name} is a codec, not a model; models: piano\\. .* --codec {name}$"):
+            resolve_model(name, cache)
+    assert resolve("sound", cache).kind == "codec"
+
+
+def test_an_unknown_name_lists_models_as_models(cache: Path) -> None:
+    """Codecs are named beside them, not among them."""
+    make(cache / "mine", "mine")
+    with pytest.raises(ModelError, match=r"Models: piano \(codecs: encodec-24khz, .*, mine, sound\)"):
+        resolve("foo", cache)
 
 
 def test_a_missing_codec_says_what_to_put_where(known: KnownCodec, cache: Path) -> None:

@@ -211,6 +211,17 @@ def test_every_command_fetches_what_it_is_given_by_name() -> None:
             )
 
 
+@pytest.mark.parametrize("command", [("continue", "-m"), ("loop", "-m"), ("train", "-o", "run", "--init")])
+def test_a_codec_in_place_of_a_model_is_not_offered(
+    command: tuple[str, ...], audiolm: Any, known: KnownCodec, server: HostileServer, tmp_path: Path
+) -> None:
+    """It is said to be a codec, with the models that there are; nothing is asked for."""
+    shown = audiolm(command[0], tmp_path, *command[1:], known.name)
+    assert shown.exit_code == 4
+    assert "small-codec is a codec, not a model; models: piano." in shown.stderr
+    assert "download" not in shown.stderr and not server.seen
+
+
 def test_a_codec_that_cannot_serve(audiolm: Any, tmp_path: Path) -> None:
     """Refused by name, before anything is downloaded."""
     shown = audiolm("tokenize", tmp_path, "-o", tmp_path / "t", "--codec", "encodec-48khz")

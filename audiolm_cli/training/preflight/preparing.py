@@ -34,9 +34,9 @@ NAR_PASSES = 4
 """How many passes per codebook a model takes whose NAR decoder is trained for several."""
 
 
-def needed_for_training(source: Path, codec: str | None, init: str | None) -> list[str | None]:
-    """What `audiolm train` will look up by name. Where neither is given, the bundled codec serves, which is here."""
-    return [codec, init] if source.exists() else []  # a missing source is said before anything is downloaded
+def needed_for_training(source: Path, codec: str | None, init: str | None) -> tuple[str | None, str | None]:
+    """The codec and the model that `audiolm train` will look up by name; without either, what is bundled serves."""
+    return (codec, init) if source.exists() else (None, None)  # a missing source is said before anything is downloaded
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -103,8 +103,7 @@ def codec_for(request: TrainRequest) -> str:
 
     Raises:
         DataError: there are no recordings.
-        ModelError: the codec is missing, or not that of the model.
-        UsageError: what to start from is no model.
+        ModelError: the codec is missing, or not that of the model; or what to start from is no model.
     """
     find_audio([request.source])
     wanted = request.codec or request.init or BUNDLED_CODEC
