@@ -43,6 +43,7 @@ LAYERS = {
     "events": 1,
     "errors": 0,
     "version": 0,
+    "guessing": 0,
     "wording": 0,
     "": 13,  # the package itself, which lends names of the others and which none of them imports
 }
@@ -65,6 +66,7 @@ WITHOUT_TORCH = (
     "stopping.py",
     "packages.py",
     "version.py",
+    "guessing.py",
     "wording.py",
     "cli/",
 )

@@ -14,6 +14,7 @@ from typing import Any, BinaryIO, cast
 from audiolm_cli.audio.headers import SNIFF_BYTES, find_data_chunks, find_mends, is_text
 from audiolm_cli.errors import AudioInputError
 from audiolm_cli.files import DeferringFile, scratch_file
+from audiolm_cli.guessing import guess_path
 
 KNOWN = "WAV, RF64, W64, FLAC, AIFF, AU, CAF, OGG or MP3"
 
@@ -138,7 +139,8 @@ def _open_raw(source: str | Path, label: str) -> BinaryIO:
         if stat.S_ISREG(mode) or stat.S_ISFIFO(mode):
             return os.fdopen(os.open(source, os.O_RDONLY | getattr(os, "O_BINARY", 0)), "rb", buffering=0)
     except FileNotFoundError as error:
-        raise AudioInputError(f"{label}: no such file; check the name and the folder") from error
+        hint = guess_path(source) or "; check the name and the folder"
+        raise AudioInputError(f"{label}: no such file{hint}") from error
     except PermissionError as error:
         raise AudioInputError(f"{label}: no permission to read it; change its owner or mode") from error
 

@@ -5,7 +5,6 @@ Knows where these are and whether they are whole; downloads nothing and builds n
 
 from __future__ import annotations
 
-import difflib
 import os
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -19,6 +18,7 @@ from audiolm_cli.checkpoints.notes import read_note
 from audiolm_cli.checkpoints.source import HUGGINGFACE, Source, Wanted, at_endpoint, parse_source
 from audiolm_cli.checkpoints.stamps import verify_hash
 from audiolm_cli.errors import ModelError
+from audiolm_cli.guessing import guess_name
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -160,9 +160,9 @@ def resolve(name_or_path: str, cache: Path | None = None) -> Folder:
         raise _codec_instead(name_or_path, cache)
     if path.is_dir():
         return read_folder(path)
-    close = _guess_name(name_or_path, [*folders, *KNOWN_CODECS])
+    close = guess_name(name_or_path, [*folders, *KNOWN_CODECS]) or "."
     raise ModelError(
-        f"no model is called {name_or_path!r}.{close} Models: {_names_of('model', cache)} (codecs: "
+        f"no model is called {name_or_path!r}{close} Models: {_names_of('model', cache)} (codecs: "
         f"{_names_of('codec', cache)}); or give the path of a folder"
     )
 
@@ -202,7 +202,7 @@ def find_checkpoint(name: str, cache: Path, *, rehash: bool = False) -> Path:
     """
     if name not in KNOWN_CODECS:
         known_names = _join_names(KNOWN_CODECS)
-        raise ModelError(f"no codec is called {name!r}.{_guess_name(name, KNOWN_CODECS)} Known: {known_names}")
+        raise ModelError(f"no codec is called {name!r}{guess_name(name, KNOWN_CODECS) or '.'} Known: {known_names}")
 
     known = KNOWN_CODECS[name]
     path = cache / known.name / known.filename
@@ -312,12 +312,6 @@ def _codec_instead(name: str, cache: Path | None) -> ModelError:
 def _names_of(kind: str, cache: Path | None) -> str:
     """The names of all models or of all codecs, bundled, cached or known."""
     return _join_names({entry.name for entry in list_models(cache or cache_dir()) if entry.kind == kind})
-
-
-def _guess_name(name: str, known: Iterable[str]) -> str:
-    """A question whether the nearest of the known names was meant; nothing where none is near."""
-    close = difflib.get_close_matches(name, list(known), n=1)
-    return f" Did you mean {close[0]}?" if close else ""
 
 
 def _join_names(names: Iterable[str]) -> str:

@@ -24,6 +24,7 @@ from audiolm_cli.checkpoints.fields import FORMAT_VERSION, FORMATS, bad_field, c
 from audiolm_cli.checkpoints.header import check_shapes, read_shapes
 from audiolm_cli.errors import ModelError, OutputError
 from audiolm_cli.files import hash_file, put_in_place, sync_file, sync_folder, write_synced
+from audiolm_cli.guessing import guess_path
 from audiolm_cli.stopping import uninterrupted
 from audiolm_cli.version import __version__
 
@@ -298,7 +299,8 @@ def _read_config(path: Path) -> dict[str, Any]:
     """
     config = path / CONFIG
     if not path.is_dir():
-        raise ModelError(f"{path} is not a folder; a model is a folder with {CONFIG} and safetensors files")
+        hint = "" if path.exists() else guess_path(path)
+        raise ModelError(f"{path} is not a folder; a model is a folder with {CONFIG} and safetensors files{hint}")
     if not config.is_file():
         raise ModelError(f"{path} is no model folder: {CONFIG} is missing")
 

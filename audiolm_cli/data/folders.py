@@ -18,6 +18,7 @@ from pathlib import Path
 from audiolm_cli.data.files import READABLE_SUFFIXES
 from audiolm_cli.errors import DataError
 from audiolm_cli.events import Note, OnEvent
+from audiolm_cli.guessing import guess_path
 from audiolm_cli.wording import MOST_NAMES, listed
 
 HIDDEN, TWICE, LOOP, OTHER = "hidden", "twice", "loop", "other"
@@ -102,7 +103,8 @@ class _Walk:
         try:
             facts = source.stat()
         except (FileNotFoundError, NotADirectoryError) as error:
-            raise DataError(f"{source}: no such file or folder; expected a folder of audio files") from error
+            hint = guess_path(source) or "; expected a folder of audio files"
+            raise DataError(f"{source}: no such file or folder{hint}") from error
         except OSError as error:
             raise DataError(f"{source}: cannot be read ({error.strerror}); name another folder or allow it") from error
 

@@ -26,6 +26,7 @@ from audiolm_cli.editing.result import Failure
 from audiolm_cli.errors import DataError, ModelError, SomeInputsFailedError, UsageError
 from audiolm_cli.events import Note, OnEvent, Progress, ignore
 from audiolm_cli.files import check_target
+from audiolm_cli.guessing import guess_path
 from audiolm_cli.library.loading import codec_hash, load_codec
 from audiolm_cli.library.store_codec import StoreCodec, codec_of_store
 from audiolm_cli.wording import counted
@@ -108,8 +109,9 @@ def decode(
     """
     is_manifest = source.is_file() and source.name.endswith(SUFFIXES)
     if not is_manifest and not is_store(source):
+        hint = "" if source.exists() else guess_path(source)
         raise DataError(
-            f"{source}: not a token store; expected a folder that audiolm tokenize wrote, or a manifest in it"
+            f"{source}: not a token store; expected a folder that audiolm tokenize wrote, or a manifest in it{hint}"
         )
     owner = codec_of_store(source, codec, cache)
     cuts = _choose_cuts(list_cuts(source, owner.facts, on_event=on_event), ids or [], source)
