@@ -11,6 +11,7 @@ import typer
 from typer.core import TyperCommand, TyperGroup
 
 from audiolm_cli.cli.options import RARE
+from audiolm_cli.cli.refusing import explain_refusal
 from audiolm_cli.errors import UsageError
 
 EXAMPLES: dict[str, tuple[str, str]] = {
@@ -69,7 +70,20 @@ SHOW_ALL = "audiolm.show_all"
 
 
 class Command(TyperCommand):
-    """A command whose rare options are shown by `--help-all` alone."""
+    """A command whose rare options are shown by `--help-all` alone, and whose values are refused in one line."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Take the options out of a command line.
+
+        Raises:
+            UsageError: an option does not take the value that it was given.
+        """
+        try:
+            return super().parse_args(ctx, args)
+        except typer.BadParameter as error:
+            if type(error) is not typer.BadParameter:  # something is missing, of which Typer tells more
+                raise
+            raise UsageError(explain_refusal(ctx, error)) from error
 
     def format_help(self, ctx: Any, formatter: Any) -> None:
         """Print the help page."""

@@ -87,21 +87,26 @@ def time_option(value: str | float) -> float:
 
 def positive(value: str | float) -> float:
     """A number over 0 for an option, as a parser: neither infinity nor what is no number passes."""
-    number = zero_or_more(value)
-    if not number:
+    number = _number(value)
+    if not 0 < number < math.inf:
         raise typer.BadParameter(f"{value!r} is not a number over 0")
     return number
 
 
 def zero_or_more(value: str | float) -> float:
     """A number of 0 or more for an option, likewise."""
-    try:
-        number = float(value)
-    except ValueError:
-        number = math.nan
+    number = _number(value)
     if not 0 <= number < math.inf:
         raise typer.BadParameter(f"{value!r} is not a number of 0 or more")
     return number
+
+
+def _number(value: str | float) -> float:
+    """The number that a text writes; not a number where it writes none."""
+    try:
+        return float(value)
+    except ValueError:
+        return math.nan
 
 
 def shared(*flags: str, panel: str = "Common options", **settings: Any) -> Any:

@@ -1,0 +1,42 @@
+"""What is said of a value that an option does not take: one line with the option, what it takes, and what was given.
+
+Knows nothing about what the options are for.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import typer
+
+from audiolm_cli.config.base import describe_range
+
+NUMBERS = {int: "a whole number", float: "a number"}
+"""Types of options whose values Typer checks, in words."""
+
+
+def explain_refusal(context: typer.Context, error: typer.BadParameter) -> str:
+    """The line about a value that Typer or a parser of ours has refused."""
+    option: Any = error.param
+    flags = [flag for flag in option.opts if flag.startswith("--")]
+    name = flags[0] if flags else option.human_readable_name
+    source = context.get_parameter_source(option.name)
+    if source is not None and source.name == "ENVIRONMENT":
+        name = option.envvar
+
+    # Pydantic knows the value, and says what is expected in words of its own. Our parsers say both themselves.
+    cause: Any = error.__cause__
+    expected = _describe_expected(option)
+    if not expected or not hasattr(cause, "errors"):
+        return f"{name}: {error.message}"
+    return f"{name} must be {expected}, got {cause.errors()[0]['input']!r}"
+
+
+def _describe_expected(option: Any) -> str:
+    """What an option takes, in words; empty for what is neither a number nor a choice."""
+    if option.type_descriptor.choices:
+        return f"one of {', '.join(map(str, option.type_descriptor.choices))}"
+
+    number = NUMBERS.get(option.type_descriptor.annotation, "")
+    limited = number and (option.min is not None or option.max is not None)
+    return f"{number}, {describe_range(option.min, option.max)}" if limited else number
