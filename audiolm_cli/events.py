@@ -6,6 +6,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+AUDIO_S = "s of audio"
+"""The unit of whatever is made of audio, or makes it."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Progress:
@@ -18,7 +21,7 @@ class Progress:
     total: float | None
     """Units in all; None when unknown."""
     unit: str = ""
-    """"frames", "files", "steps", ..."""
+    """`AUDIO_S`, "files", "steps", ..."""
     detail: str = ""
     """A short text beside the bar, such as a loss."""
 

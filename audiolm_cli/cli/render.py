@@ -22,7 +22,7 @@ from rich.text import Text
 
 from audiolm_cli.cli.live import DRAWS_PER_S, TrainingView
 from audiolm_cli.cli.pager import show_in_pager
-from audiolm_cli.events import Activity, Event, Note, Progress, TrainStep, Validation
+from audiolm_cli.events import AUDIO_S, Activity, Event, Note, Progress, TrainStep, Validation
 from audiolm_cli.stopping import check_stopped
 
 if TYPE_CHECKING:
@@ -269,6 +269,8 @@ def _amount(event: Progress) -> str:
     if event.unit == "B":
         total = "" if event.total is None else f"/{event.total / 1e6:.1f}"
         return f"{event.done / 1e6:.1f}{total} MB"
+    if event.unit == AUDIO_S and event.total is not None:
+        return f"{event.done:.1f}/{event.total:.1f} {event.unit}"
     total = "" if event.total is None else f"/{event.total:.10g}"
     return f"{event.done:.10g}{total} {event.unit}".strip()
 

@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
+
+OnShare = Callable[[float], None]
+"""Called now and then with the share of a piece of work that is done, and at its end with 1."""
+
+
+def ignore_share(share: float) -> None:
+    """What is called where nobody wants to know."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,9 +57,10 @@ class Codec(Protocol):
         """Codes [B, T, K] of `wav` [B, C, N]; items of a batch have equal length, nothing is padded between them."""
         ...
 
-    def decode(self, codes: Tensor, known: KnownSamples | None = None) -> Tensor:
+    def decode(self, codes: Tensor, known: KnownSamples | None = None, on_share: OnShare = ignore_share) -> Tensor:
         """Audio [B, C, T * hop_samples] of `codes` [B, T, K].
 
-        Codecs that choose a phase run it on from `known` samples; others ignore it.
+        Codecs that choose a phase run it on from `known` samples; others ignore it. Those that work in rounds call
+        `on_share` after each, others at the end.
         """
         ...

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator
 import torch
 from torch import Tensor
 
-from audiolm_cli.codec.base import Codec, KnownSamples
+from audiolm_cli.codec.base import Codec, KnownSamples, OnShare, ignore_share
 from audiolm_cli.errors import AudioInputError, MemoryLimitError, UsageError
 
 DEFAULT_CHUNK_FRAMES = 1000
@@ -88,6 +88,7 @@ def iter_decode(
     codes: Tensor,
     chunk_frames: int = DEFAULT_CHUNK_FRAMES,
     context_frames: int | None = None,
+    on_share: OnShare = ignore_share,
 ) -> Iterator[Tensor]:
     """Audio of `codes`, chunk by chunk.
 
@@ -99,6 +100,7 @@ def iter_decode(
         chunk_frames: frames per chunk, 1 or more.
         context_frames: real frames on each side of a chunk that are decoded with it and dropped; None as in
             `iter_encode`.
+        on_share: called with the share of the frames that is done, also within a chunk.
 
     Yields:
         float32 [B, C, n] on the device of `codes`, `T * hop_samples` samples in all.
@@ -119,8 +121,11 @@ def iter_decode(
         window = codes[:, first : min(stop + context, T)]
         lead = (start - first) * hop  # samples of context in front of the chunk
 
+        def report(share: float, start: int = start, stop: int = stop) -> None:
+            on_share((start + share * (stop - start)) / T)
+
         try:
-            wav = codec.decode(window, _known_samples(past, lead, window.shape[1] * hop)).to(codes.device)
+            wav = codec.decode(window, _known_samples(past, lead, window.shape[1] * hop), report).to(codes.device)
         except torch.OutOfMemoryError as error:
             chunk_frames = halve_chunk(stop - start, codec, error)
             continue
@@ -139,6 +144,7 @@ def decode_chunked(
     codes: Tensor,
     chunk_frames: int = DEFAULT_CHUNK_FRAMES,
     context_frames: int | None = None,
+    on_share: OnShare = ignore_share,
 ) -> Tensor:
     """Audio of `codes`, decoded in chunks with real context on both sides.
 
@@ -147,6 +153,7 @@ def decode_chunked(
         codes: int64 [B, T, K].
         chunk_frames: frames per chunk, 1 or more.
         context_frames: as in `iter_decode`.
+        on_share: as in `iter_decode`.
 
     Returns:
         float32 [B, C, T * hop_samples] on the device of `codes`.
@@ -155,7 +162,7 @@ def decode_chunked(
         UsageError: `chunk_frames` or `context_frames` is out of range.
         MemoryLimitError: not even small chunks fit into the device's memory.
     """
-    pieces = list(iter_decode(codec, codes, chunk_frames, context_frames))
+    pieces = list(iter_decode(codec, codes, chunk_frames, context_frames, on_share))
 
     if not pieces:
         return torch.zeros(codes.shape[0], codec.channels, 0, device=codes.device)

@@ -22,7 +22,7 @@ from safetensors import SafetensorError
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from audiolm_cli.codec.base import KnownSamples
+from audiolm_cli.codec.base import KnownSamples, OnShare, ignore_share
 from audiolm_cli.codec.dialects import check_layout, read_settings, to_encodec, unwrap_package
 from audiolm_cli.codec.encodec_shape import PAD_MODES, EncodecConfig
 from audiolm_cli.errors import AudioInputError, DataError, ModelError
@@ -205,13 +205,14 @@ class EncodecCodec:
         latents: Tensor = layers[recurrent:](torch.cat(parts, dim=-1))
         return latents
 
-    def decode(self, codes: Tensor, known: KnownSamples | None = None) -> Tensor:
+    def decode(self, codes: Tensor, known: KnownSamples | None = None, on_share: OnShare = ignore_share) -> Tensor:
         """Audio of `codes`.
 
         Args:
             codes: int64 [B, T, K] on any device, each in 0..V-1. Fewer codebooks than `num_codebooks` give coarser
                 audio. T may be 0.
             known: ignored; this codec chooses no phase.
+            on_share: called at the end.
 
         Returns:
             float32 [B, C, T * hop_samples] on the codec's device; may exceed [-1, 1] a little.
@@ -236,6 +237,7 @@ class EncodecCodec:
             wav = self.network.decode([(codes, None)])  # [B, C, T * hop]
 
         assert wav.shape == (B, self.channels, T * self.hop_samples), wav.shape
+        on_share(1.0)
         return wav.clone()
 
 

@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from audiolm_cli.codec.base import KnownSamples
+from audiolm_cli.codec.base import KnownSamples, OnShare, ignore_share
 
 MOMENTUM = 0.99
 """Acceleration of fast Griffin-Lim: Perraudin, Balazs, Sondergaard (2013), section 3.2."""
@@ -32,14 +32,19 @@ def absolute(columns: Tensor) -> Tensor:
 
 
 def griffin_lim(
-    magnitudes: Tensor, window: Tensor, hop: int, iterations: int, known: KnownSamples | None = None
+    magnitudes: Tensor,
+    window: Tensor,
+    hop: int,
+    iterations: int,
+    known: KnownSamples | None = None,
+    on_share: OnShare = ignore_share,
 ) -> Tensor:
     """Audio [B, hop * J] whose `stft` has about the magnitudes [B, J, bins]; the same input gives the same samples.
 
     Starts from the phases of steady sinusoids at the spectral peaks, counted onward from the last phase that `known`
     samples (`wav` [B, 1, N], `mask` [N]) fix. The known samples are put back before every iteration, so that what
     follows them continues their partials. A window away from unknown samples they come back exactly but for rounding;
-    beside unknown ones, nearly so.
+    beside unknown ones, nearly so. `on_share` is called after every iteration.
     """
     # First phases, and the true columns where all samples are known.
     angles = _sinusoidal_phases(magnitudes, hop, len(window))
@@ -53,7 +58,7 @@ def griffin_lim(
     weight = _sum_squared_windows(window, hop, magnitudes.shape[1])  # [1, hop * J]
     columns = torch.polar(magnitudes, angles)  # [B, J, bins]
     previous = torch.zeros_like(columns)
-    for _ in range(iterations):
+    for iteration in range(iterations):
         wav = _synthesise(columns, window, hop) / weight
         if known is not None:
             wav = torch.where(given, fixed, wav)
@@ -63,6 +68,7 @@ def griffin_lim(
         pairs = torch.lerp(torch.view_as_real(previous), torch.view_as_real(consistent), 1 + MOMENTUM)
         columns, previous = torch.view_as_complex(pairs), consistent
         pairs *= (magnitudes / absolute(columns).clamp_(min=1e-8))[..., None]
+        on_share((iteration + 1) / iterations)
 
     return _synthesise(columns, window, hop) / weight
 

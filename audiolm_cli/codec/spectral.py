@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from audiolm_cli.codec.base import KnownSamples
+from audiolm_cli.codec.base import KnownSamples, OnShare, ignore_share
 from audiolm_cli.codec.level import average_around, decode_level, encode_level, measure_level
 from audiolm_cli.codec.phase import absolute, griffin_lim, stft
 from audiolm_cli.codec.quantizer import ResidualVectorQuantizer
@@ -221,11 +221,12 @@ class SpectralCodec(nn.Module):
         return magnitudes * level.repeat_interleave(self.config.columns, 1)
 
     @torch.inference_mode()
-    def decode(self, codes: Tensor, known: KnownSamples | None = None) -> Tensor:
+    def decode(self, codes: Tensor, known: KnownSamples | None = None, on_share: OnShare = ignore_share) -> Tensor:
         """Audio [B, 1, T * hop] of codes [B, T, K]; its phase runs on from `known` samples."""
         if codes.shape[1] == 0:
             return torch.zeros(len(codes), 1, 0, device=codes.device)
 
         magnitudes = self.decode_magnitudes(codes)
-        wav = griffin_lim(magnitudes, self.window, self.column_samples, self.config.griffin_lim_iterations, known)
+        rounds = self.config.griffin_lim_iterations
+        wav = griffin_lim(magnitudes, self.window, self.column_samples, rounds, known, on_share)
         return wav[:, None]

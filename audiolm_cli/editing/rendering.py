@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,7 +16,7 @@ from torch import Tensor
 
 from audiolm_cli.audio import balance, mid, resample_blocks
 from audiolm_cli.audio.prediction import extrapolate
-from audiolm_cli.codec.base import Codec, KnownSamples
+from audiolm_cli.codec.base import Codec, KnownSamples, OnShare, ignore_share
 from audiolm_cli.codec.chunked import halve_chunk
 from audiolm_cli.codec.loudness import frame_rms
 from audiolm_cli.editing.spans import SEAM_FRAMES, Span
@@ -66,15 +66,21 @@ def render_span(span: Span, codes: Tensor, codec: Codec) -> np.ndarray:
     return np.concatenate(list(render_blocks(span, codes, codec)), axis=1)
 
 
-def render_blocks(span: Span, codes: Tensor, codec: Codec) -> Iterator[np.ndarray]:
+def render_blocks(span: Span, codes: Tensor, codec: Codec, on_share: OnShare = ignore_share) -> Iterator[np.ndarray]:
     """Audio float32 [C, n] of the span from its codes [1, gap_frames, K], block after block; `new_samples` in all.
 
     Decoded together with real context, at the context's level, running on from its phases; long spans in chunks, each
     of which runs on from the samples of the one before. At the seams the context as linear prediction carries it on
-    fades into what was generated, so that no sample jumps and each channel keeps its own partials.
+    fades into what was generated, so that no sample jumps and each channel keeps its own partials. `on_share` is called
+    with the share that is decoded.
     """
     left, right = _near_left(span), span.right.codes[:, :SEAM_FRAMES]
-    yield from _render(span, _chunks(torch.cat([left, codes, right], dim=1)), left, right, codec)
+    whole = torch.cat([left, codes, right], dim=1)
+
+    def report(frames: float) -> None:
+        on_share(frames / whole.shape[1])
+
+    yield from _render(span, _chunks(whole), left, right, codec, report)
 
 
 def render_stream(span: Span, portions: Iterable[Portion], codec: Codec) -> Iterator[np.ndarray]:
@@ -91,13 +97,20 @@ def _near_left(span: Span) -> Tensor:
     return span.left.codes[:, max(0, span.left.codes.shape[1] - SEAM_FRAMES) :]
 
 
-def _render(span: Span, chunks: Iterable[_Chunk], left: Tensor, right: Tensor, codec: Codec) -> Iterator[np.ndarray]:
+def _render(
+    span: Span,
+    chunks: Iterable[_Chunk],
+    left: Tensor,
+    right: Tensor,
+    codec: Codec,
+    on_frames: Callable[[float], None] = ignore_share,
+) -> Iterator[np.ndarray]:
     """Audio float32 [C, n] of the span from chunks that begin with the codes `left` [1, L, K] of its context."""
     level = _level_ratio(span, left, right, codec)
     lead = (left.shape[1] + span.left.hidden) * codec.hop_samples
     # Zeros in front put the span's first sample where both rates meet.
     extra = -lead % (codec.sample_rate_hz // math.gcd(codec.sample_rate_hz, span.rate_hz))
-    decoded = _decode(span, chunks, lead, level, codec)
+    decoded = _decode(span, chunks, lead, level, codec, on_frames)
     padded = _after_zeros(extra, (wav * np.float32(level / span.gain) for wav in decoded))
     mono = resample_blocks((wav[None] for wav in padded), codec.sample_rate_hz, span.rate_hz)
     yield from _fit_span((wav[0] for wav in mono), (lead + extra) * span.rate_hz // codec.sample_rate_hz, span)
@@ -137,8 +150,18 @@ def _split_chunk(chunk: _Chunk, frames: int) -> Iterator[_Chunk]:
         yield _Chunk(codes=codes, first=first, start=start, stop=stop)
 
 
-def _decode(span: Span, chunks: Iterable[_Chunk], lead: int, level: float, codec: Codec) -> Iterator[np.ndarray]:
-    """Audio float32 [n] of consecutive chunks, `lead` samples of which come before the span."""
+def _decode(
+    span: Span,
+    chunks: Iterable[_Chunk],
+    lead: int,
+    level: float,
+    codec: Codec,
+    on_frames: Callable[[float], None],
+) -> Iterator[np.ndarray]:
+    """Audio float32 [n] of consecutive chunks, `lead` samples of which come before the span.
+
+    `on_frames` is called with the frames that are decoded, counted from the first of the left context.
+    """
     # A chunk fades in over the last frame before it: it meets what is known without a step, but not smoothly.
     hop = fade = codec.hop_samples
     ramp = torch.sin(torch.linspace(0, math.pi / 2, fade, device=codec.device)).square()
@@ -153,8 +176,11 @@ def _decode(span: Span, chunks: Iterable[_Chunk], lead: int, level: float, codec
             known.wav[0, 0, :ahead] = past[len(past) - ahead :]
             known.mask[: ahead - fade] = True
 
+        def report(share: float, chunk: _Chunk = chunk) -> None:
+            on_frames(chunk.start + share * (chunk.stop - chunk.start))
+
         try:
-            wav = codec.decode(chunk.codes, known)[0, 0][: ahead + (chunk.stop - chunk.start) * hop]  # [n]
+            wav = codec.decode(chunk.codes, known, report)[0, 0][: ahead + (chunk.stop - chunk.start) * hop]  # [n]
         except torch.OutOfMemoryError as error:
             parts = [*_split_chunk(chunk, halve_chunk(chunk.stop - chunk.start, codec, error)), *parts]
             continue

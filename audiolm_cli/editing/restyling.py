@@ -13,7 +13,7 @@ from torch import Tensor
 
 from audiolm_cli.audio import Recording, balance, mid, resample
 from audiolm_cli.audio.level import recording_gain
-from audiolm_cli.codec.base import Codec
+from audiolm_cli.codec.base import Codec, OnShare
 from audiolm_cli.codec.chunked import decode_chunked, encode_chunked
 from audiolm_cli.config.generation import GenerateConfig, SamplingConfig
 from audiolm_cli.cores import Cores
@@ -22,7 +22,6 @@ from audiolm_cli.editing.rendering import LEVEL_RANGE
 from audiolm_cli.editing.session import Session
 from audiolm_cli.editing.splicing import Gap, Piece, Take
 from audiolm_cli.errors import AudioInputError, UsageError
-from audiolm_cli.events import Progress
 from audiolm_cli.model.decode import fill_codebooks
 from audiolm_cli.model.decoders import Decoders
 from audiolm_cli.model.geometry import Geometry
@@ -41,10 +40,13 @@ def restyle_takes(prompt: Tensor, strength: int, session: Session, recording: Re
     sampling = dataclasses.replace(session.sampling_for(recording.duration_s, between=False), temperature=None)
 
     def report_frames(done: int) -> None:
-        session.on_event(Progress(stage="restyle", done=done, total=codes.shape[1], unit="frames"))
+        session.report_audio("restyle", done / codes.shape[1], recording.duration_s)
+
+    def report_decoded(share: float) -> None:
+        session.report_audio("decode", share, recording.duration_s)
 
     takes = []
-    for number, seed in enumerate(session.draw_seeds(session.config.takes), start=1):
+    for seed in session.draw_seeds(session.config.takes):
         generator = torch.Generator().manual_seed(seed)
         began = time.perf_counter()
         made = restyle_codes(session.model, prompt, codes, strength, sampling, generator, report_frames, session.cores)
@@ -52,10 +54,9 @@ def restyle_takes(prompt: Tensor, strength: int, session: Session, recording: Re
         session.watch.model.frames += made.shape[1]
 
         with session.stage("decode"):
-            audio = _render(made, wav, gains, recording, session.codec)
+            audio = _render(made, wav, gains, recording, session.codec, report_decoded)
         piece = Piece(num_samples=audio.shape[1], blocks=[audio])
         takes.append(Take(seed=seed, pieces=[piece], drawn=[sampling]))
-        session.on_event(Progress(stage="decode", done=number, total=session.config.takes, unit="takes"))
     return takes
 
 
@@ -141,9 +142,11 @@ def loudest_codes(codes: Tensor, wav: Tensor, frames: int, codec: Codec) -> Tens
     return codes[:, first : first + frames]
 
 
-def _render(codes: Tensor, original: Tensor, gains: np.ndarray, recording: Recording, codec: Codec) -> np.ndarray:
+def _render(
+    codes: Tensor, original: Tensor, gains: np.ndarray, recording: Recording, codec: Codec, on_share: OnShare
+) -> np.ndarray:
     """Audio float32 [C, N] of codes [1, T, K], as loud as the original and in its balance."""
-    wav = decode_chunked(codec, codes)[0]  # [1, n]
+    wav = decode_chunked(codec, codes, on_share=on_share)[0]  # [1, n]
     power, made_power = original.square().mean().item(), wav.square().mean().item()
     level = float(np.clip(math.sqrt(power / made_power), *LEVEL_RANGE)) if power and made_power else 1.0
 

@@ -20,7 +20,7 @@ from audiolm_cli.cores import Cores
 from audiolm_cli.devices import pick_device, prepare_cpu
 from audiolm_cli.editing.result import Stopwatch
 from audiolm_cli.errors import UsageError
-from audiolm_cli.events import Note, OnEvent, ignore
+from audiolm_cli.events import AUDIO_S, Note, OnEvent, Progress, ignore
 from audiolm_cli.library.loading import Loaded, load_model
 from audiolm_cli.model.decoders import Decoders
 
@@ -61,6 +61,16 @@ class Session:
         """Compute inside on all free cores, and add the time to that stage."""
         with self.watch.stage(name), self.cores.share():
             yield
+
+    def report_audio(self, stage: str, share: float, duration_s: float) -> None:
+        """Report how much of a piece of audio went through a stage.
+
+        Args:
+            stage: what is being done.
+            share: of the piece, 0..1.
+            duration_s: length of the piece.
+        """
+        self.on_event(Progress(stage=stage, done=share * duration_s, total=duration_s, unit=AUDIO_S))
 
     @property
     def prompt_frames(self) -> int:

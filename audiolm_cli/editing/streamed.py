@@ -27,7 +27,6 @@ from audiolm_cli.editing.spans import Surroundings, context_samples, open_span
 from audiolm_cli.editing.splicing import Gap, Piece, Repeated, Take
 from audiolm_cli.editing.takes import peak_ceiling
 from audiolm_cli.editing.windows import RETRIES, plan_step
-from audiolm_cli.events import Progress
 from audiolm_cli.model.decode import Timing
 from audiolm_cli.model.decoders import Decoders
 from audiolm_cli.model.stream import StreamedWindow
@@ -63,7 +62,7 @@ def stream_takes(session: Session, recording: Recording, gaps: list[Gap]) -> lis
         session.on_event(fault.report(seed, mended))
 
     def report_frames(done: int) -> None:
-        session.on_event(Progress(stage="generate", done=done, total=span.gap_frames, unit="frames"))
+        session.report_audio("generate", done / span.gap_frames, span.new_samples / span.rate_hz)
 
     stream = CodeStream(
         model=session.model,

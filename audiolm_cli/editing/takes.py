@@ -20,7 +20,7 @@ from audiolm_cli.editing.session import Session
 from audiolm_cli.editing.spans import Span, Surroundings, context_samples, open_span
 from audiolm_cli.editing.splicing import Gap, Piece, Repeated, Take
 from audiolm_cli.editing.windows import GapFiller
-from audiolm_cli.events import Activity, Progress
+from audiolm_cli.events import Activity
 from audiolm_cli.model.scoring import continuation_score, following_score
 
 MakeTakes = Callable[[Session, Recording, list[Gap]], list[Take]]
@@ -63,12 +63,10 @@ def make_takes(session: Session, recording: Recording, gaps: list[Gap]) -> list[
         candidates.sort(key=lambda candidate: -candidate.score)
 
     takes = []
-    session.on_event(Progress(stage="decode", done=0, total=config.takes, unit="takes"))
     for candidate in candidates[: config.takes]:
         candidate.render(session)
         score = None if config.best_of is None else candidate.score
         takes.append(Take(seed=candidate.seed, pieces=candidate.pieces, drawn=candidate.drawn, score=score))
-        session.on_event(Progress(stage="decode", done=len(takes), total=config.takes, unit="takes"))
     return takes
 
 
@@ -161,7 +159,7 @@ def _fill_spans(session: Session, spans: list[Span], candidates: list[_Candidate
         session.on_event(Activity(stage="make a stretch again"))
 
     def report_frames(done: int) -> None:
-        session.on_event(Progress(stage="generate", done=done, total=span.gap_frames, unit="frames"))
+        session.report_audio("generate", done / span.gap_frames, span.new_samples / span.rate_hz)
         if done == span.gap_frames:
             session.on_event(Activity(stage="fine codes"))
 
@@ -206,8 +204,12 @@ def _render_piece(session: Session, span: Span, codes: torch.Tensor) -> Piece:
         samples = min(span.new_samples, round(frames / session.codec.frame_rate_hz * span.rate_hz))
         span = dataclasses.replace(span, gap_frames=len(codes), new_samples=samples)
 
+    def report_share(share: float) -> None:
+        session.report_audio("decode", share, span.new_samples / span.rate_hz)
+
     def blocks() -> Iterator[np.ndarray]:
-        rendered = render_blocks(span, codes[None], session.codec)
+        report_share(0)
+        rendered = render_blocks(span, codes[None], session.codec, report_share)
         while True:
             with session.stage("decode"):
                 block = next(rendered, None)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import os
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -15,7 +15,7 @@ import torch
 from audiolm_cli.audio import AudioSpec, named_format, write_blocks
 from audiolm_cli.audio.writing import CONTAINERS
 from audiolm_cli.checkpoints.catalogue import KNOWN_CODECS
-from audiolm_cli.codec.base import Codec
+from audiolm_cli.codec.base import Codec, OnShare
 from audiolm_cli.codec.chunked import iter_decode
 from audiolm_cli.data.cuts import Cut, read_clip
 from audiolm_cli.data.manifest import SHIFT_TOLERANCE_S, SUFFIXES, CodecFacts, is_store, list_cuts, read_facts
@@ -24,7 +24,7 @@ from audiolm_cli.devices import pick_device, prepare_cpu
 from audiolm_cli.editing.jobs import STREAM, make_folder, names_folder
 from audiolm_cli.editing.result import Failure
 from audiolm_cli.errors import DataError, ModelError, SomeInputsFailedError, UsageError
-from audiolm_cli.events import Note, OnEvent, Progress, ignore
+from audiolm_cli.events import AUDIO_S, Note, OnEvent, Progress, ignore
 from audiolm_cli.files import check_target
 from audiolm_cli.guessing import guess_path
 from audiolm_cli.library.loading import codec_hash, load_codec
@@ -168,8 +168,9 @@ def _decode_cuts(
     done, total = 0, sum(cut.count for cut in cuts)
     for cut, path in zip(cuts, paths, strict=True):
 
-        def report(frames: int, before: int = done, path: str = path) -> None:
-            on_event(Progress(stage="decode", done=before + frames, total=total, unit="frames", detail=Path(path).name))
+        def report(share: float, cut: Cut = cut, before: int = done, path: str = path) -> None:
+            made_s, total_s = (frames / codec.frame_rate_hz for frames in (before + share * cut.count, total))
+            on_event(Progress(stage="decode", done=made_s, total=total_s, unit=AUDIO_S, detail=Path(path).name))
 
         report(0)
         try:
@@ -179,8 +180,8 @@ def _decode_cuts(
                 raise
             on_event(Note(message=str(error), warning=True))
             failed.append(Failure(input=cut.id, error=str(error)))
+            report(1)
 
-        report(cut.count)
         done += cut.count
     return outputs, failed
 
@@ -191,24 +192,20 @@ def _decode_cut(
     arrays: ArrayReader,
     codec: Codec,
     force: bool,
-    on_frames: Callable[[int], None],
+    on_share: OnShare,
     on_event: OnEvent,
 ) -> DecodedClip:
-    """One clip to its file, at the level it was encoded at; `on_frames` hears how many are done before the last."""
+    """One clip to its file, at the level it was encoded at; `on_share` hears how much of it is decoded."""
     codes = torch.from_numpy(read_clip(cut, arrays, codec.codebook_size).codes.astype(np.int64))[None]  # [1, T, K]
-    samples, clipped, made = codes.shape[1] * codec.hop_samples, 0, 0
+    samples, clipped = codes.shape[1] * codec.hop_samples, 0
 
     def blocks() -> Iterator[np.ndarray]:
-        nonlocal clipped, made
+        nonlocal clipped
         with torch.inference_mode():
-            for wav in iter_decode(codec, codes.to(codec.device)):
+            for wav in iter_decode(codec, codes.to(codec.device), on_share=on_share):
                 block = wav[0].T.cpu().numpy()  # [n, C]
                 clipped += int(np.count_nonzero(np.abs(block) > 1))
                 yield np.clip(block, -1, 1)
-
-                made += len(block)
-                if made < samples:
-                    on_frames(made // codec.hop_samples)
 
     kind = named_format(path)
     spec = AudioSpec(

@@ -23,7 +23,7 @@ from audiolm_cli.cli.render import LINE_EVERY_S, Renderer
 from audiolm_cli.cli.spread import spread
 from audiolm_cli.config.generation import GenerateConfig, SamplingConfig
 from audiolm_cli.errors import AudioInputError, AudioLMError, ModelError, NetworkError, OutputError, UsageError
-from audiolm_cli.events import Activity, Note, Progress
+from audiolm_cli.events import AUDIO_S, Activity, Note, Progress
 from audiolm_cli.version import __version__
 
 
@@ -324,11 +324,11 @@ def test_a_terminal_gets_a_bar_that_goes_away(monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setenv("COLUMNS", "120")
     monkeypatch.setenv("TTY_INTERACTIVE", "1")
     with pytest.raises(ModelError), Renderer() as out:
-        out.on_event(Progress(stage="AR decoding", done=3, total=10, unit="frames"))
+        out.on_event(Progress(stage="AR decoding", done=3.1416, total=10, unit=AUDIO_S))
         raise ModelError("x")
     shown = stream.getvalue()
     assert "AR decoding" in shown
-    assert "3/10 frames" in shown
+    assert "3.1/10.0 s of audio" in shown
     assert shown.count("\x1b[?25l") == shown.count("\x1b[?25h") == 1
     out = Renderer()
     out.on_event(Progress(stage="encode", done=0, total=1))

@@ -25,7 +25,7 @@ from hypothesis import strategies as st
 
 from audiolm_cli.audio import read_audio
 from audiolm_cli.config.generation import GenerateConfig, SamplingConfig
-from audiolm_cli.events import Event, Note
+from audiolm_cli.events import AUDIO_S, Event, Note, Progress
 from audiolm_cli.workflows.continue_audio import continue_files
 
 Piano = Callable[..., np.ndarray]
@@ -550,7 +550,7 @@ def test_a_model_in_the_cache(
 def test_progress(go: Any, take: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Lines where there is no terminal, none with --no-progress, each stage's time with -v."""
     monkeypatch.setattr("audiolm_cli.cli.render.LINE_EVERY_S", 0.0)
-    assert "generate: 1/" in go(take, "-d", 0.2).stderr
+    assert "generate: 0.1/0.2 s of audio" in go(take, "-d", 0.2).stderr
     assert "generate:" not in go(take, "-d", 0.2, "-f", "--no-progress").stderr
     said = go(take, "-d", 0.2, "-f", "--no-progress", "-v").stderr
     assert "generate: 0." in said and "decode: 0." in said
@@ -814,3 +814,8 @@ def test_as_a_function(tiny_model: Path, take: Path) -> None:
     assert [output.path for output in result.outputs] == ["take.continued.1.wav", "take.continued.2.wav"]
     stages = [event.stage for event in events if not isinstance(event, Note)]
     assert set(stages) == {"read and encode", "generate", "fine codes", "decode"}
+    reports = [event for event in events if isinstance(event, Progress)]
+    assert {(report.unit, report.total) for report in reports} == {(AUDIO_S, 0.3)}
+    assert [report.done for report in reports].count(0.3) == 3  # all takes generated together, then decoded one by one
+    decoded = [report.done for report in reports if report.stage == "decode"]
+    assert len(decoded) == 2 * (1 + 4) and decoded[0] == 0  # from the start, and after each of the codec's rounds

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from audiolm_cli.codec.base import Codec, KnownSamples
+from audiolm_cli.codec.base import Codec, KnownSamples, OnShare, ignore_share
 from audiolm_cli.codec.chunked import (
     DEFAULT_CONTEXT_FRAMES,
     decode_chunked,
@@ -19,6 +19,8 @@ from audiolm_cli.codec.chunked import (
     iter_encode,
 )
 from audiolm_cli.codec.encodec import EncodecCodec, EncodecConfig
+from audiolm_cli.codec.spectral import SpectralCodec
+from audiolm_cli.config.shapes import SpectralConfig
 from audiolm_cli.errors import AudioInputError, MemoryLimitError, UsageError
 
 
@@ -58,7 +60,7 @@ class WindowCodec:
         weights = torch.arange(1, 2 * reach + 2)
         return torch.stack([(windows * weights**k).sum(-1) % self.codebook_size for k in (1, 2, 3)], dim=-1)
 
-    def decode(self, codes: Tensor, known: KnownSamples | None = None) -> Tensor:
+    def decode(self, codes: Tensor, known: KnownSamples | None = None, on_share: OnShare = ignore_share) -> Tensor:
         self.longest = max(self.longest, codes.shape[1])
         self.known.append(known)
         if codes.shape[1] == 0:
@@ -156,6 +158,19 @@ def test_decoding_hands_over_the_samples_before_the_chunk() -> None:
         assert torch.equal(known.wav[:, :, :lead], audio[:, :, start - lead : start])
 
 
+@pytest.mark.parametrize("chunk", [7, 100])
+def test_decoding_says_how_much_is_done(chunk: int) -> None:
+    """After every round of a codec, counted over all chunks."""
+    codec = SpectralCodec(SpectralConfig(width=16, latent=8, codebook_size=32)).eval()
+    codes = torch.zeros(1, 20, codec.num_codebooks, dtype=torch.int64)
+    shares: list[float] = []
+    decode_chunked(codec, codes, chunk, on_share=shares.append)
+    rounds = codec.config.griffin_lim_iterations
+    assert len(shares) == rounds * math.ceil(20 / chunk)
+    assert shares == sorted(shares) and shares[-1] == 1
+    assert shares[rounds - 1] == pytest.approx(min(chunk, 20) / 20)
+
+
 @pytest.mark.parametrize(("chunk", "context"), [(0, None), (-1, 3), (5, -1)])
 def test_sizes_out_of_range_are_refused(chunk: int, context: int | None) -> None:
     with pytest.raises(UsageError, match="_frames must be"):
@@ -181,10 +196,10 @@ class ScarceCodec(WindowCodec):
             raise torch.OutOfMemoryError("out of memory")
         return super().encode(wav)
 
-    def decode(self, codes: Tensor, known: KnownSamples | None = None) -> Tensor:
+    def decode(self, codes: Tensor, known: KnownSamples | None = None, on_share: OnShare = ignore_share) -> Tensor:
         if codes.shape[1] > self.room:
             raise torch.OutOfMemoryError("out of memory")
-        return super().decode(codes, known)
+        return super().decode(codes, known, on_share)
 
 
 @pytest.mark.parametrize("room", [35, 60, 111, 1000])

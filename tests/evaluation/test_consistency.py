@@ -35,7 +35,7 @@ class Sign:
         signs = (wav[:, 0, :: self.hop_samples] > 0).long()
         return torch.stack([signs, torch.zeros_like(signs)], dim=-1)
 
-    def decode(self, codes: Tensor, known: object = None) -> Tensor:
+    def decode(self, codes: Tensor, known: object = None, on_share: object = None) -> Tensor:
         raise NotImplementedError
 
 
