@@ -1,13 +1,14 @@
 """Render MIDI to varied recordings of solo piano: several pianos, rooms, tunings, tempos, levels and noise.
 
     python tests/recipe/render.py MIDI OUT --fluidr3 FluidR3_GM.sf2 --musescore MuseScore_General_Full.sf3 \
-        --salamander FOLDER [--part 0/2] [--without NAME...] [--again _second]
+        --salamander FOLDER --pianos FOLDER [--part 0/2] [--without NAME...] [--again _second]
 
 The first stage from MIDI to the bundled model; `bundle.py`, the last, names those between. Every file's rendering is
 drawn from the name of its recording, so any part can be rendered anywhere and again, and with --again otherwise. Needs
 `fluidsynth` and `sox` (Debian packages of these names; the soundfonts are in `fluid-soundfont-gm` and
-`musescore-general-soundfont`), `mido`, and for the Salamander grand a few layers of the npm packages that `sampler.py`
-names. Files there already are left as they are.
+`musescore-general-soundfont`), `mido`, for the Salamander grand a few layers of the npm packages that `sampler.py`
+names, and for the Headroom grands a folder with the table that `instruments.open_table` reads. Files there already are
+left as they are.
 """
 
 from __future__ import annotations
@@ -27,10 +28,13 @@ import soundfile
 
 sys.path.insert(0, str(Path(__file__).parent))
 
+from instruments import SampledKeys, open_table
 from sampler import Note, SampledPiano
 
 RATE_HZ = 32_000
-PIANOS = {"salamander": 0.4, "fluidr3": 0.35, "musescore": 0.25}
+HEADROOM = ("headroom-close", "headroom-decca")
+"""One grand, heard by two pairs of microphones."""
+PIANOS = {"salamander": 0.3, "fluidr3": 0.25, "musescore": 0.2, **dict.fromkeys(HEADROOM, 0.125)}
 """Share of the files by piano."""
 SUSTAIN, DRUMS = 64, 9
 """MIDI controller and channel."""
@@ -156,14 +160,15 @@ def sox_effects(rendering: Rendering) -> list[str]:
     return [*effects, "remix", "-", "rate", str(RATE_HZ)]
 
 
-def render(midi: Path, target: Path, fonts: dict[str, Path], grand: SampledPiano | None, folder: Path) -> Rendering:
+def render(
+    midi: Path, target: Path, fonts: dict[str, Path], grands: dict[str, SampledPiano | SampledKeys], folder: Path
+) -> Rendering:
     """Write one recording, 16-bit mono."""
     rendering = draw(target.stem)
     messages = read_messages(midi, rendering)
     raw, mono = folder / "raw.wav", folder / "mono.wav"
-    if rendering.piano == "salamander":
-        assert grand is not None
-        wav = grand.render(notes_of(messages))
+    if rendering.piano in grands:
+        wav = grands[rendering.piano].render(notes_of(messages))
         soundfile.write(raw, 0.5 * wav / np.abs(wav).max(), RATE_HZ, subtype="FLOAT")
     else:
         write_midi(messages, rendering.program, folder / "notes.mid")
@@ -202,6 +207,7 @@ def main() -> None:
     parser.add_argument("--fluidr3", type=Path, required=True)
     parser.add_argument("--musescore", type=Path, required=True)
     parser.add_argument("--salamander", type=Path, required=True)
+    parser.add_argument("--pianos", type=Path, required=True, help="the Headroom grands and their samples.csv")
     parser.add_argument("--part", default="0/1", help="I/N: every N-th file from the I-th")
     parser.add_argument("--without", nargs="*", default=[], help="names of pieces to leave out")
     parser.add_argument("--again", default="", metavar="SUFFIX", help="render each otherwise, under another name")
@@ -209,7 +215,8 @@ def main() -> None:
     index, parts = map(int, given.part.split("/"))
     given.output.mkdir(parents=True, exist_ok=True)
     fonts = {"fluidr3": given.fluidr3, "musescore": given.musescore}
-    grand = SampledPiano(given.salamander, RATE_HZ)
+    grands: dict[str, SampledPiano | SampledKeys] = {name: open_table(given.pianos, name, RATE_HZ) for name in HEADROOM}
+    grands["salamander"] = SampledPiano(given.salamander, RATE_HZ)
     files = [path for path in sorted(given.midi.rglob("*.mid")) if path.stem not in given.without]
     for midi in files[index::parts]:
         target = given.output / f"{midi.stem}{given.again}.wav"
@@ -217,7 +224,7 @@ def main() -> None:
             continue
         with tempfile.TemporaryDirectory() as folder:
             try:
-                rendering = render(midi, target, fonts, grand, Path(folder))
+                rendering = render(midi, target, fonts, grands, Path(folder))
             except (subprocess.SubprocessError, OSError, ValueError, EOFError) as error:
                 print(f"{midi.name}: left out: {error}", flush=True)
                 continue
