@@ -10,6 +10,7 @@ softest 3 s before; without a guard, one in six continuations has.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
@@ -36,12 +37,12 @@ recordings are as soft now and then."""
 
 
 WORDS = {
-    "silence": "falls silent",
-    "repetition": "repeats one sound",
-    "swelling": "becomes far too loud",
-    "sinking": "becomes far too quiet",
+    "silence": ("falls silent", "fall silent"),
+    "repetition": ("repeats one sound", "repeat one sound"),
+    "swelling": ("becomes far too loud", "become far too loud"),
+    "sinking": ("becomes far too quiet", "become far too quiet"),
 }
-"""What a stretch with a fault does, for a listener."""
+"""What a stretch with a fault does, and what several do, for a listener."""
 
 
 @dataclass(frozen=True)
@@ -53,12 +54,34 @@ class Fault:
     share: float
     """Of its frames, 0..1."""
 
-    def report(self, seed: int, mended: bool) -> Note:
-        """The line about it for the user: a warning where making the stretch again did not help."""
-        what = f"seed {seed}: a stretch that {WORDS[self.kind]}"
-        if mended:
-            return Note(message=f"{what} was made again")
-        return Note(message=f"{what} is no better when made again; try another --seed or --temperature", warning=True)
+
+class FaultLog:
+    """The faults of a recording's takes, told together when all are known: one line for each kind."""
+
+    def __init__(self) -> None:
+        self._seeds: dict[tuple[str, bool], list[int]] = {}
+        """Of each kind and whether it was mended, the seed of the take that each stretch is in."""
+
+    def add(self, seed: int, fault: Fault, mended: bool) -> None:
+        """Take note of a stretch that was made again, and whether nothing is wrong with it any more."""
+        self._seeds.setdefault((fault.kind, mended), []).append(seed)
+
+    def notes(self) -> Iterator[Note]:
+        """The lines for the user: warnings where making stretches again did not help."""
+        for (kind, mended), seeds in self._seeds.items():
+            one, several = WORDS[kind]
+            what, was, is_no = f"a stretch that {one}", "was", "is no"
+            if len(seeds) > 1:
+                what, was, is_no = f"{len(seeds)} stretches that {several}", "were", "are no"
+
+            different = sorted(set(seeds))
+            whose = f"seed{'s' * (len(different) > 1)} {', '.join(map(str, different))}"
+            told = (
+                f"{was} made again"
+                if mended
+                else f"{is_no} better when made again; try another --seed or --temperature"
+            )
+            yield Note(message=f"{whose}: {what} {told}", warning=not mended)
 
 
 class Guard:

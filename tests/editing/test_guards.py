@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import math
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -10,11 +12,17 @@ import numpy as np
 import pytest
 import torch
 
+from audiolm_cli.audio import Recording
 from audiolm_cli.codec.base import Codec
 from audiolm_cli.codec.loudness import frame_rms
-from audiolm_cli.config.generation import SamplingConfig
-from audiolm_cli.editing.guards import Fault, Guard, derive_seed
+from audiolm_cli.config.generation import GenerateConfig, SamplingConfig
+from audiolm_cli.editing.guards import Fault, FaultLog, Guard, derive_seed
+from audiolm_cli.editing.session import open_session
+from audiolm_cli.editing.splicing import Gap
+from audiolm_cli.editing.streamed import stream_takes
+from audiolm_cli.editing.takes import make_takes
 from audiolm_cli.editing.windows import RETRIES, GapFiller
+from audiolm_cli.events import Event, Note
 from audiolm_cli.library.loading import load_model
 from audiolm_cli.model.decode import generate
 from audiolm_cli.model.decoders import Decoders
@@ -230,3 +238,38 @@ def test_guidance_in_generation(parts: tuple[Decoders, Codec]) -> None:
     assert torch.equal(made(1.0, left[:, :0]), made(3.0, left[:, :0]))
     alone = generate(model, left[:, :0], Geometry(0, 30), SamplingConfig(), [torch.Generator().manual_seed(1)])
     assert torch.equal(made(0.0, left)[..., 0], alone[..., 0])
+
+
+def test_the_same_is_told_once_with_its_number() -> None:
+    """One line for each kind of fault, and another where stretches stayed as they were."""
+    log = FaultLog()
+    for seed, kind, mended in ((2, "sinking", True), (2, "silence", True), (3, "sinking", False), (2, "sinking", True)):
+        log.add(seed, Fault(kind, 0.5), mended)
+    log.add(5, Fault("sinking", 0.5), True)
+    assert [(note.message, note.warning) for note in log.notes()] == [
+        ("seeds 2, 5: 3 stretches that become far too quiet were made again", False),
+        ("seed 2: a stretch that falls silent was made again", False),
+        (
+            "seed 3: a stretch that becomes far too quiet is no better when made again; try another --seed or "
+            "--temperature",
+            True,
+        ),
+    ]
+
+
+def test_a_command_tells_it_once(tiny_model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """After all windows, and likewise where audio is made while it is read."""
+    faults = itertools.cycle([Fault("silence", 1.0), None, None])
+    monkeypatch.setattr(Guard, "find_fault", lambda self, codes: next(faults) if len(codes) else None)
+    samples = np.random.default_rng(0).standard_normal((16000, 1)).astype(np.float32) / 10
+    recording = Recording(
+        samples=samples, sample_rate_hz=16000, format="WAV", subtype="FLOAT", lossless=True, tags={}, name="noise"
+    )
+    for make in (make_takes, stream_takes):
+        events: list[Event] = []
+        config = GenerateConfig(model=str(tiny_model), seed=1, threads=1)
+        session = open_session(config, SamplingConfig(), events.append)
+        for take in make(session, recording, [Gap(start=16000, stop=16000, new_samples=40000)]):
+            list(take.pieces[0].blocks)
+        notes = [event.message for event in events if isinstance(event, Note)]
+        assert len(notes) == 1 and re.fullmatch(r"seed 1: \d+ stretches that fall silent were made again", notes[0])
