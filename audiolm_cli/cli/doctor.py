@@ -35,5 +35,6 @@ def doctor_command(
             for check in diagnosis.checks:
                 if check.remedy:
                     out.print(f"{check.name}: {check.remedy}")
+            out.paragraph(diagnosis.verdict)
     if diagnosis.failed:
         raise typer.Exit(ModelError.exit_code)

@@ -79,6 +79,17 @@ class Diagnosis:
         """Whether a check failed."""
         return any(check.status == "fail" for check in self.checks)
 
+    @property
+    def verdict(self) -> str:
+        """The state of the installation in one sentence."""
+        broken = [check.name for check in self.checks if check.status == "fail"]
+        lacking = [check.name for check in self.checks if check.status == "warn"]
+        if broken:
+            return f"not everything works: do what is said above about {', '.join(broken)}"
+        if lacking:
+            return f"audiolm works; above is advice about {', '.join(lacking)}"
+        return "everything works"
+
 
 def doctor(
     cache_dir: Path | None = None, environment: Mapping[str, str] | None = None, *, on_event: OnEvent = ignore

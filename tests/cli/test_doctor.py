@@ -287,3 +287,23 @@ def test_a_gpu_of_apple_is_not_used_and_that_is_said(
     assert ("which is not used" in found["mps"]["value"]) if there else "mps" not in found
     shown = audiolm("continue", "take.wav", "--device", "mps")
     assert shown.exit_code == 2 and "GPUs of Apple are not used" in " ".join(shown.stderr.split())
+
+
+@pytest.mark.parametrize(
+    ("statuses", "verdict"),
+    [
+        (("ok", "ok", "ok"), "everything works"),
+        (("ok", "warn", "warn"), "audiolm works; above is advice about ffmpeg, cache"),
+        (("fail", "warn", "fail"), "not everything works: do what is said above about torch, cache"),
+    ],
+)
+def test_the_last_line_is_a_verdict(
+    statuses: tuple[str, ...], verdict: str, audiolm: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whether all is well, and whose remedy is to be read where it is not."""
+    found = [
+        workflow.Finding(name=name, status=status, value="x", remedy="" if status == "ok" else "do y")
+        for name, status in zip(("torch", "ffmpeg", "cache"), statuses, strict=True)
+    ]
+    monkeypatch.setattr(workflow, "doctor", lambda *given, **more: workflow.Diagnosis(checks=found))
+    assert audiolm("doctor").stdout.splitlines()[-1] == verdict
