@@ -7,36 +7,11 @@ from typing import Annotated
 import typer
 
 from audiolm_cli.cli import options
+from audiolm_cli.cli.described import describe_checkpoint
 from audiolm_cli.cli.render import Renderer
 from audiolm_cli.cli.spread import spread
 
 Name = Annotated[str, typer.Argument(metavar="NAME", help="A name from `audiolm models list`, or a folder's path.")]
-
-MAIN_FACTS = (
-    "path",
-    "kind",
-    "name",
-    "model.d_model",
-    "model.num_layers",
-    "model.num_quantizers",
-    "model.codebook_size",
-    "model.max_frames",
-    "model.nar_passes",
-    "model.context_attention",
-    "codec.family",
-    "codec.name",
-    "codec.config.sample_rate_hz",
-    "codec.config.hop_samples",
-    "training.command",
-    "training.hours",
-    "training.minutes",
-    "training.held_out.total_bits",
-    "sha256",
-    "licence",
-)
-"""What `models info` shows of a checkpoint about which much is known."""
-MOST_ROWS = 20
-"""More rows than this do not fit into a terminal with what frames them."""
 
 Wanted = Annotated[
     str,
@@ -151,11 +126,8 @@ def info_command(
         if out.json:
             out.print_json(facts)
         else:
-            rows = _flat(facts)
-            few = rows if len(rows) <= MOST_ROWS else [row for row in rows if row[0] in MAIN_FACTS]
-            out.table(("field", "value"), few)
-            if len(few) < len(rows):
-                out.note(f"{len(rows) - len(few)} more with --json: every setting of its trainings, and its files")
+            out.table(("what", "is"), describe_checkpoint(facts))
+            out.note("everything that is known of it, such as the settings of its trainings: --json")
 
 
 @spread
@@ -196,14 +168,3 @@ def verify_command(
 
 def _size(size: int) -> str:
     return f"{size / 1e6:.1f} MB" if size else "-"
-
-
-def _flat(facts: dict[str, object], prefix: str = "") -> list[tuple[str, str]]:
-    """Nested facts as rows of dotted names and values."""
-    rows: list[tuple[str, str]] = []
-    for key, value in facts.items():
-        if isinstance(value, dict):
-            rows += _flat(value, f"{prefix}{key}.")
-        elif value is not None:
-            rows.append((f"{prefix}{key}", str(value)))
-    return rows

@@ -76,7 +76,7 @@ def test_another_cache(audiolm: Any, mine: Path, tmp_path: Path) -> None:
 
 def test_info(audiolm: Any, mine: Path) -> None:
     """Shape, licence and hash, as rows and as JSON, by name and by path."""
-    assert "model.d_model" in audiolm("models", "info", "mine").stdout
+    assert "32 wide" in audiolm("models", "info", "mine").stdout
     facts = json.loads(audiolm("models", "info", "mine", "--json").stdout)
     assert (facts["model"]["d_model"], facts["licence"], facts["kind"]) == (32, "CC-BY-4.0", "model")
     assert len(facts["sha256"]) == 64
@@ -88,9 +88,12 @@ def test_info(audiolm: Any, mine: Path) -> None:
 def test_info_fits_a_terminal(audiolm: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """Of the bundled model, what matters; all of it as JSON. In a log no row is cut."""
     shown = audiolm("models", "info", "piano")
-    rows = [line.split()[0] for line in shown.stdout.splitlines()[1:]]
-    assert len(rows) <= 20 and {"path", "codec.name", "training.hours", "sha256", "licence"} < set(rows)
-    assert "more with --json" in shown.stderr
+    rows = dict(re.split(r"  +", line, maxsplit=1) for line in shown.stdout.splitlines()[1:])
+    assert rows["codec"] == "piano-codec (spectral), 32 kHz, 50 frames a second, 2.2 kbit/s"
+    assert re.fullmatch(r"on [\d.]+ h of audio, \d+ steps, 1 h \d\d min of computing", rows["trained"])
+    assert {"name", "kind", "window", "held out", "licence", "folder", "sha256"} < set(rows)
+    assert not re.search(r"\w\.[a-z]+_|\d\.\d{4}", re.sub(r"(?m)^folder.*", "", shown.stdout))  # fields, long numbers
+    assert "--json" in shown.stderr
     monkeypatch.setattr("sys.stdout.isatty", lambda: True)
     monkeypatch.setenv("COLUMNS", "100")
     assert len(audiolm("models", "info", "piano").stdout.splitlines()) <= 25
