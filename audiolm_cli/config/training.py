@@ -164,7 +164,7 @@ class TrainConfig(Settings):
     seed: int = setting(0, "Same seed, same result.", low=0, high=2**63 - 1, metavar="N")
     """Seed of every random draw."""
     validate_every: int = _rare_length(
-        250, "Steps between validations; with --init a tenth of the steps.", low=1, metavar="N"
+        250, "Steps between validations; with --init a tenth of the steps, at least 5.", low=1, metavar="N"
     )
     """Steps between validations and saved states."""
     validation_windows: int = setting(24, "", low=1)
@@ -174,7 +174,7 @@ class TrainConfig(Settings):
     )
     """Validations in a row without a better one that end the training; 0 goes on to the last step."""
     sample_every: int = _rare_length(
-        1000, "Steps between samples as audio; 0: never. With --init half of the steps.", low=0, metavar="N"
+        1000, "Steps between samples as audio; 0: never. With --init every third validation.", low=0, metavar="N"
     )
     """Steps between samples of the averaged weights, as audio; 0 makes none."""
     log_every: int = setting(10, "", low=1)

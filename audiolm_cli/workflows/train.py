@@ -124,7 +124,7 @@ def try_training(request: TrainRequest) -> Trial:
     expected = checked.expected
     if expected is None or checked.findings[-1].status == "failed":
         return Trial(findings=checked.findings, expected_s=None, memory_bytes=None, failed=failed)
-    seconds = expected_seconds(prepared.config, prepared.shape, expected)
+    seconds = expected_seconds(prepared.config, prepared.shape, expected, prepared.fine_tunes)
     return Trial(findings=checked.findings, expected_s=seconds, memory_bytes=expected.memory_bytes, failed=failed)
 
 

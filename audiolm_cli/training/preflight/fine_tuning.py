@@ -21,6 +21,8 @@ WARMUP_STEPS = 10
 """A model that is trained already needs no long warm-up."""
 VALIDATIONS = 10
 """Validations, and chances to be the best, in the whole training."""
+LEAST_EVERY = 5
+"""Steps between validations at least: a validation takes about as long as so many steps."""
 PATIENCE = 3
 """Validations in a row without a better one that end the training."""
 SUITED = ("steps", "learning_rate", "warmup_steps", "validate_every", "patience", "sample_every")
@@ -41,14 +43,14 @@ def suit(config: TrainConfig, free: Collection[str], frames: int, frame_shift_s:
     if "steps" in free and config.num_epochs is None:
         steps = max(VALIDATIONS, math.ceil(FRAMES_PER_ROOT_MINUTE * math.sqrt(minutes) / config.batch_frames))
 
-    every = math.ceil(steps / VALIDATIONS)
+    every = max(LEAST_EVERY, math.ceil(steps / VALIDATIONS))
     suited: dict[str, Any] = {
         "steps": steps,
         "learning_rate": RATE * min(1.0, math.sqrt(minutes / RATE_MINUTES)) * LEARNING_RATES[config.optimizer],
         "warmup_steps": WARMUP_STEPS,
         "validate_every": every,
         "patience": PATIENCE,
-        "sample_every": every * (VALIDATIONS // 2),
+        "sample_every": min(PATIENCE * every, steps),  # so that the shortest training can be heard, too
     }
     # The rate of what Adam trains beside Muon follows that of Muon.
     chosen = {name: value for name, value in suited.items() if name in free}

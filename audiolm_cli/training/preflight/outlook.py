@@ -5,8 +5,11 @@ Knows nothing about terminals; `checks.py` does the trying.
 
 from __future__ import annotations
 
+import math
+
 from audiolm_cli.config.shapes import PRESETS, ModelConfig
 from audiolm_cli.config.training import TrainConfig
+from audiolm_cli.evaluation.model import CONTINUATION_PROMPT
 from audiolm_cli.events import Note
 from audiolm_cli.model.decoders import Decoders
 from audiolm_cli.training.preflight.checks import Checked, Expected, Finding, run_checks
@@ -72,7 +75,7 @@ def go_through(prepared: Prepared, model: Decoders) -> Checked:
     checked = run_checks(prepared, model, report)
     raise_failure(checked.findings)
     if checked.expected is not None:
-        on_event(Note(message=forecast(prepared.config, prepared.shape, checked.expected)))
+        on_event(Note(message=forecast(prepared, checked.expected)))
     return checked
 
 
@@ -87,17 +90,27 @@ def raise_failure(findings: list[Finding]) -> None:
         raise failed.error(f"check {failed.name}: {failed.found}; {failed.remedy}")
 
 
-def expected_seconds(config: TrainConfig, shape: ModelConfig, expected: Expected) -> float:
-    """How long the whole training will take, validations included."""
-    validations = -(-config.steps // config.validate_every)
-    scored = config.validation_windows * shape.max_frames * shape.num_quantizers / 2  # a step trains two decoders
-    return config.steps * expected.step_s + (
-        validations * scored / config.batch_frames * VALIDATION_COST * expected.step_s
-    )
+def expected_seconds(config: TrainConfig, shape: ModelConfig, expected: Expected, fine_tunes: bool) -> float:
+    """How long the whole training will take: its steps, its validations, and the verdict at its end.
+
+    Args:
+        config: how it is trained.
+        shape: the model's.
+        expected: what a step takes.
+        fine_tunes: whether the model to start from is scored, too.
+    """
+    # Fine codebooks are scored in several passes, each over what the earlier ones knew as well.
+    passes = CONTINUATION_PROMPT + (1 - CONTINUATION_PROMPT) * (shape.nar_passes + 1) / 2
+    scored = config.validation_windows * shape.max_frames * (1 + (shape.num_quantizers - 1) * passes)
+    trained = config.batch_frames * (1 if config.train_stage else 2)  # by one decoder or both
+
+    scorings = math.ceil(config.steps / config.validate_every) + fine_tunes + 1
+    return (config.steps + scorings * scored / trained * VALIDATION_COST) * expected.step_s
 
 
-def forecast(config: TrainConfig, shape: ModelConfig, expected: Expected) -> str:
+def forecast(prepared: Prepared, expected: Expected) -> str:
     """One line: how long, how much memory."""
-    seconds = expected_seconds(config, shape, expected)
+    config = prepared.config
+    seconds = expected_seconds(config, prepared.shape, expected, prepared.fine_tunes)
     memory = f", {expected.memory_bytes / 1e9:.1f} GB of memory" if expected.memory_bytes else ""
     return f"expected: {length_of(seconds)} for {counted(config.steps, 'step')}{memory}"

@@ -187,9 +187,17 @@ def test_one_decoder_alone(listed: Listed, stage: int) -> None:
 
 
 def test_expected_time() -> None:
-    """Steps and validations: 10 of 2 s, and 2 validations of 2 windows of 40 frames through 4 decoder passes."""
+    """Steps and scorings: 10 of 2 s; 2 validations and the verdict, of 2 windows of 40 frames through 4 decoders."""
     expected = checks.Expected(step_s=2.0, memory_bytes=0, state_bytes=0)
-    assert expected_seconds(CONFIG, SHAPE, expected) == pytest.approx(20 + 2 * (2 * 40 * 2 / 80) / 3 * 2)
+    scored_s = 2 * 40 * 4 / (2 * 80) / 3 * 2
+    assert expected_seconds(CONFIG, SHAPE, expected, False) == pytest.approx(20 + 3 * scored_s)
+    assert expected_seconds(CONFIG, SHAPE, expected, True) == pytest.approx(20 + 4 * scored_s)
+
+    # A second of four passes knows a quarter, the last one all: 0.4 + 0.6 * 2.5 of a window for each fine codebook.
+    several = dataclasses.replace(SHAPE, nar_passes=4)
+    assert expected_seconds(CONFIG, several, expected, False) == pytest.approx(20 + 3 * scored_s / 4 * (1 + 3 * 1.9))
+    one = dataclasses.replace(CONFIG, train_stage=1)
+    assert expected_seconds(one, SHAPE, expected, False) == pytest.approx(20 + 3 * 2 * scored_s)
 
 
 def test_too_little_data() -> None:

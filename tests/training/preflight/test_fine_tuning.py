@@ -26,7 +26,7 @@ def test_more_audio_means_more_steps_over_it_and_fewer_passes() -> None:
     assert steps == sorted(steps) and steps[0] < steps[-1] and passes == sorted(passes, reverse=True)
     for config in found:
         assert VALIDATIONS - 1 <= config.steps / config.validate_every <= VALIDATIONS
-        assert config.sample_every <= config.steps
+        assert config.sample_every <= PATIENCE * config.validate_every
         assert (config.patience, config.warmup_steps) == (PATIENCE, WARMUP_STEPS)
         assert config.adam_learning_rate == pytest.approx(config.learning_rate / 10)  # type: ignore[operator]
     assert [config.learning_rate for config in found[1:]] == pytest.approx([RATE * 0.02] * 2)
@@ -49,9 +49,16 @@ def test_what_is_chosen_stays() -> None:
     own = TrainConfig(steps=70, learning_rate=0.01, patience=0, validate_every=5, warmup_steps=1, sample_every=0)
     assert suited(3, *SUITED, config=own) == own
     found = suited(3, "steps", config=TrainConfig(steps=70))
-    assert (found.steps, found.validate_every, found.sample_every) == (70, 7, 35)
+    assert (found.steps, found.validate_every, found.sample_every) == (70, 7, 21)
     epochs = suited(3, config=TrainConfig(steps=40, num_epochs=2.0))
-    assert (epochs.steps, epochs.validate_every) == (40, 4)
+    assert (epochs.steps, epochs.validate_every) == (40, 5)
+
+
+@pytest.mark.parametrize(("steps", "every", "samples"), [(1, 5, 1), (3, 5, 3), (12, 5, 12), (60, 6, 18)])
+def test_few_steps_are_heard_and_not_scored_each(steps: int, every: int, samples: int) -> None:
+    """A validation takes as long as a few steps; and samples are made before the first end that patience can make."""
+    found = suited(3, "steps", config=TrainConfig(steps=steps))
+    assert (found.validate_every, found.sample_every) == (every, samples)
 
 
 def test_a_rate_that_is_given_leads_that_of_adam() -> None:
