@@ -15,6 +15,7 @@ from audiolm_cli.audio import Recording
 from audiolm_cli.config.base import declared, flag_of
 from audiolm_cli.config.generation import GenerateConfig
 from audiolm_cli.editing.channels import generate_takes
+from audiolm_cli.editing.familiarity import tell_of_strange_sound
 from audiolm_cli.editing.jobs import Job, read_input, write_under_free_name
 from audiolm_cli.editing.result import Failure, Generation, Output
 from audiolm_cli.editing.session import Session
@@ -88,6 +89,7 @@ def edit_recording(session: Session, job: Job, edit: Edit, page: TakesPage | Non
     with session.stage("encode"):
         recording = read_input(job, session.on_event)
     gaps = edit.find_gaps(recording, job.source)
+    tell_of_strange_sound(session, recording, gaps, job.source)
     takes = generate_takes(session, recording, gaps, edit.make)
 
     versions = fill_recording(recording, gaps, takes, edit.repeat)

@@ -6,6 +6,7 @@ import json
 from collections.abc import Callable
 from importlib import resources
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -90,6 +91,35 @@ def likeliest(model: Decoders, codes: torch.Tensor) -> tuple[torch.Tensor, float
         parts += [model.nar_predict(context, target, geometry, k) for k in (1, 2, 3)]
     likely = torch.cat([part.logits[..., : model.eos].argmax(-1) for part in parts])
     return likely, sum(part.loss().item() for part in parts)
+
+
+def play_trumpet(seconds: int, rate_hz: int) -> np.ndarray:
+    """float32 [N]: a note each second with many overtones and a vibrato."""
+    time_s = np.arange(rate_hz) / rate_hz
+    phases = 2 * np.pi * (time_s + 0.01 / 6 * np.sin(12 * np.pi * time_s))
+    notes = [
+        sum(np.sin(h * f0_hz * phases) / np.sqrt(h) for h in range(1, 25)) * np.minimum(1, time_s / 0.05)
+        for f0_hz in 233 * 2 ** (np.arange(seconds) / 6)
+    ]
+    return (np.concatenate(notes) / 10).astype(np.float32)
+
+
+@pytest.mark.parametrize("command", [("continue", "-d", 0.2), ("infill", "--gap", "4:4.2"), ("loop", "--bridge", 0.2)])
+def test_what_is_no_piano_is_said_to_be_none(
+    command: tuple[object, ...], audiolm: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One line about a trumpet, and none about a piano, or about what is too short to tell."""
+    monkeypatch.chdir(tmp_path)
+    verb, *options = command
+    for seconds in (6, 1):
+        soundfile.write(f"trumpet-{seconds}.wav", play_trumpet(seconds, 32000), 32000)
+    shown = audiolm(verb, "trumpet-6.wav", *options, "--seed", 1)
+    line = "trumpet-6.wav does not sound like a piano, and the model piano knows only pianos"
+    assert shown.exit_code == 0 and shown.stderr.count(line) == 1
+    others = [PRELUDE] if verb == "infill" else [PRELUDE, "trumpet-1.wav"]
+    for other in others:
+        shown = audiolm(verb, other, *options, "--seed", 1)
+        assert shown.exit_code == 0 and "sound like" not in shown.stderr
 
 
 @pytest.mark.parametrize("dtype", ["bf16", "int8"])
