@@ -30,7 +30,9 @@ HIGHEST_RATE_HZ = 48000
 COLUMNS = 600
 """Columns of a waveform."""
 BEFORE_SEAM_S = 2.0
-"""How much before what is new the button of a take starts."""
+"""How much before a seam the button of a take starts."""
+LEAST_S = 0.001
+"""An edge of what is new that is nearer to an end of the recording is no seam."""
 STYLE = """
 :root { color-scheme: light dark; --ink: #1c2733; --back: #fff; --muted: #5f6670; --line: #e4e7eb; --wave: #4e79a7;
   --new: #f28e2b; --code: #f4f5f7; }
@@ -225,7 +227,7 @@ def _is_whole(span: tuple[float, float], duration_s: float) -> bool:
 
 def _describe_stretch(start_s: float, end_s: float, duration_s: float) -> str:
     """Which part of its file a stretch is; empty where it is all of it."""
-    if start_s <= 0 and end_s >= duration_s - 0.001:
+    if start_s <= 0 and end_s >= duration_s - LEAST_S:
         return ""
     return f"shown from {_clock(start_s)} to {_clock(end_s)} of {_clock(duration_s)}"
 
@@ -256,9 +258,12 @@ def _render_version(version: _Version, loudest: float, png: bytes) -> str:
     what = "new" if version.is_take else "replaced"
     told = "; ".join(f"{_clock(start)} to {_clock(end)}" for start, end in places)
     middle = f"<span>{what}: {told}</span>" if places else ""
+    # Where all is new there is no seam; what was put in front has it at its end.
+    end_s = version.start_s + version.seconds - LEAST_S
+    seams = [edge for place in places for edge in place if version.start_s + LEAST_S < edge < end_s]
     button = ""
-    if version.is_take and places:
-        seam = max(0.0, places[0][0] - version.start_s - BEFORE_SEAM_S)
+    if version.is_take and seams:
+        seam = max(0.0, seams[0] - version.start_s - BEFORE_SEAM_S)
         button = f'<button type="button" data-from="{seam:.3f}" hidden>From the seam</button>'
     sound = data_url("audio/flac", encode_flac(version.samples.clip(-1, 1), version.sample_rate_hz))
     command = f"<code>{html.escape(printable(version.command))}</code>" if version.command else ""

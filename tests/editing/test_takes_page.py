@@ -54,6 +54,18 @@ def test_a_long_recording_is_shown_near_its_gaps(tmp_path: Path) -> None:
     assert len(found.styles) == 2  # the second gap is beyond the end of what is shown
 
 
+@pytest.mark.parametrize(
+    ("gap", "start"), [((6.0, 8.0), "4.000"), ((0.0, 5.0), "3.000"), ((0.0, 8.0), None), ((1.0, 2.0), "0.000")]
+)
+def test_the_button_leads_to_a_seam(gap: tuple[float, float], start: str | None, tmp_path: Path) -> None:
+    """Two seconds before the first one; there is none where all is new."""
+    page = TakesPage("t", "a")
+    add(page, tmp_path / "x.w64", 1000, 1, 8.0, [gap])
+    text = page.render()
+    assert text.count("From the seam") == (start is not None)
+    assert start is None or f'data-from="{start}"' in text
+
+
 @pytest.mark.parametrize(("rate_hz", "channels", "heard"), [(192000, 2, (48000, 2)), (8000, 6, (8000, 1))])
 def test_every_browser_plays_it(tmp_path: Path, rate_hz: int, channels: int, heard: tuple[int, int]) -> None:
     """At most 48 kHz, one or two channels; the recording keeps its length."""
