@@ -52,7 +52,9 @@ table { border-collapse: collapse; margin: 1rem 0; font-variant-numeric: tabular
 th, td { padding: .3rem .8rem; text-align: right; border-bottom: 1px solid #e4e7eb; }
 th:first-child, td:first-child { text-align: left; padding-left: 0; } th { font-weight: 600; }
 img { max-width: 100%; display: block; } .scroll { overflow-x: auto; }
-.versions { display: grid; grid-template-columns: repeat(auto-fit, minmax(250px, 1fr)); gap: 1rem; }
+.versions { display: grid; grid-template-columns: repeat(auto-fit, minmax(200px, 1fr)); gap: 1rem; }
+@media (max-width: 940px) { .versions { grid-template-columns: repeat(2, minmax(0, 1fr)); } }
+@media (max-width: 520px) { .versions { grid-template-columns: 1fr; } }
 figure { margin: 0; } figure b { display: block; } audio { width: 100%; height: 34px; margin-top: .3rem; }
 .picture { position: relative; height: 128px; } .picture img { width: 100%; height: 100%; }
 .seam { position: absolute; top: 0; bottom: 0; width: 0; border-left: 2px dashed #fff; }
