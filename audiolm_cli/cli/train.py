@@ -27,6 +27,13 @@ from audiolm_cli.errors import UsageError
 _MODEL, _LENGTH = "The model", "How long, on what"
 _RARE_MODEL, _RARE_LENGTH, _UPDATE = (f"{RARE}: {part}" for part in ("the model", "how long, on what", "how it learns"))
 
+
+def _of_preset(name: str) -> str:
+    """What a help text says of a default that differs between the presets."""
+    small, base = (getattr(PRESETS[preset], name) for preset in ("tiny", "base"))
+    return f"Default: {small} with --preset tiny and small, {base} with base."
+
+
 Source = Annotated[Path | None, typer.Argument(metavar="PATH", help="A folder of audio, or a token store.")]
 Run = Annotated[Path | None, options.shared("-o", "--output", metavar="RUN", help="The run folder; `-m RUN` reads it.")]
 ManifestDir = Annotated[
@@ -99,7 +106,16 @@ Attention = Annotated[
         "--context-attention",
         panel=_RARE_MODEL,
         help="What frames of a prompt see in the AR decoder: each other (full), or the frames before them (causal), "
-        f"and then they are learned from, too. Default: {ModelConfig.context_attention}.",
+        f"and then they are learned from, too. {_of_preset('context_attention')}",
+    ),
+]
+ContextCodebooks = Annotated[
+    Literal["all", "own"] | None,
+    options.shared(
+        "--context-codebooks",
+        panel=_RARE_MODEL,
+        help="What the AR decoder hears of a prompt: all codebooks, or only its own, the first. "
+        f"{_of_preset('context_codebooks')}",
     ),
 ]
 Init = Annotated[
@@ -220,6 +236,7 @@ def train_command(
     num_quantizers: Codebooks = None,
     dropout: Dropout = None,
     context_attention: Attention = None,
+    context_codebooks: ContextCodebooks = None,
     steps: Steps = None,
     num_epochs: Epochs = None,
     batch_frames: BatchFrames = None,
@@ -236,7 +253,8 @@ def train_command(
     """Train a model on a folder of recordings; run again after a stop, the training goes on."""
     sizes = _given(d_model=decoder_dim, nhead=nhead, num_layers=num_decoder_layers)
     own_shape = {"--preset": preset, "--decoder-dim, --nhead and --num-decoder-layers": sizes or None}
-    _exclude({"--init": init}, {**own_shape, "--context-attention": context_attention})
+    listening = {"--context-attention": context_attention, "--context-codebooks": context_codebooks}
+    _exclude({"--init": init}, {**own_shape, **listening})
     _exclude({"--steps": steps}, {"--num-epochs": num_epochs})
     _exclude({"--batch-frames": batch_frames}, {"--max-duration": max_duration})
     given = _given(
@@ -250,7 +268,8 @@ def train_command(
     )
     config = TrainConfig(**{name: getattr(config, name) for name in SPREAD.names}, **given)
     paths = _one("PATH", source, "--manifest-dir", manifest_dir), _one("-o", run, "--exp-dir", exp_dir)
-    shape = dataclasses.replace(_shape(preset, sizes), **_given(context_attention=context_attention))
+    heard = _given(context_attention=context_attention, context_codebooks=context_codebooks)
+    shape = dataclasses.replace(_shape(preset, sizes), **heard)
     ranks = torchrun_ranks()
     with Renderer(**display.to_dict() | {"quiet": display.quiet or not ranks.main}) as out:
         from audiolm_cli.training.preflight.preparing import needed_for_training

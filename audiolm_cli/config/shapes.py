@@ -33,6 +33,8 @@ class ModelConfig(Settings):
     context_attention: str = "full"
     """"full": context frames of the AR decoder see each other. "causal": left ones see what comes before them and the
     right context, so that each of them is learned from, too."""
+    context_codebooks: str = "all"
+    """"all": the AR decoder hears all codebooks of a context. "own": as of the target, the first alone."""
     dropout: float = 0.0
     """Dropout in attention output, feed-forward and embeddings, 0..1."""
     prompt_share: float = 0.4
@@ -47,6 +49,8 @@ class ModelConfig(Settings):
         require(self.positions in ("rotary", "sine"), f'positions must be "rotary" or "sine", got {self.positions!r}')
         known = self.context_attention in ("full", "causal")
         require(known, f'context_attention must be "full" or "causal", got {self.context_attention!r}')
+        known = self.context_codebooks in ("all", "own")
+        require(known, f'context_codebooks must be "all" or "own", got {self.context_codebooks!r}')
         require(0 <= self.dropout < 1, f"dropout must be in [0, 1), got {self.dropout}")
         require(0 < self.prompt_share < 1, f"prompt_share must be in (0, 1), got {self.prompt_share}")
 
@@ -175,8 +179,12 @@ def _frames_of(frame_rate_hz: float, config: SpectralConfig) -> dict[str, int]:
 
 
 PRESETS = {
-    "tiny": ModelConfig(d_model=256, nhead=4, num_layers=4, max_frames=500),
-    "small": ModelConfig(d_model=512, nhead=8, num_layers=8, max_frames=750),
+    "tiny": ModelConfig(
+        d_model=256, nhead=4, num_layers=4, max_frames=500, context_attention="causal", context_codebooks="own"
+    ),
+    "small": ModelConfig(
+        d_model=512, nhead=8, num_layers=8, max_frames=750, context_attention="causal", context_codebooks="own"
+    ),
     "base": ModelConfig(),
 }
 """Model shapes by name; `base` is the published 1024 x 12 x 16."""

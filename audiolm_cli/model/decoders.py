@@ -81,7 +81,8 @@ class Decoders(nn.Module):
         D, K, V = config.d_model, config.num_quantizers, config.codebook_size
         shape = (D, config.nhead, config.num_layers, config.dropout)
 
-        self.ar_embeddings = nn.ModuleList(nn.Embedding(V, D) for _ in range(K))
+        heard = K if config.context_codebooks == "all" else 1
+        self.ar_embeddings = nn.ModuleList(nn.Embedding(V, D) for _ in range(heard))
         self.ar_segments = nn.Embedding(3, D)
         self.ar_start = nn.Parameter(torch.zeros(D))
         self.ar_decoder = Decoder(*shape, adaptive=False, positions=config.positions)
@@ -126,8 +127,9 @@ class Decoders(nn.Module):
         vectors = codebooks @ frame.T  # [K, V, D]
         vectors = vectors / codebooks[0].std() * (D / codebooks.shape[-1]) ** 0.5
 
+        for table, vector in zip(self.ar_embeddings, vectors, strict=False):
+            table.weight.copy_(vector * AR_EMBEDDING_STD)  # type: ignore[operator]
         for k, vector in enumerate(vectors):
-            self.ar_embeddings[k].weight.copy_(vector * AR_EMBEDDING_STD)  # type: ignore[operator]
             self.nar_embeddings[k].weight.copy_(vector * WEIGHT_STD)  # type: ignore[operator]
             if k > 0:
                 self.nar_heads[k - 1].weight.copy_(vector / vector.std() * WEIGHT_STD)  # type: ignore[operator]
@@ -157,7 +159,8 @@ class Decoders(nn.Module):
         Returns:
             Embeddings [B, L, D] and [B, 1, D].
         """
-        frames = _sum_embeddings(self.ar_embeddings, context) + self.ar_segments(geometry.segments(context.device))
+        heard = context[..., : len(self.ar_embeddings)]
+        frames = _sum_embeddings(self.ar_embeddings, heard) + self.ar_segments(geometry.segments(context.device))
         start = (self.ar_start + self.ar_segments.weight[TARGET]).expand(len(context), 1, -1)
 
         free = self.ar_free(geometry)
@@ -310,8 +313,9 @@ def least_weights(config: ModelConfig) -> tuple[int, int]:
     D, K, V = config.d_model, config.num_quantizers, config.codebook_size
     layers = 2 * config.num_layers  # of both decoders
 
-    tensors = 8 * layers + 2 * K
-    numbers = 4 * layers * D**2 + 2 * K * V * D
+    tables = (K if config.context_codebooks == "all" else 1) + K
+    tensors = 8 * layers + tables
+    numbers = 4 * layers * D**2 + tables * V * D
     return tensors, numbers
 
 

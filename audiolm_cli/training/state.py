@@ -43,6 +43,7 @@ OPTIONS = {
     "batch_frames": "--batch-frames",
     "clips": "--clips",
     "context_attention": "--context-attention",
+    "context_codebooks": "--context-codebooks",
     "d_model": "--decoder-dim",
     "dropout": "--dropout",
     "dtype": "--dtype",

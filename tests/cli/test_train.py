@@ -207,9 +207,10 @@ def test_a_model_with_a_causal_context_is_one_like_any_other(
     """Its folder says so, and every command takes it: at exact lengths, the same bytes for the same seed."""
     run, source = tmp_path / "causal", recordings / "0.wav"
     options = ["--codec", tiny_codec, "--steps", 2, "--batch-frames", 80, "--context-attention", "causal"]
+    options += ["--context-codebooks", "own"]
     assert audiolm("train", recordings, "-o", run, *options).exit_code == 0
     config = json.loads((run / "best" / "config.json").read_text())
-    assert config["model"]["context_attention"] == "causal"
+    assert (config["model"]["context_attention"], config["model"]["context_codebooks"]) == ("causal", "own")
     assert "causal" in audiolm("models", "info", run).stdout
 
     gap = ["--gap", "0.5:0.8"]
@@ -238,11 +239,14 @@ def test_a_model_with_a_causal_context_is_one_like_any_other(
 def test_folders_that_do_not_tell_their_attention_have_full_contexts(
     audiolm: Any, run: Trained, recordings: Path, tiny_codec: Path, tmp_path: Path
 ) -> None:
-    """Those of earlier versions: the model generates as it did, and a run goes on as it began."""
+    """Those of earlier versions: the model generates as it did, and a run goes on as it began.
+
+    They do not tell either what the AR decoder hears of a context, which is all codebooks.
+    """
     old = tmp_path / "old"
     shutil.copytree(run.run, old)
     config = json.loads((old / "best" / "config.json").read_text())
-    assert config["model"].pop("context_attention") == "full"
+    assert config["model"].pop("context_attention") == "full" and config["model"].pop("context_codebooks") == "all"
     (old / "best" / "config.json").write_text(json.dumps(config))
     for folder in (run.run, old):
         outputs = ["-d", 0.5, "--seed", 7, "-o", tmp_path / f"{folder.name}.wav"]
@@ -250,7 +254,7 @@ def test_folders_that_do_not_tell_their_attention_have_full_contexts(
     assert (soundfile.read(tmp_path / "old.wav")[0] == soundfile.read(tmp_path / f"{run.run.name}.wav")[0]).all()
 
     started = json.loads((old / "train.json").read_text())
-    del started["shape"]["context_attention"]
+    del started["shape"]["context_attention"], started["shape"]["context_codebooks"]
     (old / "train.json").write_text(json.dumps(started))
     again = TrainRequest(recordings, old, codec=str(tiny_codec), shape=SHAPE, config=STEPS)
     assert weights(train(again)) == weights(run)

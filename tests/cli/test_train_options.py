@@ -112,6 +112,8 @@ def test_the_bundled_codec_serves_where_none_is_named(
         ("in -o run --init m --decoder-dim 64", ("--decoder-dim", "--init")),
         ("in -o run --init m --context-attention full", ("--context-attention and --init", "its own shape")),
         ("in -o run --context-attention half", ("causal",)),
+        ("in -o run --init m --context-codebooks own", ("--context-codebooks and --init", "its own shape")),
+        ("in -o run --context-codebooks 2", ("own",)),
         ("in -o run --decoder-dim 100 --nhead 16", ("d_model", "100")),
         ("in -o run --model-name VALL-E", ("audio-lm",)),
         ("in -o run --optimizer sgd", ("scaled-adam",)),
@@ -145,15 +147,18 @@ def test_an_optimizer_that_is_named_is_taken(audiolm: Any, seen: dict[str, Any])
     assert (seen["config"].optimizer, seen["config"].schedule) == ("muon", "wsd")
 
 
-def test_the_attention_of_the_context_is_full_unless_another_is_named(audiolm: Any, seen: dict[str, Any]) -> None:
-    """It changes no size."""
-    for options, preset, attention in (
-        ([], "tiny", "full"),
-        (["--context-attention", "causal"], "tiny", "causal"),
-        (["--preset", "small", "--context-attention", "causal"], "small", "causal"),
+def test_what_the_ar_decoder_makes_of_a_context_is_the_presets_unless_named(audiolm: Any, seen: dict[str, Any]) -> None:
+    """It changes no size. The base is the published model."""
+    for options, preset, attention, codebooks in (
+        ([], "tiny", "causal", "own"),
+        (["--context-attention", "full"], "tiny", "full", "own"),
+        (["--preset", "small", "--context-codebooks", "all"], "small", "causal", "all"),
+        (["--preset", "base"], "base", "full", "all"),
+        (["--preset", "base", "--context-attention", "causal", "--context-codebooks", "own"], "base", "causal", "own"),
     ):
         assert audiolm("train", "in", "-o", "run", *options).exit_code == 3
-        assert seen["shape"] == dataclasses.replace(PRESETS[preset], context_attention=attention)
+        wanted = {"context_attention": attention, "context_codebooks": codebooks}
+        assert seen["shape"] == dataclasses.replace(PRESETS[preset], **wanted)
 
 
 def test_a_rate_alone_leaves_the_optimizer(audiolm: Any, seen: dict[str, Any]) -> None:

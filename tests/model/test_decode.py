@@ -21,12 +21,13 @@ from audiolm_cli.model.geometry import Geometry
 V, K, WINDOW = 16, 3, 12
 
 
-@pytest.fixture(scope="module", params=["full", "causal"])
+@pytest.fixture(scope="module", params=[("full", "all"), ("causal", "all"), ("causal", "own")], ids="-".join)
 def model(request: pytest.FixtureRequest) -> Decoders:
-    """A small model, once with each attention of the context."""
+    """A small model, once with each attention of the context, and once with its first codebook alone."""
     torch.manual_seed(0)
     shape = ModelConfig(d_model=32, nhead=2, num_layers=2, num_quantizers=K, codebook_size=V, max_frames=WINDOW)
-    tiny = build(dataclasses.replace(shape, context_attention=request.param))
+    attention, codebooks = request.param
+    tiny = build(dataclasses.replace(shape, context_attention=attention, context_codebooks=codebooks))
     with torch.no_grad():
         for parameter in tiny.parameters():
             parameter.add_(torch.randn_like(parameter) * 0.2)

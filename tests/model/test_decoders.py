@@ -42,7 +42,7 @@ ATTENTIONS = ("full", "causal")
 both_attentions = pytest.mark.parametrize("attention", ATTENTIONS)
 
 
-def tiny(positions: str = "rotary", attention: str = "full", **fields: int | float) -> AudioLM:
+def tiny(positions: str = "rotary", attention: str = "full", **fields: int | float | str) -> AudioLM:
     """A small model whose weights are large enough that everything matters to the logits."""
     torch.manual_seed(1)
     shape = {"d_model": 32, "nhead": 2, "num_layers": 2, "num_quantizers": K, "codebook_size": V, "max_frames": 64}
@@ -185,6 +185,22 @@ def test_every_context_frame_and_codebook_reaches_every_prediction(name: str, at
             ]
             for a, b in zip(after, before, strict=True):
                 assert ((a - b).abs().amax(dim=(0, 2)) > 1e-6).all()
+
+
+@both_attentions
+@pytest.mark.parametrize("name", ["left only", "right only", "both"])
+@torch.no_grad()
+def test_an_ar_decoder_of_its_own_codebook_hears_no_other(name: str, attention: str) -> None:
+    """The first codebook of every context frame reaches all its predictions; the NAR decoder hears all codebooks."""
+    geometry, model = GEOMETRIES[name], tiny(attention=attention, context_codebooks="own")
+    context, target = window(geometry)
+    ar, nar = model.ar_predict(context, target, geometry).logits, model.nar_predict(context, target, geometry, 1).logits
+    for frame in range(geometry.context):
+        for codebook in range(K):
+            other = changed(context, frame, codebook)
+            moved = (model.ar_predict(other, target, geometry).logits - ar).abs().amax(dim=(0, 2))
+            assert (moved > 1e-6).all() if codebook == 0 else (moved == 0).all()
+            assert ((model.nar_predict(other, target, geometry, 1).logits - nar).abs().amax(dim=(0, 2)) > 1e-6).all()
 
 
 @torch.no_grad()
@@ -384,6 +400,7 @@ def test_get_model_knows_both_names(name: str) -> None:
         ("audiolm", {"d_model": 30, "nhead": 4}, ModelError, "d_model must be a multiple"),
         ("audiolm", {"positions": "learned"}, ModelError, "rotary.*learned"),
         ("audiolm", {"context_attention": "none"}, ModelError, "full.*causal.*none"),
+        ("audiolm", {"context_codebooks": "first"}, ModelError, "all.*own.*first"),
     ],
 )
 def test_get_model_explains_what_it_cannot_build(
@@ -405,9 +422,10 @@ def test_weights_in_and_out_give_the_same_codes(attention: str) -> None:
     assert torch.equal(*codes)
 
 
-def test_adopted_codebooks_make_similar_codes_similar() -> None:
+@pytest.mark.parametrize("heard", ["all", "own"])
+def test_adopted_codebooks_make_similar_codes_similar(heard: str) -> None:
     """Embeddings and heads get the codebooks' geometry; a codec wider than the model changes nothing."""
-    model = tiny()
+    model = tiny(context_codebooks=heard)
     codebooks = torch.randn(K, V, 8, generator=torch.Generator().manual_seed(0))
     codebooks[:, 1] = codebooks[:, 0] * 1.01
     model.adopt_codebooks(codebooks)
@@ -416,7 +434,7 @@ def test_adopted_codebooks_make_similar_codes_similar() -> None:
         return torch.nn.functional.cosine_similarity(vectors[:, None], vectors[None], dim=-1)
 
     tables = [*model.ar_embeddings, *model.nar_embeddings, *model.nar_heads]
-    for table, k in zip(tables, [*range(K), *range(K), *range(1, K)], strict=True):
+    for table, k in zip(tables, [*range(len(model.ar_embeddings)), *range(K), *range(1, K)], strict=True):
         weights = table.weight.detach()
         torch.testing.assert_close(similarities(weights), similarities(codebooks[k]), atol=1e-4, rtol=0)
         usual = AR_EMBEDDING_STD if any(table is own for own in model.ar_embeddings) else WEIGHT_STD

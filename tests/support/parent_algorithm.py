@@ -44,7 +44,7 @@ def greedy_first(model: Decoders, context: Tensor, geometry: Geometry, frames: i
     free = geometry.right if model.config.context_attention == "causal" else geometry.context
     L = geometry.context
     made = context.new_zeros(1, 0)
-    x = _embed(model.ar_embeddings, context) + model.ar_segments(geometry.segments())
+    x = _embed(model.ar_embeddings, context[..., : len(model.ar_embeddings)]) + model.ar_segments(geometry.segments())
     start = (model.ar_start + model.ar_segments.weight[TARGET]).expand(1, 1, -1)
     x = torch.cat([x[:, :free], start, x[:, free:]], dim=1)
     positions = torch.cat([geometry.context_positions(), geometry.target_positions()])
