@@ -4,7 +4,7 @@
 
 `optimizers` compares optimizers and schedules, `infill` the share of steps that fill a gap; in its last row positions
 are those of a packed sequence, in which the target follows the context as if no gap were there. `scaling` compares
-widths, depths, batches, rates and amounts of data.
+widths, depths, batches, rates and amounts of data, `context` what the AR decoder makes of a context.
 
 Every setting of a table trains the same small model (but for `scaling`), started from the spectral codec's codebooks,
 for the same processor time: the time of a step is measured first, settings in turn, and the steps follow from it (of
@@ -44,10 +44,9 @@ from audiolm_cli.training.average import swap_average
 from audiolm_cli.training.batches import Batches
 from audiolm_cli.training.steps import Stepper
 
-FRAMES = 250
-"""Of a window: 5 s."""
-GAP = 25
-"""Frames of the infill that is scored."""
+WINDOW_S = 5.0
+GAP_S = 0.5
+"""Of the infill that is scored."""
 WINDOWS = 96
 """Held-out windows."""
 TIMED_STEPS = 12
@@ -80,10 +79,15 @@ CHOICES: dict[str, dict[str, dict[str, object]]] = {
         "rates doubled": {"learning_rate": 0.04, "adam_learning_rate": 4e-3},
         "a third of the data": {"data": 1 / 3},
     },
+    "context": {
+        "full, all codebooks": {},
+        "causal, all codebooks": {"context_attention": "causal"},
+        "causal, its own codebook": {"context_attention": "causal", "context_codebooks": "own"},
+    },
 }
 """Settings by table and row: of `TrainConfig`, of `ModelConfig`, and `packed` and `data` (a share of the clips) of this
 file."""
-SHAPE = {"d_model", "num_layers"}
+SHAPE = {"d_model", "num_layers", "context_attention", "context_codebooks"}
 MEASURES = ("AR, continuation", "NAR, continuation", "AR, infill", "NAR, infill")
 
 
@@ -102,8 +106,8 @@ class Packed(Geometry):
 class PackedBatches(Batches):
     """Batches with packed positions."""
 
-    def _geometry(self, frames: int, rng: np.random.Generator) -> Geometry:
-        drawn = super()._geometry(frames, rng)
+    def _draw_geometry(self, frames: int, rng: np.random.Generator) -> Geometry:
+        drawn = super()._draw_geometry(frames, rng)
         return Packed(drawn.left, drawn.gap, drawn.right)
 
 
@@ -124,16 +128,17 @@ def main() -> None:
     codec = load_codec(given.codec)
     assert isinstance(codec, SpectralCodec)
     codebooks = codec.network.quantizer.codebooks
+    frames, gap = round(WINDOW_S / facts.frame_shift_s), round(GAP_S / facts.frame_shift_s)
     shape = ModelConfig(
         d_model=128,
         nhead=4,
         num_layers=4,
         num_quantizers=facts.num_codebooks,
         codebook_size=facts.codebook_size,
-        max_frames=FRAMES,
+        max_frames=frames,
     )
     make = partial(make_stepper, shape, codebooks, train)
-    held_out = torch.from_numpy(WindowSampler(dev, FRAMES).fixed(WINDOWS).codes)
+    held_out = torch.from_numpy(WindowSampler(dev, frames).fixed(WINDOWS).codes)
     done = read_results(given.results)
     for table in given.tables:
         seconds = time_steps(CHOICES[table], make)
@@ -142,7 +147,7 @@ def main() -> None:
                 if any((r["table"], r["row"], r["seed"]) == (table, name, seed) for r in done):
                     continue
                 steps = max(1, round(given.seconds / seconds[name]))
-                bits, spent = run(make(setting, steps, seed), steps, held_out)
+                bits, spent = run(make(setting, steps, seed), steps, held_out, gap)
                 result = {"table": table, "row": name, "seed": seed, "steps": steps, "cpu_s": spent, "bits": bits}
                 done.append(result)
                 with given.results.open("a", encoding="utf-8") as file:
@@ -186,18 +191,24 @@ def time_steps(settings: dict[str, dict[str, object]], make: Callable[..., Stepp
     return found
 
 
-def run(stepper: Stepper, steps: int, held_out: Tensor) -> tuple[list[float], float]:
-    """Train; bits per frame in the order of `MEASURES`, and the processor seconds of the training."""
+def run(stepper: Stepper, steps: int, held_out: Tensor, gap: int) -> tuple[list[float], float]:
+    """Train; bits per frame in the order of `MEASURES`, and the processor seconds of the training.
+
+    Args:
+        held_out: windows int64 [N, T, K].
+        gap: frames of the infill that is scored.
+    """
     started = time.process_time()
     for step in range(steps):
         stepper.step(step)
     spent = time.process_time() - started
     swap_average(stepper.average, stepper.model)
-    left = (FRAMES - GAP) // 2
+    frames = held_out.shape[1]
+    left = (frames - gap) // 2
     kind = Packed if isinstance(stepper.batches, PackedBatches) else Geometry
-    continuation = continuation_geometry(FRAMES)
+    continuation = continuation_geometry(frames)
     bits = []
-    for geometry in (kind(continuation.left, continuation.gap), kind(left, GAP, FRAMES - GAP - left)):
+    for geometry in (kind(continuation.left, continuation.gap), kind(left, gap, frames - gap - left)):
         scores = score_windows(stepper.model, held_out, geometry)
         bits += [scores.bits[0], sum(scores.bits[1:])]
     return bits, spent
