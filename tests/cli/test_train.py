@@ -192,7 +192,8 @@ def test_init(audiolm: Any, run: Trained, recordings: Path, tmp_path: Path) -> N
     assert (fine.model, fine.training["init"]) == (run.folder.model, "run")
     assert fine.files["codec.safetensors"] == run.folder.files["codec.safetensors"]
     config = fine.training["config"]
-    assert (config["patience"], config["validate_every"]) == (3, 1)
+    assert (config["patience"], config["validate_every"]) == (3, 5)
+    assert (tmp_path / "fine" / "samples" / "step-0000001" / "continuation.wav").is_file()
     assert 0 < config["learning_rate"] < 0.3 * 0.02, "seconds of audio are learned slowly"
     assert "run as it was" in json.loads(shown.stdout)["verdict"]["findings"][0]
     still = dataclasses.replace(STEPS, steps=1, learning_rate=1e-30, adam_learning_rate=1e-30)
