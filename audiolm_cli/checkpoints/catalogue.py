@@ -157,7 +157,7 @@ def resolve(name_or_path: str, cache: Path | None = None) -> Folder:
     if name_or_path in folders:
         return read_folder(folders[name_or_path])
     if name_or_path in KNOWN_CODECS:
-        raise _codec_instead(name_or_path, cache)
+        raise ModelError(describe_codec_instead(name_or_path, cache))
     if path.is_dir():
         return read_folder(path)
     close = guess_name(name_or_path, [*folders, *KNOWN_CODECS]) or "."
@@ -175,7 +175,7 @@ def resolve_model(name_or_path: str, cache: Path | None = None) -> Folder:
     """
     folder = resolve(name_or_path, cache)
     if folder.model is None:
-        raise _codec_instead(name_or_path, cache)
+        raise ModelError(describe_codec_instead(name_or_path, cache))
     return folder
 
 
@@ -186,7 +186,15 @@ def refuse_codec(name: str | None, cache: Path) -> None:
         ModelError: it is one.
     """
     if name in KNOWN_CODECS:
-        raise _codec_instead(name, cache)
+        raise ModelError(describe_codec_instead(name, cache))
+
+
+def describe_codec_instead(name: str, cache: Path | None) -> str:
+    """What to say of a codec where a model was expected: which models there are, and how a codec is chosen."""
+    return (
+        f"{name} is a codec, not a model; models: {_names_of('model', cache)}. A model brings its own codec along; to "
+        f"train one on this codec: audiolm train FOLDER -o RUN --codec {name}"
+    )
 
 
 def find_checkpoint(name: str, cache: Path, *, rehash: bool = False) -> Path:
@@ -299,14 +307,6 @@ def _folders_in(parent: Path) -> dict[str, Path]:
         }
     except OSError as error:
         raise ModelError(f"{parent} cannot be read: {error.strerror}") from error
-
-
-def _codec_instead(name: str, cache: Path | None) -> ModelError:
-    """The error about a codec where a model was expected: which models there are, and how a codec is chosen."""
-    return ModelError(
-        f"{name} is a codec, not a model; models: {_names_of('model', cache)}. A model brings its own codec along; to "
-        f"train one on this codec: audiolm train FOLDER -o RUN --codec {name}"
-    )
 
 
 def _names_of(kind: str, cache: Path | None) -> str:

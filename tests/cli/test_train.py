@@ -381,7 +381,7 @@ def test_unusable_sources(audiolm: Any, recordings: Path, tiny_codec: Path, tmp_
         (recordings, ["--codec", "nothing"], 4, "nothing"),
         (recordings, ["--init", "nothing"], 4, "nothing"),
         (recordings, ["--codec", "encodec-32khz"], 5, "encodec-32khz"),
-        (recordings, ["--init", tiny_codec], 2, "holds a codec"),
+        (recordings, ["--init", tiny_codec], 2, "is a codec, not a model; models: piano"),
         (recordings, ["--steps", 0], 2, "steps"),
         (recordings, ["--preset", "huge"], 2, "preset"),
         (recordings, ["--train-stage", 3], 2, "train-stage"),

@@ -103,7 +103,8 @@ def codec_for(request: TrainRequest) -> str:
 
     Raises:
         DataError: there are no recordings.
-        ModelError: the codec is missing, or not that of the model; or what to start from is no model.
+        ModelError: the codec is missing, or not that of the model.
+        UsageError: what to start from is no model.
     """
     find_audio([request.source])
     wanted = request.codec or request.init or BUNDLED_CODEC
