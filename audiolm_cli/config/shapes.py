@@ -35,6 +35,8 @@ class ModelConfig(Settings):
     right context, so that each of them is learned from, too."""
     context_codebooks: str = "all"
     """"all": the AR decoder hears all codebooks of a context. "own": as of the target, the first alone."""
+    ar_holding: bool = False
+    """Whether the AR decoder has a term for holding the code before; the NAR decoder always copies."""
     dropout: float = 0.0
     """Dropout in attention output, feed-forward and embeddings, 0..1."""
     prompt_share: float = 0.4
@@ -180,10 +182,22 @@ def _frames_of(frame_rate_hz: float, config: SpectralConfig) -> dict[str, int]:
 
 PRESETS = {
     "tiny": ModelConfig(
-        d_model=256, nhead=4, num_layers=4, max_frames=500, context_attention="causal", context_codebooks="own"
+        d_model=256,
+        nhead=4,
+        num_layers=4,
+        max_frames=500,
+        context_attention="causal",
+        context_codebooks="own",
+        ar_holding=True,
     ),
     "small": ModelConfig(
-        d_model=512, nhead=8, num_layers=8, max_frames=750, context_attention="causal", context_codebooks="own"
+        d_model=512,
+        nhead=8,
+        num_layers=8,
+        max_frames=750,
+        context_attention="causal",
+        context_codebooks="own",
+        ar_holding=True,
     ),
     "base": ModelConfig(),
 }

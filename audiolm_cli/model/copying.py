@@ -1,7 +1,7 @@
-"""What the NAR decoder may copy: at every frame the nearest known codes of the codebook, before and after.
+"""What the decoders may copy: the AR decoder the code before, the NAR decoder the nearest known ones on both sides.
 
 Codes often repeat those of the frames around them, which attention and embeddings are slow to find out. So the logits
-get a term for these two codes (pointers: See et al., "Get To The Point", 2017, section 2.2).
+get a term for these codes (pointers: See et al., "Get To The Point", 2017, section 2.2).
 """
 
 from __future__ import annotations
@@ -15,6 +15,25 @@ REACH = 32
 """Frames to the farthest code that may be copied: 0.64 s."""
 SCALE = 10.0
 """Logits of a weight of 1 in `Copying.scores`, which would learn too slowly in their own units."""
+
+
+class Holding(nn.Module):
+    """Adds to the logit of the code before what the AR decoder's state says for it: a sound that goes on keeps it."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.gate = nn.Linear(width, 1)
+
+    @torch.no_grad()
+    def reset(self) -> None:
+        """Set a gate that adds nothing."""
+        nn.init.zeros_(self.gate.weight)
+        nn.init.zeros_(self.gate.bias)
+
+    def forward(self, logits: Tensor, states: Tensor, before: Tensor) -> Tensor:
+        """The logits [..., V] of states [..., D] with the term of the code before, int64 [...]; -1 is none."""
+        term = self.gate(states) * (before >= 0)[..., None]
+        return logits.scatter_add(-1, before.clamp(min=0)[..., None], term.to(logits.dtype))
 
 
 class Copying(nn.Module):

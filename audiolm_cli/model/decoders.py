@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from audiolm_cli.config.shapes import ModelConfig
 from audiolm_cli.errors import ModelError
-from audiolm_cli.model.copying import Copying, gather_frames
+from audiolm_cli.model.copying import Copying, Holding, gather_frames
 from audiolm_cli.model.geometry import TARGET, Geometry
 from audiolm_cli.model.layers import Decoder
 
@@ -87,6 +87,7 @@ class Decoders(nn.Module):
         self.ar_start = nn.Parameter(torch.zeros(D))
         self.ar_decoder = Decoder(*shape, adaptive=False, positions=config.positions)
         self.ar_head = nn.Linear(D, V + 1, bias=False)
+        self.ar_holding = Holding(D) if config.ar_holding else None
 
         self.nar_embeddings = nn.ModuleList(nn.Embedding(V, D) for _ in range(K))
         self.nar_segments = nn.Embedding(3, D)
@@ -108,6 +109,8 @@ class Decoders(nn.Module):
 
         nn.init.normal_(self.ar_start, std=WEIGHT_STD)
         self.nar_copying.reset()
+        if self.ar_holding is not None:
+            self.ar_holding.reset()
 
         for name, parameter in self.named_parameters():
             if name.endswith("bias") and "norm" not in name:
@@ -198,6 +201,7 @@ class Decoders(nn.Module):
 
         # Free frames have no label: they see the frames after them, so they would be asked for what they were told.
         labels = torch.cat([context[:, free:, 0], first], dim=1)  # [B, L - free + M]
+        before = F.pad(labels if ends is not None else labels[:, :-1], (1, 0), value=-1)  # the code of the frame before
 
         # Each step hears the frame before it; of target frames the first codebook alone.
         inputs = [*self.ar_context(context, geometry), self.ar_input(first if ends is not None else first[:, :-1])]
@@ -209,8 +213,13 @@ class Decoders(nn.Module):
         states = self.ar_decoder(torch.cat(inputs, dim=1), positions, free, causal=True)
         if not with_context:
             skipped = geometry.context - free
-            states, labels = states[:, skipped:], labels[:, skipped:]
-        return Predictions(codebook=0, logits=self.ar_head(states), labels=labels)
+            states, labels, before = states[:, skipped:], labels[:, skipped:], before[:, skipped:]
+        return Predictions(codebook=0, logits=self.ar_logits(states, before), labels=labels)
+
+    def ar_logits(self, states: Tensor, before: Tensor) -> Tensor:
+        """AR logits [..., V + 1] of the decoder's states [..., D] after the codes `before` [...]; -1 is none."""
+        logits: Tensor = self.ar_head(states)
+        return logits if self.ar_holding is None else self.ar_holding(logits, states, before)
 
     def nar_predict(
         self, context: Tensor, target: Tensor, geometry: Geometry, codebook: int, known: Tensor | None = None

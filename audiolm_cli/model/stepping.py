@@ -101,6 +101,11 @@ class AR:
         self._inputs = torch.cat([model.ar_input(every_code), first[:, 0]])  # [V + 1, D] or [V + takes, D]
         self._first = model.eos + torch.arange(takes, device=device) % len(first)
 
+        # The code that each input stands for. What begins the gap stands for that of the frame before, if it hears one.
+        hears_one = geometry.context > model.ar_free(geometry)
+        last = context[:, -1, 0] if hears_one else context.new_full((len(first),), -1)
+        self._codes = torch.cat([every_code, last])
+
         # And everything that depends on the position, by target frame.
         positions = geometry.target_positions(device)
         self._added = None if decoder.sine is None else decoder.sine(torch.zeros_like(first[0]), positions)  # [M, D]
@@ -146,7 +151,7 @@ class AR:
 
         for layer, cache in zip(self.model.ar_decoder.layers, self.caches, strict=True):
             x = _step_layer(layer, x, cos, sin, cache, slot, hidden)  # type: ignore[arg-type]
-        return self.model.ar_head(self.model.ar_decoder.norm(x))
+        return self.model.ar_logits(self.model.ar_decoder.norm(x), self._codes.index_select(0, codes))
 
     def rewind(self, done: int) -> None:
         """Forget the target frames from `done` on."""

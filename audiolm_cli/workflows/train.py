@@ -285,7 +285,7 @@ def _check_settings(prepared: Prepared) -> None:
             return
         values = json.loads(path.read_text())
         # Runs of earlier versions say nothing of what the AR decoder makes of a context, of which there was one kind.
-        since = ("context_attention", "context_codebooks")
+        since = ("context_attention", "context_codebooks", "ar_holding")
         shape = {**{name: getattr(ModelConfig, name) for name in since}, **values["shape"]}
         was, started_on = describe_changes(shape, own), values["source"]
     except (OSError, ValueError, KeyError, TypeError) as error:

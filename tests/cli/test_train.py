@@ -242,12 +242,12 @@ def test_folders_that_do_not_tell_their_attention_have_full_contexts(
 ) -> None:
     """Those of earlier versions: the model generates as it did, and a run goes on as it began.
 
-    They do not tell either what the AR decoder hears of a context, which is all codebooks.
+    They do not tell either what the AR decoder hears of a context, which is all codebooks, nor that it holds no code.
     """
-    old = tmp_path / "old"
+    old, new = tmp_path / "old", ("context_attention", "context_codebooks", "ar_holding")
     shutil.copytree(run.run, old)
     config = json.loads((old / "best" / "config.json").read_text())
-    assert config["model"].pop("context_attention") == "full" and config["model"].pop("context_codebooks") == "all"
+    assert [config["model"].pop(name) for name in new] == ["full", "all", False]
     (old / "best" / "config.json").write_text(json.dumps(config))
     for folder in (run.run, old):
         outputs = ["-d", 0.5, "--seed", 7, "-o", tmp_path / f"{folder.name}.wav"]
@@ -255,7 +255,7 @@ def test_folders_that_do_not_tell_their_attention_have_full_contexts(
     assert (soundfile.read(tmp_path / "old.wav")[0] == soundfile.read(tmp_path / f"{run.run.name}.wav")[0]).all()
 
     started = json.loads((old / "train.json").read_text())
-    del started["shape"]["context_attention"], started["shape"]["context_codebooks"]
+    started["shape"] = {name: value for name, value in started["shape"].items() if name not in new}
     (old / "train.json").write_text(json.dumps(started))
     again = TrainRequest(recordings, old, codec=str(tiny_codec), shape=SHAPE, config=STEPS)
     assert weights(train(again)) == weights(run)

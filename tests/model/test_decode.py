@@ -27,7 +27,8 @@ def model(request: pytest.FixtureRequest) -> Decoders:
     torch.manual_seed(0)
     shape = ModelConfig(d_model=32, nhead=2, num_layers=2, num_quantizers=K, codebook_size=V, max_frames=WINDOW)
     attention, codebooks = request.param
-    tiny = build(dataclasses.replace(shape, context_attention=attention, context_codebooks=codebooks))
+    hears = {"context_attention": attention, "context_codebooks": codebooks, "ar_holding": codebooks == "own"}
+    tiny = build(dataclasses.replace(shape, **hears))
     with torch.no_grad():
         for parameter in tiny.parameters():
             parameter.add_(torch.randn_like(parameter) * 0.2)

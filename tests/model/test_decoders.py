@@ -42,7 +42,7 @@ ATTENTIONS = ("full", "causal")
 both_attentions = pytest.mark.parametrize("attention", ATTENTIONS)
 
 
-def tiny(positions: str = "rotary", attention: str = "full", **fields: int | float | str) -> AudioLM:
+def tiny(positions: str = "rotary", attention: str = "full", **fields: float | str) -> AudioLM:
     """A small model whose weights are large enough that everything matters to the logits."""
     torch.manual_seed(1)
     shape = {"d_model": 32, "nhead": 2, "num_layers": 2, "num_quantizers": K, "codebook_size": V, "max_frames": 64}
@@ -66,11 +66,12 @@ def changed(codes: Tensor, frame: int, codebook: int = 0) -> Tensor:
 
 
 @both_attentions
+@pytest.mark.parametrize("holding", [False, True])
 @pytest.mark.parametrize("positions", POSITIONS)
 @pytest.mark.parametrize("name", GEOMETRIES)
 @torch.no_grad()
-def test_cached_decoding_equals_the_full_pass(name: str, positions: str, attention: str) -> None:
-    geometry, model = GEOMETRIES[name], tiny(positions, attention)
+def test_cached_decoding_equals_the_full_pass(name: str, positions: str, holding: bool, attention: str) -> None:
+    geometry, model = GEOMETRIES[name], tiny(positions, attention, ar_holding=holding)
     context, target = window(geometry)
     full = model.ar_predict(context, target, geometry).logits
     ar = AR(model, context, geometry, takes=2)
@@ -81,8 +82,28 @@ def test_cached_decoding_equals_the_full_pass(name: str, positions: str, attenti
 
 @both_attentions
 @torch.no_grad()
+def test_a_held_code_is_that_of_the_frame_before(attention: str) -> None:
+    """Where the step hears one; the end of the piece has none after it. A gate that adds nothing changes nothing."""
+    geometry, model = GEOMETRIES["both"], tiny(attention=attention, ar_holding=True)
+    context, target = window(geometry)
+    ends = torch.tensor([True, False])
+    assert model.ar_holding is not None
+    model.ar_holding.reset()
+    plain = model.ar_predict(context, target, geometry, ends, with_context=True).logits
+    torch.nn.init.constant_(model.ar_holding.gate.bias, 50.0)
+    held = model.ar_predict(context, target, geometry, ends, with_context=True).logits - plain
+
+    left = context[:, geometry.right :, 0] if attention == "causal" else context[:, :0, 0]
+    before = torch.cat([left, target[..., 0]], dim=1)
+    assert (held[:, 0] == 0).all()
+    wanted = 50.0 * torch.nn.functional.one_hot(before, V + 1)
+    torch.testing.assert_close(held[:, 1:], wanted.to(held.dtype), atol=1e-4, rtol=0)
+
+
+@both_attentions
+@torch.no_grad()
 def test_one_context_serves_all_takes(attention: str) -> None:
-    geometry, model = GEOMETRIES["both"], tiny(attention=attention)
+    geometry, model = GEOMETRIES["both"], tiny(attention=attention, ar_holding=True)
     context, _ = window(geometry, batch=1)
     shared = AR(model, context, geometry, takes=3).step(None)
     own = AR(model, context.expand(3, -1, -1), geometry, takes=3).step(None)

@@ -53,7 +53,12 @@ def greedy_first(model: Decoders, context: Tensor, geometry: Geometry, frames: i
         sees = torch.ones(S, S, dtype=torch.bool).tril()
         sees[:free, :free] = True
         state = _decode(model.ar_decoder, x, positions[:S], sees, None)[:, -1]
-        code = model.ar_head(state)[:, : model.eos].argmax(-1)
+        logits = model.ar_head(state)
+        if model.ar_holding is not None and t > 0:
+            logits[0, made[0, -1]] += model.ar_holding.gate(state)[0, 0]
+        elif model.ar_holding is not None and free < L:
+            logits[0, context[0, -1, 0]] += model.ar_holding.gate(state)[0, 0]
+        code = logits[:, : model.eos].argmax(-1)
         made = torch.cat([made, code[:, None]], dim=1)
         new = model.ar_embeddings[0](code[:, None]) + model.ar_segments.weight[TARGET]
         x = torch.cat([x, new], dim=1)
