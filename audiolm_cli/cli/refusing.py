@@ -19,7 +19,7 @@ def explain_refusal(context: typer.Context, error: typer.BadParameter) -> str:
     """The line about a value that Typer or a parser of ours has refused."""
     option: Any = error.param
     flags = [flag for flag in option.opts if flag.startswith("--")]
-    name = flags[0] if flags else option.human_readable_name
+    name = flags[0] if flags else option.metavar or option.name
     source = context.get_parameter_source(option.name)
     if source is not None and source.name == "ENVIRONMENT":
         name = option.envvar
