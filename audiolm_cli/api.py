@@ -18,7 +18,8 @@ from audiolm_cli.audio import Recording, read_audio
 from audiolm_cli.config.generation import GenerateConfig, SamplingConfig
 from audiolm_cli.editing.channels import generate_takes
 from audiolm_cli.editing.jobs import LONGEST_INPUT_S, check_context
-from audiolm_cli.editing.restyling import check_settings, restyle_takes, style_prompt, whole_recording
+from audiolm_cli.editing.references import style_prompt, with_sound
+from audiolm_cli.editing.restyling import check_settings, restyle_takes, whole_recording
 from audiolm_cli.editing.session import Session, open_session
 from audiolm_cli.editing.splicing import Filled, Gap, fill_recording, generated_spans, splice
 from audiolm_cli.editing.takes import MakeTakes, make_takes
@@ -70,6 +71,8 @@ def continue_audio(
     duration_s: float = 10.0,
     *,
     before: bool = False,
+    sound_of: np.ndarray | str | Path | None = None,
+    sound_rate_hz: int | None = None,
     model: str | Loaded = "piano",
     on_event: OnEvent = ignore,
     **options: Any,
@@ -81,16 +84,22 @@ def continue_audio(
         sample_rate_hz: of an array; a file has its own.
         duration_s: how much to generate.
         before: put it in front.
+        sound_of: a recording whose sound the new audio takes on, with a model that knows prompts from elsewhere.
+        sound_rate_hz: of a `sound_of` that is an array; None is that of the audio.
         model: name or folder, or what `load_model` gave.
         on_event: gets the progress.
         options: any field of `GenerateConfig` or `SamplingConfig`: seed, takes, best_of, prompt_s, temperature, ...
 
     Raises:
         AudioInputError: the audio cannot be used.
+        ModelError: the model cannot take on a sound.
         UsageError: an option is unknown or out of range.
     """
     session, recording = _prepare(audio, sample_rate_hz, model, options, on_event)
     check_context(recording.duration_s, NAME)
+    if sound_of is not None:
+        reference = _open_recording(sound_of, sound_rate_hz or recording.sample_rate_hz)
+        session = with_sound(session, reference, "the sound's recording")
     gaps = [continuation_gap(recording, duration_s, before, session.config)]
     return _edit(session, recording, gaps, audio)
 

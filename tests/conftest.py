@@ -176,7 +176,8 @@ def make_model(tiny_codec: Path) -> Callable[..., Path]:
     """Write a small random model with `tiny_codec`, or another codec, into a folder; with `ends=True` one that ends
     pieces soon.
 
-    That one finds every code, and the end of the piece, equally likely: it ends after 33 frames on average.
+    That one finds every code, and the end of the piece, equally likely: it ends after 33 frames on average. Further
+    arguments change the model's shape.
     """
     import torch
 
@@ -192,11 +193,10 @@ def make_model(tiny_codec: Path) -> Callable[..., Path]:
     from audiolm_cli.library.loading import load_codec
     from audiolm_cli.model.decoders import build
 
-    def write(folder: Path, ends: bool = False, codec: Path = tiny_codec) -> Path:
+    def write(folder: Path, ends: bool = False, codec: Path = tiny_codec, **changes: Any) -> Path:
         quantizers = load_codec(str(codec)).num_codebooks
-        shape = ModelConfig(
-            d_model=32, nhead=2, num_layers=2, num_quantizers=quantizers, codebook_size=32, max_frames=60
-        )
+        small = {"d_model": 32, "nhead": 2, "num_layers": 2, "codebook_size": 32, "max_frames": 60}
+        shape = ModelConfig(num_quantizers=quantizers, **small | changes)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(0)
             model = build(shape)

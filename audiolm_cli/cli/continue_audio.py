@@ -12,12 +12,23 @@ from audiolm_cli.cli.fetching import fetch_missing
 from audiolm_cli.cli.generated import show_generation
 from audiolm_cli.cli.render import Renderer
 from audiolm_cli.cli.spread import spread
+from audiolm_cli.config.base import RARE
 from audiolm_cli.config.generation import GenerateConfig, SamplingConfig
 
 Inputs = Annotated[list[str], typer.Argument(metavar="IN...", help="Audio files; '-' is a WAV on standard input.")]
 Before = Annotated[bool, options.shared("--before", panel="Generation", help="Put the new audio in front.")]
 Stream = Annotated[
     bool, options.shared("--stream", panel="Generation", help="Write audio while it is made, to a WAV or to '-'.")
+]
+
+SoundOf = Annotated[
+    str | None,
+    options.shared(
+        "--sound-of",
+        metavar="REF",
+        panel=RARE,
+        help="A recording whose sound the new audio takes on, with a model trained for it.",
+    ),
 ]
 
 
@@ -28,6 +39,7 @@ def continue_command(
     duration: options.Duration = 10.0,
     before: Before = False,
     stream: Stream = False,
+    sound_of: SoundOf = None,
     config: GenerateConfig,
     sampling: SamplingConfig,
     play: options.Play = False,
@@ -48,6 +60,7 @@ def continue_command(
             config,
             sampling,
             stream=stream,
+            sound_of=sound_of,
             on_event=out.on_event,
             started=started,
         )

@@ -57,6 +57,8 @@ def _describe_model(shape: ModelConfig, codec: dict[str, Any]) -> Iterator[tuple
     yield "window", f"{window} of context and new audio; attention within the context: {shape.context_attention}"
     books = f"{counted(shape.num_quantizers, 'codebook')} of {shape.codebook_size} codes"
     yield "codes", f"{books}, the fine ones made in {shape.nar_passes} pass{'es' * (shape.nar_passes > 1)}"
+    if shape.prompt_from != ModelConfig.prompt_from:
+        yield "prompts", f"from {shape.prompt_from}"
 
 
 def _describe_codec(codec: dict[str, Any]) -> str:

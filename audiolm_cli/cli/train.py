@@ -118,6 +118,17 @@ ContextCodebooks = Annotated[
         f"{_of_preset('context_codebooks')}",
     ),
 ]
+PromptFrom = Annotated[
+    str | None,
+    options.shared(
+        "--prompt-from",
+        metavar="WHERE[:SHARE],...",
+        panel=_RARE_MODEL,
+        help="Where prompts come from: split (beside the target), elsewhere (another stretch of the recording: its "
+        "sound, for restyle and --sound-of), none. Default: split; with --init, that model's. As in "
+        "split:0.7,elsewhere:0.3.",
+    ),
+]
 Init = Annotated[
     str | None,
     options.shared(
@@ -237,6 +248,7 @@ def train_command(
     dropout: Dropout = None,
     context_attention: Attention = None,
     context_codebooks: ContextCodebooks = None,
+    prompt_from: PromptFrom = None,
     steps: Steps = None,
     num_epochs: Epochs = None,
     batch_frames: BatchFrames = None,
@@ -268,7 +280,7 @@ def train_command(
     )
     config = TrainConfig(**{name: getattr(config, name) for name in SPREAD.names}, **given)
     paths = _one("PATH", source, "--manifest-dir", manifest_dir), _one("-o", run, "--exp-dir", exp_dir)
-    heard = _given(context_attention=context_attention, context_codebooks=context_codebooks)
+    heard = _given(context_attention=context_attention, context_codebooks=context_codebooks, prompt_from=prompt_from)
     shape = dataclasses.replace(_shape(preset, sizes), **heard)
     ranks = torchrun_ranks()
     with Renderer(**display.to_dict() | {"quiet": display.quiet or not ranks.main}) as out:
@@ -284,6 +296,7 @@ def train_command(
             shape=shape,
             num_quantizers=num_quantizers,
             dropout=dropout,
+            prompt_from=prompt_from,
             config=config,
             init=init,
             free=_free(context, given),

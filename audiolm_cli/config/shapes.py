@@ -5,11 +5,59 @@ from __future__ import annotations
 import dataclasses
 import functools
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Self
 
 from audiolm_cli.config.base import RARE, Settings, require, setting
+from audiolm_cli.errors import UsageError
 
 _shape = functools.partial(setting, panel=f"{RARE}: the shape of a spectral codec")
+
+
+@dataclass(frozen=True, kw_only=True)
+class PromptShares:
+    """How often training takes the prompt of a window from where; the shares sum to 1.
+
+    `--prompt-from` has them as text: `split:0.7,elsewhere:0.3`, or one name alone.
+    """
+
+    split: float = 1.0
+    """The context lies beside the target, on its timeline; a tenth of these windows has none."""
+    elsewhere: float = 0.0
+    """Another stretch of the same recording, not next to the window, beside or in place of such a context."""
+    none: float = 0.0
+    """There is no context."""
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """The shares that a text describes.
+
+        Raises:
+            UsageError: it is not such a text.
+
+        >>> PromptShares.parse("elsewhere:0.3, split:0.7")
+        PromptShares(split=0.7, elsewhere=0.3, none=0.0)
+        """
+        shares = dict.fromkeys((field.name for field in dataclasses.fields(cls)), 0.0)
+        for part in text.split(","):
+            name, colon, share = (word.strip() for word in part.partition(":"))
+            try:
+                shares[name] += float(share) if colon else 1.0
+            except (KeyError, ValueError) as error:
+                raise UsageError(
+                    f"prompt-from has {part.strip()!r:.80}; expected {', '.join(shares)}, each with its share, "
+                    "as in split:0.7,elsewhere:0.3"
+                ) from error
+
+        fits = all(share >= 0 for share in shares.values()) and abs(sum(shares.values()) - 1) < 1e-6
+        require(fits, f"prompt-from must have shares of 0 or more that add up to 1, got {text!r:.80}")
+        return cls(**shares)
+
+    def __str__(self) -> str:
+        """The text, the same for the same shares."""
+        shares = {name: share for name, share in dataclasses.asdict(self).items() if share}
+        return (
+            next(iter(shares)) if len(shares) == 1 else ",".join(f"{name}:{share:g}" for name, share in shares.items())
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,9 +91,14 @@ class ModelConfig(Settings):
     """Share of an item that the two-argument `forward` of the training recipes takes as prompt."""
     nar_passes: int = setting(1, "", low=1, high=1000)
     """NAR passes per codebook when generating; over 1 for models trained with some of its frames known."""
+    prompt_from: str = "split"
+    """Where training takes prompts from, as `PromptShares` reads it; the model has a segment for those from elsewhere
+    where there are any."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        require(isinstance(self.prompt_from, str), f"prompt_from must be a text, got {self.prompt_from!r:.80}")
+        object.__setattr__(self, "prompt_from", str(self.prompts))
         fits = self.d_model % (2 * self.nhead) == 0
         require(fits, f"d_model must be a multiple of 2 * nhead, got {self.d_model}, {self.nhead}")
         require(self.positions in ("rotary", "sine"), f'positions must be "rotary" or "sine", got {self.positions!r}')
@@ -55,6 +108,16 @@ class ModelConfig(Settings):
         require(known, f'context_codebooks must be "all" or "own", got {self.context_codebooks!r}')
         require(0 <= self.dropout < 1, f"dropout must be in [0, 1), got {self.dropout}")
         require(0 < self.prompt_share < 1, f"prompt_share must be in (0, 1), got {self.prompt_share}")
+
+    @property
+    def prompts(self) -> PromptShares:
+        """`prompt_from`, read."""
+        return PromptShares.parse(self.prompt_from)
+
+    @property
+    def knows_elsewhere(self) -> bool:
+        """Whether the model was trained on prompts from elsewhere."""
+        return self.prompts.elsewhere > 0
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -18,7 +18,7 @@ class Windows:
     """A batch of windows of one length."""
 
     codes: np.ndarray
-    """int64 [B, T, K]."""
+    """int64 [B, T, K]; where a prompt from elsewhere was asked for, its frames come first."""
     ends: np.ndarray
     """bool [B]: the window's last frame is the end of its recording."""
 
@@ -61,28 +61,47 @@ class WindowSampler:
         self.total_frames = sum(len(clip.codes) for clip in self.clips)
         self._weights = np.array([len(clip.codes) for clip in self.clips], dtype=np.float64) / self.total_frames
 
-    def draw(self, count: int, rng: np.random.Generator, frames: int | None = None) -> Windows:
+    def draw(
+        self,
+        count: int,
+        rng: np.random.Generator,
+        frames: int | None = None,
+        elsewhere: int = 0,
+        apart: int = 0,
+    ) -> Windows:
         """Random windows.
 
         Args:
             count: how many.
             rng: what decides.
             frames: length of a window, at most that of the sampler, which None means.
+            elsewhere: how many of these frames, the first ones, are another stretch of the same clip.
+            apart: frames of the clip between the two stretches at least; with them, both fit into the sampler's frames.
         """
         frames = frames or self.frames
+        window = frames - elsewhere
+        shift = elsewhere + apart if elsewhere else 0  # by how much a window lies later behind the other stretch
 
         # All that is random is drawn here, in an order that a seed fixes.
         chosen = rng.choice(len(self.clips), size=count, p=self._weights)
         at_end = rng.random(count) < self.end_share
         positions = rng.random(count)
+        others = rng.random(count) if elsewhere else np.ones(count)
 
         codes, ends = [], []
-        for index, end, position in zip(chosen, at_end, positions, strict=True):
+        for index, end, position, other in zip(chosen, at_end, positions, others, strict=True):
+            # Both stretches lie anywhere in what they leave of the clip, and the second one moves on behind the first.
             clip = self.clips[index]
-            last = len(clip.codes) - frames
+            last = len(clip.codes) - window - shift
             start = last if end else int(position * (last + 1))
-            codes.append(clip.codes[start : start + frames])
-            ends.append(clip.ends and start == last)
+            first = int(other * (last + 1))
+            if end or other < position:
+                start += shift
+            else:
+                first += window + apart
+
+            codes.append(np.concatenate([clip.codes[first : first + elsewhere], clip.codes[start : start + window]]))
+            ends.append(clip.ends and start + window == len(clip.codes))
 
         return Windows(codes=np.stack(codes).astype(np.int64), ends=np.array(ends))
 

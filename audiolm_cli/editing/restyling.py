@@ -14,17 +14,17 @@ from torch import Tensor
 from audiolm_cli.audio import Recording, balance, mid, resample
 from audiolm_cli.audio.level import recording_gain
 from audiolm_cli.codec.base import Codec, OnShare
-from audiolm_cli.codec.chunked import decode_chunked, encode_chunked
+from audiolm_cli.codec.chunked import decode_chunked
 from audiolm_cli.config.generation import GenerateConfig, SamplingConfig
 from audiolm_cli.cores import Cores
-from audiolm_cli.editing.jobs import check_context
+from audiolm_cli.editing.references import encode_recording
 from audiolm_cli.editing.rendering import LEVEL_RANGE
 from audiolm_cli.editing.session import Session
 from audiolm_cli.editing.splicing import Gap, Piece, Take
-from audiolm_cli.errors import AudioInputError, UsageError
+from audiolm_cli.errors import UsageError
 from audiolm_cli.model.decode import fill_codebooks
 from audiolm_cli.model.decoders import Decoders
-from audiolm_cli.model.geometry import Geometry
+from audiolm_cli.model.geometry import Geometry, count_frames
 from audiolm_cli.model.sampling import draw_uniforms
 
 CARRIED_SHARE = 0.1
@@ -77,24 +77,6 @@ def check_settings(config: GenerateConfig) -> None:
         raise UsageError("restyled recordings are not ranked, since their first codes are the same; leave out best_of")
 
 
-def style_prompt(session: Session, reference: Recording, name: str, strength: int) -> Tensor:
-    """Codes [1, P, K] of the loudest stretch of a reference: at most half a window, or the prompt asked for.
-
-    Raises:
-        AudioInputError: the reference is silent or too short.
-        UsageError: the strength is not 1 to K - 1.
-    """
-    check_context(reference.duration_s, name)
-    if not reference.samples.any():
-        raise AudioInputError(f"{name} is silent, which is no style; give a recording with sound in it")
-    K = session.codec.num_codebooks
-    if not 1 <= strength < K:
-        raise UsageError(f"strength must be 1 to {K - 1}, the codebooks kept of the codec's {K}; got {strength}")
-
-    frames = min(session.prompt_frames, session.model.config.max_frames // 2)
-    return loudest_codes(*encode_recording(reference, session.codec), frames, session.codec)
-
-
 def restyle_codes(
     model: Decoders,
     prompt: Tensor,
@@ -105,41 +87,27 @@ def restyle_codes(
     on_frame: Callable[[int], None],
     cores: Cores | None = None,
 ) -> Tensor:
-    """Codes [1, T, K] with the codebooks of `codes` from `strength` on made anew, as if they followed `prompt`.
+    """Codes [1, T, K] with the codebooks of `codes` from `strength` on made anew, with the sound of `prompt`.
 
-    A recording longer than the window is made in steps; each hears the prompt and the end of the step before.
+    To a model that knows prompts from elsewhere the prompt is one; to others it is what came before. A recording longer
+    than the window is made in steps; each hears the prompt and the end of the step before.
     """
     window, T, K = model.config.max_frames, codes.shape[1], codes.shape[2]
     carried = math.ceil(CARRIED_SHARE * window)
+    elsewhere, before = (prompt, prompt[:, :0]) if model.config.knows_elsewhere else (None, prompt)
     made = codes[:, :0]
 
     while made.shape[1] < T:
-        context = torch.cat([prompt, made[:, max(0, made.shape[1] - carried) :]], dim=1)
-        target = codes[:, made.shape[1] : made.shape[1] + window - context.shape[1]]
+        left = torch.cat([before, made[:, max(0, made.shape[1] - carried) :]], dim=1)
+        target = codes[:, made.shape[1] : made.shape[1] + window - left.shape[1] - count_frames(elsewhere)]
         noise = draw_uniforms([generator], target.shape[1] * K).view(1, K, -1).to(codes.device)
 
-        shape = Geometry(context.shape[1], target.shape[1])
+        shape = Geometry(left.shape[1], target.shape[1], elsewhere=count_frames(elsewhere))
+        context = shape.gather(left, elsewhere=elsewhere)
         new = fill_codebooks(model, context, target, shape, sampling, noise, strength, cores)
         made = torch.cat([made, new], dim=1)
         on_frame(made.shape[1])
     return made
-
-
-def encode_recording(recording: Recording, codec: Codec) -> tuple[Tensor, Tensor]:
-    """Codes [1, T, K] of a whole recording, and the mono audio [1, 1, n] at training level they stand for."""
-    mono = resample(mid(recording.wav())[None], recording.sample_rate_hz, codec.sample_rate_hz)
-    wav = torch.from_numpy(mono * np.float32(recording_gain(recording, [])))[None].to(codec.device)
-    return encode_chunked(codec, wav), wav
-
-
-def loudest_codes(codes: Tensor, wav: Tensor, frames: int, codec: Codec) -> Tensor:
-    """The `frames` consecutive codes [1, P, K] with the most energy of audio [1, 1, n]; all where there are fewer."""
-    frames = min(frames, codes.shape[1])
-    energy = torch.nn.functional.pad(wav[0, 0].square(), (0, -wav.shape[-1] % codec.hop_samples))
-    sums = energy.view(-1, codec.hop_samples).sum(1).double().cumsum(0)  # [T]
-    sums = torch.cat([sums.new_zeros(1), sums])  # [1 + T], energy of all frames before each
-    first = int((sums[frames:] - sums[:-frames]).argmax())
-    return codes[:, first : first + frames]
 
 
 def _render(

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
+from torch import Tensor
 
 from audiolm_cli.codec.base import Codec
 from audiolm_cli.config.generation import AR_TEMPERATURE, GenerateConfig, SamplingConfig
@@ -39,6 +40,8 @@ class Session:
     """Takes, seed, context, channels, ..."""
     sampling: SamplingConfig = field(default_factory=SamplingConfig)
     """How codes are drawn, as it was asked for; `sampling_for` says how a gap's codes are drawn."""
+    elsewhere: Tensor | None = None
+    """Codes [1, E, K] of a prompt from elsewhere: the sound of a reference. None is none."""
     on_event: OnEvent = ignore
     """Gets the progress."""
     watch: Stopwatch = field(default_factory=Stopwatch)

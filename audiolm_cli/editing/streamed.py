@@ -7,6 +7,7 @@ of the future in view. A portion that went wrong is drawn again before it is hea
 
 from __future__ import annotations
 
+import dataclasses
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -30,6 +31,7 @@ from audiolm_cli.editing.takes import peak_ceiling
 from audiolm_cli.editing.windows import RETRIES, plan_step
 from audiolm_cli.model.decode import Timing
 from audiolm_cli.model.decoders import Decoders
+from audiolm_cli.model.geometry import count_frames
 from audiolm_cli.model.stream import StreamedWindow
 
 FIRST_S = 0.4
@@ -70,6 +72,7 @@ def stream_takes(session: Session, recording: Recording, gaps: list[Gap]) -> lis
         on_fault=partial(faults.add, seed),
         on_frame=report_frames,
         timing=session.watch.model,
+        elsewhere=session.elsewhere,
         cores=session.cores,
     )
 
@@ -99,6 +102,8 @@ class CodeStream:
     """Called with the number of AR frames done."""
     timing: Timing
     """Where the seconds are added."""
+    elsewhere: Tensor | None = None
+    """Codes [1, E, K] of a prompt from elsewhere; None is none."""
     cores: Cores = field(default_factory=Cores)
     """What knows which cores are free."""
 
@@ -109,14 +114,15 @@ class CodeStream:
         fine codes. A portion with a fault, together with the three seconds before it, is drawn again from seeds
         derived from the generator's, up to `RETRIES` times; the last one stays.
         """
-        rate_hz, window = self.codec.frame_rate_hz, self.model.config.max_frames
+        rate_hz, window = self.codec.frame_rate_hz, self.model.config.max_frames - count_frames(self.elsewhere)
         guard, heard_frames = Guard(self.codec, left, left[:, :0]), round(SINK_S * rate_hz) - 1
 
         near, heard, done = left, left[:, :0], 0  # `heard` is the end of what was made, in all windows
         while done < frames:
             near = near[:, max(0, near.shape[1] - window) :]
             geometry = plan_step(near.shape[1], frames - done, 0, window)
-            context = near[:, near.shape[1] - geometry.left :]  # [1, context frames, K]
+            geometry = dataclasses.replace(geometry, elsewhere=count_frames(self.elsewhere))
+            context = geometry.gather(near, elsewhere=self.elsewhere)  # [1, context frames, K]
             streamed = StreamedWindow(self.model, context, geometry, self.sampling, generator, self.timing, self.cores)
 
             made, reached = left[:, :0], 0  # codes of this window that stay, and how far the first codebook is

@@ -169,6 +169,7 @@ def _fill_spans(session: Session, spans: list[Span], candidates: list[_Candidate
     filler = GapFiller(
         model=session.model,
         sampling=sampling,
+        elsewhere=session.elsewhere,
         until_end=config.until_end,
         judge=None if config.until_end else Guard(session.codec, left, right).find_fault,
         on_fault=report_fault,
@@ -192,8 +193,9 @@ def _score_codes(session: Session, span: Span, codes: torch.Tensor) -> float:
     made = codes[None, codes[:, 0] >= 0]  # [1, T, K], up to where the model ended the piece
     with session.cores.share():
         if span.right.codes.shape[1]:
-            return following_score(session.model, span.left.codes, made, span.right.codes).item()
-        return continuation_score(session.model, span.left.codes, made).item()
+            right = span.right.codes
+            return following_score(session.model, span.left.codes, made, right, session.elsewhere).item()
+        return continuation_score(session.model, span.left.codes, made, session.elsewhere).item()
 
 
 def _render_piece(session: Session, span: Span, codes: torch.Tensor) -> Piece:

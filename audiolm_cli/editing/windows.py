@@ -5,6 +5,7 @@ A step that went wrong is sampled again. Knows nothing about audio.
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
@@ -16,7 +17,7 @@ from audiolm_cli.cores import Cores
 from audiolm_cli.editing.guards import Fault, retry_generator
 from audiolm_cli.model.decode import Timing, generate
 from audiolm_cli.model.decoders import Decoders
-from audiolm_cli.model.geometry import Geometry
+from audiolm_cli.model.geometry import Geometry, count_frames
 
 RETRIES = 3
 """How often a step that went wrong is sampled again."""
@@ -30,6 +31,8 @@ class GapFiller:
     """The decoders, in eval mode."""
     sampling: SamplingConfig
     """How codes are drawn."""
+    elsewhere: Tensor | None = None
+    """Codes [1, E, K] of a prompt from elsewhere, which every window begins with; None is none."""
     until_end: bool = False
     """Whether the model may end the piece."""
     judge: Callable[[Tensor], Fault | None] | None = None
@@ -49,9 +52,9 @@ class GapFiller:
     def fill(self, left: Tensor, right: Tensor, frames: int, generators: list[torch.Generator]) -> Tensor:
         """Codes int64 [takes, frames, K] between left [1 or takes, L, K] and right [1 or takes, R, K] context codes.
 
-        A gap that does not fit into the model's window is filled in steps: onwards from the left context, or, where
-        there is only a right one, backwards from it. With `until_end` a take may end early: the result is then as
-        long as its longest take, and shorter takes are filled with -1 after their end.
+        A gap that does not fit into the model's window, beside what comes from elsewhere, is filled in steps: onwards
+        from the left context, or, where there is only a right one, backwards from it. With `until_end` a take may end
+        early: the result is then as long as its longest take, and shorter takes are filled with -1 after their end.
 
         Args:
             left: codes before the gap.
@@ -59,7 +62,7 @@ class GapFiller:
             frames: length of the gap.
             generators: one per take; a take depends on its own alone.
         """
-        takes, window = len(generators), self.model.config.max_frames
+        takes, window = len(generators), self.model.config.max_frames - count_frames(self.elsewhere)
         shared = len(left) == 1 and len(right) == 1  # then one prefill serves all takes
         left, right = left.expand(takes, -1, -1), right.expand(takes, -1, -1)
         backwards = left.shape[1] == 0 and right.shape[1] > 0
@@ -68,12 +71,10 @@ class GapFiller:
         pieces: list[Tensor] = []
         done, running = 0, list(range(takes))
         while done < frames and running:
-            if backwards:
-                geometry = plan_step(0, frames - done, near.shape[1], window)
-                context = near[:, : geometry.right]
-            else:
-                geometry = plan_step(near.shape[1], frames - done, right.shape[1], window)
-                context = torch.cat([right[:, : geometry.right], _last_frames(near, geometry.left)], dim=1)
+            before, after = (left, near) if backwards else (near, right)
+            geometry = plan_step(before.shape[1], frames - done, after.shape[1], window)
+            geometry = dataclasses.replace(geometry, elsewhere=count_frames(self.elsewhere))
+            context = geometry.gather(before, after, self.elsewhere)
             context = context[:1] if shared and not done else context[running]  # [1 or running, context frames, K]
 
             drawing = {take: generators[take] for take in running}

@@ -5,6 +5,7 @@ Knows nothing about audio or files.
 
 from __future__ import annotations
 
+import dataclasses
 import math
 import time
 from collections.abc import Callable, Iterator
@@ -204,7 +205,7 @@ def _fill_takes(
     lengths = (first >= 0).sum(1).tolist()
     for length in sorted(set(lengths) - {0}):
         items = [i for i, own in enumerate(lengths) if own == length]
-        shape = Geometry(geometry.left, length, geometry.right) if length < M else geometry
+        shape = dataclasses.replace(geometry, gap=length)
         fine = noise[items, :, :length].to(context.device)  # [n, K, length]
         own = context if len(context) == 1 else context[items]
         target = codes[items, :length]

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from audiolm_cli.config.shapes import ModelConfig
 from audiolm_cli.errors import ModelError
 from audiolm_cli.model.copying import Copying, Holding, gather_frames
-from audiolm_cli.model.geometry import TARGET, Geometry
+from audiolm_cli.model.geometry import ELSEWHERE, LEFT, TARGET, Geometry
 from audiolm_cli.model.layers import Decoder
 
 IGNORE = -100
@@ -80,17 +80,18 @@ class Decoders(nn.Module):
         self.config = config
         D, K, V = config.d_model, config.num_quantizers, config.codebook_size
         shape = (D, config.nhead, config.num_layers, config.dropout)
+        segments = 4 if config.knows_elsewhere else 3  # the fourth is that of prompts from elsewhere
 
         heard = K if config.context_codebooks == "all" else 1
         self.ar_embeddings = nn.ModuleList(nn.Embedding(V, D) for _ in range(heard))
-        self.ar_segments = nn.Embedding(3, D)
+        self.ar_segments = nn.Embedding(segments, D)
         self.ar_start = nn.Parameter(torch.zeros(D))
         self.ar_decoder = Decoder(*shape, adaptive=False, positions=config.positions)
         self.ar_head = nn.Linear(D, V + 1, bias=False)
         self.ar_holding = Holding(D) if config.ar_holding else None
 
         self.nar_embeddings = nn.ModuleList(nn.Embedding(V, D) for _ in range(K))
-        self.nar_segments = nn.Embedding(3, D)
+        self.nar_segments = nn.Embedding(segments, D)
         self.nar_stages = nn.Embedding(max(K - 1, 1), D)
         self.nar_decoder = Decoder(*shape, adaptive=True, positions=config.positions)
         self.nar_heads = nn.ModuleList(nn.Linear(D, V, bias=False) for _ in range(K - 1))
@@ -343,6 +344,18 @@ def load_weights(model: Decoders, state: dict[str, Tensor]) -> None:
         model.load_state_dict(state, strict=True)
     except RuntimeError as error:
         raise ModelError(f"the weights do not fit the model's config.json: {error}") from error
+
+
+def extend_weights(model: Decoders, state: dict[str, Tensor]) -> dict[str, Tensor]:
+    """The state dict of a model of the same shape but for what it does not know yet, with that added.
+
+    To a model that knew no prompts from elsewhere they are what came before, as far as segments tell.
+    """
+    state = dict(state)
+    for name in ("ar_segments.weight", "nar_segments.weight"):
+        if name in state and len(state[name]) == ELSEWHERE < len(model.state_dict()[name]):
+            state[name] = torch.cat([state[name], state[name][LEFT : LEFT + 1]])
+    return state
 
 
 def _sum_embeddings(embeddings: nn.ModuleList, codes: Tensor) -> Tensor:

@@ -8,36 +8,35 @@ import torch
 from torch import Tensor
 
 from audiolm_cli.model.decoders import Decoders
-from audiolm_cli.model.geometry import Geometry
+from audiolm_cli.model.geometry import Geometry, count_frames
 
 FOLLOWING_SHARE = 0.25
 """Share of the window that is scored of what follows a gap: its first 2.5 s with a window of 10 s."""
 
 
 @torch.inference_mode()
-def continuation_score(model: Decoders, left: Tensor, made: Tensor) -> Tensor:
+def continuation_score(model: Decoders, left: Tensor, made: Tensor, elsewhere: Tensor | None = None) -> Tensor:
     """Mean log2 likelihood [B] of the first codebook of made [B, M, K] after left [1 or B, L, K], per frame.
 
-    Longer stretches are scored in steps of half a window. Each step sees the half window in front of it.
+    Longer stretches are scored in steps of half a window. Each step sees the half window in front of it, and the prompt
+    from elsewhere [1, E, K], if there is one, which takes its part of the window.
     """
     B, M, _ = made.shape
-    half = model.config.max_frames // 2
+    half = (model.config.max_frames - count_frames(elsewhere)) // 2
     past = torch.cat([left.expand(B, -1, -1), made], dim=1)  # [B, L + M, K]
 
     total = torch.zeros(B, device=made.device)
     for start in range(0, M, half):
         target = made[:, start : start + half]
-        end = left.shape[1] + start
-        context = past[:, max(0, end - half) : end]
-
-        predictions = model.ar_predict(context, target, Geometry(context.shape[1], target.shape[1]))
-        total += predictions.losses().sum(1)
+        total += _losses_after(model, past[:, : left.shape[1] + start], target, elsewhere, half).sum(1)
 
     return -total / (max(M, 1) * math.log(2))
 
 
 @torch.inference_mode()
-def following_score(model: Decoders, left: Tensor, made: Tensor, right: Tensor) -> Tensor:
+def following_score(
+    model: Decoders, left: Tensor, made: Tensor, right: Tensor, elsewhere: Tensor | None = None
+) -> Tensor:
     """Mean log2 likelihood [B] per frame of the first codebook of what follows a gap, after what was made in it.
 
     Args:
@@ -45,13 +44,18 @@ def following_score(model: Decoders, left: Tensor, made: Tensor, right: Tensor) 
         left: codes [1 or B, L, K] before the gap.
         made: codes [B, M, K] in the gap.
         right: codes [1 or B, R, K] after it, R at least 1.
+        elsewhere: codes [1, E, K] of a prompt from elsewhere; None is none.
     """
     B, window = len(made), model.config.max_frames
     target = right[:, : max(1, int(window * FOLLOWING_SHARE))].expand(B, -1, -1)
 
     # The context is as much of what comes before as fits into the window beside the target.
     past = torch.cat([left.expand(B, -1, -1), made], dim=1)  # [B, L + M, K]
-    context = past[:, max(0, past.shape[1] - (window - target.shape[1])) :]
-
-    losses = model.ar_predict(context, target, Geometry(context.shape[1], target.shape[1])).losses()
+    losses = _losses_after(model, past, target, elsewhere, window - target.shape[1] - count_frames(elsewhere))
     return -losses.mean(1) / math.log(2)
+
+
+def _losses_after(model: Decoders, past: Tensor, target: Tensor, elsewhere: Tensor | None, most: int) -> Tensor:
+    """Losses [B, M] of the first codebook of target [B, M, K] after the last `most` frames of past [B, L, K]."""
+    geometry = Geometry(min(most, past.shape[1]), target.shape[1], elsewhere=count_frames(elsewhere))
+    return model.ar_predict(geometry.gather(past, elsewhere=elsewhere), target, geometry).losses()

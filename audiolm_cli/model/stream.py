@@ -82,17 +82,18 @@ class StreamedWindow:
         """Codes [1, n, K] of the frames after those `made` [1, m, K] up to `stop`, which `advance` has reached."""
         started = time.perf_counter()
         window, K = self._model.config.max_frames, self._model.config.num_quantizers
-        start = made.shape[1]
+        start, elsewhere = made.shape[1], self.geometry.elsewhere
 
         # Half a window of what came before: more would cost more, and each call is to cost the same.
-        near = torch.cat([self._context, made], dim=1)
-        near = near[:, max(0, near.shape[1] - min(window // 2, window - (stop - start))) :]  # [1, L, K]
+        past = torch.cat([self._context[:, elsewhere:], made], dim=1)
+        most = min(window // 2, window - elsewhere - (stop - start))
 
         target = self._first.new_zeros(1, stop - start, K)
         target[..., 0] = self._first[:, start:stop]
-        shape = Geometry(near.shape[1], stop - start)
+        shape = Geometry(min(most, past.shape[1]), stop - start, elsewhere=elsewhere)
+        context = shape.gather(past, elsewhere=self._context)  # [1, L, K]
 
         noise = self._fine_noise[:, :, start:stop]
-        codes = fill_codebooks(self._model, near, target, shape, self._sampling, noise, cores=self._cores)
+        codes = fill_codebooks(self._model, context, target, shape, self._sampling, noise, cores=self._cores)
         self._timing.nar_s += time.perf_counter() - started
         return codes

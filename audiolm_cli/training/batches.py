@@ -11,7 +11,7 @@ from audiolm_cli.config.shapes import ModelConfig
 from audiolm_cli.config.training import TrainConfig
 from audiolm_cli.data.batching import WindowBuckets, Windows, WindowSampler, full_window
 from audiolm_cli.data.tokens import TokenClip
-from audiolm_cli.model.geometry import Geometry, TaskMix, draw_geometry
+from audiolm_cli.model.geometry import APART, Geometry, TaskMix, draw_geometry
 
 STAGE_SHARES = (0.4, 0.3, 0.3)
 """How often codebooks 2, 3 and 4 are the NAR target. Where there are more codebooks, all are as likely."""
@@ -55,7 +55,7 @@ class Batches:
         geometry = self._draw_geometry(most_frames, rng)
         wanted = self.config.batch_frames / geometry.frames
         B = max(least, math.floor(wanted) if self.config.max_duration_s is not None else round(wanted))
-        windows = bucket.draw(B, rng, geometry.frames)  # [B, T, K]
+        windows = bucket.draw(B, rng, geometry.frames, geometry.elsewhere, APART)  # [B, T, K]
 
         K = self.shape.num_quantizers
         trains_ar = self.config.train_stage != 2
@@ -79,7 +79,7 @@ class Batches:
         if self.config.fixed_split:
             left = min(frames - 1, max(1, round(self.shape.prompt_share * frames)))
             return Geometry(left, frames - left)
-        return draw_geometry(frames, task_mix(self.config.infill_share), rng)
+        return draw_geometry(frames, task_mix(self.config.infill_share), rng, self.shape.prompts)
 
 
 def task_mix(infill_share: float) -> TaskMix:

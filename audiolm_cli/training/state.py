@@ -59,6 +59,7 @@ OPTIONS = {
     "num_filters": "--filters",
     "num_layers": "--num-decoder-layers",
     "optimizer": "--optimizer",
+    "prompt_from": "--prompt-from",
     "schedule": "--schedule",
     "seed": "--seed",
     "train_stage": "--train-stage",

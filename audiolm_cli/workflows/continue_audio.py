@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import itertools
+from pathlib import Path
 
 from audiolm_cli.audio import Recording, check_growing
 from audiolm_cli.config.generation import GenerateConfig, SamplingConfig
 from audiolm_cli.editing.edit import Edit, run_edit
-from audiolm_cli.editing.jobs import plan_jobs
+from audiolm_cli.editing.jobs import plan_jobs, read_recording
+from audiolm_cli.editing.references import with_sound
 from audiolm_cli.editing.result import Generation, Stopwatch
 from audiolm_cli.editing.session import open_session
 from audiolm_cli.editing.splicing import LONGEST_S, Gap
@@ -25,6 +27,7 @@ def continue_files(
     sampling: SamplingConfig | None = None,
     *,
     stream: bool = False,
+    sound_of: str | None = None,
     on_event: OnEvent = ignore,
     started: float | None = None,
 ) -> Generation:
@@ -38,11 +41,13 @@ def continue_files(
         sampling: how codes are drawn.
         stream: write audio while it is made, into a WAV that plays at any time. What was written before an error stays.
             A seed is reproducible with and without it, but the two results differ.
+        sound_of: an audio file whose sound the new audio takes on; for models that know prompts from elsewhere.
         on_event: gets the progress.
         started: when the command began, by `time.perf_counter`.
 
     Raises:
-        AudioInputError: the only recording cannot be used.
+        AudioInputError: the only recording cannot be used, or the sound's.
+        ModelError: the model is missing or damaged, or cannot take on a sound.
         UsageError: the duration is out of range, the options contradict each other, or the outputs do not fit.
         OutputError: an output exists already or cannot be written.
     """
@@ -54,15 +59,27 @@ def continue_files(
     for path in itertools.chain.from_iterable(job.paths for job in jobs if stream):
         check_growing(path)
 
+    with watch.stage("encode"):
+        reference = None if sound_of is None else read_recording(sound_of)
+    session = open_session(config, sampling, on_event, watch)
+    if reference is not None:
+        session = with_sound(session, reference, str(sound_of))
+
     edit = Edit(
         command="continue",
-        settings={"duration_s": duration_s, "before": before, "stream": stream},
-        words=["-d", f"{duration_s:.10g}", *["--before"] * before, *["--stream"] * stream],
+        settings={"duration_s": duration_s, "before": before, "stream": stream}
+        | ({} if sound_of is None else {"sound_of": Path(sound_of).name}),
+        words=[
+            *("-d", f"{duration_s:.10g}"),
+            *(["--before"] * before),
+            *(["--stream"] * stream),
+            *([] if sound_of is None else ["--sound-of", sound_of]),
+        ],
         find_gaps=lambda recording, source: [continuation_gap(recording, duration_s, before, config)],
         make=stream_takes if stream else make_takes,
         stream=stream,
     )
-    return run_edit(open_session(config, sampling, on_event, watch), jobs, edit)
+    return run_edit(session, jobs, edit)
 
 
 def check_continuation(duration_s: float, before: bool, stream: bool, config: GenerateConfig) -> None:

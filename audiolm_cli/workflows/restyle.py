@@ -12,7 +12,8 @@ from pathlib import Path
 from audiolm_cli.config.generation import GenerateConfig, SamplingConfig
 from audiolm_cli.editing.edit import Edit, run_edit
 from audiolm_cli.editing.jobs import plan_jobs, read_recording
-from audiolm_cli.editing.restyling import check_settings, restyle_takes, style_prompt, whole_recording
+from audiolm_cli.editing.references import style_prompt
+from audiolm_cli.editing.restyling import check_settings, restyle_takes, whole_recording
 from audiolm_cli.editing.result import Generation, Stopwatch
 from audiolm_cli.editing.session import open_session
 from audiolm_cli.errors import UsageError

@@ -284,10 +284,8 @@ def _check_settings(prepared: Prepared) -> None:
             write_whole(path, (json.dumps(started_with, indent=1) + "\n").encode(), force=True)
             return
         values = json.loads(path.read_text())
-        # Runs of earlier versions say nothing of what the AR decoder makes of a context, of which there was one kind.
-        since = ("context_attention", "context_codebooks", "ar_holding")
-        shape = {**{name: getattr(ModelConfig, name) for name in since}, **values["shape"]}
-        was, started_on = describe_changes(shape, own), values["source"]
+        # What runs of earlier versions say nothing of was as it is where nobody chooses it.
+        was, started_on = describe_changes(ModelConfig().to_dict() | values["shape"], own), values["source"]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise OutputError(f"{path}: cannot be read or written ({error}); choose another run folder with -o") from error
     if was:

@@ -14,7 +14,8 @@ import torch
 
 from audiolm_cli.audio import read_audio
 from audiolm_cli.config.generation import SamplingConfig
-from audiolm_cli.editing.restyling import encode_recording, loudest_codes, restyle_codes
+from audiolm_cli.editing.references import encode_recording, loudest_codes
+from audiolm_cli.editing.restyling import restyle_codes
 from audiolm_cli.library.loading import load_codec, load_model
 
 Piano = Callable[..., np.ndarray]

@@ -50,6 +50,26 @@ def test_every_frame_is_as_likely_as_every_other() -> None:
     assert shares == pytest.approx(np.full(10, 0.1), abs=0.03)
 
 
+@pytest.mark.parametrize("frames", [30, 100, 1000])
+def test_a_prompt_from_elsewhere_is_apart_from_its_window(frames: int) -> None:
+    """It comes first in the window, from the same clip, before or after the other frames, and never near them."""
+    others = [clip(7, frames), clip(8, 3 * frames, ends=False)]
+    windows = WindowSampler(others, 30, end_share=0.2).draw(2000, np.random.default_rng(0), 25, elsewhere=8, apart=5)
+    assert windows.codes.shape == (2000, 25, 2)
+    numbers, times = windows.codes[..., 0], windows.codes[..., 1]
+    assert (numbers == numbers[:, :1]).all() and set(numbers[:, 0]) == {7, 8}
+    aside, own = times[:, :8], times[:, 8:]
+    assert (np.diff(aside, axis=1) == 1).all() and (np.diff(own, axis=1) == 1).all()
+
+    before = own[:, 0] - aside[:, -1] > 5
+    after = aside[:, 0] - own[:, -1] > 5
+    assert (before | after).all() and before.mean() > 0.2 and after.mean() > 0.2
+    lengths = np.array([frames, 3 * frames])[numbers[:, 0] - 7]
+    last = own[:, -1] == lengths - 1
+    np.testing.assert_array_equal(windows.ends, last & (numbers[:, 0] == 7))
+    assert last.mean() > 0.18 and own.min() < 20 and aside.min() < 20 and (aside[:, -1] > lengths - 20).any()
+
+
 def test_windows_are_a_function_of_the_generator() -> None:
     draws = [WindowSampler(CLIPS, 20).draw(20, np.random.default_rng(seed)) for seed in (1, 1, 2)]
     assert np.array_equal(draws[0].codes, draws[1].codes) and np.array_equal(draws[0].ends, draws[1].ends)

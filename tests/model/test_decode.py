@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from typing import Any
 
 import pytest
 import torch
@@ -12,11 +13,14 @@ from torch import Tensor
 
 from audiolm_cli.config.generation import SamplingConfig
 from audiolm_cli.config.shapes import ModelConfig
+from audiolm_cli.cores import Cores
 from audiolm_cli.editing import windows
 from audiolm_cli.editing.windows import GapFiller, plan_step
 from audiolm_cli.model.decode import Timing, fill_codebooks, generate, plan_passes
-from audiolm_cli.model.decoders import Decoders, build
-from audiolm_cli.model.geometry import Geometry
+from audiolm_cli.model.decoders import Decoders, build, extend_weights, load_weights
+from audiolm_cli.model.geometry import ELSEWHERE, LEFT, Geometry
+from audiolm_cli.model.scoring import continuation_score, following_score
+from audiolm_cli.model.stream import StreamedWindow
 
 V, K, WINDOW = 16, 3, 12
 
@@ -33,6 +37,18 @@ def model(request: pytest.FixtureRequest) -> Decoders:
         for parameter in tiny.parameters():
             parameter.add_(torch.randn_like(parameter) * 0.2)
     return tiny.eval()
+
+
+@pytest.fixture(scope="module")
+def knowing(model: Decoders) -> Decoders:
+    """The same model, with a segment for prompts from elsewhere."""
+    torch.manual_seed(1)
+    other = build(dataclasses.replace(model.config, prompt_from="split:0.5,elsewhere:0.5")).eval()
+    load_weights(other, extend_weights(other, model.state_dict()))
+    with torch.no_grad():
+        for segments in (other.ar_segments, other.nar_segments):
+            segments.weight[ELSEWHERE].add_(torch.randn(32))
+    return other
 
 
 @pytest.fixture
@@ -254,3 +270,99 @@ def test_every_frame_comes_once_in_the_order_that_is_given(passes: int) -> None:
             assert (order[known].max() < order[now].min()).all()
         known |= now
     assert known.all()
+
+
+ASIDE = [Geometry(0, 6, elsewhere=4), Geometry(3, 5, 2, elsewhere=3)]
+
+
+@pytest.mark.parametrize("geometry", ASIDE, ids=str)
+def test_a_prompt_from_elsewhere_is_heard_and_fixed_by_the_seed(knowing: Decoders, geometry: Geometry) -> None:
+    """By both decoders: another one gives other codes, and so does one that is only left out."""
+    context, greedy = codes(geometry.context), SamplingConfig(temperature=0, nar_temperature=0)
+    other = torch.cat([codes(geometry.elsewhere, seed=9), context[:, geometry.elsewhere :]], dim=1)
+    without = dataclasses.replace(geometry, elsewhere=0)
+    made = generate(knowing, context, geometry, greedy, seeded(1))
+    assert made.shape == (1, geometry.gap, K)
+    assert torch.equal(made, generate(knowing, context, geometry, greedy, seeded(1)))
+    assert not torch.equal(made, generate(knowing, other, geometry, greedy, seeded(1)))
+    assert not torch.equal(made, generate(knowing, context[:, geometry.elsewhere :], without, greedy, seeded(1)))
+
+
+def test_a_prompt_from_elsewhere_that_is_not_used_changes_nothing(model: Decoders, knowing: Decoders) -> None:
+    """The weights of a model without one are taken over as they are, and give what they gave."""
+    for geometry in GEOMETRIES:
+        context = codes(geometry.context)
+        made = [generate(own, context, geometry, SamplingConfig(), seeded(1)) for own in (model, knowing)]
+        assert torch.equal(*made)
+
+
+def test_a_segment_that_a_model_does_not_have_begins_as_the_left_one(model: Decoders, knowing: Decoders) -> None:
+    state = extend_weights(knowing, model.state_dict())
+    for name, tensor in model.state_dict().items():
+        assert torch.equal(state[name][: len(tensor)] if tensor.dim() else state[name], tensor), name
+    for name in ("ar_segments.weight", "nar_segments.weight"):
+        assert torch.equal(state[name][ELSEWHERE], state[name][LEFT]) and len(state[name]) == ELSEWHERE + 1
+
+
+@pytest.mark.parametrize(("left", "right", "frames"), [(9, 0, 40), (0, 9, 40), (9, 9, 5), (9, 9, 40), (0, 0, 30)])
+def test_every_window_begins_with_the_prompt_from_elsewhere(
+    knowing: Decoders, monkeypatch: pytest.MonkeyPatch, left: int, right: int, frames: int
+) -> None:
+    """Of a gap of any length, and all windows fit; several takes are what each is alone."""
+    aside, seen = codes(3, seed=5), []
+
+    def note(*args: Any, **settings: Any) -> Tensor:
+        seen.append((args[1], args[2]))
+        return generate(*args, **settings)
+
+    monkeypatch.setattr(windows, "generate", note)
+    filler = GapFiller(model=knowing, sampling=SamplingConfig(), elsewhere=aside)
+    made = filler.fill(codes(left), codes(right, seed=1), frames, seeded(1, 2))
+    assert made.shape == (2, frames, K)
+    assert torch.equal(filler.fill(codes(left), codes(right, seed=1), frames, seeded(2))[0], made[1])
+
+    for context, geometry in seen:
+        assert geometry.elsewhere == 3 and geometry.frames <= WINDOW and context.shape[1] == geometry.context
+        assert torch.equal(context[:, :3], aside.expand(len(context), -1, -1))
+    if left and right:
+        assert seen[0][1].left and any(geometry.right for _, geometry in seen)
+
+
+@pytest.mark.parametrize("guidance", [0.0, 2.0])
+def test_guidance_is_against_no_prompt_from_elsewhere(knowing: Decoders, guidance: float) -> None:
+    """At 0 all that is left is the model without any context, whatever the prompt."""
+    geometry = Geometry(0, 8, elsewhere=4)
+    sampling = SamplingConfig(temperature=0, nar_temperature=0, guidance=guidance)
+    made = [generate(knowing, codes(4, seed=own), geometry, sampling, seeded(1)) for own in (0, 9)]
+    assert torch.equal(*made) == (guidance == 0)
+    if guidance == 0:
+        plain = SamplingConfig(temperature=0, nar_temperature=0)
+        assert torch.equal(made[0], generate(knowing, codes(0), Geometry(0, 8), plain, seeded(1)))
+
+
+def test_scores_hear_the_prompt_from_elsewhere(knowing: Decoders) -> None:
+    """What was drawn with it is likelier with it than with another one, in windows that it is part of."""
+    aside, left, right = codes(4, seed=5), codes(5), codes(3, seed=1)
+    greedy = SamplingConfig(temperature=0, nar_temperature=0)
+    made = GapFiller(model=knowing, sampling=greedy, elsewhere=aside).fill(left, codes(0), 20, seeded(1))
+    with_it, with_other = (continuation_score(knowing, left, made, own) for own in (aside, codes(4, seed=9)))
+    assert with_it > with_other
+    assert continuation_score(knowing, left, made) != with_it
+    assert following_score(knowing, left, made, right, aside) != following_score(knowing, left, made, right)
+
+
+def test_a_stream_has_the_first_codes_of_one_window(knowing: Decoders) -> None:
+    """With a prompt from elsewhere as without, and its fine codes hear it."""
+    geometry, fine = Geometry(3, 6, elsewhere=3), []
+    for aside in (codes(3, seed=5), codes(3, seed=9)):
+        context = geometry.gather(codes(3), elsewhere=aside)
+        (generator,) = seeded(1)
+        stream = StreamedWindow(knowing, context, geometry, SamplingConfig(), generator, Timing(), Cores())
+        stream.advance(4)
+        part = stream.fill(context[:, :0], 4)
+        stream.advance(6)
+        whole = torch.cat([part, stream.fill(part, 6)], dim=1)
+        at_once = generate(knowing, context, geometry, SamplingConfig(), seeded(1))
+        assert torch.equal(whole[..., 0], at_once[..., 0])
+        fine.append(whole)
+    assert not torch.equal(*fine)

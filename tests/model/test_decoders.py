@@ -36,6 +36,9 @@ GEOMETRIES = {
     "neither": Geometry(0, 8),
     "one frame between": Geometry(4, 1, 4),
     "one frame alone": Geometry(0, 1),
+    "elsewhere": Geometry(0, 7, elsewhere=5),
+    "elsewhere and left": Geometry(4, 6, elsewhere=5),
+    "elsewhere and both": Geometry(4, 6, 3, elsewhere=5),
 }
 POSITIONS = ("rotary", "sine")
 ATTENTIONS = ("full", "causal")
@@ -46,7 +49,8 @@ def tiny(positions: str = "rotary", attention: str = "full", **fields: float | s
     """A small model whose weights are large enough that everything matters to the logits."""
     torch.manual_seed(1)
     shape = {"d_model": 32, "nhead": 2, "num_layers": 2, "num_quantizers": K, "codebook_size": V, "max_frames": 64}
-    model = get_model("audiolm", **{**shape, **fields, "positions": positions, "context_attention": attention})
+    kinds = {"positions": positions, "context_attention": attention, "prompt_from": "split:0.5,elsewhere:0.5"}
+    model = get_model("audiolm", **{**shape, **fields, **kinds})
     with torch.no_grad():
         for parameter in model.parameters():
             parameter.add_(torch.randn_like(parameter) * 0.2)
@@ -112,7 +116,7 @@ def test_one_context_serves_all_takes(attention: str) -> None:
 
 @both_attentions
 @pytest.mark.parametrize("positions", POSITIONS)
-@pytest.mark.parametrize("name", ["left only", "right only", "both", "neither"])
+@pytest.mark.parametrize("name", ["left only", "right only", "both", "neither", "elsewhere and both"])
 @torch.no_grad()
 def test_a_target_frame_changes_only_what_comes_after_it(name: str, positions: str, attention: str) -> None:
     """So neither the context nor an earlier target frame sees it."""
@@ -130,7 +134,7 @@ def test_a_target_frame_changes_only_what_comes_after_it(name: str, positions: s
 @torch.no_grad()
 def test_a_causal_context_is_predicted_from_its_past_and_from_the_right_context(name: str, positions: str) -> None:
     """A frame of the left context or the target moves the logits of later frames alone, in all codebooks of the left
-    context; one of the right context moves all of them.
+    context; one of the right context or from elsewhere moves all of them.
     """
     geometry, model = GEOMETRIES[name], tiny(positions, "causal")
     context, target = window(geometry)
@@ -145,10 +149,10 @@ def test_a_causal_context_is_predicted_from_its_past_and_from_the_right_context(
     steps = range(geometry.left + geometry.gap)
     assert before.shape[1] == len(steps)
     for codebook in range(K):
-        for frame in range(geometry.right):
+        for frame in range(geometry.elsewhere + geometry.right):
             assert all(moved(changed(context, frame, codebook), target))
         for t in range(geometry.left):
-            other = changed(context, geometry.right + t, codebook)
+            other = changed(context, geometry.elsewhere + geometry.right + t, codebook)
             assert moved(other, target) == [step > t for step in steps]
     for t in range(geometry.gap):
         assert moved(context, changed(target, t)) == [step > geometry.left + t for step in steps]
@@ -158,9 +162,9 @@ def test_a_causal_context_is_predicted_from_its_past_and_from_the_right_context(
 @pytest.mark.parametrize("name", GEOMETRIES)
 @torch.no_grad()
 def test_labels_are_the_codes_of_all_frames_that_see_only_their_past(name: str, attention: str) -> None:
-    """Of the target where the context is full, of the left context too where it is causal; never of the right one."""
+    """Of the target where the context is full, of the left context too where it is causal; of no other context."""
     geometry, model = GEOMETRIES[name], tiny(attention=attention)
-    timeline = torch.arange(geometry.frames).view(1, -1, 1).expand(2, -1, K) % V
+    timeline = (torch.arange(geometry.frames) - geometry.elsewhere).view(1, -1, 1).expand(2, -1, K) % V
     context, target = geometry.split(timeline)
 
     plain, ends = model.ar_predict(context, target, geometry), torch.tensor([True, False])
@@ -180,7 +184,7 @@ def test_labels_are_the_codes_of_all_frames_that_see_only_their_past(name: str, 
 @torch.no_grad()
 def test_without_a_left_context_both_attentions_are_one() -> None:
     """The right context sees itself in both, and the target sees what came before."""
-    for name in ("right only", "neither", "one frame alone"):
+    for name in ("right only", "neither", "one frame alone", "elsewhere"):
         geometry = GEOMETRIES[name]
         context, target = window(geometry)
         full, causal = (tiny(attention=own).ar_predict(context, target, geometry).logits for own in ATTENTIONS)
@@ -188,7 +192,7 @@ def test_without_a_left_context_both_attentions_are_one() -> None:
 
 
 @both_attentions
-@pytest.mark.parametrize("name", ["left only", "right only", "both"])
+@pytest.mark.parametrize("name", ["left only", "right only", "both", "elsewhere", "elsewhere and both"])
 @torch.no_grad()
 def test_every_context_frame_and_codebook_reaches_every_prediction(name: str, attention: str) -> None:
     geometry, model = GEOMETRIES[name], tiny(attention=attention)

@@ -28,7 +28,14 @@ from audiolm_cli.model.quantize import Bf16Linear, HalfLinear, Int8Linear, StepL
 from audiolm_cli.model.stepping import AR
 
 V, K = 40, 3
-GEOMETRIES = [Geometry(6, 9), Geometry(0, 9, 6), Geometry(4, 9, 5), Geometry(0, 8)]
+GEOMETRIES = [
+    Geometry(6, 9),
+    Geometry(0, 9, 6),
+    Geometry(4, 9, 5),
+    Geometry(0, 8),
+    Geometry(0, 9, elsewhere=6),
+    Geometry(4, 9, 5, elsewhere=6),
+]
 TOLERANCE = {"fp32": 1e-4, "bf16": 0.05, "int8": 0.05}
 """Of the logits' deviation."""
 
@@ -41,7 +48,8 @@ def tiny(positions: str = "rotary", attention: str = "full") -> Decoders:
     torch.manual_seed(6 if own else 4)  # seeds whose models say several things
     shape = ModelConfig(d_model=64, nhead=2, num_layers=2, num_quantizers=K, codebook_size=V, max_frames=64)
     hears = {"context_attention": attention, "context_codebooks": "own" if own else "all", "ar_holding": bool(own)}
-    model = build(dataclasses.replace(shape, positions=positions, **hears))
+    prompts = "split:0.5,elsewhere:0.5"
+    model = build(dataclasses.replace(shape, positions=positions, prompt_from=prompts, **hears))
     with torch.no_grad():
         for parameter in model.parameters():
             parameter.add_(torch.randn_like(parameter) * 0.2)

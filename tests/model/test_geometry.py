@@ -10,9 +10,21 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from audiolm_cli.model.geometry import LEFT, LONGEST_INFILL, RIGHT, SHORTEST_SIDE, Geometry, TaskMix, draw_geometry
+from audiolm_cli.config.shapes import PRESETS, PromptShares
+from audiolm_cli.model.geometry import (
+    APART,
+    AWAY,
+    ELSEWHERE,
+    LEFT,
+    LONGEST_INFILL,
+    RIGHT,
+    SHORTEST_SIDE,
+    Geometry,
+    TaskMix,
+    draw_geometry,
+)
 
-geometries = st.builds(Geometry, st.integers(0, 12), st.integers(1, 12), st.integers(0, 12))
+geometries = st.builds(Geometry, st.integers(0, 12), st.integers(1, 12), st.integers(0, 12), st.integers(0, 12))
 
 
 @given(geometries)
@@ -27,25 +39,45 @@ def test_join_is_the_inverse_of_split(geometry: Geometry) -> None:
 @given(geometries)
 @settings(deadline=None)
 def test_positions_say_where_the_split_frames_came_from(geometry: Geometry) -> None:
-    """Memory order is right, left, target, and together the positions are every frame of the timeline once."""
-    timeline = torch.arange(geometry.frames).view(1, -1, 1)
+    """Memory order is elsewhere, right, left, target. Together, the positions are every frame of the timeline once, and
+    those from elsewhere lie before it, farther than any window is long.
+    """
+    elsewhere = torch.arange(-AWAY - geometry.elsewhere, -AWAY)
+    timeline = torch.cat([elsewhere, torch.arange(geometry.frames - geometry.elsewhere)]).view(1, -1, 1)
     context, target = geometry.split(timeline)
     assert context.flatten().tolist() == geometry.context_positions().tolist()
     assert target.flatten().tolist() == geometry.target_positions().tolist()
     both = torch.cat([geometry.context_positions(), geometry.target_positions()])
-    assert sorted(both.tolist()) == list(range(geometry.frames))
+    assert sorted(both.tolist()) == timeline.flatten().tolist()
+    assert max(shape.max_frames for shape in PRESETS.values()) < AWAY
 
 
 @given(geometries)
 @settings(deadline=None)
-def test_segments_tell_right_from_left(geometry: Geometry) -> None:
-    after_gap = geometry.context_positions() >= geometry.left + geometry.gap
-    assert geometry.segments().tolist() == torch.where(after_gap, RIGHT, LEFT).tolist()
+def test_segments_tell_where_frames_lie(geometry: Geometry) -> None:
+    places = geometry.context_positions()
+    sides = torch.where(places >= geometry.left + geometry.gap, RIGHT, LEFT)
+    assert geometry.segments().tolist() == torch.where(places < 0, ELSEWHERE, sides).tolist()
     assert geometry.segments().dtype == torch.long
 
 
-@pytest.mark.parametrize("sizes", [(-1, 1, 0), (0, 0, 0), (0, 1, -1)])
-def test_a_geometry_has_a_gap_and_no_negative_side(sizes: tuple[int, int, int]) -> None:
+@given(geometries, st.integers(0, 5), st.integers(0, 5))
+@settings(deadline=None)
+def test_what_is_gathered_is_what_lies_next_to_the_gap(geometry: Geometry, before: int, after: int) -> None:
+    """Of more codes than are needed; a prompt from elsewhere serves all items."""
+    codes = torch.arange(2 * (before + geometry.frames + after) * 3).view(2, -1, 3)
+    codes[:, : geometry.elsewhere] = codes[:1, : geometry.elsewhere]
+    elsewhere, timeline = codes[:, : geometry.elsewhere], codes[:, geometry.elsewhere :]
+    start = before + geometry.left
+    left, right = timeline[:, :start], timeline[:, start + geometry.gap :]
+    expected, _ = geometry.split(torch.cat([elsewhere, timeline[:, before : timeline.shape[1] - after]], dim=1))
+    assert torch.equal(geometry.gather(left, right, elsewhere[:1]), expected)
+    if geometry.right == geometry.elsewhere == 0:
+        assert torch.equal(geometry.gather(left), expected)
+
+
+@pytest.mark.parametrize("sizes", [(-1, 1, 0), (0, 0, 0), (0, 1, -1), (0, 1, 0, -1)])
+def test_a_geometry_has_a_gap_and_no_negative_side(sizes: tuple[int, ...]) -> None:
     with pytest.raises(AssertionError):
         Geometry(*sizes)
 
@@ -110,12 +142,51 @@ def test_the_same_generator_draws_the_same_geometry() -> None:
     assert draws[0] == draws[1] != draws[2]
 
 
-@pytest.mark.parametrize("geometry", [Geometry(3, 4), Geometry(3, 4, 2), Geometry(0, 4, 2), Geometry(0, 4)], ids=str)
+def drawn(prompts: str, frames: int = 500, count: int = 2000, seed: int = 5) -> list[Geometry]:
+    rng, shares = np.random.default_rng(seed), PromptShares.parse(prompts)
+    return [draw_geometry(frames, TaskMix(), rng, shares) for _ in range(count)]
+
+
+def test_prompts_come_from_where_they_are_asked_for() -> None:
+    """Half of those from elsewhere are all the context there is, the others lie beside every task's."""
+    mixed = drawn("split:0.5,elsewhere:0.3,none:0.2")
+    aside = [geometry for geometry in mixed if geometry.elsewhere]
+    assert len(aside) / len(mixed) == pytest.approx(0.3, abs=0.04)
+    alone = Counter(kind(geometry) for geometry in aside)
+    assert set(alone) == {"continuation", "infill", "prepend", "unconditional"}
+    assert alone["unconditional"] / len(aside) == pytest.approx(0.5 + 0.5 * TaskMix().unconditional, abs=0.07)
+    without = sum(geometry.context == 0 for geometry in mixed) / len(mixed)
+    assert without == pytest.approx(0.2 + 0.5 * TaskMix().unconditional, abs=0.04)
+    assert {kind(geometry) for geometry in drawn("none", count=50)} == {"unconditional"}
+    assert all(geometry.elsewhere for geometry in drawn("elsewhere", count=50))
+
+
+def test_a_prompt_from_elsewhere_shares_the_window() -> None:
+    """With what it is apart from the rest, all fits; too short windows have none."""
+    for frames in (75, 100, 500):
+        for geometry in drawn("elsewhere", frames, 200):
+            assert SHORTEST_SIDE <= geometry.elsewhere <= frames / 2 and geometry.frames + APART <= frames
+    shares = [geometry.elsewhere / 500 for geometry in drawn("elsewhere")]
+    assert min(shares) < 0.12 and max(shares) > 0.48
+    assert {kind(geometry) for geometry in drawn("elsewhere", 74, 50)} == {"continuation"}
+    assert not any(geometry.elsewhere for geometry in drawn("elsewhere", 74, 50))
+
+
+def test_split_draws_what_was_drawn_before_there_were_other_prompts() -> None:
+    rng = np.random.default_rng(5)
+    assert [draw_geometry(500, TaskMix(), rng) for _ in range(100)] == drawn("split", count=100)
+
+
+@pytest.mark.parametrize(
+    "geometry",
+    [Geometry(3, 4), Geometry(3, 4, 2), Geometry(0, 4, 2), Geometry(0, 4), Geometry(3, 4, 2, 5), Geometry(0, 4, 0, 5)],
+    ids=str,
+)
 def test_edges_are_the_frames_beside_the_gap(geometry: Geometry) -> None:
     window = torch.arange(4 * geometry.frames).view(2, geometry.frames, 2)
     context, _ = geometry.split(window)
     end = geometry.left + geometry.gap
-    for edges, rows in zip(geometry.edges(context).tolist(), window.tolist(), strict=True):
+    for edges, rows in zip(geometry.edges(context).tolist(), window[:, geometry.elsewhere :].tolist(), strict=True):
         assert edges == [
             rows[geometry.left - 1] if geometry.left else [-1, -1],
             rows[end] if geometry.right else [-1, -1],

@@ -41,7 +41,7 @@ def greedy_codes(model: Decoders, context: Tensor, geometry: Geometry) -> Tensor
 def greedy_first(model: Decoders, context: Tensor, geometry: Geometry, frames: int) -> Tensor:
     """The likeliest first codes [1, frames] of the gap."""
     # A causal left context is what a target is: a start, then one frame after the other, each seeing its past.
-    free = geometry.right if model.config.context_attention == "causal" else geometry.context
+    free = geometry.elsewhere + geometry.right if model.config.context_attention == "causal" else geometry.context
     L = geometry.context
     made = context.new_zeros(1, 0)
     x = _embed(model.ar_embeddings, context[..., : len(model.ar_embeddings)]) + model.ar_segments(geometry.segments())
@@ -88,7 +88,7 @@ def _edges(context: Tensor, geometry: Geometry, t: int) -> tuple[Known, Known]:
     left, right = t + 1, geometry.gap - t
     return (
         (left, context[-1]) if geometry.left and left <= REACH else None,
-        (right, context[0]) if geometry.right and right <= REACH else None,
+        (right, context[geometry.elsewhere]) if geometry.right and right <= REACH else None,
     )
 
 

@@ -16,6 +16,7 @@ from audiolm_cli.data.tokens import TokenClip
 from audiolm_cli.distributed import Ranks
 from audiolm_cli.errors import MemoryLimitError
 from audiolm_cli.model.decoders import IGNORE, Decoders, build
+from audiolm_cli.model.geometry import APART, ELSEWHERE, SHORTEST_SIDE
 from audiolm_cli.training.batches import Batches, task_mix
 from audiolm_cli.training.spikes import COUNTED_FROM, SpikeGuard
 from audiolm_cli.training.steps import BatchLoss, Stepper
@@ -149,6 +150,26 @@ def test_the_fixed_split_is_the_published_one() -> None:
     for step in range(20):
         geometry = batches.draw(step).geometry
         assert (geometry.left, geometry.gap, geometry.right) == (10, 14, 0)
+
+
+@pytest.mark.parametrize("attention", ["full", "causal"])
+def test_a_step_learns_from_windows_with_a_prompt_from_elsewhere(attention: str) -> None:
+    """No frame of the prompt is labelled; the segments of both decoders learn; batches keep about their frames."""
+    shape = dataclasses.replace(SHAPE, max_frames=150, prompt_from="elsewhere", context_attention=attention)
+    rng = np.random.default_rng(0)
+    long = [TokenClip(id="a", codes=rng.integers(16, size=(400, 3)).astype(np.int16))]
+    stepper = Stepper(build(shape), dataclasses.replace(CONFIG, shortest_window=150, batch_frames=600), long)
+    before = {name: tensor.clone() for name, tensor in stepper.model.state_dict().items() if "segments" in name}
+    for step in range(6):
+        batch = stepper.batches.draw(step)
+        B, T, _ = batch.windows.codes.shape
+        geometry = batch.geometry
+        assert geometry.elsewhere >= SHORTEST_SIDE and geometry.frames == T <= 150 - APART and round(600 / T) == B
+        own = geometry.gap + (geometry.left if attention == "causal" else 0)
+        report = stepper.step(step)
+        assert report.used and report.decoders[0].labels - B * own in range(B + 1)
+    for name, old in before.items():
+        assert not torch.equal(stepper.model.state_dict()[name][ELSEWHERE], old[ELSEWHERE])
 
 
 @pytest.mark.parametrize("share", [0.0, 0.2, 0.35, 1.0])

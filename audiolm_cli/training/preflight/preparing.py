@@ -8,6 +8,7 @@ from __future__ import annotations
 import dataclasses
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -25,7 +26,7 @@ from audiolm_cli.errors import DataError, ModelError, UsageError
 from audiolm_cli.events import Activity, Note
 from audiolm_cli.library.loading import codes_hash, load_codec
 from audiolm_cli.library.store_codec import StoreCodec, check_frame_rate, codec_of_store
-from audiolm_cli.model.decoders import Decoders, build, load_weights
+from audiolm_cli.model.decoders import Decoders, build, extend_weights, load_weights
 from audiolm_cli.training.preflight.clips import hold_out_end, keep_clips, sized
 from audiolm_cli.training.preflight.fine_tuning import suit
 from audiolm_cli.training.preflight.request import TrainRequest
@@ -120,7 +121,7 @@ def starting_model(prepared: Prepared) -> Decoders:
     torch.manual_seed(prepared.config.seed)
     model = build(prepared.shape).to(request.device)
     if request.origin is not None:
-        load_folder_weights(model, request.origin)
+        load_weights(model, extend_weights(model, _read_weights(request.origin)))
         return model
 
     codebooks = _spectral_codebooks(prepared)
@@ -131,8 +132,12 @@ def starting_model(prepared: Prepared) -> Decoders:
 
 def load_folder_weights(model: Decoders, folder: Folder) -> None:
     """Put the weights of a model folder into a model of its shape."""
-    weights = load_tensors(folder, MODEL_TENSORS)
-    load_weights(model, {name: tensor.to(model.device).float() for name, tensor in weights.items()})
+    load_weights(model, _read_weights(folder))
+
+
+def _read_weights(folder: Folder) -> dict[str, Tensor]:
+    """The weights of a model folder by name, in float32."""
+    return {name: tensor.float() for name, tensor in load_tensors(folder, MODEL_TENSORS).items()}
 
 
 def codec_if_here(prepared: Prepared) -> Codec | None:
@@ -209,7 +214,11 @@ def _choose_shape(request: TrainRequest, facts: CodecFacts) -> ModelConfig:
             )
     if request.config.nar_known > 0 and request.config.train_stage != 1:
         wanted = dataclasses.replace(wanted, nar_passes=max(wanted.nar_passes, NAR_PASSES))
-    return wanted if request.dropout is None else dataclasses.replace(wanted, dropout=request.dropout)
+    changes: dict[str, Any] = {"dropout": request.dropout, "prompt_from": request.prompt_from}
+    wanted = dataclasses.replace(wanted, **{name: value for name, value in changes.items() if value is not None})
+    if request.config.fixed_split and wanted.prompts.split < 1:
+        raise UsageError(f"--fixed-split and prompts from {wanted.prompt_from}: they set the same thing; leave one out")
+    return wanted
 
 
 def _spectral_codebooks(prepared: Prepared) -> Tensor | None:

@@ -38,6 +38,8 @@ class TrainRequest:
     """How many codebooks the codes must have; None accepts any."""
     dropout: float | None = None
     """Of the model while it is trained; None leaves that of `shape` or `init`."""
+    prompt_from: str | None = None
+    """Where prompts come from, as `PromptShares` reads it; None leaves that of `shape` or `init`."""
     config: TrainConfig = field(default_factory=TrainConfig)
     """How to train."""
     init: str | None = None
