@@ -59,6 +59,7 @@ def _describe_model(shape: ModelConfig, codec: dict[str, Any]) -> Iterator[tuple
     yield "codes", f"{books}, the fine ones made in {shape.nar_passes} pass{'es' * (shape.nar_passes > 1)}"
     if shape.prompt_from != ModelConfig.prompt_from:
         yield "prompts", f"from {shape.prompt_from}"
+    yield "styles", ", ".join(shape.styles)
 
 
 def _describe_codec(codec: dict[str, Any]) -> str:

@@ -140,6 +140,8 @@ class Only:
     """Empty means all."""
     without: tuple[str, ...] = ()
     """Fields that it has no option for."""
+    taken: tuple[str, ...] = ()
+    """Second names of options that mean something else in this command."""
     defaults: dict[str, Any] = field(default_factory=dict)
     """What is used in place of a field's own default."""
 

@@ -31,7 +31,7 @@ def restyle_command(
     *,
     style: Style,
     strength: Strength = 1,
-    config: Annotated[GenerateConfig, options.Only(without=("best_of", "only_new", "until_end"))],
+    config: Annotated[GenerateConfig, options.Only(without=("best_of", "only_new", "until_end"), taken=("--style",))],
     sampling: Annotated[SamplingConfig, options.Only(("nar_temperature", "nar_passes", "guidance"))],
     play: options.Play = False,
     display: options.Display,

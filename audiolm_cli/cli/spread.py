@@ -27,7 +27,21 @@ PARSERS: dict[str, Callable[[Any], Any]] = {
     "device": options.device_option,
 }
 """How the text of a setting of this kind is read."""
-PLACES = frozenset(("DIR", "HTML", "IN...", "NAME|PATH", "NAME|SOURCE", "PATH", "PNG", "REF", "RUN", "TOKENS"))
+PLACES = frozenset(
+    (
+        "DIR",
+        "HTML",
+        "IN...",
+        "NAME|PATH",
+        "NAME|SOURCE",
+        "PATH",
+        "PNG",
+        "REF",
+        "RUN",
+        "TOKENS",
+        "LABELS",
+    )
+)
 """What stands for a file or a folder in `--help`."""
 GREATEST_SHOWN = 1000000
 """Limits over this keep mistakes out and are of no interest to a reader."""
@@ -115,12 +129,12 @@ def _options_of(cls: type[Settings], only: options.Only) -> Iterator[inspect.Par
             field.name,
             inspect.Parameter.KEYWORD_ONLY,
             default=only.defaults.get(field.name, field.default),
-            annotation=Annotated[type_, _option(field, about, type_)],
+            annotation=Annotated[type_, _option(field, about, type_, only.taken)],
         )
 
 
-def _option(field: dataclasses.Field[Any], about: About, type_: Any) -> Any:
-    """The option of a field."""
+def _option(field: dataclasses.Field[Any], about: About, type_: Any, taken: tuple[str, ...]) -> Any:
+    """The option of a field, without those of its names that are taken."""
     settings: dict[str, Any] = {"help": about.help}
     if about.metavar:
         settings["metavar"] = about.metavar
@@ -132,5 +146,5 @@ def _option(field: dataclasses.Field[Any], about: About, type_: Any) -> Any:
         # A limit that no person reaches is left to the settings' own check: it only makes the page wide.
         shown = about.high is None or about.high <= GREATEST_SHOWN
         settings |= {"min": about.low, "max": about.high if shown else None}
-    flags = [about.short] if about.short else []
-    return options.shared(*flags, flag_of(field, about), panel=about.panel, **settings)
+    flags = [flag for flag in (about.short, flag_of(field, about), about.also) if flag and flag not in taken]
+    return options.shared(*flags, panel=about.panel, **settings)

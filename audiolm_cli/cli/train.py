@@ -122,11 +122,21 @@ PromptFrom = Annotated[
     str | None,
     options.shared(
         "--prompt-from",
-        metavar="WHERE[:SHARE],...",
+        metavar="SHARES",
         panel=_RARE_MODEL,
         help="Where prompts come from: split (beside the target), elsewhere (another stretch of the recording: its "
         "sound, for restyle and --sound-of), none. Default: split; with --init, that model's. As in "
         "split:0.7,elsewhere:0.3.",
+    ),
+]
+Styles = Annotated[
+    str | None,
+    options.shared(
+        "--styles",
+        metavar="LABELS",
+        panel=_RARE_MODEL,
+        help="Labels of recordings, to be asked for with --style: folders (their own), NAME.csv (a table with the "
+        "columns file and label), or a field of lhotse's supervisions, as in speaker.",
     ),
 ]
 Init = Annotated[
@@ -249,6 +259,7 @@ def train_command(
     context_attention: Attention = None,
     context_codebooks: ContextCodebooks = None,
     prompt_from: PromptFrom = None,
+    styles: Styles = None,
     steps: Steps = None,
     num_epochs: Epochs = None,
     batch_frames: BatchFrames = None,
@@ -297,6 +308,7 @@ def train_command(
             num_quantizers=num_quantizers,
             dropout=dropout,
             prompt_from=prompt_from,
+            styles=styles,
             config=config,
             init=init,
             free=_free(context, given),

@@ -37,6 +37,8 @@ class About:
     """Its option; empty derives it from the name: `top_k` is `--top-k`."""
     short: str = ""
     """A second option of one letter."""
+    also: str = ""
+    """A second long option, of commands that have no other of this name."""
     metavar: str = ""
     """What stands for its value in `--help`."""
     kind: str = ""

@@ -39,8 +39,8 @@ class SamplingConfig(Settings):
     """AR: drop codes less likely than this share of the most likely one; under 1."""
     nar_temperature: float = _rare(0.95, "Temperature of the fine codebooks; 0 is greedy.", low=0, metavar="X")
     """0 is greedy, which is duller. At 0.95 fine codes are held about as often as in recordings."""
-    guidance: float = _rare(1.0, "Above 1, the model follows the context more; 1 is off.", low=0, metavar="X")
-    """Classifier-free guidance of both decoders against no context."""
+    guidance: float = _rare(1.0, "Above 1, the model follows context and style more; 1 is off.", low=0, metavar="X")
+    """Classifier-free guidance of both decoders against neither context nor style."""
     nar_passes: int | None = _rare(
         None,
         "Passes over each fine codebook; more are slower and keep sounds steadier. Default: the model's own number.",
@@ -68,6 +68,10 @@ class GenerateConfig(Settings):
     best_of: int | None = _rare(None, "Generate M and keep the likeliest takes.", low=1, metavar="M")
     prompt_s: float | None = _generation(None, "How much context to use.", flag="--prompt", kind="time", metavar="TIME")
     """In seconds; None uses as much as the model's window allows."""
+    style_token: str | None = _rare(
+        None, "One of the model's styles: a label of its recordings.", also="--style", metavar="NAME"
+    )
+    """`models info` lists them; None is none of them."""
     channels: Literal["mid", "each"] = _rare("mid", "Generate one signal for all channels, or each by itself.")
     """"mid" generates one signal and places it in the balance of the context."""
     only_new: bool = _generation(False, "Write the generated span alone.")

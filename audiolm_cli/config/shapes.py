@@ -94,9 +94,17 @@ class ModelConfig(Settings):
     prompt_from: str = "split"
     """Where training takes prompts from, as `PromptShares` reads it; the model has a segment for those from elsewhere
     where there are any."""
+    styles: tuple[str, ...] = ()
+    """Labels of the recordings it was trained on; each has a vector in both decoders."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        object.__setattr__(self, "styles", tuple(self.styles))
+        require(
+            all(isinstance(style, str) and style for style in self.styles)
+            and len(set(self.styles)) == len(self.styles),
+            f"styles must be texts, each another one, got {self.styles!r:.200}",
+        )
         require(isinstance(self.prompt_from, str), f"prompt_from must be a text, got {self.prompt_from!r:.80}")
         object.__setattr__(self, "prompt_from", str(self.prompts))
         fits = self.d_model % (2 * self.nhead) == 0

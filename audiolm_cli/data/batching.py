@@ -21,6 +21,8 @@ class Windows:
     """int64 [B, T, K]; where a prompt from elsewhere was asked for, its frames come first."""
     ends: np.ndarray
     """bool [B]: the window's last frame is the end of its recording."""
+    styles: list[str]
+    """The label of each window's recording; empty where it has none."""
 
 
 def full_window(clips: list[TokenClip], most: int) -> int:
@@ -103,7 +105,8 @@ class WindowSampler:
             codes.append(np.concatenate([clip.codes[first : first + elsewhere], clip.codes[start : start + window]]))
             ends.append(clip.ends and start + window == len(clip.codes))
 
-        return Windows(codes=np.stack(codes).astype(np.int64), ends=np.array(ends))
+        styles = [self.clips[index].style for index in chosen]
+        return Windows(codes=np.stack(codes).astype(np.int64), ends=np.array(ends), styles=styles)
 
     def fixed(self, count: int) -> Windows:
         """`count` windows spread evenly over the clips; always the same ones."""
@@ -117,7 +120,8 @@ class WindowSampler:
             windows.append(clip.codes[start : start + self.frames])
 
         codes = np.stack(windows).astype(np.int64)
-        return Windows(codes=codes, ends=np.zeros(count, dtype=bool))
+        styles = [self.clips[i % len(self.clips)].style for i in range(count)]
+        return Windows(codes=codes, ends=np.zeros(count, dtype=bool), styles=styles)
 
 
 class WindowBuckets:

@@ -26,6 +26,8 @@ from audiolm_cli.wording import listed
 
 ENDS = "ends"
 """Custom field of a cut that says whether its last frame is the end of its recording."""
+FIELDS = ("speaker", "language", "gender")
+"""Fields of a supervision that may serve as labels, beside its custom ones."""
 LARGEST_CODE = np.iinfo(np.int16).max
 SHIFTS_S = (1e-4, 10.0)
 """Seconds per frame that features may have."""
@@ -57,6 +59,8 @@ class Cut:
     """Type, path and key of the array."""
     ends: bool | None
     """Whether the cut ends where its recording does; None when nothing says so."""
+    fields: dict[str, str]
+    """What its first supervision says about the whole of it: speaker, language, gender, and custom texts."""
 
 
 def read_cuts(manifest: Path, on_event: OnEvent = ignore) -> Iterator[Cut]:
@@ -206,7 +210,15 @@ def _parse_cut(line: dict[str, Any]) -> Cut | str:
         count=_to_frames(duration, shift),
         storage=(str(features["storage_type"]), str(features["storage_path"]), str(features["storage_key"])),
         ends=None if ends is None else bool(ends),
+        fields=_read_fields(line.get("supervisions") or [{}]),
     )
+
+
+def _read_fields(supervisions: list[dict[str, Any]]) -> dict[str, str]:
+    """The texts of the first supervision that may serve as labels, by name."""
+    first = supervisions[0]
+    said = {name: first.get(name) for name in FIELDS} | dict(first.get("custom") or {})
+    return {str(name): text for name, text in said.items() if isinstance(text, str) and text}
 
 
 def _to_frames(seconds: float, shift: float) -> int:

@@ -72,6 +72,8 @@ class TokenClip:
     """int16 [T, K]."""
     ends: bool = True
     """True where the last frame is the end of the recording."""
+    style: str = ""
+    """Label of the recording; empty where it has none."""
 
 
 @dataclass(frozen=True, kw_only=True)

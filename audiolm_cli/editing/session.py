@@ -10,6 +10,7 @@ import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 
 import torch
@@ -49,10 +50,23 @@ class Session:
     cores: Cores = field(default_factory=Cores)
     """What knows which cores are free."""
 
-    @property
+    def __post_init__(self) -> None:
+        """Refuse a style that the model does not have.
+
+        Raises:
+            UsageError: it is one.
+        """
+        style, folder = self.config.style_token, self.loaded.folder
+        styles = self.loaded.model.config.styles
+        if style is not None and style not in styles:
+            known = f"it has {', '.join(styles)}" if styles else "it has none; train one with --styles"
+            raise UsageError(f"the model {folder.name} has no style {style!r}; {known}")
+
+    @cached_property
     def model(self) -> Decoders:
-        """The two decoders, in eval mode."""
-        return self.loaded.model
+        """The two decoders, in eval mode; of the style that was asked for."""
+        style, model = self.config.style_token, self.loaded.model
+        return model if style is None else model.with_style(style)
 
     @property
     def codec(self) -> Codec:

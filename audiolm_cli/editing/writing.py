@@ -31,7 +31,7 @@ from audiolm_cli.version import __version__
 
 LONGEST_COMMENT = 150
 """Characters of the input's own comment that go into the new one."""
-DECIDING = ("prompt_s", "until_end", "best_of", "channels")
+DECIDING = ("prompt_s", "until_end", "best_of", "style_token", "channels")
 """Fields of `GenerateConfig` that decide the codes, beside the model, the seed and the length."""
 
 

@@ -40,15 +40,15 @@ class Timing:
 
 
 class GuidedAR:
-    """An AR generation in progress, and beside it, where guidance asks for one, the same without a context."""
+    """An AR generation in progress, and beside it, where guidance asks for one, the same without context and style."""
 
     def __init__(self, model: Decoders, context: Tensor, geometry: Geometry, takes: int, guidance: float) -> None:
         """Read context codes [1 or takes, L, K] (memory order); `guidance` 1 is none."""
         self._guidance = guidance
         self._ar = AR(model, context, geometry, takes)
         self._null = None
-        if guidance != 1 and geometry.context:
-            self._null = AR(model, context[:1, :0], Geometry(0, geometry.gap), takes)
+        if guidance != 1 and _is_asked(model, geometry):
+            self._null = AR(model.unstyled, context[:1, :0], Geometry(0, geometry.gap), takes)
 
     @property
     def done(self) -> int:
@@ -146,19 +146,24 @@ def fill_codebooks(
             # The context is read once for all passes of a codebook.
             memory = model.nar_memory(context, geometry, k)
             unguided = None
-            if sampling.guidance != 1 and geometry.context:
-                unguided = model.nar_memory(context[:1, :0], alone, k)
+            if sampling.guidance != 1 and _is_asked(model, geometry):
+                unguided = model.unstyled.nar_memory(context[:1, :0], alone, k)
 
             for known, now in plan_passes(order, passes):
                 look_again()
                 logits = model.nar_read(memory, target, geometry, k, known, now)  # [B, n, V]
                 if unguided is not None:
-                    null = model.nar_read(unguided, target, alone, k, known, now)
+                    null = model.unstyled.nar_read(unguided, target, alone, k, known, now)
                     logits = guide_logits(logits, null, sampling.guidance)
 
                 drawn = sample_nar(logits, sampling, noise[:, k - 1].gather(1, now))
                 target[..., k] = target[..., k].scatter(1, now, drawn)
     return target
+
+
+def _is_asked(model: Decoders, geometry: Geometry) -> bool:
+    """Whether anything says what the target should be like: a context or a style."""
+    return geometry.context > 0 or model.unstyled is not model
 
 
 def plan_passes(order: Tensor, passes: int) -> Iterator[tuple[Tensor | None, Tensor]]:

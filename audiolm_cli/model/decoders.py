@@ -6,6 +6,7 @@ training; `decode.py` generates.
 
 from __future__ import annotations
 
+import copy
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -97,6 +98,10 @@ class Decoders(nn.Module):
         self.nar_heads = nn.ModuleList(nn.Linear(D, V, bias=False) for _ in range(K - 1))
         self.nar_copying = Copying(D, max(K - 1, 1))
 
+        styles = len(config.styles)
+        self.ar_styles = nn.Embedding(styles, D) if styles else None
+        self.nar_styles = nn.Embedding(styles, D) if styles else None
+
         self._initialise()
 
     def _initialise(self) -> None:
@@ -112,6 +117,9 @@ class Decoders(nn.Module):
         self.nar_copying.reset()
         if self.ar_holding is not None:
             self.ar_holding.reset()
+        for styles in (self.ar_styles, self.nar_styles):
+            if styles is not None:
+                nn.init.zeros_(styles.weight)
 
         for name, parameter in self.named_parameters():
             if name.endswith("bias") and "norm" not in name:
@@ -149,6 +157,27 @@ class Decoders(nn.Module):
         """Where the weights are."""
         return self.ar_start.device
 
+    @property
+    def unstyled(self) -> Decoders:
+        """The model that `with_style` was asked of; this one itself where it was not."""
+        own: Decoders = self.__dict__.get("_unstyled", self)
+        return own
+
+    def with_style(self, style: str) -> Decoders:
+        """This model as it is for windows of one of its styles, with the same layers.
+
+        The vector of a style is added to all that a decoder reads, and so is that of a segment. So a model of a style
+        is one whose segments have other vectors, and nothing that generates has to know of styles.
+        """
+        styled, at = copy.copy(self), self.config.styles.index(style)
+        styled._modules = {**self._modules}
+        for segments, styles in (("ar_segments", self.ar_styles), ("nar_segments", self.nar_styles)):
+            assert styles is not None
+            vectors = getattr(self, segments).weight + styles.weight[at]
+            setattr(styled, segments, nn.Embedding.from_pretrained(vectors.detach()))
+        styled.__dict__["_unstyled"] = self
+        return styled
+
     def ar_free(self, geometry: Geometry) -> int:
         """How many context frames see each other in the AR decoder, from the first one on, and are not predicted."""
         return geometry.free(self.config.context_attention)
@@ -183,6 +212,7 @@ class Decoders(nn.Module):
         ends: Tensor | None = None,
         *,
         with_context: bool = False,
+        styles: Tensor | None = None,
     ) -> Predictions:
         """Teacher-forced predictions of the first codebook, in one pass.
 
@@ -193,6 +223,7 @@ class Decoders(nn.Module):
             ends: bool [B], True where the piece truly ends after the target; adds a step whose label is end-of-sequence
                 there and nothing elsewhere.
             with_context: predict, in front of the target, the frames of the context that are not free, as in training.
+            styles: int64 [B], the style of each item, -1 where it has none; None is none of any.
 
         Returns:
             Predictions of M steps, or of `geometry.labelled` steps with the context; one more with `ends`.
@@ -211,7 +242,8 @@ class Decoders(nn.Module):
             end_label = torch.where(ends, self.eos, IGNORE)
             labels = torch.cat([labels, end_label[:, None]], dim=1)
 
-        states = self.ar_decoder(torch.cat(inputs, dim=1), positions, free, causal=True)
+        read = _add_styles(torch.cat(inputs, dim=1), self.ar_styles, styles)
+        states = self.ar_decoder(read, positions, free, causal=True)
         if not with_context:
             skipped = geometry.context - free
             states, labels, before = states[:, skipped:], labels[:, skipped:], before[:, skipped:]
@@ -223,7 +255,13 @@ class Decoders(nn.Module):
         return logits if self.ar_holding is None else self.ar_holding(logits, states, before)
 
     def nar_predict(
-        self, context: Tensor, target: Tensor, geometry: Geometry, codebook: int, known: Tensor | None = None
+        self,
+        context: Tensor,
+        target: Tensor,
+        geometry: Geometry,
+        codebook: int,
+        known: Tensor | None = None,
+        styles: Tensor | None = None,
     ) -> Predictions:
         """Predictions of one further codebook, all frames at once.
 
@@ -234,11 +272,12 @@ class Decoders(nn.Module):
             codebook: which one is predicted, 1..K-1.
             known: bool [B, M], frames whose code of `codebook` itself is read as well and not predicted: masked
                 training and decoding (Chang et al., "MaskGIT", 2022, section 3); None is no frame.
+            styles: int64 [B], as in `ar_predict`.
         """
         given = [self._nar_context(context, geometry), self._nar_target(target, codebook, known)]
         places = [geometry.context_positions(target.device), geometry.target_positions(target.device)]
         states = self.nar_decoder(
-            torch.cat(given, dim=1),
+            _add_styles(torch.cat(given, dim=1), self.nar_styles, styles),
             torch.cat(places),
             geometry.context,
             causal=False,
@@ -325,7 +364,7 @@ def least_weights(config: ModelConfig) -> tuple[int, int]:
 
     tables = (K if config.context_codebooks == "all" else 1) + K
     tensors = 8 * layers + tables
-    numbers = 4 * layers * D**2 + tables * V * D
+    numbers = 4 * layers * D**2 + tables * V * D + 2 * len(config.styles) * D
     return tensors, numbers
 
 
@@ -349,13 +388,26 @@ def load_weights(model: Decoders, state: dict[str, Tensor]) -> None:
 def extend_weights(model: Decoders, state: dict[str, Tensor]) -> dict[str, Tensor]:
     """The state dict of a model of the same shape but for what it does not know yet, with that added.
 
-    To a model that knew no prompts from elsewhere they are what came before, as far as segments tell.
+    To a model that knew no prompts from elsewhere they are what came before, as far as segments tell; and a style is
+    nothing yet.
     """
-    state = dict(state)
+    state, own = dict(state), model.state_dict()
     for name in ("ar_segments.weight", "nar_segments.weight"):
-        if name in state and len(state[name]) == ELSEWHERE < len(model.state_dict()[name]):
+        if name in state and len(state[name]) == ELSEWHERE < len(own[name]):
             state[name] = torch.cat([state[name], state[name][LEFT : LEFT + 1]])
+
+    for name in ("ar_styles.weight", "nar_styles.weight"):
+        if name in own:
+            known = state.get(name, own[name][:0])
+            state[name] = torch.cat([known, torch.zeros_like(own[name][len(known) :], device=known.device)])
     return state
+
+
+def _add_styles(x: Tensor, vectors: nn.Embedding | None, styles: Tensor | None) -> Tensor:
+    """x [B, S, D] with the vector of each item's style [B] added; nothing where it has none, -1."""
+    if vectors is None or styles is None:
+        return x
+    return x + (vectors(styles.clamp(min=0)) * (styles >= 0)[:, None])[:, None]
 
 
 def _sum_embeddings(embeddings: nn.ModuleList, codes: Tensor) -> Tensor:

@@ -16,6 +16,9 @@ from audiolm_cli.model.geometry import APART, Geometry, TaskMix, draw_geometry
 STAGE_SHARES = (0.4, 0.3, 0.3)
 """How often codebooks 2, 3 and 4 are the NAR target. Where there are more codebooks, all are as likely."""
 
+STYLES_DROPPED = 0.15
+"""Share of windows with a style that are not told it."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Batch:
@@ -29,6 +32,8 @@ class Batch:
     """Labelled steps of the AR decoder; 0 where it is not trained."""
     known: np.ndarray
     """bool [B, M], frames whose code of `codebook` is given."""
+    styles: np.ndarray
+    """int64 [B], which of the model's styles each window is told to have; -1 is none."""
     nar_labels: int
     """Labelled frames of the NAR decoder, the others of `known`; 0 where it is not trained."""
 
@@ -39,6 +44,7 @@ class Batches:
     def __init__(self, clips: list[TokenClip], shape: ModelConfig, config: TrainConfig) -> None:
         self.shape, self.config = shape, config
         self.buckets = WindowBuckets(clips, shape.max_frames, config.shortest_window, config.full_windows)
+        self._styles = {style: at for at, style in enumerate(shape.styles)}
         self.frames = sum(len(clip.codes) for clip in clips)
         """Frames of all clips."""
 
@@ -63,6 +69,10 @@ class Batches:
         codebook = draw_codebook(K, rng) if trains_nar else 0
         known = draw_known((B, geometry.gap), self.config.nar_known if trains_nar else 0.0, rng)  # [B, M]
 
+        styles = np.array([self._styles.get(style, -1) for style in windows.styles])
+        if self._styles:  # left out now and then, so that one can be left out
+            styles[rng.random(B) < STYLES_DROPPED] = -1
+
         # The AR decoder also predicts that a recording ends, where nothing follows the gap.
         ends = int(windows.ends.sum()) if geometry.right == 0 else 0
         return Batch(
@@ -70,6 +80,7 @@ class Batches:
             geometry=geometry,
             codebook=codebook,
             known=known,
+            styles=styles,
             ar_labels=B * geometry.labelled(self.shape.context_attention) + ends if trains_ar else 0,
             nar_labels=int((~known).sum()) if trains_nar else 0,
         )

@@ -62,6 +62,7 @@ OPTIONS = {
     "prompt_from": "--prompt-from",
     "schedule": "--schedule",
     "seed": "--seed",
+    "styles": "--styles",
     "train_stage": "--train-stage",
     "warmup_steps": "--warmup-steps",
 }

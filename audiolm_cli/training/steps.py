@@ -69,13 +69,16 @@ class BatchLoss(nn.Module):
         super().__init__()
         self.model = model
 
-    def forward(self, codes: Tensor, ends: Tensor, known: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
+    def forward(
+        self, codes: Tensor, ends: Tensor, known: Tensor, styles: Tensor, batch: Batch
+    ) -> tuple[Tensor, Tensor]:
         """This part's share of the batch's loss, and sums [2, 3] over it.
 
         Args:
             codes: int64 [b, T, K], some windows of the batch.
             ends: bool [b], theirs.
             known: bool [b, M], theirs.
+            styles: int64 [b], theirs.
             batch: the whole batch; its label counts make the shares of its parts add up to its mean.
 
         Returns:
@@ -88,13 +91,15 @@ class BatchLoss(nn.Module):
 
         if batch.ar_labels:
             known_ends = ends if batch.geometry.right == 0 else None
-            predictions = self.model.ar_predict(context, target, batch.geometry, known_ends, with_context=True)
+            predictions = self.model.ar_predict(
+                context, target, batch.geometry, known_ends, with_context=True, styles=styles
+            )
             nats = predictions.losses().sum()
             loss = loss + nats / (batch.ar_labels * decoders)
             sums[0] = torch.stack([nats.detach(), *_count_hits(predictions)])
 
         if batch.nar_labels:
-            predictions = self.model.nar_predict(context, target, batch.geometry, batch.codebook, known)
+            predictions = self.model.nar_predict(context, target, batch.geometry, batch.codebook, known, styles)
             nats = predictions.losses().sum()
             loss = loss + nats / (batch.nar_labels * decoders)
             sums[1] = torch.stack([nats.detach(), *_count_hits(predictions)])
@@ -161,7 +166,8 @@ class Stepper:
             MemoryLimitError: not even one window fits into memory.
         """
         own = self.ranks.part(len(batch.windows.codes))
-        arrays = [torch.from_numpy(a[own]) for a in (batch.windows.codes, batch.windows.ends, batch.known)]
+        windows = batch.windows
+        arrays = [torch.from_numpy(a[own]) for a in (windows.codes, windows.ends, batch.known, batch.styles)]
         B, T, _ = arrays[0].shape
 
         while True:
@@ -194,13 +200,12 @@ class Stepper:
 
     def _add_part(self, part: tuple[Tensor, ...], batch: Batch, last: bool) -> Tensor:
         """Add the gradients of part of a batch; its loss and sums, flat [7], on the processor."""
-        codes, ends, known = part
         alone = isinstance(self.batch_loss, BatchLoss)
 
         # Processes exchange their gradients once, with the last part.
         with nullcontext() if alone or last else self.batch_loss.no_sync():  # type: ignore[operator]
             with torch.autocast(self.model.device.type, torch.bfloat16, enabled=self.bf16):
-                loss, sums = self.batch_loss(codes, ends, known, batch)
+                loss, sums = self.batch_loss(*part, batch)
             (loss * self.ranks.size).backward()  # the average over processes is to be the sum
         return torch.cat([loss.detach()[None], sums.flatten()]).cpu()
 

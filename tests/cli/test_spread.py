@@ -17,7 +17,24 @@ from audiolm_cli.cli.app import app
 from audiolm_cli.cli.spread import PLACES, spread
 from audiolm_cli.config.generation import GenerateConfig
 
-NO_PLACES = {None, "", "HEX", "ID", "M", "N", "NAME", "P", "S", "START:END", "STEP", "TIME", "URL", "X", "[TOPIC]"}
+NO_PLACES = {
+    None,
+    "",
+    "HEX",
+    "ID",
+    "M",
+    "N",
+    "NAME",
+    "P",
+    "S",
+    "SHARES",
+    "START:END",
+    "STEP",
+    "TIME",
+    "URL",
+    "X",
+    "[TOPIC]",
+}
 """What else stands for a value in `--help`."""
 
 

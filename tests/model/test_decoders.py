@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import io
 import sys
+from typing import Any
 
 import pytest
 import torch
@@ -21,6 +22,7 @@ from audiolm_cli.model.decoders import (
     WEIGHT_STD,
     Predictions,
     build,
+    extend_weights,
     load_weights,
 )
 from audiolm_cli.model.geometry import Geometry
@@ -45,7 +47,7 @@ ATTENTIONS = ("full", "causal")
 both_attentions = pytest.mark.parametrize("attention", ATTENTIONS)
 
 
-def tiny(positions: str = "rotary", attention: str = "full", **fields: float | str) -> AudioLM:
+def tiny(positions: str = "rotary", attention: str = "full", **fields: Any) -> AudioLM:
     """A small model whose weights are large enough that everything matters to the logits."""
     torch.manual_seed(1)
     shape = {"d_model": 32, "nhead": 2, "num_layers": 2, "num_quantizers": K, "codebook_size": V, "max_frames": 64}
@@ -517,3 +519,78 @@ def test_places_of_labels() -> None:
     labels = torch.tensor([[0, 2, 3, 4]])
     assert Predictions(codebook=0, logits=logits, labels=labels).ranks().tolist() == [[3, 2, 1, 4]]
     assert Predictions(codebook=1, logits=logits, labels=labels).ranks().tolist() == [[4, 2, 2, 4]]
+
+
+@both_attentions
+@pytest.mark.parametrize("positions", POSITIONS)
+@pytest.mark.parametrize("name", GEOMETRIES)
+@torch.no_grad()
+def test_a_model_of_a_style_is_what_training_with_it_sees(name: str, positions: str, attention: str) -> None:
+    """In every pass, cached or whole; without a style, or with -1, the vectors of styles do not count."""
+    geometry, model = GEOMETRIES[name], tiny(positions, attention, styles=("harp", "bell"))
+    context, target = window(geometry)
+    styled, own = model.with_style("bell"), torch.tensor([1, 1])
+    logits = model.ar_predict(context, target, geometry, styles=own).logits
+    torch.testing.assert_close(styled.ar_predict(context, target, geometry).logits, logits, atol=1e-4, rtol=0)
+    ar = AR(styled, context, geometry, takes=2)
+    steps = [ar.step(None if t == 0 else target[:, t - 1 : t, 0]) for t in range(geometry.gap)]
+    torch.testing.assert_close(torch.stack(steps, dim=1), logits, atol=1e-4, rtol=0)
+
+    fine = model.nar_predict(context, target, geometry, 2, styles=own).logits
+    memory = styled.nar_memory(context, geometry, 2)
+    torch.testing.assert_close(styled.nar_read(memory, target, geometry, 2), fine, atol=1e-4, rtol=0)
+
+    plain = model.ar_predict(context, target, geometry).logits, model.nar_predict(context, target, geometry, 2).logits
+    none = torch.tensor([-1, -1])
+    assert torch.equal(model.ar_predict(context, target, geometry, styles=none).logits, plain[0])
+    assert torch.equal(model.nar_predict(context, target, geometry, 2, styles=none).logits, plain[1])
+    for a, b in zip((logits, fine), plain, strict=True):
+        assert ((a - b).abs().amax(dim=2) > 1e-6).all()
+
+
+@torch.no_grad()
+def test_styles_of_a_batch_are_those_of_its_items() -> None:
+    geometry, model = GEOMETRIES["both"], tiny(styles=("harp", "bell"))
+    context, target = window(geometry)
+    mixed = model.ar_predict(context, target, geometry, styles=torch.tensor([1, -1])).logits
+    torch.testing.assert_close(mixed[:1], model.with_style("bell").ar_predict(context, target, geometry).logits[:1])
+    torch.testing.assert_close(mixed[1:], model.ar_predict(context, target, geometry).logits[1:])
+
+
+def test_a_model_of_a_style_shares_the_weights_of_its_own() -> None:
+    """All but the segments, which stay what they were in the model itself."""
+    model = tiny(styles=("harp", "bell"))
+    before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    styled = model.with_style("harp")
+    assert styled.unstyled is model and model.unstyled is model
+    own, theirs = model.state_dict(keep_vars=True), styled.state_dict(keep_vars=True)
+    assert {name for name in own if theirs[name] is not own[name]} == {"ar_segments.weight", "nar_segments.weight"}
+    for name, tensor in model.state_dict().items():
+        assert torch.equal(tensor, before[name])
+
+
+@pytest.mark.parametrize("guidance", [0.0, 2.0])
+@pytest.mark.parametrize("name", ["left only", "neither", "elsewhere"])
+def test_guidance_is_against_neither_context_nor_style(name: str, guidance: float) -> None:
+    """At 0 all that is left is the model that was told nothing."""
+    geometry, model = GEOMETRIES[name], tiny(styles=("harp", "bell"))
+    sampling = SamplingConfig(temperature=0, nar_temperature=0, guidance=guidance)
+    made = []
+    for seed, style in ((0, "harp"), (1, "bell")):
+        context, _ = window(geometry, batch=1, seed=seed)
+        made.append(generate(model.with_style(style), context, geometry, sampling, [torch.Generator()]))
+    assert torch.equal(*made) == (guidance == 0)
+    if guidance == 0:
+        plain, alone = SamplingConfig(temperature=0, nar_temperature=0), Geometry(0, geometry.gap)
+        assert torch.equal(made[0], generate(model, context[:, :0], alone, plain, [torch.Generator()]))
+
+
+def test_a_style_that_a_model_does_not_know_yet_is_nothing() -> None:
+    """Its other weights and styles are taken over as they are."""
+    old, new = tiny(styles=("harp",)), tiny(styles=("harp", "bell"))
+    for start in (tiny(), old):
+        state = extend_weights(new, start.state_dict())
+        load_weights(new, state)
+        for name, tensor in start.state_dict().items():
+            assert torch.equal(state[name][: len(tensor)] if tensor.dim() else state[name], tensor), name
+        assert not state["ar_styles.weight"][-1].any() and not state["nar_styles.weight"][-1].any()

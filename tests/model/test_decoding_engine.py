@@ -45,7 +45,7 @@ both_attentions = pytest.mark.parametrize("attention", ["full", "causal", "causa
 
 def tiny(positions: str = "rotary", attention: str = "full") -> Decoders:
     attention, _, own = attention.partition(", ")
-    torch.manual_seed(6 if own else 4)  # seeds whose models say several things
+    torch.manual_seed(8 if own else 4)  # seeds whose models say several things
     shape = ModelConfig(d_model=64, nhead=2, num_layers=2, num_quantizers=K, codebook_size=V, max_frames=64)
     hears = {"context_attention": attention, "context_codebooks": "own" if own else "all", "ar_holding": bool(own)}
     prompts = "split:0.5,elsewhere:0.5"

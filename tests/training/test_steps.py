@@ -17,7 +17,7 @@ from audiolm_cli.distributed import Ranks
 from audiolm_cli.errors import MemoryLimitError
 from audiolm_cli.model.decoders import IGNORE, Decoders, build
 from audiolm_cli.model.geometry import APART, ELSEWHERE, SHORTEST_SIDE
-from audiolm_cli.training.batches import Batches, task_mix
+from audiolm_cli.training.batches import STYLES_DROPPED, Batches, task_mix
 from audiolm_cli.training.spikes import COUNTED_FROM, SpikeGuard
 from audiolm_cli.training.steps import BatchLoss, Stepper
 
@@ -170,6 +170,34 @@ def test_a_step_learns_from_windows_with_a_prompt_from_elsewhere(attention: str)
         assert report.used and report.decoders[0].labels - B * own in range(B + 1)
     for name, old in before.items():
         assert not torch.equal(stepper.model.state_dict()[name][ELSEWHERE], old[ELSEWHERE])
+
+
+def test_windows_are_told_the_styles_of_their_recordings_but_for_some() -> None:
+    """Windows of recordings without a label are told none; nothing else of a batch is different."""
+    names = ("high", "", "low", "high", "low")
+    labelled = [dataclasses.replace(clip, style=name) for clip, name in zip(clips(), names, strict=True)]
+    shape = dataclasses.replace(SHAPE, styles=("high", "low"))
+    plain, styled = Batches(labelled, SHAPE, CONFIG), Batches(labelled, shape, CONFIG)
+    told = []
+    for step in range(200):
+        batch, without = styled.draw(step), plain.draw(step)
+        assert np.array_equal(batch.windows.codes, without.windows.codes) and batch.geometry == without.geometry
+        assert np.array_equal(batch.known, without.known) and (without.styles == -1).all()
+        for style, at in zip(batch.windows.styles, batch.styles.tolist(), strict=True):
+            assert at == -1 or shape.styles[at] == style
+            told += [at >= 0] if style else []
+    assert 1 - np.mean(told) == pytest.approx(STYLES_DROPPED, abs=0.04)
+
+
+def test_a_style_learns_from_its_own_windows_alone() -> None:
+    shape = dataclasses.replace(SHAPE, styles=("high", "low"))
+    one = [dataclasses.replace(clip, style="low") for clip in clips()]
+    stepper = Stepper(build(shape), CONFIG, one)
+    for step in range(4):
+        assert stepper.step(step).used
+    for vectors in (stepper.model.ar_styles, stepper.model.nar_styles):
+        assert vectors is not None
+        assert not vectors.weight[0].any() and vectors.weight[1].all()
 
 
 @pytest.mark.parametrize("share", [0.0, 0.2, 0.35, 1.0])

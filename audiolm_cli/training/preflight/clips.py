@@ -54,6 +54,11 @@ def keep_clips(
     return kept
 
 
+def label_clips(clips: list[TokenClip], labels: dict[str, str]) -> list[TokenClip]:
+    """The clips with their labels, by name; empty where they have none."""
+    return [dataclasses.replace(clip, style=labels.get(clip.id, "")) for clip in clips]
+
+
 def hold_out_end(clips: list[TokenClip], window: int) -> tuple[list[TokenClip], TokenClip] | None:
     """The clips without the end of the longest one, and that end; None where all are too short to spare one.
 

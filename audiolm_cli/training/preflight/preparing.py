@@ -6,6 +6,7 @@ Knows nothing about terminals, run folders or how training goes on from there.
 from __future__ import annotations
 
 import dataclasses
+from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,15 +22,17 @@ from audiolm_cli.config.shapes import ModelConfig
 from audiolm_cli.config.training import TrainConfig
 from audiolm_cli.data.folders import find_audio
 from audiolm_cli.data.manifest import CodecFacts, read_store
+from audiolm_cli.data.styles import read_styles
 from audiolm_cli.data.tokens import Corpus
 from audiolm_cli.errors import DataError, ModelError, UsageError
 from audiolm_cli.events import Activity, Note
 from audiolm_cli.library.loading import codes_hash, load_codec
 from audiolm_cli.library.store_codec import StoreCodec, check_frame_rate, codec_of_store
 from audiolm_cli.model.decoders import Decoders, build, extend_weights, load_weights
-from audiolm_cli.training.preflight.clips import hold_out_end, keep_clips, sized
+from audiolm_cli.training.preflight.clips import hold_out_end, keep_clips, label_clips, sized
 from audiolm_cli.training.preflight.fine_tuning import suit
 from audiolm_cli.training.preflight.request import TrainRequest
+from audiolm_cli.wording import counted
 
 NAR_PASSES = 4
 """How many passes per codebook a model takes whose NAR decoder is trained for several."""
@@ -93,6 +96,7 @@ def prepare(request: TrainRequest, store: Path) -> Prepared:
     shape = _choose_shape(request, facts)
     request.on_event(Activity(stage="read the codes"))
     corpus = _read_corpus(request, store, facts, shape)
+    shape = _with_styles(request, shape, corpus)
     config = sized(request.config, corpus.frames, facts.frame_shift_s)
     if request.origin is not None:
         config = suit(config, request.free, corpus.frames, facts.frame_shift_s)
@@ -173,6 +177,9 @@ def _read_corpus(request: TrainRequest, store: Path, facts: CodecFacts, shape: M
     dev_clips = read_store(store, "dev", request.on_event)
     if not train_clips:
         raise DataError(f"{store}: no training clips in it")
+    if request.styles is not None:
+        labels = read_styles(store, request.styles, facts)
+        train_clips, dev_clips = (label_clips(clips, labels) for clips in (train_clips, dev_clips))
     train_clips = keep_clips(train_clips, "train", request.config, facts.frame_shift_s, request.on_event)
     dev_clips = keep_clips(dev_clips, "dev", request.config, facts.frame_shift_s, request.on_event)
     if dev_clips:
@@ -185,6 +192,25 @@ def _read_corpus(request: TrainRequest, store: Path, facts: CodecFacts, shape: M
     seconds = len(parts[1].codes) * facts.frame_shift_s
     request.on_event(Note(message=f"no held-out clips: validating on the last {seconds:.0f} s of {parts[1].id}"))
     return Corpus(train=parts[0], dev=[parts[1]])
+
+
+def _with_styles(request: TrainRequest, shape: ModelConfig, corpus: Corpus) -> ModelConfig:
+    """The shape with the styles of the training clips behind those that the model knows already.
+
+    Raises:
+        DataError: labels were asked for, and no clip has one.
+    """
+    if request.styles is None:
+        return shape
+    counts = Counter(clip.style for clip in corpus.train)
+    without = counts.pop("", 0)
+    if not counts:
+        raise DataError(f"--styles {request.styles}: no training clip has a label; all of them are of held-out clips")
+
+    said = ", ".join(f"{style} ({count})" for style, count in sorted(counts.items()))
+    left = f"; {counted(without, 'clip')} without" if without else ""
+    request.on_event(Note(message=f"styles, with their training clips: {said}{left}"))
+    return dataclasses.replace(shape, styles=(*shape.styles, *sorted(set(counts) - set(shape.styles))))
 
 
 def _choose_shape(request: TrainRequest, facts: CodecFacts) -> ModelConfig:

@@ -40,6 +40,8 @@ class TrainRequest:
     """Of the model while it is trained; None leaves that of `shape` or `init`."""
     prompt_from: str | None = None
     """Where prompts come from, as `PromptShares` reads it; None leaves that of `shape` or `init`."""
+    styles: str | None = None
+    """Where the labels of recordings come from, as `data.styles.read_styles` takes it; None: they have none."""
     config: TrainConfig = field(default_factory=TrainConfig)
     """How to train."""
     init: str | None = None
