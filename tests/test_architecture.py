@@ -361,10 +361,11 @@ def test_the_readme_is_short_and_has_its_picture() -> None:
     assert (ROOT / PACKAGE / "assets" / "demo" / "continuation.png").stat().st_size < 200_000
 
 
-def test_the_promises_name_tests_that_exist() -> None:
-    """Every test that the table of promises names, in the file it names or the one before."""
+@pytest.mark.parametrize("topic", ["promises", "origin"])
+def test_a_page_of_the_guide_names_tests_that_exist(topic: str) -> None:
+    """Every test that a table of such a page names, in the file it names or the one before."""
     file, named = "", 0
-    page = (ROOT / PACKAGE / "assets" / "guide" / "promises.md").read_text()
+    page = (ROOT / PACKAGE / "assets" / "guide" / f"{topic}.md").read_text()
     for path, test in re.findall(r"`(?:([\w/]*test_\w+\.py))?(?:::(test_\w+))?`", page):
         if path:
             found = [place for place in (ROOT / "tests").rglob("*.py") if str(place).endswith(f"/{path}")]

@@ -17,7 +17,7 @@ OVERVIEW = "overview"
 """The page that is shown without a topic."""
 SETTINGS = "settings"
 """The page that `reference.py` makes."""
-TOPICS = ("usage", "training", "data", SETTINGS, "troubleshooting", "architecture", "promises", "performance")
+TOPICS = ("usage", "training", "data", SETTINGS, "troubleshooting", "architecture", "origin", "promises", "performance")
 """The other pages, in the order a person reads them."""
 Topic = Annotated[
     str | None,
