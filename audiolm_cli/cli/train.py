@@ -20,7 +20,7 @@ from audiolm_cli.cli.spread import spread
 from audiolm_cli.cli.torchrun import torchrun_ranks
 from audiolm_cli.cli.trained import show_training, show_trial
 from audiolm_cli.config.base import RARE
-from audiolm_cli.config.shapes import PRESETS, ModelConfig
+from audiolm_cli.config.shapes import OF_PRESETS, PRESETS, ModelConfig
 from audiolm_cli.config.training import LEARNING_RATES, TrainConfig
 from audiolm_cli.errors import UsageError
 
@@ -311,7 +311,7 @@ def train_command(
             styles=styles,
             config=config,
             init=init,
-            free=_free(context, given),
+            free=_free(context, given | heard),
             cache=cache_dir,
             ranks=ranks,
             on_event=out.on_event,
@@ -328,7 +328,7 @@ def _free(context: typer.Context, given: dict[str, Any]) -> frozenset[str]:
     """Names of the settings that the command line leaves open."""
     sources = {name: context.get_parameter_source(name) for name in SPREAD.names}
     spread_free = {name for name, source in sources.items() if source is not None and source.name == "DEFAULT"}
-    return frozenset(spread_free | {name for name in ("steps", "learning_rate") if name not in given})
+    return frozenset(spread_free | {name for name in ("steps", "learning_rate", *OF_PRESETS) if name not in given})
 
 
 def _given(**values: Any) -> dict[str, Any]:

@@ -273,3 +273,5 @@ PRESETS = {
     "base": ModelConfig(),
 }
 """Model shapes by name; `base` is the published 1024 x 12 x 16."""
+OF_PRESETS = ("context_attention", "context_codebooks", "ar_holding")
+"""What presets decide of a shape beside its size."""

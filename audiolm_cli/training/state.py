@@ -152,13 +152,14 @@ def describe_changes(saved: dict[str, Any], given: dict[str, Any]) -> str:
     >>> describe_changes({"seed": 0, "max_duration_s": 40.0}, {"seed": 0, "max_duration_s": None})
     '--max-duration 40.0 (now none)'
     """
-    given = json.loads(json.dumps(given))  # as the saved ones went: tuples have become lists
+    saved, given = json.loads(json.dumps([saved, given]))  # as files have them: tuples have become lists
     changed = [name for name, value in given.items() if saved.get(name, value) != value]
     if "max_duration_s" in changed:  # frames per step follow from it
         changed = [name for name in changed if name != "batch_frames"]
 
     def describe(value: object) -> object:
-        return "none" if value is None else value
+        value = ", ".join(map(str, value)) if isinstance(value, list) else value
+        return "none" if value in (None, "") else value
 
     return ", ".join(
         f"{OPTIONS.get(name, name)} {describe(saved[name])} (now {describe(given[name])})" for name in changed

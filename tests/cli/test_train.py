@@ -242,12 +242,14 @@ def test_folders_that_do_not_tell_their_attention_have_full_contexts(
 ) -> None:
     """Those of earlier versions: the model generates as it did, and a run goes on as it began.
 
-    They do not tell either what the AR decoder hears of a context, which is all codebooks, nor that it holds no code.
+    They do not tell either what the AR decoder hears of a context, which is all codebooks, nor that it holds no code,
+    nor where prompts came from, nor that there are no styles.
     """
-    old, new = tmp_path / "old", ("context_attention", "context_codebooks", "ar_holding")
+    old, new = tmp_path / "old", ("context_attention", "context_codebooks", "ar_holding", "prompt_from", "styles")
     shutil.copytree(run.run, old)
     config = json.loads((old / "best" / "config.json").read_text())
-    assert [config["model"].pop(name) for name in new] == ["full", "all", False]
+    assert [config["model"].pop(name) for name in new[:3]] == ["full", "all", False]
+    del config["model"]["prompt_from"], config["model"]["styles"]
     (old / "best" / "config.json").write_text(json.dumps(config))
     for folder in (run.run, old):
         outputs = ["-d", 0.5, "--seed", 7, "-o", tmp_path / f"{folder.name}.wav"]
@@ -262,6 +264,26 @@ def test_folders_that_do_not_tell_their_attention_have_full_contexts(
     causal = dataclasses.replace(SHAPE, context_attention="causal")
     with pytest.raises(UsageError, match=r"--context-attention full \(now causal\)"):
         train(dataclasses.replace(again, shape=causal))
+
+
+def test_a_run_goes_on_as_it_began_when_the_preset_has_changed(
+    audiolm: Any, recordings: Path, tiny_codec: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Unless an option asks for something else, which the run then cannot become."""
+    command = ["train", recordings, "-o", tmp_path / "run", "--codec", tiny_codec, "--batch-frames", 80]
+    assert audiolm(*command, "--steps", 1).exit_code == 0
+    better = {"context_attention": "causal", "context_codebooks": "own", "ar_holding": True}
+    monkeypatch.setitem(PRESETS, "tiny", dataclasses.replace(SHAPE, **better))
+
+    shown = audiolm(*command, "--steps", 2)
+    assert shown.exit_code == 0, shown.stderr
+    shape = resolve(str(tmp_path / "run")).model or {}
+    assert [shape[name] for name in better] == ["full", "all", False]
+    shown = audiolm(*command, "--steps", 2, "--context-attention", "causal")
+    assert shown.exit_code == 2 and "--context-attention full (now causal)" in shown.stderr
+    assert audiolm(*command[:2], "-o", tmp_path / "new", *command[4:], "--steps", 1).exit_code == 0
+    shape = resolve(str(tmp_path / "new")).model or {}
+    assert {name: shape[name] for name in better} == better
 
 
 def test_models_take_the_passes_they_were_trained_for(run: Trained, recordings: Path, tmp_path: Path) -> None:

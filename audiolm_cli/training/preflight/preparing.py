@@ -18,7 +18,7 @@ from audiolm_cli.checkpoints.catalogue import BUNDLED_CODEC
 from audiolm_cli.checkpoints.folder import MODEL_TENSORS, Folder, load_tensors
 from audiolm_cli.codec.base import Codec
 from audiolm_cli.codec.spectral import SpectralCodec
-from audiolm_cli.config.shapes import ModelConfig
+from audiolm_cli.config.shapes import OF_PRESETS, ModelConfig
 from audiolm_cli.config.training import TrainConfig
 from audiolm_cli.data.folders import find_audio
 from audiolm_cli.data.manifest import CodecFacts, read_store
@@ -29,6 +29,7 @@ from audiolm_cli.events import Activity, Note
 from audiolm_cli.library.loading import codes_hash, load_codec
 from audiolm_cli.library.store_codec import StoreCodec, check_frame_rate, codec_of_store
 from audiolm_cli.model.decoders import Decoders, build, extend_weights, load_weights
+from audiolm_cli.reports.past import read_settings
 from audiolm_cli.training.preflight.clips import hold_out_end, keep_clips, label_clips, sized
 from audiolm_cli.training.preflight.fine_tuning import suit
 from audiolm_cli.training.preflight.request import TrainRequest
@@ -227,7 +228,7 @@ def _choose_shape(request: TrainRequest, facts: CodecFacts) -> ModelConfig:
     origin = request.origin
     if origin is None or origin.model is None:
         wanted = dataclasses.replace(
-            request.shape or ModelConfig(), num_quantizers=facts.num_codebooks, codebook_size=facts.codebook_size
+            _keep_started(request), num_quantizers=facts.num_codebooks, codebook_size=facts.codebook_size
         )
     else:
         wanted = ModelConfig.from_dict(origin.model)
@@ -245,6 +246,18 @@ def _choose_shape(request: TrainRequest, facts: CodecFacts) -> ModelConfig:
     if request.config.fixed_split and wanted.prompts.split < 1:
         raise UsageError(f"--fixed-split and prompts from {wanted.prompt_from}: they set the same thing; leave one out")
     return wanted
+
+
+def _keep_started(request: TrainRequest) -> ModelConfig:
+    """The requested shape. Where a preset decides, a run goes on as it began, since presets get better with time."""
+    shape = request.shape or ModelConfig()
+    started = read_settings(request.run).get("shape")
+    if not isinstance(started, dict):
+        return shape
+
+    # What runs of earlier versions say nothing of was as it is where nobody chooses it.
+    before = ModelConfig().to_dict() | started
+    return dataclasses.replace(shape, **{name: before[name] for name in OF_PRESETS if name in request.free})
 
 
 def _spectral_codebooks(prepared: Prepared) -> Tensor | None:

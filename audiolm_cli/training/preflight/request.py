@@ -47,7 +47,8 @@ class TrainRequest:
     init: str | None = None
     """Name or path of a model to start from."""
     free: frozenset[str] = frozenset()
-    """Settings of `config` that nobody chose: with `init`, the amount of data decides them."""
+    """Settings that nobody chose. With `init`, the amount of data decides those of `config`. Those of the shape that
+    differ between presets are those of the run, where it has begun."""
     cache: Path | None = None
     """The checkpoint cache; None is the user's."""
     ranks: Ranks = ALONE
