@@ -113,6 +113,18 @@ def test_as_a_function(audiolm: Any, knowing_model: Path, take: Path) -> None:
     assert again.audio.shape == made.audio.shape
 
 
+def test_a_folder_of_before_loads_as_it_is() -> None:
+    """The bundled model says nothing of prompts and styles: three segments, no styles, every weight the file's."""
+    folder = resolve("piano")
+    assert folder.model is not None and not {"prompt_from", "styles"} & set(folder.model)
+    model, weights = load_model("piano", torch.device("cpu"), "fp32").model, load_tensors(folder, MODEL_TENSORS)
+    assert len(model.ar_segments.weight) == len(model.nar_segments.weight) == 3 and model.ar_styles is None
+    state = model.state_dict()
+    assert state.keys() == weights.keys()
+    for name, tensor in weights.items():
+        assert torch.equal(state[name], tensor.float()), name
+
+
 @pytest.mark.parametrize("knows", [True, False])
 def test_restyling_takes_the_reference_from_elsewhere(
     knowing_model: Path, tiny_model: Path, monkeypatch: pytest.MonkeyPatch, knows: bool
