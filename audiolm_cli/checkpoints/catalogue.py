@@ -160,7 +160,7 @@ def resolve(name_or_path: str, cache: Path | None = None) -> Folder:
         raise ModelError(describe_codec_instead(name_or_path, cache))
     if path.is_dir():
         return read_folder(path)
-    close = guess_name(name_or_path, [*folders, *KNOWN_CODECS]) or "."
+    close = guess_name(name_or_path, [*folders, *KNOWN_CODECS, *_names_here()]) or "."
     raise ModelError(
         f"no model is called {name_or_path!r}{close} Models: {_names_of('model', cache)} (codecs: "
         f"{_names_of('codec', cache)}); or give the path of a folder"
@@ -307,6 +307,12 @@ def _folders_in(parent: Path) -> dict[str, Path]:
         }
     except OSError as error:
         raise ModelError(f"{parent} cannot be read: {error.strerror}") from error
+
+
+def _names_here() -> set[str]:
+    """The names of models and of runs in the current folder."""
+    patterns = (f"*/{CONFIG}", f"*/{BEST}/{CONFIG}")
+    return {path.parts[0] for pattern in patterns for path in Path().glob(pattern)}
 
 
 def _names_of(kind: str, cache: Path | None) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import os
 import re
 from collections.abc import Iterator
@@ -26,7 +25,7 @@ from audiolm_cli.editing.result import Failure
 from audiolm_cli.errors import DataError, ModelError, SomeInputsFailedError, UsageError
 from audiolm_cli.events import AUDIO_S, Note, OnEvent, Progress, ignore
 from audiolm_cli.files import check_target
-from audiolm_cli.guessing import guess_path
+from audiolm_cli.guessing import guess_name, guess_path
 from audiolm_cli.library.loading import codec_hash, load_codec
 from audiolm_cli.library.store_codec import StoreCodec, codec_of_store
 from audiolm_cli.wording import counted
@@ -236,9 +235,8 @@ def _choose_cuts(cuts: list[Cut], ids: list[str], source: Path) -> list[Cut]:
     names = {cut.id for cut in cuts}
     for name in ids:
         if name not in names:
-            close = difflib.get_close_matches(name, names, n=1)
-            hint = f"did you mean {close[0]}?" if close else f"it has {counted(len(names), 'other')}"
-            raise DataError(f"{source}: has no clip called {name!r}; {hint}")
+            hint = guess_name(name, names) or f"; it has {counted(len(names), 'other')}"
+            raise DataError(f"{source}: has no clip called {name!r}{hint}")
 
     if not cuts:
         raise DataError(f"{source}: has no clips")

@@ -103,7 +103,7 @@ def test_one_clip_into_one_file(audiolm: Any, store: Path, tmp_path: Path) -> No
     info = soundfile.info(tmp_path / "one.flac")
     assert (info.format, info.frames) == ("FLAC", 48_000)
     shown = audiolm("decode", store, "--id", "piece-7", "-o", tmp_path / "two.wav")
-    assert shown.exit_code == 3 and "no clip called 'piece-7'; did you mean piece-" in shown.stderr
+    assert shown.exit_code == 3 and "no clip called 'piece-7'. Did you mean piece-" in shown.stderr
     shown = audiolm("decode", store, "-o", tmp_path / "two.wav")
     assert shown.exit_code == 2 and "holds one clip, but there are 3" in shown.stderr
     shown = audiolm("decode", store, "-o", tmp_path / "out", "--id", "piece-0", "--id", "piece-2")
