@@ -156,8 +156,7 @@ def resolve(name_or_path: str, cache: Path | None = None) -> Folder:
     folders = {**cached_folders(cache or cache_dir()), **bundled_folders()}
     if name_or_path in folders:
         return read_folder(folders[name_or_path])
-    if name_or_path in KNOWN_CODECS:
-        raise ModelError(describe_codec_instead(name_or_path, cache))
+    refuse_codec(name_or_path, cache)
     if path.is_dir():
         return read_folder(path)
     close = guess_name(name_or_path, [*folders, *KNOWN_CODECS, *_names_here()]) or "."
@@ -175,26 +174,18 @@ def resolve_model(name_or_path: str, cache: Path | None = None) -> Folder:
     """
     folder = resolve(name_or_path, cache)
     if folder.model is None:
-        raise ModelError(describe_codec_instead(name_or_path, cache))
+        raise ModelError(_describe_codec_instead(name_or_path, cache))
     return folder
 
 
-def refuse_codec(name: str | None, cache: Path) -> None:
+def refuse_codec(name: str | None, cache: Path | None) -> None:
     """Refuse the name of a known codec where only a model will do, before anything is fetched for it.
 
     Raises:
         ModelError: it is one.
     """
     if name in KNOWN_CODECS:
-        raise ModelError(describe_codec_instead(name, cache))
-
-
-def describe_codec_instead(name: str, cache: Path | None) -> str:
-    """What to say of a codec where a model was expected: which models there are, and how a codec is chosen."""
-    return (
-        f"{name} is a codec, not a model; models: {_names_of('model', cache)}. A model brings its own codec along; to "
-        f"train one on this codec: audiolm train FOLDER -o RUN --codec {name}"
-    )
+        raise ModelError(_describe_codec_instead(name, cache))
 
 
 def find_checkpoint(name: str, cache: Path, *, rehash: bool = False) -> Path:
@@ -256,6 +247,16 @@ def list_models(cache: Path) -> list[Entry]:
     entries = [_folder_entry(name, path, "bundled") for name, path in sorted(bundled_folders().items())]
     entries += [_folder_entry(name, path, "cached") for name, path in sorted(cached_folders(cache).items())]
     return entries + [_codec_entry(known, cache) for known in KNOWN_CODECS.values()]
+
+
+def _describe_codec_instead(name: str, cache: Path | None) -> str:
+    """What to say of a codec where a model was expected: which models there are, and if one can use this codec."""
+    advice = (
+        f"A model brings its own codec along; to train one on this codec: audiolm train FOLDER -o RUN --codec {name}"
+    )
+    if name in KNOWN_CODECS and KNOWN_CODECS[name].unfit:
+        advice = f"No model can be trained on this codec, either: {KNOWN_CODECS[name].unfit}"
+    return f"{name} is a codec, not a model; models: {_names_of('model', cache)}. {advice}"
 
 
 def _find_pulled(source: Source, cache: Path) -> Path:

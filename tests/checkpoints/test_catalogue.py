@@ -106,6 +106,13 @@ def test_a_codec_alone_is_no_model(cache: Path) -> None:
     assert resolve("sound", cache).kind == "codec"
 
 
+def test_a_codec_that_no_model_can_have_is_not_advised(cache: Path) -> None:
+    """The catalogue's reason stands where others have the command that trains on them."""
+    with pytest.raises(ModelError, match=r"encodec-48khz is a codec, not a model; .*: it is stereo") as caught:
+        resolve_model("encodec-48khz", cache)
+    assert "--codec" not in str(caught.value)
+
+
 def test_an_unknown_name_lists_models_as_models(cache: Path) -> None:
     """Codecs are named beside them, not among them."""
     make(cache / "mine", "mine")

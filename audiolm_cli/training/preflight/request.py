@@ -9,14 +9,13 @@ from pathlib import Path
 
 import torch
 
-from audiolm_cli.checkpoints.catalogue import describe_codec_instead, resolve
+from audiolm_cli.checkpoints.catalogue import resolve_model
 from audiolm_cli.checkpoints.folder import Folder
 from audiolm_cli.codec.base import Codec
 from audiolm_cli.config.shapes import ModelConfig
 from audiolm_cli.config.training import TrainConfig
 from audiolm_cli.devices import pick_device
 from audiolm_cli.distributed import ALONE, Ranks
-from audiolm_cli.errors import UsageError
 from audiolm_cli.events import OnEvent, ignore
 from audiolm_cli.library.loading import load_codec
 
@@ -70,13 +69,9 @@ class TrainRequest:
         """The folder of the model to start from.
 
         Raises:
-            ModelError: it is missing or damaged.
-            UsageError: it is a codec.
+            ModelError: it is missing or damaged, or it is a codec.
         """
-        origin = resolve(self.init, self.cache) if self.init else None
-        if origin is not None and origin.model is None:
-            raise UsageError(describe_codec_instead(str(self.init), self.cache))
-        return origin
+        return resolve_model(self.init, self.cache) if self.init else None
 
     @cached_property
     def load_codec(self) -> Callable[[str], Codec]:
