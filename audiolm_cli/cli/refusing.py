@@ -11,7 +11,7 @@ import typer
 
 from audiolm_cli.config.base import describe_range
 
-NUMBERS = {int: "a whole number", float: "a number"}
+KINDS = {bool: "true or false", int: "a whole number", float: "a number"}
 """Types of options whose values Typer checks, in words."""
 
 
@@ -33,10 +33,10 @@ def explain_refusal(context: typer.Context, error: typer.BadParameter) -> str:
 
 
 def _describe_expected(option: Any) -> str:
-    """What an option takes, in words; empty for what is neither a number nor a choice."""
+    """What an option takes, in words; empty for what is none of `KINDS` and no choice."""
     if option.type_descriptor.choices:
         return f"one of {', '.join(map(str, option.type_descriptor.choices))}"
 
-    number = NUMBERS.get(option.type_descriptor.annotation, "")
-    limited = number and (option.min is not None or option.max is not None)
-    return f"{number}, {describe_range(option.min, option.max)}" if limited else number
+    kind = KINDS.get(option.type_descriptor.annotation, "")
+    limited = kind and (option.min is not None or option.max is not None)
+    return f"{kind}, {describe_range(option.min, option.max)}" if limited else kind

@@ -37,6 +37,16 @@ def test_a_refused_variable_is_named(audiolm: Any, monkeypatch: pytest.MonkeyPat
     assert audiolm("continue", "a.wav").stderr.startswith("audiolm: error: AUDIOLM_TAKES must be a whole number")
 
 
+def test_a_refused_variable_of_a_switch_is_named(audiolm: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What switches something on takes a value there."""
+    monkeypatch.setenv("AUDIOLM_FORCE", "maybe")
+    shown = audiolm("continue", "a.wav")
+    assert (shown.exit_code, shown.stderr) == (
+        2,
+        "audiolm: error: AUDIOLM_FORCE must be true or false, got 'maybe'\n",
+    )
+
+
 def test_what_is_missing_is_told_as_before(audiolm: Any) -> None:
     """There is no value to show."""
     shown = audiolm("infill", "a.wav")
