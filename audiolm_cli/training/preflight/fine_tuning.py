@@ -25,6 +25,8 @@ LEAST_EVERY = 5
 """Steps between validations at least: a validation takes about as long as so many steps."""
 PATIENCE = 3
 """Validations in a row without a better one that end the training."""
+VALIDATIONS_PER_SAMPLE = 3
+"""Every so many validations, what was learned can be heard."""
 SUITED = ("steps", "learning_rate", "warmup_steps", "validate_every", "patience", "sample_every")
 """Settings that follow from the amount of data."""
 
@@ -43,14 +45,16 @@ def suit(config: TrainConfig, free: Collection[str], frames: int, frame_shift_s:
     if "steps" in free and config.num_epochs is None:
         steps = max(VALIDATIONS, math.ceil(FRAMES_PER_ROOT_MINUTE * math.sqrt(minutes) / config.batch_frames))
 
-    every = max(LEAST_EVERY, math.ceil(steps / VALIDATIONS))
+    every = config.validate_every
+    if "validate_every" in free:
+        every = max(LEAST_EVERY, math.ceil(steps / VALIDATIONS))
     suited: dict[str, Any] = {
         "steps": steps,
         "learning_rate": RATE * min(1.0, math.sqrt(minutes / RATE_MINUTES)) * LEARNING_RATES[config.optimizer],
         "warmup_steps": WARMUP_STEPS,
         "validate_every": every,
         "patience": PATIENCE,
-        "sample_every": min(PATIENCE * every, steps),  # so that the shortest training can be heard, too
+        "sample_every": min(VALIDATIONS_PER_SAMPLE * every, steps),  # so that the shortest training can be heard, too
     }
     # The rate of what Adam trains beside Muon follows that of Muon.
     chosen = {name: value for name, value in suited.items() if name in free}

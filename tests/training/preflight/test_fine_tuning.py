@@ -5,7 +5,15 @@ from __future__ import annotations
 import pytest
 
 from audiolm_cli.config.training import TrainConfig
-from audiolm_cli.training.preflight.fine_tuning import PATIENCE, RATE, SUITED, VALIDATIONS, WARMUP_STEPS, suit
+from audiolm_cli.training.preflight.fine_tuning import (
+    PATIENCE,
+    RATE,
+    SUITED,
+    VALIDATIONS,
+    VALIDATIONS_PER_SAMPLE,
+    WARMUP_STEPS,
+    suit,
+)
 
 SHIFT_S = 0.02
 
@@ -26,7 +34,7 @@ def test_more_audio_means_more_steps_over_it_and_fewer_passes() -> None:
     assert steps == sorted(steps) and steps[0] < steps[-1] and passes == sorted(passes, reverse=True)
     for config in found:
         assert VALIDATIONS - 1 <= config.steps / config.validate_every <= VALIDATIONS
-        assert config.sample_every <= PATIENCE * config.validate_every
+        assert config.sample_every == VALIDATIONS_PER_SAMPLE * config.validate_every
         assert (config.patience, config.warmup_steps) == (PATIENCE, WARMUP_STEPS)
         assert config.adam_learning_rate == pytest.approx(config.learning_rate / 10)  # type: ignore[operator]
     assert [config.learning_rate for config in found[1:]] == pytest.approx([RATE * 0.02] * 2)
@@ -50,6 +58,8 @@ def test_what_is_chosen_stays() -> None:
     assert suited(3, *SUITED, config=own) == own
     found = suited(3, "steps", config=TrainConfig(steps=70))
     assert (found.steps, found.validate_every, found.sample_every) == (70, 7, 21)
+    found = suited(3, "steps", "validate_every", config=TrainConfig(steps=70, validate_every=20))
+    assert (found.validate_every, found.sample_every) == (20, 60)
     epochs = suited(3, config=TrainConfig(steps=40, num_epochs=2.0))
     assert (epochs.steps, epochs.validate_every) == (40, 5)
 
