@@ -9,24 +9,31 @@ from collections.abc import Callable
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from audiolm_cli.audio import Recording, balance, mid, resample
 from audiolm_cli.audio.level import recording_gain
 from audiolm_cli.codec.base import Codec, OnShare
 from audiolm_cli.codec.chunked import decode_chunked
+from audiolm_cli.codec.level import average_around
 from audiolm_cli.config.generation import GenerateConfig, SamplingConfig
 from audiolm_cli.cores import Cores
 from audiolm_cli.editing.references import encode_recording
-from audiolm_cli.editing.rendering import LEVEL_RANGE
+from audiolm_cli.editing.rendering import LEVEL_RANGE, LIMIT_S, limit
 from audiolm_cli.editing.session import Session
 from audiolm_cli.editing.splicing import Gap, Piece, Take
+from audiolm_cli.editing.takes import peak_ceiling
 from audiolm_cli.errors import UsageError
 from audiolm_cli.model.decode import fill_codebooks
 from audiolm_cli.model.decoders import Decoders
 from audiolm_cli.model.geometry import Geometry, count_frames
 from audiolm_cli.model.sampling import draw_uniforms
 
+LOUDER = 2**0.5
+"""A restyled recording is nowhere louder than this many times the original: 3 dB."""
+STEP_S, REACH_STEPS = 0.01, 10
+"""Loudness is measured in steps of this length, over so many to each side."""
 CARRIED_SHARE = 0.1
 """Share of the window that repeats what was made last, so that one step runs on from the other."""
 
@@ -117,7 +124,29 @@ def _render(
     wav = decode_chunked(codec, codes, on_share=on_share)[0]  # [1, n]
     power, made_power = original.square().mean().item(), wav.square().mean().item()
     level = float(np.clip(math.sqrt(power / made_power), *LEVEL_RANGE)) if power and made_power else 1.0
+    wav = hold_down(wav * level, original[0], codec.sample_rate_hz)
 
     mono = resample(wav.cpu().numpy(), codec.sample_rate_hz, recording.sample_rate_hz)[0]
     mono = np.pad(mono, (0, max(0, recording.num_samples - len(mono))))[: recording.num_samples]
-    return np.outer(gains, mono * (level / recording_gain(recording, []))).astype(np.float32)
+    mono = mono / recording_gain(recording, [])
+
+    # Peaks that would clip in the loudest channel are lowered in all.
+    ceiling = peak_ceiling(recording) / max(1e-9, float(np.abs(gains).max()))
+    mono = limit(mono, ceiling, round(LIMIT_S * recording.sample_rate_hz))
+    return np.outer(gains, mono).astype(np.float32)
+
+
+def hold_down(made: Tensor, original: Tensor, sample_rate_hz: int) -> Tensor:
+    """made [1, n] with its level lowered where it is over LOUDER times that of original [1, m] around the same place.
+
+    Fine codes that do not go with the coarse ones of a sound that the model does not know can be loud together.
+    """
+    step = max(1, round(STEP_S * sample_rate_hz))
+
+    def loudness(wav: Tensor) -> Tensor:
+        padded = F.pad(wav, (0, max(0, made.shape[1] - wav.shape[1]) + -made.shape[1] % step))
+        powers = padded[:, : padded.shape[1] // step * step].unflatten(1, (-1, step)).square().mean(-1)  # [1, T]
+        return average_around(powers[..., None], REACH_STEPS).clamp(min=0)[..., 0].sqrt()
+
+    gains = (LOUDER * loudness(original)[:, : -(-made.shape[1] // step)] / loudness(made).clamp(min=1e-9)).clamp(max=1)
+    return made * F.interpolate(gains[None], size=made.shape[1], mode="linear")[0]

@@ -15,7 +15,7 @@ import torch
 from audiolm_cli.audio import read_audio
 from audiolm_cli.config.generation import SamplingConfig
 from audiolm_cli.editing.references import encode_recording, loudest_codes
-from audiolm_cli.editing.restyling import restyle_codes
+from audiolm_cli.editing.restyling import LOUDER, hold_down, restyle_codes
 from audiolm_cli.library.loading import load_codec, load_model
 
 Piano = Callable[..., np.ndarray]
@@ -72,6 +72,31 @@ def test_what_is_kept(tiny_model: Path, take: Path, strength: int) -> None:
     assert torch.equal(made[..., :strength], codes[..., :strength])
     assert (made[..., strength:] == codes[..., strength:]).float().mean() < 0.5
     assert done == [30, 54, 78, 102, 126, 150]
+
+
+def test_no_burst_is_louder_than_the_recording_there() -> None:
+    """A burst comes down to 3 dB over the original around it. What is not louder than that is left alone."""
+    rate = 16_000
+    original = 0.1 * torch.randn(1, 3 * rate, generator=torch.Generator().manual_seed(0))
+    made = 1.2 * original.roll(7, 1)
+    made[:, rate : 2 * rate] *= 8
+    held = hold_down(made, original[:, : 3 * rate - 100], rate)  # codes end after the recording does
+
+    assert held.shape == made.shape
+    calm = slice(0, rate - rate // 5)
+    assert torch.equal(held[:, calm], made[:, calm])
+    middle = slice(rate + rate // 5, 2 * rate - rate // 5)
+    ratio = held[:, middle].square().mean().sqrt() / original[:, middle].square().mean().sqrt()
+    assert ratio == pytest.approx(LOUDER, rel=0.05)
+
+
+def test_peaks_that_would_clip_are_lowered(go: Any, take: Path) -> None:
+    """A loud recording is restyled without a clipped sample, and without the warning of one."""
+    loud = soundfile.read(take)[0]
+    soundfile.write("loud.wav", loud / np.abs(loud).max() * 0.999, 22050, subtype="PCM_16")
+    shown = go("loud.wav", "--style", "b.flac", "--seed", 1)
+    assert shown.exit_code == 0 and "clipped" not in shown.stderr
+    assert np.abs(soundfile.read("loud.restyled.wav")[0]).max() < 1
 
 
 def test_the_reference_is_heard(tiny_model: Path, take: Path) -> None:
