@@ -122,9 +122,11 @@ def _render(
 ) -> np.ndarray:
     """Audio float32 [C, N] of codes [1, T, K], as loud as the original and in its balance."""
     wav = decode_chunked(codec, codes, on_share=on_share)[0]  # [1, n]
-    power, made_power = original.square().mean().item(), wav.square().mean().item()
-    level = float(np.clip(math.sqrt(power / made_power), *LEVEL_RANGE)) if power and made_power else 1.0
-    wav = hold_down(wav * level, original[0], codec.sample_rate_hz)
+    power = original.square().mean().item()
+    for _ in range(2):  # once with what is held down, once without
+        made_power = wav.square().mean().item()
+        level = float(np.clip(math.sqrt(power / made_power), *LEVEL_RANGE)) if power and made_power else 1.0
+        wav = hold_down(wav * level, original[0], codec.sample_rate_hz)
 
     mono = resample(wav.cpu().numpy(), codec.sample_rate_hz, recording.sample_rate_hz)[0]
     mono = np.pad(mono, (0, max(0, recording.num_samples - len(mono))))[: recording.num_samples]

@@ -289,6 +289,8 @@ def _check_settings(prepared: Prepared) -> None:
         values = json.loads(path.read_text())
         # What runs of earlier versions say nothing of was as it is where nobody chooses it.
         was, started_on = describe_changes(ModelConfig().to_dict() | values["shape"], own), values["source"]
+        if was and values["init"] != request.init:  # which brings its own shape
+            was = describe_changes({"init": values["init"]}, {"init": request.init})
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise OutputError(f"{path}: cannot be read or written ({error}); choose another run folder with -o") from error
     if was:

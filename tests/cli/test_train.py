@@ -237,6 +237,16 @@ def test_a_model_with_a_causal_context_is_one_like_any_other(
     assert (resolve(str(fine)).model or {})["context_attention"] == "causal"
 
 
+def test_a_forgotten_init_is_named(
+    audiolm: Any, run: Trained, recordings: Path, tiny_codec: Path, tmp_path: Path
+) -> None:
+    """Not every field of the shape that came with it."""
+    fine, options = tmp_path / "fine", ["--codec", tiny_codec, "--steps", 1, "--batch-frames", 80]
+    assert audiolm("train", recordings, "-o", fine, "--init", run.run, *options).exit_code == 0
+    shown = audiolm("train", recordings, "-o", fine, "--num-decoder-layers", 3, *options)
+    assert shown.exit_code == 2 and f"was started with --init {run.run} (now none);" in shown.stderr
+
+
 def test_folders_that_do_not_tell_their_attention_have_full_contexts(
     audiolm: Any, run: Trained, recordings: Path, tiny_codec: Path, tmp_path: Path
 ) -> None:

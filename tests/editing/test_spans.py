@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from audiolm_cli.audio import mid, resample
 from audiolm_cli.audio.level import LARGEST_GAIN, TRAINING_PEAK, training_gain
 from audiolm_cli.audio.prediction import extrapolate
-from audiolm_cli.codec.base import Codec
+from audiolm_cli.codec.base import Codec, ignore_share
 from audiolm_cli.config.generation import GenerateConfig
 from audiolm_cli.editing.jobs import name_takes, output_path, plan_jobs
 from audiolm_cli.editing.rendering import FADE_S, LEVEL_RANGE, _level_ratio, limit, render_span
@@ -281,11 +281,11 @@ def test_a_chunk_that_does_not_fit_into_memory_is_rendered_in_parts(
     one, decode, longest = render_span(span, codes, codec), codec.decode, [0]
 
     def scarce(room: int) -> Callable[..., torch.Tensor]:
-        def limited(codes: torch.Tensor, known: Any = None) -> torch.Tensor:
+        def limited(codes: torch.Tensor, known: Any = None, on_share: Any = None) -> torch.Tensor:
             if codes.shape[1] > room:
                 raise torch.OutOfMemoryError("out of memory")
             longest[0] = max(longest[0], codes.shape[1])
-            return decode(codes, known)
+            return decode(codes, known, on_share or ignore_share)
 
         return limited
 
