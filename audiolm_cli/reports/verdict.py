@@ -32,6 +32,8 @@ MILD_GAP, WIDE_GAP = 0.03, 0.10
 """Held-out bits over training bits by this share are a little and a lot of over-fitting."""
 STILL_FALLING = 0.005
 """The last validation improved by this share: training on would help."""
+HARDLY = 0.01
+"""A training that gained less than this share has hardly begun."""
 GOT_WORSE = 0.01
 """The last validation is worse than the best by this share: the last steps did harm."""
 
@@ -214,6 +216,8 @@ def _compare_with_baselines(best: Mapping[str, Any], baselines: Sequence[Baselin
     sentence += f", {' and '.join(named)}"
 
     least = min(baseline.total_bits for baseline in known)
+    if blind < least:  # too few recordings to count anything in
+        return f"{sentence}: {100 * (1 - total / blind):.0f} % better than a blind guess"
     if total > least:
         return f"{sentence}: it is not yet as good as a table of which code follows which"
     if total > (1 - CLEAR_GAIN) * least:
@@ -237,6 +241,9 @@ def _compare_with_start(outcome: Outcome, untouched: Mapping[str, Any]) -> str:
         f"{100 * (1 - after / before):.0f} % better here than {name} as it was: {after:.2f} bits per frame instead of "
         f"{before:.2f}"
     )
+    if after > (1 - HARDLY) * before:
+        return f"hardly another model than {name} as it was: {after:.2f} bits per frame instead of {before:.2f}"
+
     first, now = untouched["bits"][0], outcome.best["bits"][0]
     if now > (1 + GOT_WORSE) * first:
         return f"{sentence}; but codebook 1 (the notes) got worse, {now:.2f} bits instead of {first:.2f}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
 import pytest
@@ -79,6 +80,13 @@ def test_each_case_has_its_words(best: dict[str, Any], words: str) -> None:
     assert words not in " ".join(judge(outcome()).findings)
 
 
+def test_a_table_that_is_worse_than_a_blind_guess_is_no_measure() -> None:
+    """With minutes of recordings, hardly any code is met twice."""
+    tables = [dataclasses.replace(table, bits=[11.5] * 4) for table in (UNIGRAM, BIGRAM)]
+    said = judge(outcome(baselines=tables))
+    assert said.findings[0].endswith("the unigram 46.00 and the bigram 46.00: 35 % better than a blind guess")
+
+
 def test_overfitting() -> None:
     """Seen in the gap to the training windows, and in a validation that got worse; the advice is not more steps."""
     gap = judge(outcome(train=scores([1.0, 6.0, 7.0, 8.0])))
@@ -126,6 +134,10 @@ def test_a_fine_tuned_model_is_compared_with_the_untouched_one_first() -> None:
     worse = scores([3.2, 7.0, 8.5, 9.7])
     said = judge(outcome(worse, held_out=[(0, start), (200, worse)], started_from="piano"))
     assert "; but codebook 1 (the notes) got worse, 3.20 bits instead of 2.90" in said.findings[0]
+
+    same = scores([2.9, 7.9, 9.0, 10.1])
+    said = judge(outcome(same, held_out=[(0, start), (200, same)], started_from="piano"))
+    assert said.findings[0] == "hardly another model than piano as it was: 29.90 bits per frame instead of 30.00"
 
     history = [(0, GOOD), (100, start)]
     said = judge(outcome(best_step=0, held_out=history, started_from="piano"))
