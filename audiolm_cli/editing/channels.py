@@ -38,10 +38,11 @@ def generate_takes(session: Session, recording: Recording, gaps: list[Gap], make
         session, config=dataclasses.replace(config, takes=config.best_of or config.takes, seed=seed)
     )
     sounding = [int(channel) for channel in np.flatnonzero(recording.samples.any(axis=0))] or [0]
-    takes_by_channel = {
-        channel: make(alone, dataclasses.replace(recording, samples=recording.samples[:, channel : channel + 1]), gaps)
-        for channel in sounding
-    }
+    takes_by_channel = {}
+    with session.faults.telling(session.on_event):
+        for channel in sounding:
+            samples = recording.samples[:, channel : channel + 1]
+            takes_by_channel[channel] = make(alone, dataclasses.replace(recording, samples=samples), gaps)
 
     together = [
         _join_channels([_of_seed(takes, first.seed) for takes in takes_by_channel.values()], sounding, recording)

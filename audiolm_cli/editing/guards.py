@@ -11,6 +11,7 @@ softest 3 s before; without a guard, one in six continuations has.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import torch
@@ -18,7 +19,7 @@ from torch import Tensor
 
 from audiolm_cli.codec.base import Codec
 from audiolm_cli.codec.loudness import frame_rms
-from audiolm_cli.events import Note
+from audiolm_cli.events import Note, OnEvent
 
 STRETCH_S = 1.5
 """How long silence or repetition must last to be a fault."""
@@ -61,6 +62,22 @@ class FaultLog:
     def __init__(self) -> None:
         self._seeds: dict[tuple[str, bool], list[int]] = {}
         """Of each kind and whether it was mended, the seed of the take that each stretch is in."""
+        self._open = 0
+        """Blocks of `telling` that have begun and not ended."""
+
+    @contextmanager
+    def telling(self, on_event: OnEvent) -> Iterator[None]:
+        """Tell what was noted inside when it ends. Of several at once, as of channels, the last one tells."""
+        self._open += 1
+        try:
+            yield
+            if self._open == 1:
+                for note in self.notes():
+                    on_event(note)
+        finally:
+            self._open -= 1
+            if not self._open:
+                self._seeds.clear()
 
     def add(self, seed: int, fault: Fault, mended: bool) -> None:
         """Take note of a stretch that was made again, and whether nothing is wrong with it any more."""

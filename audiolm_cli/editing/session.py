@@ -20,6 +20,7 @@ from audiolm_cli.codec.base import Codec
 from audiolm_cli.config.generation import AR_TEMPERATURE, GenerateConfig, SamplingConfig
 from audiolm_cli.cores import Cores
 from audiolm_cli.devices import pick_device, prepare_cpu
+from audiolm_cli.editing.guards import FaultLog
 from audiolm_cli.editing.result import Stopwatch
 from audiolm_cli.errors import UsageError
 from audiolm_cli.events import AUDIO_S, Note, OnEvent, Progress, ignore
@@ -49,6 +50,8 @@ class Session:
     """Where the seconds are added."""
     cores: Cores = field(default_factory=Cores)
     """What knows which cores are free."""
+    faults: FaultLog = field(default_factory=FaultLog)
+    """Where stretches are noted that went wrong."""
 
     def __post_init__(self) -> None:
         """Refuse a style that the model does not have.

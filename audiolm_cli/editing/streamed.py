@@ -22,7 +22,7 @@ from audiolm_cli.audio.recording import Recording
 from audiolm_cli.codec.base import Codec
 from audiolm_cli.config.generation import SamplingConfig
 from audiolm_cli.cores import Cores
-from audiolm_cli.editing.guards import SINK_S, Fault, FaultLog, Guard, retry_generator
+from audiolm_cli.editing.guards import SINK_S, Fault, Guard, retry_generator
 from audiolm_cli.editing.rendering import AHEAD_FRAMES, Portion, render_stream
 from audiolm_cli.editing.session import Session
 from audiolm_cli.editing.spans import Surroundings, context_samples, open_span
@@ -64,12 +64,11 @@ def stream_takes(session: Session, recording: Recording, gaps: list[Gap]) -> lis
     def report_frames(done: int) -> None:
         session.report_audio("generate", done / span.gap_frames, span.new_samples / span.rate_hz)
 
-    faults = FaultLog()
     stream = CodeStream(
         model=session.model,
         codec=codec,
         sampling=sampling,
-        on_fault=partial(faults.add, seed),
+        on_fault=partial(session.faults.add, seed),
         on_frame=report_frames,
         timing=session.watch.model,
         elsewhere=session.elsewhere,
@@ -78,9 +77,8 @@ def stream_takes(session: Session, recording: Recording, gaps: list[Gap]) -> lis
 
     def blocks() -> Iterator[np.ndarray]:
         portions = stream.draw(span.left.codes, span.gap_frames, torch.Generator().manual_seed(seed))
-        yield from _time_blocks(render_stream(span, portions, codec), session)
-        for note in faults.notes():
-            session.on_event(note)
+        with session.faults.telling(session.on_event):
+            yield from _time_blocks(render_stream(span, portions, codec), session)
 
     piece = Piece(num_samples=gap.new_samples, blocks=Repeated(blocks))
     return [Take(seed=seed, pieces=[piece], drawn=[sampling])]

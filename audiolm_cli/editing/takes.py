@@ -14,7 +14,7 @@ from audiolm_cli.audio import Recording
 from audiolm_cli.audio.level import recording_gain
 from audiolm_cli.audio.recording import FLOATS
 from audiolm_cli.config.generation import SamplingConfig
-from audiolm_cli.editing.guards import Fault, FaultLog, Guard
+from audiolm_cli.editing.guards import Fault, Guard
 from audiolm_cli.editing.rendering import render_blocks
 from audiolm_cli.editing.session import Session
 from audiolm_cli.editing.spans import Span, Surroundings, context_samples, open_span
@@ -49,18 +49,16 @@ def make_takes(session: Session, recording: Recording, gaps: list[Gap]) -> list[
     seeds = session.draw_seeds(config.best_of or config.takes)
     groups = [[seed] for seed in seeds] if config.until_end else [seeds]
     candidates: list[_Candidate] = []
-    faults = FaultLog()
-    for group in groups:
-        own = [_Candidate(seed, torch.Generator().manual_seed(seed)) for seed in group]
-        for number in range(len(gaps)):
-            for candidate in own:
-                candidate.render(session)
-            with session.stage("encode"):
-                spans = _open_spans(session, recording, gaps, number, own, gain, frames)
-            _fill_spans(session, spans, own, faults)
-        candidates += own
-    for note in faults.notes():
-        session.on_event(note)
+    with session.faults.telling(session.on_event):
+        for group in groups:
+            own = [_Candidate(seed, torch.Generator().manual_seed(seed)) for seed in group]
+            for number in range(len(gaps)):
+                for candidate in own:
+                    candidate.render(session)
+                with session.stage("encode"):
+                    spans = _open_spans(session, recording, gaps, number, own, gain, frames)
+                _fill_spans(session, spans, own)
+            candidates += own
 
     if config.best_of is not None:
         candidates.sort(key=lambda candidate: -candidate.score)
@@ -146,7 +144,7 @@ def _recording_so_far(recording: Recording, gaps: list[Gap], pieces: list[Piece]
     return np.concatenate(parts[::-1], axis=1)[:, -reach:]
 
 
-def _fill_spans(session: Session, spans: list[Span], candidates: list[_Candidate], faults: FaultLog) -> None:
+def _fill_spans(session: Session, spans: list[Span], candidates: list[_Candidate]) -> None:
     """Draw the codes of one gap for every candidate, and score them where they are ranked; what was wrong is noted."""
     span, config = spans[0], session.config
     shared = all(other is span for other in spans)
@@ -156,7 +154,7 @@ def _fill_spans(session: Session, spans: list[Span], candidates: list[_Candidate
     sampling = session.sampling_for(span.new_samples / span.rate_hz, between=between)
 
     def report_fault(row: int, fault: Fault, mended: bool) -> None:
-        faults.add(candidates[row].seed, fault, mended)
+        session.faults.add(candidates[row].seed, fault, mended)
 
     def report_mending() -> None:
         session.on_event(Activity(stage="make a stretch again"))

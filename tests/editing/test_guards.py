@@ -16,11 +16,12 @@ from audiolm_cli.audio import Recording
 from audiolm_cli.codec.base import Codec
 from audiolm_cli.codec.loudness import frame_rms
 from audiolm_cli.config.generation import GenerateConfig, SamplingConfig
+from audiolm_cli.editing.channels import generate_takes
 from audiolm_cli.editing.guards import Fault, FaultLog, Guard, derive_seed
 from audiolm_cli.editing.session import open_session
 from audiolm_cli.editing.splicing import Gap
 from audiolm_cli.editing.streamed import stream_takes
-from audiolm_cli.editing.takes import make_takes
+from audiolm_cli.editing.takes import MakeTakes, make_takes
 from audiolm_cli.editing.windows import RETRIES, GapFiller
 from audiolm_cli.events import Event, Note
 from audiolm_cli.library.loading import load_model
@@ -257,19 +258,34 @@ def test_the_same_is_told_once_with_its_number() -> None:
     ]
 
 
-def test_a_command_tells_it_once(tiny_model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """After all windows, and likewise where audio is made while it is read."""
-    faults = itertools.cycle([Fault("silence", 1.0), None, None])
-    monkeypatch.setattr(Guard, "find_fault", lambda self, codes: next(faults) if len(codes) else None)
-    samples = np.random.default_rng(0).standard_normal((16000, 1)).astype(np.float32) / 10
+@pytest.mark.parametrize("channels", ["mid", "each"])
+@pytest.mark.parametrize("make", [make_takes, stream_takes])
+def test_a_command_tells_it_once(
+    make: MakeTakes, channels: str, tiny_model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After all windows and channels, and likewise where audio is made while it is read, at every reading."""
+
+    def fail_again() -> None:
+        faults = itertools.cycle([Fault("silence", 1.0), None, None])
+        monkeypatch.setattr(Guard, "find_fault", lambda self, codes: next(faults) if len(codes) else None)
+
+    samples = np.random.default_rng(0).standard_normal((16000, 2)).astype(np.float32) / 10
     recording = Recording(
         samples=samples, sample_rate_hz=16000, format="WAV", subtype="FLOAT", lossless=True, tags={}, name="noise"
     )
-    for make in (make_takes, stream_takes):
-        events: list[Event] = []
-        config = GenerateConfig(model=str(tiny_model), seed=1, threads=1)
-        session = open_session(config, SamplingConfig(), events.append)
-        for take in make(session, recording, [Gap(start=16000, stop=16000, new_samples=40000)]):
-            list(take.pieces[0].blocks)
-        notes = [event.message for event in events if isinstance(event, Note)]
-        assert len(notes) == 1 and re.fullmatch(r"seed 1: \d+ stretches that fall silent were made again", notes[0])
+    events: list[Event] = []
+    config = GenerateConfig(model=str(tiny_model), seed=1, threads=1, channels=channels)
+    session = open_session(config, SamplingConfig(), events.append)
+
+    for _ in range(2):  # nothing of one recording is told of the next
+        fail_again()
+        (take,) = generate_takes(session, recording, [Gap(start=16000, stop=16000, new_samples=40000)], make)
+        list(take.pieces[0].blocks)
+    if make is stream_takes:
+        fail_again()
+        list(take.pieces[0].blocks)  # what is read again is made again
+
+    notes = [event.message for event in events if isinstance(event, Note)]
+    told = [re.fullmatch(r"seed 1: (\d+) stretches that fall silent were made again", note) for note in notes]
+    assert len(told) == 2 + (make is stream_takes)
+    assert len({match and match[1] for match in told}) == 1
