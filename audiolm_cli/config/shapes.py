@@ -48,16 +48,20 @@ class PromptShares:
                     "as in split:0.7,elsewhere:0.3"
                 ) from error
 
-        fits = all(share >= 0 for share in shares.values()) and abs(sum(shares.values()) - 1) < 1e-6
+        total = sum(shares.values())
+        fits = all(share >= 0 for share in shares.values()) and abs(total - 1) < 1e-6
         require(fits, f"prompt-from must have shares of 0 or more that add up to 1, got {text!r:.80}")
+
+        # Thirds have no end as decimals, so their sum is only near 1. A sum that is 1 but for the rounding of floats is
+        # left alone, so that a text reads back as itself.
+        if abs(total - 1) > 1e-12:
+            shares = {name: share / total for name, share in shares.items()}
         return cls(**shares)
 
     def __str__(self) -> str:
         """The text, the same for the same shares."""
         shares = {name: share for name, share in dataclasses.asdict(self).items() if share}
-        return (
-            next(iter(shares)) if len(shares) == 1 else ",".join(f"{name}:{share:g}" for name, share in shares.items())
-        )
+        return next(iter(shares)) if len(shares) == 1 else ",".join(f"{name}:{share}" for name, share in shares.items())
 
 
 @dataclass(frozen=True, kw_only=True)

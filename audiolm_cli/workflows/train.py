@@ -279,6 +279,7 @@ def _check_settings(prepared: Prepared) -> None:
         "init": request.init,
         "num_quantizers": request.num_quantizers,
         "dropout": request.dropout,
+        "prompt_from": request.prompt_from,
         "shape": own,
         "config": prepared.config.to_dict(),
     }

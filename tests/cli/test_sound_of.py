@@ -22,7 +22,7 @@ from audiolm_cli.editing import restyling, windows
 from audiolm_cli.errors import UsageError
 from audiolm_cli.library.loading import load_model
 from audiolm_cli.model.decode import fill_codebooks, generate
-from audiolm_cli.model.geometry import LEFT, Geometry
+from audiolm_cli.model.geometry import LEFT, Geometry, TaskMix, draw_geometry
 
 Piano = Callable[..., np.ndarray]
 MIXED = "split:0.7,elsewhere:0.3"
@@ -173,7 +173,8 @@ def test_training_records_where_prompts_come_from(
     assert shown.exit_code == 0, shown.stderr
     mixed = resolve("mixed")
     assert mixed.model is not None and mixed.model["prompt_from"] == MIXED
-    assert json.loads(Path("mixed/train.json").read_text())["shape"]["prompt_from"] == MIXED
+    started = json.loads(Path("mixed/train.json").read_text())
+    assert (started["prompt_from"], started["shape"]["prompt_from"]) == ("elsewhere:0.3,split:0.7", MIXED)
     assert MIXED in audiolm("models", "info", "mixed").stdout
     words = ("continue", take, "-m", "mixed", "-d", 1, "--sound-of", "a.wav")
     assert audiolm(*words).exit_code == 0
@@ -206,7 +207,46 @@ def test_shares_that_are_none(audiolm: Any, recordings: Path, text: str) -> None
 
 def test_the_fixed_split_has_no_other_prompts(audiolm: Any, recordings: Path, tiny_codec: Path) -> None:
     shown = audiolm("train", recordings, "-o", "run", "--codec", tiny_codec, "--fixed-split", "--prompt-from", MIXED)
-    assert shown.exit_code == 2 and "--fixed-split" in shown.stderr
+    assert shown.exit_code == 2 and "--fixed-split" in shown.stderr and not Path("run").exists()
+
+
+@pytest.mark.parametrize("text", ["split", "none"])
+def test_a_model_does_not_forget_prompts_from_elsewhere(
+    audiolm: Any, knowing_model: Path, recordings: Path, text: str
+) -> None:
+    """A training that would have it forget them is refused in one line, before recordings are encoded."""
+    shown = audiolm("train", recordings, "-o", "run", "--init", knowing_model, "--prompt-from", text)
+    assert shown.exit_code == 2 and not Path("run").exists(), shown.stderr
+    last = shown.stderr.strip().splitlines()[-1]
+    assert last.startswith(f"audiolm: error: --prompt-from {text}: {knowing_model} knows prompts from elsewhere")
+
+    start = ("--init", knowing_model, "--steps", 1, "--validate-every", 1, "--sample-every", 0)
+    shown = audiolm("train", recordings, "-o", "run", *start, "--prompt-from", f"{text}:0.9,elsewhere:0.1")
+    assert shown.exit_code == 0, shown.stderr
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "split:0.7000005,elsewhere:0.3",
+        "split:0.3333333,elsewhere:0.3333333,none:0.3333333",
+        "split:0.7,elsewhere:0.2,none:0.1",
+        "split:0.123456789,elsewhere:0.876543211",
+        "split:0.9999999",
+    ],
+)
+def test_shares_that_nearly_add_up_can_be_drawn_from_and_kept(text: str) -> None:
+    """Also as text: what a model says of itself reads as the same shares, and is written in the same way again."""
+    shares = PromptShares.parse(text)
+    for part in text.split(","):
+        name, share = part.split(":")
+        assert getattr(shares, name) == pytest.approx(float(share), abs=1e-6)
+    drawn = draw_geometry(100, TaskMix(), np.random.default_rng(0), shares)
+    assert drawn.frames <= 100
+
+    config = ModelConfig(prompt_from=text)
+    assert config.prompts == shares
+    assert ModelConfig.from_dict(config.to_dict()) == config
 
 
 def test_shares_as_text() -> None:

@@ -110,9 +110,10 @@ def codec_for(request: TrainRequest) -> str:
     Raises:
         DataError: there are no recordings.
         ModelError: the codec is missing, or not that of the model.
-        UsageError: what to start from is no model.
+        UsageError: what to start from is no model, or the options contradict it or each other.
     """
     find_audio([request.source])
+    _asked_shape(request)  # to encode takes long: what does not depend on the codes is refused before
     wanted = request.codec or request.init or BUNDLED_CODEC
     if request.origin is not None:
         check_init(request, wanted, codes_hash(wanted, request.cache))
@@ -225,13 +226,10 @@ def _choose_shape(request: TrainRequest, facts: CodecFacts) -> ModelConfig:
             f"--num-quantizers {request.num_quantizers}: the codes of {facts.name} have {facts.num_codebooks} "
             f"codebooks; leave the option out, or tokenize with a codec of {request.num_quantizers}"
         )
-    origin = request.origin
-    if origin is None or origin.model is None:
-        wanted = dataclasses.replace(
-            _keep_started(request), num_quantizers=facts.num_codebooks, codebook_size=facts.codebook_size
-        )
+    wanted = _asked_shape(request)
+    if request.origin is None:
+        wanted = dataclasses.replace(wanted, num_quantizers=facts.num_codebooks, codebook_size=facts.codebook_size)
     else:
-        wanted = ModelConfig.from_dict(origin.model)
         own, theirs = (wanted.num_quantizers, wanted.codebook_size), (facts.num_codebooks, facts.codebook_size)
         same_size = own[1] == theirs[1] or (own[1] > theirs[1] and not facts.sha256)  # a store may not say it
         if own[0] != theirs[0] or not same_size:
@@ -241,10 +239,27 @@ def _choose_shape(request: TrainRequest, facts: CodecFacts) -> ModelConfig:
             )
     if request.config.nar_known > 0 and request.config.train_stage != 1:
         wanted = dataclasses.replace(wanted, nar_passes=max(wanted.nar_passes, NAR_PASSES))
+    return wanted
+
+
+def _asked_shape(request: TrainRequest) -> ModelConfig:
+    """The shape of `origin`, or the given one, with what is asked to be different; its codebooks are not yet chosen.
+
+    Raises:
+        UsageError: what is asked for contradicts the model to start from, or itself.
+    """
+    known = request.origin.model if request.origin is not None else None
+    start = _keep_started(request) if known is None else ModelConfig.from_dict(known)
     changes: dict[str, Any] = {"dropout": request.dropout, "prompt_from": request.prompt_from}
-    wanted = dataclasses.replace(wanted, **{name: value for name, value in changes.items() if value is not None})
+    wanted = dataclasses.replace(start, **{name: value for name, value in changes.items() if value is not None})
+
     if request.config.fixed_split and wanted.prompts.split < 1:
         raise UsageError(f"--fixed-split and prompts from {wanted.prompt_from}: they set the same thing; leave one out")
+    if known is not None and start.knows_elsewhere and not wanted.knows_elsewhere:
+        raise UsageError(
+            f"--prompt-from {wanted.prompt_from}: {request.init} knows prompts from elsewhere, and would forget them; "
+            "leave the option out, or give elsewhere a share, as in split:0.9,elsewhere:0.1"
+        )
     return wanted
 
 
