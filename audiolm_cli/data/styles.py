@@ -14,6 +14,7 @@ from pathlib import Path, PurePath
 from audiolm_cli.data.manifest import CodecFacts, list_cuts
 from audiolm_cli.data.parts import load_inputs
 from audiolm_cli.errors import DataError
+from audiolm_cli.guessing import guess_path
 from audiolm_cli.wording import listed
 
 FOLDERS = "folders"
@@ -36,7 +37,7 @@ def read_styles(store: Path, source: str, facts: CodecFacts) -> dict[str, str]:
     """
     if source == FOLDERS:
         return _read_folders(store)
-    if PurePath(source).suffix.lower() == ".csv":
+    if _is_table(source):
         return _read_table(store, Path(source), facts)
 
     cuts = list_cuts(store, facts)
@@ -48,6 +49,25 @@ def read_styles(store: Path, source: str, facts: CodecFacts) -> dict[str, str]:
             f"one of the fields there are: {', '.join(fields) or 'none'}"
         )
     return labels
+
+
+def check_source(source: str) -> None:
+    """Refuse a source of labels, as `read_styles` takes it, that says nothing of recordings, before they are encoded.
+
+    Raises:
+        DataError: it is a table that cannot be read, or a field of supervisions, of which recordings have none.
+    """
+    if _is_table(source):
+        _read_rows(Path(source))
+    elif source != FOLDERS:
+        raise DataError(
+            f"--styles {source}: recordings have no supervisions with such a field; expected {FOLDERS} or a table "
+            "NAME.csv"
+        )
+
+
+def _is_table(source: str) -> bool:
+    return PurePath(source).suffix.lower() == ".csv"
 
 
 def _read_folders(store: Path) -> dict[str, str]:
@@ -133,7 +153,12 @@ def _read_rows(table: Path) -> Iterable[tuple[int, str, str]]:
                 if row[FILE].strip() and row[LABEL].strip()
             ]
     except (OSError, ValueError, csv.Error) as error:
-        raise DataError(f"{table}: cannot be read ({getattr(error, 'strerror', None) or error})") from error
+        if isinstance(error, UnicodeDecodeError):
+            reason = "it is not UTF-8; save it as that"
+        else:
+            reason = getattr(error, "strerror", None) or str(error)
+        hint = guess_path(table) if isinstance(error, FileNotFoundError) else ""
+        raise DataError(f"{table}: cannot be read ({reason}){hint}") from error
 
 
 def _find_recordings(store: Path) -> dict[PurePath, tuple[str, ...]]:

@@ -115,11 +115,12 @@ def try_training(request: TrainRequest) -> Trial:
         AudioLMError: as `train`, before its checks.
     """
     prepare_cpu(request.config.threads)
+    tried = request
     if request.styles is not None and not is_store(request.source):
         request.on_event(Note(message="styles are left out of the trial: a few recordings do not show all of them"))
-        request = dataclasses.replace(request, styles=None)
+        tried = dataclasses.replace(request, styles=None)
     with _trial_store(request) as (store, failed):
-        prepared = prepare(request, store)
+        prepared = prepare(tried, store)
     model = starting_model(prepared)
     announce(prepared, model)
 
@@ -280,6 +281,7 @@ def _check_settings(prepared: Prepared) -> None:
         "num_quantizers": request.num_quantizers,
         "dropout": request.dropout,
         "prompt_from": request.prompt_from,
+        "styles": request.styles,
         "shape": own,
         "config": prepared.config.to_dict(),
     }

@@ -102,6 +102,7 @@ def test_labels_survive_tokenizing_and_training(
     assert "high (" in shown.stderr and "low (" in shown.stderr
     model = resolve("run")
     assert model.model is not None and model.model["styles"] == ["high", "low"]
+    assert json.loads(Path("run/train.json").read_text())["styles"] == "folders"
     weights = load_tensors(model, MODEL_TENSORS)
     assert weights["ar_styles.weight"].abs().min() > 0 and weights["nar_styles.weight"].abs().min() > 0
     words = ("continue", take, "-m", "run", "-d", 0.5, "-o", "new.wav")
@@ -125,10 +126,22 @@ def test_labels_that_are_not_there(audiolm: Any, recordings: Path, tiny_codec: P
     (Path("flat")).mkdir()
     for i in range(2):
         Path(f"flat/{i}.wav").write_bytes((recordings / "low" / f"{2 * i}.wav").read_bytes())
-    for styles, said in (("folders", "one"), ("speaker", "no supervision"), ("none.csv", "none.csv")):
-        shown = audiolm("train", "flat", "-o", "run", "--codec", tiny_codec, "--styles", styles, *FEW)
-        assert shown.exit_code == 3, shown.stderr
-        assert styles in shown.stderr and shown.stderr.strip().splitlines()[-1].startswith("audiolm: error"), said
+    shown = audiolm("train", "flat", "-o", "run", "--codec", tiny_codec, "--styles", "folders", *FEW)
+    assert shown.exit_code == 3, shown.stderr
+    last = shown.stderr.strip().splitlines()[-1]
+    assert last.startswith("audiolm: error: --styles folders: all recordings lie in")
+
+
+@pytest.mark.parametrize("more", [(), ("--dry-run",)], ids=str)
+def test_labels_that_cannot_be_there_are_refused_before_recordings_are_encoded(
+    audiolm: Any, recordings: Path, tiny_codec: Path, more: tuple[str, ...]
+) -> None:
+    Path("labels.csv").write_text("file,label\n")
+    for styles, said in (("lables.csv", "Did you mean labels.csv?"), ("speaker", "expected folders or a table")):
+        shown = audiolm("train", recordings, "-o", "run", "--codec", tiny_codec, "--styles", styles, *FEW, *more)
+        assert shown.exit_code == 3 and not Path("run").exists(), shown.stderr
+        last = shown.stderr.strip().splitlines()[-1]
+        assert last.startswith("audiolm: error") and styles in last and said in last
 
 
 def test_a_trial_leaves_styles_out(audiolm: Any, recordings: Path, tiny_codec: Path) -> None:

@@ -12,7 +12,7 @@ import pytest
 
 from audiolm_cli.data.manifest import CodecFacts, TokenClip, write_store
 from audiolm_cli.data.parts import INPUTS, Input, save_inputs
-from audiolm_cli.data.styles import read_styles
+from audiolm_cli.data.styles import check_source, read_styles
 from audiolm_cli.errors import DataError
 
 FACTS = CodecFacts(
@@ -53,9 +53,9 @@ def store(tmp_path: Path) -> Path:
     return make_store(tmp_path / "store", recordings)
 
 
-def table(tmp_path: Path, text: str) -> str:
+def table(tmp_path: Path, text: str, encoding: str = "utf-8") -> str:
     path = tmp_path / "labels.csv"
-    path.write_bytes(text.encode())
+    path.write_bytes(text.encode(encoding))
     return str(path)
 
 
@@ -100,7 +100,7 @@ def test_a_table_names_clips_where_no_path_is_known(tmp_path: Path) -> None:
         ("", "columns file and label"),
         ("file,label\nnone.wav,piano\n", "none is in"),
         ("file,label\na.wav,piano\na.wav,harp\n", "line 3: a.wav has the label harp, and another one"),
-        ("file,label\n\xff.wav,piano\n".encode("latin-1").decode("latin-1"), "none is in"),
+        ("file,label\nB\xe9la.wav,piano\n", "none is in"),
     ],
 )
 def test_tables_that_do_not_fit(store: Path, tmp_path: Path, text: str, said: str) -> None:
@@ -116,11 +116,21 @@ def test_a_name_that_fits_two_recordings(tmp_path: Path) -> None:
 
 
 def test_a_table_that_cannot_be_read(store: Path, tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=r"none.csv: cannot be read \(No such file"):
-        read_styles(store, str(tmp_path / "none.csv"), FACTS)
-    (tmp_path / "bad.csv").write_bytes(b"file,label\n\xff\xfe,x\n")
-    with pytest.raises(DataError, match=r"bad.csv: cannot be read"):
-        read_styles(store, str(tmp_path / "bad.csv"), FACTS)
+    """Is refused in the same words before there is a store."""
+    latin = table(tmp_path, "file,label\nB\xe9la.wav,piano\n", "latin-1")
+    missing = str(tmp_path / "lables.csv")
+    for source, said in ((latin, r"\(it is not UTF-8"), (missing, rf"\(No such file .*\)\. Did you mean {latin}\?")):
+        with pytest.raises(DataError, match=f"{source}: cannot be read {said}"):
+            read_styles(store, source, FACTS)
+        with pytest.raises(DataError, match=f"{source}: cannot be read {said}"):
+            check_source(source)
+
+
+def test_what_may_say_something_of_recordings(tmp_path: Path) -> None:
+    for source in ("folders", table(tmp_path, "file,label\na.wav,piano\n")):
+        check_source(source)
+    with pytest.raises(DataError, match=r"--styles speaker: recordings have no .* folders or a table NAME.csv"):
+        check_source("speaker")
 
 
 def test_fields_of_supervisions(store: Path) -> None:

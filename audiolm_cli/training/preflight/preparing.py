@@ -22,7 +22,7 @@ from audiolm_cli.config.shapes import OF_PRESETS, ModelConfig
 from audiolm_cli.config.training import TrainConfig
 from audiolm_cli.data.folders import find_audio
 from audiolm_cli.data.manifest import CodecFacts, read_store
-from audiolm_cli.data.styles import read_styles
+from audiolm_cli.data.styles import check_source, read_styles
 from audiolm_cli.data.tokens import Corpus
 from audiolm_cli.errors import DataError, ModelError, UsageError
 from audiolm_cli.events import Activity, Note
@@ -108,12 +108,15 @@ def codec_for(request: TrainRequest) -> str:
     """The name or path of the codec for recordings, which is here and fits the model to start from.
 
     Raises:
-        DataError: there are no recordings.
+        DataError: there are no recordings, or nothing that labels them.
         ModelError: the codec is missing, or not that of the model.
         UsageError: what to start from is no model, or the options contradict it or each other.
     """
     find_audio([request.source])
     _asked_shape(request)  # to encode takes long: what does not depend on the codes is refused before
+    if request.styles is not None:
+        check_source(request.styles)
+
     wanted = request.codec or request.init or BUNDLED_CODEC
     if request.origin is not None:
         check_init(request, wanted, codes_hash(wanted, request.cache))
