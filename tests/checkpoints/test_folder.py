@@ -19,7 +19,7 @@ from audiolm_cli.checkpoints.folder import Folder, FolderFacts, load_tensors, re
 from audiolm_cli.config.shapes import ModelConfig, SpectralConfig
 from audiolm_cli.errors import ModelError, OutputError
 
-MODEL = ModelConfig(d_model=32, nhead=2, num_layers=1).to_dict()
+MODEL = json.loads(json.dumps(ModelConfig(d_model=32, nhead=2, num_layers=1).to_dict()))
 CODEC = {"family": "spectral", "name": "tiny", "config": SpectralConfig(width=8).to_dict()}
 TENSORS = {
     "model.safetensors": {"a.weight": torch.arange(6.0).reshape(2, 3), "b": torch.tensor([7], dtype=torch.int64)},

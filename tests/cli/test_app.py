@@ -278,6 +278,7 @@ def test_every_shared_option_reads_its_variable(
         "nar_passes": ("2", 2),
         "only_new": ("1", True),
         "until_end": ("1", True),
+        "style_token": ("guitar", "guitar"),
         "plot": ("p.png", "p.png"),
         "page": ("p.html", "p.html"),
     }

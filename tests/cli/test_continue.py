@@ -441,6 +441,7 @@ def test_json(go: Any, take: Path, tiny_model: Path) -> None:
         "until_end": False,
         "best_of": None,
         "channels": "mid",
+        "style_token": None,
         **sampling,
     }
     timing = result["timing"]
