@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from audiolm_cli.cli.live import duration
 from audiolm_cli.config.shapes import ModelConfig, SpectralConfig
-from audiolm_cli.wording import counted
+from audiolm_cli.wording import counted, length_of
+
+if TYPE_CHECKING:
+    from audiolm_cli.codec.encodec_shape import EncodecConfig
 
 
 def describe_checkpoint(facts: dict[str, Any]) -> list[tuple[str, str]]:
@@ -19,9 +21,9 @@ def describe_checkpoint(facts: dict[str, Any]) -> list[tuple[str, str]]:
     files = sum(file["bytes"] for file in facts["files"].values())
     rows = [("name", facts["name"]), ("kind", _describe_kind(facts)), ("size", f"{files / 1e6:.1f} MB")]
     if facts["model"] is not None:
-        rows += _describe_model(ModelConfig.from_dict(facts["model"]), facts["codec"])
-    rows.append(("codec", _describe_codec(facts["codec"])))
-    rows += _describe_training(facts["training"])
+        rows += _describe_model(ModelConfig.from_dict(facts["model"]), _frame_rate_hz(facts))
+    rows.append(("codec", _describe_codec(facts)))
+    rows += _describe_training(facts["training"], facts["name"])
     rows += [("licence", facts["licence"] or "not stated"), ("folder", str(facts["path"])), ("sha256", facts["sha256"])]
     return [row for row in rows if row[1]]
 
@@ -49,12 +51,14 @@ def _describe_kind(facts: dict[str, Any]) -> str:
     return "model, with its codec" if facts["carries_codec"] else f"model, for the codec {facts['codec']['name']}"
 
 
-def _describe_model(shape: ModelConfig, codec: dict[str, Any]) -> Iterator[tuple[str, str]]:
+def _describe_model(shape: ModelConfig, rate_hz: float | None) -> Iterator[tuple[str, str]]:
     layers = f"two decoders of {counted(shape.num_layers, 'layer')}, {shape.d_model} wide, {shape.nhead} heads"
     yield "network", layers
-    rate_hz = _frame_rate_hz(codec)
     window = f"{shape.max_frames} frames" + (f" ({shape.max_frames / rate_hz:.1f} s)" if rate_hz else "")
     yield "window", f"{window} of context and new audio; attention within the context: {shape.context_attention}"
+    heard = "all codebooks" if shape.context_codebooks == "all" else "codebook 1 alone"
+    holding = ", with a term for holding the code before" if shape.ar_holding else ""
+    yield "AR decoder", f"hears {heard} of the context{holding}"
     books = f"{counted(shape.num_quantizers, 'codebook')} of {shape.codebook_size} codes"
     yield "codes", f"{books}, the fine ones made in {shape.nar_passes} pass{'es' * (shape.nar_passes > 1)}"
     if shape.prompt_from != ModelConfig.prompt_from:
@@ -62,40 +66,67 @@ def _describe_model(shape: ModelConfig, codec: dict[str, Any]) -> Iterator[tuple
     yield "styles", ", ".join(shape.styles)
 
 
-def _describe_codec(codec: dict[str, Any]) -> str:
+def _describe_codec(facts: dict[str, Any]) -> str:
     """Name, family, rates and the bits of its codes."""
-    config, rate_hz, parts = codec["config"], _frame_rate_hz(codec), [f"{codec['name']} ({codec['family']})"]
-    if "sample_rate_hz" in config:
-        parts.append(f"{config['sample_rate_hz'] / 1000:g} kHz")
+    codec, shape, rate_hz = facts["codec"], _read_shape(facts), _frame_rate_hz(facts)
+    sample_rate_hz = codec["config"].get("sample_rate_hz") if shape is None else shape.sample_rate_hz
+    parts = [f"{codec['name']} ({codec['family']})"]
+    if sample_rate_hz:
+        parts.append(f"{sample_rate_hz / 1000:g} kHz")
     if rate_hz:
         parts.append(f"{rate_hz:g} frames a second")
-    books = config.get("num_codebooks")
-    if rate_hz and books:
-        books += codec["family"] == "spectral" and SpectralConfig.from_dict(config).level_s > 0
-        parts.append(f"{rate_hz * books * math.log2(config['codebook_size']) / 1000:.1f} kbit/s")
+    if rate_hz and shape is not None:
+        parts.append(f"{rate_hz * shape.codes_per_frame * math.log2(shape.codebook_size) / 1000:.1f} kbit/s")
     return ", ".join(parts)
 
 
-def _frame_rate_hz(codec: dict[str, Any]) -> float | None:
-    """Frames per second, where the codec's shape says it."""
-    config = codec["config"]
-    hop = config.get("hop_samples") or math.prod(config.get("ratios", [0]))
-    return config["sample_rate_hz"] / hop if hop and "sample_rate_hz" in config else None
+def _frame_rate_hz(facts: dict[str, Any]) -> float | None:
+    """Frames per second of the codec; of one of an unknown family, where the folder says it."""
+    shape, config = _read_shape(facts), facts["codec"]["config"]
+    if shape is not None:
+        return shape.frame_rate_hz
+    known = config.get("sample_rate_hz") and config.get("hop_samples")
+    return config["sample_rate_hz"] / config["hop_samples"] if known else None
 
 
-def _describe_training(training: dict[str, Any]) -> Iterator[tuple[str, str]]:
-    """What a checkpoint was trained on, for how long, from where, and how well it does; anything may be missing."""
-    hours, minutes, steps = training.get("hours"), training.get("minutes"), training.get("config", {}).get("steps")
-    parts = []
-    if hours:
-        parts.append(f"on {f'{hours:.1f} h' if hours >= 1 else f'{60 * hours:.0f} min'} of audio")
-    if steps:
-        parts.append(f"{steps} steps")
-    if minutes:
-        parts.append(f"{duration(60 * minutes)} of computing")
-    yield "trained", ", ".join(parts)
-    yield "started from", str(training.get("init") or "")
+def _read_shape(facts: dict[str, Any]) -> SpectralConfig | EncodecConfig | None:
+    """The shape of the codec; None of one of an unknown family."""
+    from audiolm_cli.checkpoints.fields import UNKNOWN
+    from audiolm_cli.codec.encodec_shape import read_codec_shape
+
+    codec = facts["codec"]
+    return None if codec["family"] == UNKNOWN else read_codec_shape(codec, facts["carries_codec"])
+
+
+def _describe_training(training: dict[str, Any], name: str) -> Iterator[tuple[str, str]]:
+    """What a checkpoint was trained on, for how long, from where, and how well it does; anything may be missing.
+
+    Args:
+        training: of the checkpoint; those before it are inside, each in the next one.
+        name: of the checkpoint.
+    """
+    hours = training.get("hours")
+    audio = [f"on {f'{hours:.1f} h' if hours >= 1 else f'{60 * hours:.0f} min'} of audio"] if hours else []
+    earlier = []
+    before = training.get("started_from")
+    while isinstance(before, dict) and before:
+        earlier.append(before)
+        before = before.get("started_from")
+    yield "last trained" if earlier else "trained", ", ".join([*audio, *_describe_work([training])])
+    if earlier:
+        yield "before that", ", ".join([counted(len(earlier), "training"), *_describe_work(earlier)])
+
+    # A recipe calls by one word in capitals what the command before wrote; and a name may have passed on.
+    init = str(training.get("init") or "")
+    yield "started from", "" if init == name or (init.isalpha() and init.isupper()) else init
     held_out = training.get("held_out") or {}
     if "bits" in held_out:
         each = " + ".join(f"{bits:.1f}" for bits in held_out["bits"])
         yield "held out", f"{sum(held_out['bits']):.1f} bits per frame ({each})"
+
+
+def _describe_work(trainings: list[dict[str, Any]]) -> list[str]:
+    """Steps and time of computing of all together, as far as they say."""
+    steps = sum(training.get("config", {}).get("steps") or 0 for training in trainings)
+    minutes = sum(training.get("minutes") or 0 for training in trainings)
+    return [f"{steps} steps"] * (steps > 0) + [f"{length_of(60 * minutes)} of computing"] * (minutes > 0)

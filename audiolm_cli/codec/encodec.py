@@ -132,7 +132,7 @@ class EncodecCodec:
     @property
     def frame_rate_hz(self) -> float:
         """Frames per second."""
-        return self.sample_rate_hz / self.hop_samples
+        return self.config.frame_rate_hz
 
     @property
     def device(self) -> torch.device:

@@ -1,11 +1,13 @@
-"""The shape of an EnCodec network, and the shapes of the published checkpoints. Knows nothing about torch or files."""
+"""The shape of an EnCodec network, of published ones, and of a folder's codec. Knows nothing about torch or files."""
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Any
 
 from audiolm_cli.config.base import Settings, require
+from audiolm_cli.config.shapes import SpectralConfig
 
 _RANGES = (
     *(("sample_rate_hz", 1000, 768_000), ("ratios", 1, 1000), ("num_filters", 1, 4096), ("dimension", 1, 1 << 16)),
@@ -88,6 +90,16 @@ class EncodecConfig(Settings):
         """Samples per frame."""
         return math.prod(self.ratios)
 
+    @property
+    def codes_per_frame(self) -> int:
+        """Codes that a frame has."""
+        return self.num_codebooks
+
+    @property
+    def frame_rate_hz(self) -> float:
+        """Frames per second."""
+        return self.sample_rate_hz / self.hop_samples
+
 
 PUBLISHED = {
     "encodec-32khz": EncodecConfig(),
@@ -104,3 +116,20 @@ PUBLISHED = {
     ),
 }
 """Shapes of published checkpoints by their names in the catalogue."""
+
+
+def read_codec_shape(codec: dict[str, Any], carried: bool) -> SpectralConfig | EncodecConfig:
+    """The shape of the codec that a model folder describes, which must be of a known family.
+
+    Args:
+        codec: family, name and config, as the folder has them.
+        carried: whether the codec lies in the folder; else the folder may have no more of it than its name.
+
+    Raises:
+        ModelError: the config does not fit.
+    """
+    if codec["family"] == "spectral":
+        return SpectralConfig.from_dict(codec["config"])
+
+    published = None if carried else PUBLISHED.get(str(codec["name"]))
+    return published or EncodecConfig.from_dict(codec["config"])

@@ -141,7 +141,7 @@ class SpectralCodec(nn.Module):
         self.sample_rate_hz = config.sample_rate_hz
         self.hop_samples = config.hop_samples
         self.channels = 1
-        self.num_codebooks = config.num_codebooks + self.has_level
+        self.num_codebooks = config.codes_per_frame
         self.codebook_size = config.codebook_size
 
         # To either side: the convolutions of the encoder, the window of a column, that of the level, the steady means.
@@ -166,7 +166,7 @@ class SpectralCodec(nn.Module):
     @property
     def frame_rate_hz(self) -> float:
         """Frames per second."""
-        return self.sample_rate_hz / self.hop_samples
+        return self.config.frame_rate_hz
 
     @property
     def device(self) -> torch.device:

@@ -176,6 +176,16 @@ class SpectralConfig(Settings):
         require(self.kernel % 2 == 1, f"kernel must be odd, got {self.kernel}")
         require(self.steady_frames % 2 == 1, f"steady_frames must be odd, got {self.steady_frames}")
 
+    @property
+    def codes_per_frame(self) -> int:
+        """Codes that a frame has, that of the level among them."""
+        return self.num_codebooks + (self.level_s > 0)
+
+    @property
+    def frame_rate_hz(self) -> float:
+        """Frames per second."""
+        return self.sample_rate_hz / self.hop_samples
+
 
 NEW_SPECTRAL = SpectralConfig(hop_samples=1280, columns=4, num_codebooks=8, floor=1.0, level_s=3.0, steady_frames=9)
 """The shape of a codec from nothing: 25 frames per second of 8 codebooks and a level; its floor lies 37 dB below a tone

@@ -25,6 +25,7 @@ from audiolm_cli.checkpoints.folder import CODEC_TENSORS, MODEL_TENSORS, Folder,
 from audiolm_cli.checkpoints.header import check_amount, read_shapes
 from audiolm_cli.codec import spectral
 from audiolm_cli.codec.base import Codec
+from audiolm_cli.codec.encodec_shape import read_codec_shape
 from audiolm_cli.codec.spectral import SpectralCodec, SpectralNetwork
 from audiolm_cli.config.shapes import ModelConfig, SpectralConfig
 from audiolm_cli.cores import one_thread
@@ -35,7 +36,7 @@ from audiolm_cli.model.decoders import Decoders, build
 from audiolm_cli.model.quantize import multiplies_bf16, multiplies_int8, use_dtype
 
 if TYPE_CHECKING:
-    from audiolm_cli.codec.encodec_shape import EncodecConfig
+    pass
 
 NARROW_FROM_BYTES = 8e6
 """Bytes of one decoder's layers in float32 from which "auto" is int8 on a CPU: smaller models are quick in any form."""
@@ -186,15 +187,14 @@ def codec_shape(folder: Folder) -> tuple[int, int]:
         values = folder.codec["config"]
         return int(values["sample_rate_hz"]), int(values["hop_samples"])
 
-    config = _codec_config(folder)
+    config = read_codec_shape(folder.codec, folder.carries_codec)
     return config.sample_rate_hz, config.hop_samples
 
 
 def codec_books(folder: Folder) -> tuple[int, int]:
     """(codebooks, codes per codebook) of the codec that a folder carries or names, which must be of a known family."""
-    config = _codec_config(folder)
-    level = isinstance(config, SpectralConfig) and config.level_s > 0  # it has a codebook of its own
-    return config.num_codebooks + level, config.codebook_size
+    config = read_codec_shape(folder.codec, folder.carries_codec)
+    return config.codes_per_frame, config.codebook_size
 
 
 def known_books(name: str) -> tuple[int, int]:
@@ -217,18 +217,6 @@ def _check_fit(name: str) -> None:
     """
     if KNOWN_CODECS[name].unfit:
         raise ModelError(f"codec {name} cannot be used here: {KNOWN_CODECS[name].unfit}")
-
-
-def _codec_config(folder: Folder) -> SpectralConfig | EncodecConfig:
-    """The shape of the codec that a folder carries or names."""
-    values = folder.codec["config"]
-    if folder.codec["family"] == "spectral":
-        return SpectralConfig.from_dict(values)
-
-    from audiolm_cli.codec.encodec_shape import PUBLISHED, EncodecConfig
-
-    published = None if folder.carries_codec else PUBLISHED.get(str(folder.codec["name"]))
-    return published or EncodecConfig.from_dict(values)
 
 
 def codec_facts(name_or_path: str, codec: Codec, cache: Path | None = None) -> CodecFacts:

@@ -90,13 +90,41 @@ def test_info_fits_a_terminal(audiolm: Any, monkeypatch: pytest.MonkeyPatch) -> 
     shown = audiolm("models", "info", "piano")
     rows = dict(re.split(r"  +", line, maxsplit=1) for line in shown.stdout.splitlines()[1:])
     assert rows["codec"] == "piano-codec (spectral), 32 kHz, 50 frames a second, 2.2 kbit/s"
-    assert re.fullmatch(r"on [\d.]+ h of audio, \d+ steps, 1 h \d\d min of computing", rows["trained"])
+    assert rows["AR decoder"] == "hears all codebooks of the context"
+    assert re.fullmatch(r"on [\d.]+ h of audio, \d+ steps, \d+ min of computing", rows["last trained"])
+    assert re.fullmatch(r"\d trainings, \d+ steps, [\d.]+ h of computing", rows["before that"])
+    assert "started from" not in rows  # it was another piano
     assert {"name", "kind", "window", "held out", "licence", "folder", "sha256"} < set(rows)
     assert not re.search(r"\w\.[a-z]+_|\d\.\d{4}", re.sub(r"(?m)^folder.*", "", shown.stdout))  # fields, long numbers
     assert "--json" in shown.stderr
     monkeypatch.setattr("sys.stdout.isatty", lambda: True)
     monkeypatch.setenv("COLUMNS", "100")
     assert len(audiolm("models", "info", "piano").stdout.splitlines()) <= 25
+
+
+def test_info_names_no_placeholder(audiolm: Any) -> None:
+    """What a recipe calls CODEC is none that there is."""
+    shown = audiolm("models", "info", "sound").stdout
+    assert "CODEC" not in shown and "25 frames a second, 2.5 kbit/s" in shown
+    assert re.search(r"last trained +on 14.9 h of audio, 4000 steps, 16 min", shown)
+    assert re.search(r"before that +2 trainings, 10200 steps, 2.3 h", shown)
+
+
+def test_info_knows_the_rates_of_a_codec_that_others_publish(audiolm: Any, tmp_path: Path) -> None:
+    """The folder has its name alone; the catalogue has its shape. And what the first decoder hears is in words."""
+    codec = {"family": "encodec", "name": "encodec-24khz", "config": {}, "sha256": "d7cc33bc" + 56 * "0"}
+    shape = ModelConfig(d_model=32, nhead=2, context_codebooks="own", ar_holding=True).to_dict()
+    facts = FolderFacts(
+        kind="model", name="mine", model=shape, codec=codec, training={"init": "piano", "config": {"steps": 7}}
+    )
+    write_folder(tmp_path / "mine", facts, tensors={"model.safetensors": {"a": torch.zeros(3)}}, texts={})
+    shown = audiolm("models", "info", tmp_path / "mine").stdout
+
+    rows = dict(re.split(r"  +", line, maxsplit=1) for line in shown.splitlines()[1:])
+    assert rows["codec"] == "encodec-24khz (encodec), 24 kHz, 75 frames a second, 6.0 kbit/s"
+    assert rows["window"].startswith("750 frames (10.0 s)")
+    assert rows["AR decoder"] == "hears codebook 1 alone of the context, with a term for holding the code before"
+    assert (rows["trained"], rows["started from"]) == ("7 steps", "piano")
 
 
 def test_path(audiolm: Any, mine: Path) -> None:
