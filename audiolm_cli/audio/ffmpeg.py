@@ -185,10 +185,11 @@ def probe(source: Source) -> Probe:
     except ValueError:
         found = {}
 
-    streams = found.get("streams") or []
+    # What holds streams, none of them audio, is a picture or a film, whatever is wrong with it.
+    streams, container = found.get("streams") or [], found.get("format", {})
     if not streams:
-        raise source.failure(_pick_errors(done.stderr))
-    stream, container = streams[0], found.get("format", {})
+        raise source.failure(b"" if container.get("nb_streams") else _pick_errors(done.stderr))
+    stream = streams[0]
 
     # Tags of a stream (Ogg) and of a file, whose letters some formats make large.
     tags = {key.lower(): text for each in (stream, container) for key, text in each.get("tags", {}).items()}

@@ -63,7 +63,7 @@ class GenerateConfig(Settings):
 
     output: str | None = setting(None, "File or folder/ to write; '-' is standard output.", short="-o", metavar="PATH")
     """None is `<stem>.<what was done>.wav` in the current folder. A text: a path would lose the slash of a folder."""
-    model: str = setting("piano", "Name or folder; piano knows pianos alone.", short="-m", metavar="NAME|PATH")
+    model: str = setting("piano", "Name or folder; 'piano' is for piano sound only.", short="-m", metavar="NAME|PATH")
     takes: int = _generation(1, "How many alternatives to generate.", short="-n", low=1, metavar="N")
     best_of: int | None = _rare(None, "Generate M and keep the likeliest takes.", low=1, metavar="M")
     prompt_s: float | None = _generation(None, "How much context to use.", flag="--prompt", kind="time", metavar="TIME")

@@ -2,10 +2,9 @@
 
 Judges codes and how loud they will be. Knows nothing about how they are sampled, or sampled again.
 
-The bounds are set by recordings of piano at the training level. No half second of them is louder than 0.19, or more
-than 2.2 times as loud as the loudest of the eight seconds before. Stretches of 1.5 s with three or fewer different
-codes are silent. Of 5 s of held-out recordings after 8.5 s, one in forty has 3 s that are more than 6 dB under the
-softest 3 s before; without a guard, one in six continuations has.
+The bounds are what recordings of piano at the training level keep: no half second is so loud, or so much louder than
+what came before; stretches with so few different codes are silent; and three seconds are seldom so much softer than the
+softest three before.
 """
 
 from __future__ import annotations

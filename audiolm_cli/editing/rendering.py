@@ -97,13 +97,17 @@ def _near_left(span: Span) -> Tensor:
     return span.left.codes[:, max(0, span.left.codes.shape[1] - SEAM_FRAMES) :]
 
 
+def _ignore_frames(frames: float) -> None:
+    """Frames that nobody counts."""
+
+
 def _render(
     span: Span,
     chunks: Iterable[_Chunk],
     left: Tensor,
     right: Tensor,
     codec: Codec,
-    on_frames: Callable[[float], None] = ignore_share,
+    on_frames: Callable[[float], None] = _ignore_frames,
 ) -> Iterator[np.ndarray]:
     """Audio float32 [C, n] of the span from chunks that begin with the codes `left` [1, L, K] of its context."""
     level = _level_ratio(span, left, right, codec)

@@ -86,9 +86,13 @@ def test_ffmpeg_opens_no_playlist(tmp_path: Path, piano: Piano) -> None:
 
 
 @needs_ffmpeg
-def test_a_picture_is_said_to_hold_no_sound(tmp_path: Path) -> None:
-    """Not what ffmpeg says about streams and maps."""
+@pytest.mark.parametrize("damaged", [False, True])
+def test_a_picture_is_said_to_hold_no_sound(damaged: bool, tmp_path: Path) -> None:
+    """Not what ffmpeg says about streams and maps, nor how it could be told to look further."""
     imsave(tmp_path / "a.png", np.zeros((8, 8)))
+    if damaged:
+        data = (tmp_path / "a.png").read_bytes()
+        (tmp_path / "a.png").write_bytes(data[:8] + bytes(range(256)) * 8)
     for read in (whole, read_audio):
         with pytest.raises(AudioInputError) as caught:
             read(tmp_path / "a.png")
