@@ -26,12 +26,19 @@ class TrainingView:
         self.step: TrainStep | None = None
         self.last: Validation | None = None
         self.best: Validation | None = None
+        self.doing: str | None = None
+        """What goes on between two steps."""
         self._live: Live | None = None
+
+    @property
+    def is_drawn(self) -> bool:
+        """Whether the table is on the screen."""
+        return self._live is not None
 
     def add(self, event: TrainStep | Validation) -> None:
         """Take note of an event."""
         if isinstance(event, TrainStep):
-            self.step = event
+            self.step, self.doing = event, None
             return
         self.last = event
         if event.best:
@@ -91,7 +98,7 @@ class TrainingView:
         head.add_row(
             Text(f"step {step.step}/{step.steps}", style="bold"),
             ProgressBar(total=max(step.steps, 1), completed=step.step, width=24),
-            Text(f"{duration(elapsed_s)} gone, {duration(step.eta_s)} left"),
+            Text(f"{duration(elapsed_s)} gone, {self.doing or f'{duration(step.eta_s)} left'}"),
         )
         body = Table(box=SIMPLE_HEAD, pad_edge=False, show_edge=False, padding=(0, 1) if K <= 4 else (0, 0, 0, 1))
         body.add_column("", no_wrap=True)

@@ -93,7 +93,9 @@ class Renderer:
         elif isinstance(event, (TrainStep, Validation)):
             self._show_training(event)
         elif isinstance(event, Activity):
-            if self._progress and _is_terminal():
+            if self._training is not None and self._training.is_drawn:
+                self._training.doing = event.stage  # the table draws itself
+            elif self._progress and _is_terminal():
                 self._draw_activity(event.stage)
         else:
             self._show_progress(event)

@@ -18,7 +18,7 @@ from audiolm_cli.config.training import TrainConfig
 from audiolm_cli.data.tokens import Corpus
 from audiolm_cli.distributed import Ranks
 from audiolm_cli.errors import OutputError, UsageError
-from audiolm_cli.events import Note, OnEvent, TrainStep, Validation
+from audiolm_cli.events import Activity, Note, OnEvent, TrainStep, Validation
 from audiolm_cli.model.decoders import Decoders
 from audiolm_cli.reports.past import JOURNAL
 from audiolm_cli.stopping import StopSignals, finishing
@@ -155,6 +155,7 @@ class Trainer:
             if signals.came is None:
                 self.on_event(Note(message=f"trained {counted(self.step, 'step')} in {self.elapsed_s / 60:.1f} min"))
             elif self.ranks.main and self.step > max(0, self.saved):
+                self.on_event(Activity(stage="save, to go on later"))
                 self._save()
 
             if signals.came is not None:
@@ -231,6 +232,7 @@ class Trainer:
 
     def _validate(self, on_best: OnBest) -> None:
         """Score the averaged weights on the held-out windows, and save."""
+        self.on_event(Activity(stage="score held-out recordings"))
         with holding_average(self.average, self.model):
             scores = self.score(self.model, self.held_out)
         self.validated = self.step
@@ -256,6 +258,7 @@ class Trainer:
 
     def _sample(self, on_sample: OnSample) -> None:
         """Hand the model on with its averaged weights. Training goes on as if nothing had been drawn."""
+        self.on_event(Activity(stage="make samples"))
         with holding_average(self.average, self.model), torch.no_grad(), torch.random.fork_rng():
             self.model.eval()
             on_sample(self.step, self.model)

@@ -11,7 +11,7 @@ from rich.console import Console
 
 from audiolm_cli.cli.live import TrainingView, duration, size
 from audiolm_cli.cli.render import LINE_EVERY_S, Renderer
-from audiolm_cli.events import TrainStep, Validation
+from audiolm_cli.events import Activity, TrainStep, Validation
 
 
 def step(number: int = 120, codebooks: int = 4, **changed: Any) -> TrainStep:
@@ -37,6 +37,13 @@ def validation(number: int, bits: float, best: bool, codebooks: int = 4) -> Vali
     """A validation with the same bits in every codebook."""
     scores = {"bits": [bits] * codebooks, "top10": [0.5] * codebooks, "total_bits": bits * codebooks}
     return Validation(step=number, scores=scores, summary="", best=best)
+
+
+class Terminal(io.StringIO):
+    """A stream that says it is a terminal."""
+
+    def isatty(self) -> bool:
+        return True
 
 
 def drawn(view: TrainingView, width: int) -> list[str]:
@@ -143,3 +150,21 @@ def test_lengths_and_sizes() -> None:
     said = [duration(seconds) for seconds in (0.4, 59, 61, 3599, 3700, 200_000, math.inf)]
     assert said == ["0 s", "59 s", "1 min 01 s", "59 min 59 s", "1 h 02 min", "2.3 days", "?"]
     assert [size(count) for count in (12_000_000, 2_340_000_000)] == ["12 MB", "2.3 GB"]
+
+
+def test_what_goes_on_between_two_steps_stands_in_the_table(monkeypatch: pytest.MonkeyPatch) -> None:
+    """In place of the time that is left, which does not pass meanwhile; the next step takes it away."""
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setattr("sys.stderr", Terminal())
+    now = 0.0
+    with Renderer(clock=lambda: now) as out:
+        now = 60.0
+        out.on_event(step())
+        view = out._training
+        assert view is not None and view.is_drawn
+        out.on_event(Activity(stage="make samples"))
+        lines = drawn(view, 80)
+        assert "1 min 02 s gone, make samples" in lines[0] and max(map(len, lines)) <= 80
+        now = 120.0
+        out.on_event(step(121))
+        assert "make samples" not in drawn(view, 80)[0] and "left" in drawn(view, 80)[0]

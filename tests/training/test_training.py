@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import json
 import math
 import os
@@ -24,7 +25,7 @@ from audiolm_cli.data.files import AudioFile, open_audio
 from audiolm_cli.data.tokens import Corpus, TokenClip
 from audiolm_cli.errors import DataError, OutputError, UsageError
 from audiolm_cli.evaluation.model import score_windows
-from audiolm_cli.events import Event, Note, OnEvent, Progress, TrainStep, Validation, ignore
+from audiolm_cli.events import Activity, Event, Note, OnEvent, Progress, TrainStep, Validation, ignore
 from audiolm_cli.model.decoders import Decoders, build
 from audiolm_cli.training.batches import draw_known
 from audiolm_cli.training.codec.loop import CodecTrainer
@@ -464,6 +465,10 @@ def test_events_say_what_the_metrics_say(tmp_path: Path) -> None:
         entry for entry in run.metrics() if "validation" in entry
     ]
     assert sum(v.best for v in validations) == len(run.best)
+    before = [
+        one for one, after in itertools.pairwise(events) if isinstance(after, Note) and "held-out" in after.message
+    ]
+    assert before == [Activity(stage="score held-out recordings")] * len(validations)
 
 
 def test_accuracies_are_those_of_the_batch(tmp_path: Path) -> None:
