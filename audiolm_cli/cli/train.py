@@ -291,7 +291,7 @@ def train_command(
     )
     config = TrainConfig(**{name: getattr(config, name) for name in SPREAD.names}, **given)
     paths = _one("PATH", source, "--manifest-dir", manifest_dir), _one("-o", run, "--exp-dir", exp_dir)
-    heard = _given(context_attention=context_attention, context_codebooks=context_codebooks, prompt_from=prompt_from)
+    heard = _given(context_attention=context_attention, context_codebooks=context_codebooks)
     shape = dataclasses.replace(_shape(preset, sizes), **heard)
     ranks = torchrun_ranks()
     with Renderer(**display.to_dict() | {"quiet": display.quiet or not ranks.main}) as out:

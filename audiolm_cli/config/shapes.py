@@ -132,6 +132,11 @@ class ModelConfig(Settings):
         return self.prompts.elsewhere > 0
 
 
+def complete_shape(saved: dict[str, Any]) -> dict[str, Any]:
+    """A model's shape as a file has it, and what earlier versions say nothing of as it is where nobody chooses it."""
+    return ModelConfig().to_dict() | saved
+
+
 @dataclass(frozen=True, kw_only=True)
 class SpectralConfig(Settings):
     """The shape of a spectral codec: log magnitudes, ConvNeXt autoencoder, residual quantizer, Griffin-Lim."""
@@ -265,25 +270,18 @@ def _frames_of(frame_rate_hz: float, config: SpectralConfig) -> dict[str, int]:
     return {"hop_samples": hop, "columns": columns}
 
 
+_TINY = ModelConfig(
+    d_model=256,
+    nhead=4,
+    num_layers=4,
+    max_frames=500,
+    context_attention="causal",
+    context_codebooks="own",
+    ar_holding=True,
+)
 PRESETS = {
-    "tiny": ModelConfig(
-        d_model=256,
-        nhead=4,
-        num_layers=4,
-        max_frames=500,
-        context_attention="causal",
-        context_codebooks="own",
-        ar_holding=True,
-    ),
-    "small": ModelConfig(
-        d_model=512,
-        nhead=8,
-        num_layers=8,
-        max_frames=750,
-        context_attention="causal",
-        context_codebooks="own",
-        ar_holding=True,
-    ),
+    "tiny": _TINY,
+    "small": dataclasses.replace(_TINY, d_model=512, nhead=8, num_layers=8, max_frames=750),
     "base": ModelConfig(),
 }
 """Model shapes by name; `base` is the published 1024 x 12 x 16."""

@@ -144,11 +144,11 @@ def hold_down(made: Tensor, original: Tensor, sample_rate_hz: int) -> Tensor:
     Fine codes that do not go with the coarse ones of a sound that the model does not know can be loud together.
     """
     step = max(1, round(STEP_S * sample_rate_hz))
+    length = made.shape[1] + -made.shape[1] % step
 
     def loudness(wav: Tensor) -> Tensor:
-        padded = F.pad(wav, (0, max(0, made.shape[1] - wav.shape[1]) + -made.shape[1] % step))
-        powers = padded[:, : padded.shape[1] // step * step].unflatten(1, (-1, step)).square().mean(-1)  # [1, T]
-        return average_around(powers[..., None], REACH_STEPS).clamp(min=0)[..., 0].sqrt()
+        steps = F.pad(wav, (0, length - wav.shape[1])).unflatten(1, (-1, step))  # [1, T, step]
+        return average_around(steps.square().mean(-1, keepdim=True), REACH_STEPS).clamp(min=0)[..., 0].sqrt()
 
-    gains = (LOUDER * loudness(original)[:, : -(-made.shape[1] // step)] / loudness(made).clamp(min=1e-9)).clamp(max=1)
+    gains = (LOUDER * loudness(original) / loudness(made).clamp(min=1e-9)).clamp(max=1)  # [1, T]
     return made * F.interpolate(gains[None], size=made.shape[1], mode="linear")[0]

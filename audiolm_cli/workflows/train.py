@@ -16,7 +16,7 @@ from torch import Tensor
 from audiolm_cli.checkpoints.catalogue import BEST, resolve
 from audiolm_cli.checkpoints.folder import CODEC_TENSORS, MODEL_TENSORS, Folder, FolderFacts, load_tensors, write_folder
 from audiolm_cli.checkpoints.locks import LOCKS, hold, read_holder
-from audiolm_cli.config.shapes import ModelConfig
+from audiolm_cli.config.shapes import complete_shape
 from audiolm_cli.data.folders import find_audio
 from audiolm_cli.data.manifest import is_store
 from audiolm_cli.devices import prepare_cpu
@@ -290,8 +290,7 @@ def _check_settings(prepared: Prepared) -> None:
             write_whole(path, (json.dumps(started_with, indent=1) + "\n").encode(), force=True)
             return
         values = json.loads(path.read_text())
-        # What runs of earlier versions say nothing of was as it is where nobody chooses it.
-        was, started_on = describe_changes(ModelConfig().to_dict() | values["shape"], own), values["source"]
+        was, started_on = describe_changes(complete_shape(values["shape"]), own), values["source"]
         if was and values["init"] != request.init:  # which brings its own shape
             was = describe_changes({"init": values["init"]}, {"init": request.init})
     except (OSError, ValueError, KeyError, TypeError) as error:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import json
 import os
 import re
@@ -15,6 +14,7 @@ from typing import Any
 
 import pytest
 import typer
+from terminal import Terminal
 
 from audiolm_cli.cli import options
 from audiolm_cli.cli.app import COMMANDS, OPENMP, app
@@ -296,13 +296,6 @@ def test_every_shared_option_reads_its_variable(
         shown = audiolm("probe", *wrong)
         assert shown.exit_code == 2
         assert wrong[0] in shown.stderr
-
-
-class Terminal(io.StringIO):
-    """A stream that says it is a terminal."""
-
-    def isatty(self) -> bool:
-        return True
 
 
 def test_no_terminal_gets_a_line_now_and_then(capsys: pytest.CaptureFixture[str]) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from rich.console import Console
+from terminal import Terminal
 
 from audiolm_cli.cli.live import TrainingView, duration, size
 from audiolm_cli.cli.render import LINE_EVERY_S, Renderer
@@ -37,13 +38,6 @@ def validation(number: int, bits: float, best: bool, codebooks: int = 4) -> Vali
     """A validation with the same bits in every codebook."""
     scores = {"bits": [bits] * codebooks, "top10": [0.5] * codebooks, "total_bits": bits * codebooks}
     return Validation(step=number, scores=scores, summary="", best=best)
-
-
-class Terminal(io.StringIO):
-    """A stream that says it is a terminal."""
-
-    def isatty(self) -> bool:
-        return True
 
 
 def drawn(view: TrainingView, width: int) -> list[str]:

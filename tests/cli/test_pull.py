@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import importlib
 import inspect
-import io
 import json
 import os
 import pickle
@@ -18,6 +17,7 @@ from typing import Any
 import pytest
 import torch
 from hostile_server import Fault, HostileServer
+from terminal import Terminal
 
 from audiolm_cli.checkpoints.catalogue import KNOWN_CODECS, KnownCodec
 from audiolm_cli.checkpoints.folder import read_folder
@@ -176,19 +176,14 @@ def test_a_command_fetches_what_it_lacks(
     assert len(server.seen) == 1
 
 
-class _Terminal(io.StringIO):
-    def isatty(self) -> bool:
-        return True
-
-
 @pytest.mark.parametrize(("answer", "code"), [("n\n", 4), ("", 4), ("y\n", 3), ("\n", 3)])
 def test_a_question_on_a_terminal(
     answer: str, code: int, audiolm: Any, known: KnownCodec, server: HostileServer, tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
     """Size, host and licence are told before it is asked; no, and no answer, download nothing."""
-    asked = _Terminal()
-    monkeypatch.setattr(sys, "stdin", _Terminal(answer))
+    asked = Terminal()
+    monkeypatch.setattr(sys, "stdin", Terminal(answer))
     monkeypatch.setattr(sys, "stderr", asked)
     (tmp_path / "in").mkdir()  # empty: exit code 3 once the codec is here
     shown = audiolm("tokenize", tmp_path / "in", "-o", tmp_path / "t", "--codec", "small-codec")

@@ -18,7 +18,7 @@ from audiolm_cli.checkpoints.catalogue import BUNDLED_CODEC
 from audiolm_cli.checkpoints.folder import MODEL_TENSORS, Folder, load_tensors
 from audiolm_cli.codec.base import Codec
 from audiolm_cli.codec.spectral import SpectralCodec
-from audiolm_cli.config.shapes import OF_PRESETS, ModelConfig
+from audiolm_cli.config.shapes import OF_PRESETS, ModelConfig, complete_shape
 from audiolm_cli.config.training import TrainConfig
 from audiolm_cli.data.folders import find_audio
 from audiolm_cli.data.manifest import CodecFacts, read_store
@@ -273,8 +273,7 @@ def _keep_started(request: TrainRequest) -> ModelConfig:
     if not isinstance(started, dict):
         return shape
 
-    # What runs of earlier versions say nothing of was as it is where nobody chooses it.
-    before = ModelConfig().to_dict() | started
+    before = complete_shape(started)
     return dataclasses.replace(shape, **{name: before[name] for name in OF_PRESETS if name in request.free})
 
 
