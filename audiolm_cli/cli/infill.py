@@ -31,7 +31,7 @@ Length = Annotated[
         metavar="TIME",
         parser=options.time_option,
         panel="Generation",
-        help="Length of each new span, in place of its gap's length; what follows moves.",
+        help="Length of what replaces each gap; what follows moves.",
     ),
 ]
 

@@ -27,12 +27,9 @@ class SamplingConfig(Settings):
     """
 
     temperature: float | None = _generation(
-        None,
-        "Lower is safer; 0 is greedy. Default: 1.05 (gaps up to 1 s: 0.5).",
-        low=0,
-        metavar="X",
+        None, "Lower is safer. Default: 1.05 (gaps up to 1 s: 0.5).", low=0, metavar="X"
     )
-    """Of the AR decoder. None is decided when the gap is known (`editing/session.py`)."""
+    """Of the AR decoder; 0 is greedy. None is decided when the gap is known (`editing/session.py`)."""
     top_k: int = _rare(0, "Keep the N likeliest codes; 0 keeps all.", low=0, metavar="N")
     top_p: float = _rare(1.0, "Keep the likeliest codes whose probabilities add up to P.", low=0, high=1, metavar="P")
     min_p: float = setting(0.0, "", low=0, high=1)
