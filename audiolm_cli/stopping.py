@@ -3,12 +3,16 @@
 Python calls a signal's handler between two lines, wherever the main thread is. An exception that the handler raises
 inside a C library's callback is lost: the library hears of a write that failed, and takes it for a full disk. So the
 handler here also keeps the signal, and what calls such a library does it inside `uninterrupted`.
+
+A call of a C library may last for many seconds, and no handler runs before it has returned. What a person should hear
+at once is said by another thread, which the system wakes when a signal comes (`finishing`).
 """
 
 from __future__ import annotations
 
 import contextlib
 import signal
+import socket
 import sys
 import threading
 import time
@@ -21,6 +25,9 @@ SIGNALS = tuple(signal.Signals[name] for name in _NAMES if name in signal.Signal
 """Ctrl-C, `kill`, a terminal that closes, Ctrl-\\, and on Windows Ctrl-Break and a console that closes."""
 SAME_ORDER_S = 0.5
 """A signal this soon after the first is the same order: `timeout` sends SIGTERM twice, and systemd SIGHUP behind it."""
+
+SayStopping = Callable[[bool], object]
+"""Tells a person that a signal has come, from another thread; with True, that a second one has, which does not wait."""
 
 
 class StopSignals:
@@ -98,6 +105,42 @@ class StopSignals:
             self._finishing -= 1
         self._check_pending()
 
+    @contextlib.contextmanager
+    def saying(self, say: SayStopping) -> Iterator[None]:
+        """`say` is called as soon as a signal comes in the block, whatever the main thread is doing.
+
+        The second signal counts even if both come during one call of a C library, after which Python's handler runs
+        only once.
+        """
+        hears, told = socket.socketpair()  # Windows wakes nothing else
+        told.setblocking(False)
+        before = signal.set_wakeup_fd(told.fileno(), warn_on_full_buffer=False)
+        listener = threading.Thread(target=self._listen, args=(hears, say), daemon=True)
+        listener.start()
+        try:
+            yield
+        finally:
+            signal.set_wakeup_fd(before)
+            told.close()
+            listener.join()
+            hears.close()
+
+    def _listen(self, hears: socket.socket, say: SayStopping) -> None:
+        """Call `say` for the first signal and for the second, until the other end is closed."""
+        came_s: float | None = None
+        impatient = False
+        while numbers := hears.recv(1):
+            number, now_s = numbers[0], time.monotonic()
+            if number not in self._handlers or impatient:
+                continue
+            if came_s is None:
+                came_s = now_s
+            elif is_second_order(number, now_s - came_s):
+                self._impatient = impatient = True
+            else:
+                continue
+            say(impatient)
+
     def _check_pending(self) -> None:
         """Act on a signal that came and has waited: not again while what that led to is being cleaned up."""
         if self._pending:
@@ -106,11 +149,16 @@ class StopSignals:
     def _handle(self, number: int, frame: FrameType | None) -> None:
         if self.came is None:
             self.note(number)
-        elif number == signal.SIGINT or time.monotonic() - self._came_s > SAME_ORDER_S:
+        elif is_second_order(number, time.monotonic() - self._came_s):
             self._impatient = self._pending = True  # whoever sends a second one does not want to wait
         else:
             return
         self._check_pending()
+
+
+def is_second_order(number: int, since_first_s: float) -> bool:
+    """Whether a signal that follows another is a person's second one, and not part of the first order."""
+    return number == signal.SIGINT or since_first_s > SAME_ORDER_S
 
 
 def find_handler() -> StopSignals | None:
@@ -141,13 +189,18 @@ def uninterrupted() -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def finishing() -> Iterator[StopSignals]:
+def finishing(say: SayStopping | None = None) -> Iterator[StopSignals]:
     """For work that ends early but well: it looks at `came` and returns, and then the signal is acted on.
 
-    A second signal does not wait.
+    A second signal does not wait. `say` hears of both at once, in the main thread's work; in other threads, which no
+    signal reaches, it is never called.
     """
-    with _any_handler() as handler, handler.finishing():
-        yield handler
+    with _any_handler() as handler:
+        says: contextlib.AbstractContextManager[None] = contextlib.nullcontext()
+        if say is not None and threading.current_thread() is threading.main_thread():
+            says = handler.saying(say)
+        with says, handler.finishing():
+            yield handler
 
 
 @contextlib.contextmanager

@@ -195,3 +195,42 @@ def test_a_process_that_is_started_apart_hears_no_signal_to_its_group() -> None:
         process.stdin.flush()
         assert process.wait(20) == -signal.SIGTERM
     assert not signal.pthread_sigmask(signal.SIG_BLOCK, ()) & set(SIGNALS)
+
+
+LONG_CALL = (
+    "import hashlib, os, sys, threading, time\n"
+    "from audiolm_cli.stopping import StopSignals, finishing\n"
+    "def stop(number): raise SystemExit(7)\n"
+    "def say(second): print('second' if second else 'first', time.monotonic(), flush=True)\n"
+    "with StopSignals(stop), finishing(say) as signals:\n"
+    "    print('calls', flush=True)\n"
+    "    hashlib.pbkdf2_hmac('sha256', b'', b'', 12_000_000)\n"
+    "    print('returned', time.monotonic(), flush=True)\n"
+)
+
+
+def test_that_a_signal_came_is_said_while_a_library_computes() -> None:
+    """No handler of Python's runs before the call returns; and of two signals in one call, it runs for one alone."""
+    with subprocess.Popen([sys.executable, "-c", LONG_CALL], stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None and process.stdout.readline() == "calls\n"
+        said = []
+        for _ in range(2):
+            time.sleep(0.2)
+            sent_s = time.monotonic()
+            process.send_signal(signal.SIGINT)
+            word = process.stdout.readline().split()[0]
+            said.append((word, time.monotonic() - sent_s))
+        rest = process.stdout.read()
+
+    assert [word for word, _ in said] == ["first", "second"]
+    assert all(waited_s < 1.0 for _, waited_s in said), said
+    assert rest == "" and process.returncode == 7
+
+
+def test_what_is_said_comes_once_for_each_order() -> None:
+    """SIGTERM twice, as from `timeout`, is one; and whoever listened to signals before does so again."""
+    said: list[bool] = []
+    with StopSignals(stop), pytest.raises(CameError), finishing(said.append):
+        for number in (signal.SIGTERM, signal.SIGHUP):
+            os.kill(os.getpid(), number)
+    assert said == [False] and signal.set_wakeup_fd(-1) == -1

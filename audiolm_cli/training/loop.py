@@ -18,12 +18,13 @@ from audiolm_cli.config.training import TrainConfig
 from audiolm_cli.data.tokens import Corpus
 from audiolm_cli.distributed import Ranks
 from audiolm_cli.errors import OutputError, UsageError
-from audiolm_cli.events import Activity, Note, OnEvent, TrainStep, Validation
+from audiolm_cli.events import Activity, Note, OnEvent, TrainStep, Validation, ignore
 from audiolm_cli.model.decoders import Decoders
 from audiolm_cli.reports.past import JOURNAL
-from audiolm_cli.stopping import StopSignals, finishing
+from audiolm_cli.stopping import StopSignals
 from audiolm_cli.training.average import holding_average
 from audiolm_cli.training.batches import fixed_windows
+from audiolm_cli.training.endings import finishing_step, note_saved
 from audiolm_cli.training.journal import Journal
 from audiolm_cli.training.running import Running
 from audiolm_cli.training.state import (
@@ -135,7 +136,8 @@ class Trainer:
     def run(self, on_best: OnBest, on_sample: OnSample | None = None, score_start: bool = False) -> None:
         """Train to the last step, or until patience runs out.
 
-        SIGINT and SIGTERM wait until the step is done and saved; then they do what they did before.
+        SIGINT and SIGTERM wait until the step is done and saved; then they do what they did before. That they came is
+        said at once, so `on_event` may be called from another thread.
 
         Args:
             on_best: gets the best weights.
@@ -150,7 +152,7 @@ class Trainer:
         self.validated = -1 if score_start else 0
         self._resume()
 
-        with finishing() as signals:
+        with finishing_step(self.on_event if self.ranks.main else ignore) as signals:
             self._train(on_best, on_sample, signals)
             if signals.came is None:
                 self.on_event(Note(message=f"trained {counted(self.step, 'step')} in {self.elapsed_s / 60:.1f} min"))
@@ -159,9 +161,7 @@ class Trainer:
                 self._save()
 
             if signals.came is not None:
-                saved = f"saved at step {self.step}; the same command goes on from there"
-                nothing = "stopped before the first step, so there is nothing to save; the same command begins again"
-                self.on_event(Note(message=saved if self.saved >= 0 else nothing))
+                self.on_event(note_saved(self.step, self.saved))
 
     def _train(self, on_best: OnBest, on_sample: OnSample | None, signals: StopSignals) -> None:
         """Step after step until the last one is done, patience has run out, or a signal came."""

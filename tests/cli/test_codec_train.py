@@ -6,6 +6,7 @@ import dataclasses
 import json
 import os
 import shutil
+import signal
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
@@ -38,6 +39,7 @@ from audiolm_cli.reports.verdict import Verdict
 from audiolm_cli.training.codec.likeness import LikenessReport
 from audiolm_cli.training.codec.loop import CodecTrainer
 from audiolm_cli.training.codec.spectral import SpectralTrainee
+from audiolm_cli.training.endings import WAITS
 from audiolm_cli.workflows import codec_train
 from audiolm_cli.workflows.codec_train import CodecTrainRequest, train_codec
 
@@ -101,6 +103,28 @@ def test_a_killed_training_ends_with_the_same_weights(recordings: Path, tmp_path
         assert again.folder.files == whole.folder.files
         resumed = [e.message for e in notes if isinstance(e, Note) and "resumed" in e.message]
         assert resumed == ([] if at < 3 else [f"resumed at step {at // 3 * 3}"])
+
+
+@pytest.mark.parametrize("at", [1, 5])
+def test_a_signal_waits_for_the_state(recordings: Path, tmp_path: Path, at: int) -> None:
+    """It is said at once; the step is saved, before and after the quantizer has come in; then the training goes on."""
+    said: list[str] = []
+
+    def stop(event: Event) -> None:
+        if isinstance(event, Progress) and event.stage == "train" and event.done == at:
+            os.kill(os.getpid(), signal.SIGINT)
+        if isinstance(event, Note):
+            said.append(event.message)
+
+    request = CodecTrainRequest(recordings, tmp_path / "c", name="c", config=STEPS, shape=SHAPE, on_event=stop)
+    with pytest.raises(KeyboardInterrupt):
+        train_codec(request)
+    assert WAITS in said and said[-1] == f"saved at step {at}; the same command goes on from there"
+
+    again = train_codec(dataclasses.replace(request, on_event=lambda event: said.append(getattr(event, "message", ""))))
+    assert f"resumed at step {at}" in said
+    whole = train_codec(CodecTrainRequest(recordings, tmp_path / "whole", name="c", config=STEPS, shape=SHAPE))
+    assert again.folder.files == whole.folder.files
 
 
 @pytest.mark.skipif(shutil.which("ffmpeg") is None, reason="needs ffmpeg")

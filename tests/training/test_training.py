@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import itertools
 import json
 import math
 import os
 import resource
 import signal
+import threading
+import time
 from pathlib import Path
 from typing import Any
 
@@ -30,8 +33,9 @@ from audiolm_cli.model.decoders import Decoders, build
 from audiolm_cli.training.batches import draw_known
 from audiolm_cli.training.codec.loop import CodecTrainer
 from audiolm_cli.training.codec.spectral import SpectralTrainee, bin_weights
+from audiolm_cli.training.endings import WAITS
 from audiolm_cli.training.loop import OnSample, Trainer
-from audiolm_cli.training.steps import Stepper
+from audiolm_cli.training.steps import Stepper, StepReport
 
 V, K = 16, 3
 
@@ -401,6 +405,32 @@ def test_a_signal_waits_for_the_state_and_then_ends_the_program(tmp_path: Path, 
     ended = broken.start()
     assert same(ended.model.state_dict(), expected.model.state_dict()) and broken.metrics() == whole.metrics()
     assert same(broken.best[-1], whole.best[-1]) and ended.best == expected.best
+
+
+def test_a_signal_is_answered_while_the_step_computes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A step is mostly one call of a library, in which no handler of Python's runs."""
+    usual, heard, ended = Stepper.step, dict[str, float](), list[float]()
+
+    def compute(stepper: Stepper, step: int, attempt: int = 0) -> StepReport:
+        report = usual(stepper, step, attempt)
+        if step == 2:
+            threading.Timer(0.1, os.kill, (os.getpid(), signal.SIGINT)).start()
+            hashlib.pbkdf2_hmac("sha256", b"", b"", 6_000_000)  # seconds
+            ended.append(time.monotonic())
+        return report
+
+    def listen(event: Event) -> None:
+        if isinstance(event, Note):
+            heard.setdefault(event.message, time.monotonic())
+
+    monkeypatch.setattr(Stepper, "step", compute)
+    before = signal.signal(signal.SIGINT, raise_stopped)
+    try:
+        with pytest.raises(StoppedError):
+            Run(tmp_path).start(listen)
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert heard[WAITS] < ended[0] and "saved at step 3; the same command goes on from there" in heard
 
 
 def raise_stopped(number: int, frame: object) -> None:

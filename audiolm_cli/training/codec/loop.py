@@ -19,10 +19,12 @@ from torch import Tensor
 from audiolm_cli.config.training import CodecTrainConfig
 from audiolm_cli.data.files import AudioFile, draw_clips, read_mono_clip
 from audiolm_cli.errors import DataError
-from audiolm_cli.events import Note, OnEvent, Progress
+from audiolm_cli.events import Activity, Note, OnEvent, Progress
+from audiolm_cli.stopping import StopSignals
 from audiolm_cli.training.average import start_average, swap_average, update_average
 from audiolm_cli.training.codec.disturbance import disturb, draw_delays
 from audiolm_cli.training.codec.trainee import CodecLosses, Trainee
+from audiolm_cli.training.endings import finishing_step, note_saved
 from audiolm_cli.training.schedules import cosine
 from audiolm_cli.training.state import (
     check_same_settings,
@@ -79,6 +81,8 @@ class CodecTrainer:
         self.codec, self.network, self.quantizer = trainee.codec, trainee.network, trainee.quantizer
 
         self.step, self.elapsed_s = 0, 0.0
+        self.saved = -1
+        """Steps in the newest saved state; -1 while there is none."""
         self.damaged: dict[str, str] = {}
         """Recordings that could not be read everywhere, and why."""
 
@@ -99,6 +103,9 @@ class CodecTrainer:
     def run(self, on_sample: Callable[[int], None] | None = None) -> CodecLosses:
         """Train to the last step and return the held-out losses of the averaged weights, which the codec then holds.
 
+        SIGINT and SIGTERM wait until the step is done and saved; then they do what they did before. That they came is
+        said at once, so `on_event` may be called from another thread.
+
         Args:
             on_sample: called with the steps done every `sample_every` steps and at the end, while the codec holds the
                 averaged weights; not before it has codebooks.
@@ -106,9 +113,24 @@ class CodecTrainer:
         if not self._resume():
             self._start()
 
+        with finishing_step(self.on_event) as signals:
+            held_out = self._train(on_sample, signals)
+            if signals.came is not None:
+                if self.step > max(0, self.saved):
+                    self.on_event(Activity(stage="save, to go on later"))
+                    self._save()
+                self.on_event(note_saved(self.step, self.saved))
+
+        held_out = held_out or self.evaluate()
+        swap_average(self.average, self.network)
+        self.trainee.give_codebooks()
+        return held_out
+
+    def _train(self, on_sample: Callable[[int], None] | None, signals: StopSignals) -> CodecLosses | None:
+        """Step after step until the last one is done or a signal came; the held-out losses after the last step."""
         started, first, before_s = time.monotonic(), self.step, self.elapsed_s
         held_out = None
-        while self.step < self.config.steps:
+        while self.step < self.config.steps and signals.came is None:
             if self.step >= self.quantize_from_step and not self.quantizing:
                 self._start_quantizer()
             losses = self._train_step()
@@ -129,9 +151,6 @@ class CodecTrainer:
             if on_sample is not None and every and self.quantizing and (self.step % every == 0 or last):
                 self._make_sample(on_sample)
 
-        held_out = held_out or self.evaluate()
-        swap_average(self.average, self.network)
-        self.trainee.give_codebooks()
         return held_out
 
     @property
@@ -348,6 +367,7 @@ class CodecTrainer:
 
         meta = {"config": self._settings(), "elapsed_s": self.elapsed_s, "damaged": self.damaged}
         save_state(self.state_folder, self.step, tensors, meta)
+        self.saved = self.step
 
     def _settings(self) -> dict[str, Any]:
         """What a training that goes on must have been started with."""
@@ -361,6 +381,7 @@ class CodecTrainer:
             return False
 
         self.step, tensors, meta = found
+        self.saved = self.step
         saved = {**OLDER_SETTINGS, **meta["config"]}
         check_same_settings(self.state_folder, saved, self._settings())
         self.elapsed_s, self.damaged = float(meta.get("elapsed_s", 0.0)), dict(meta.get("damaged", {}))
