@@ -26,7 +26,7 @@ def finishing_step(on_event: OnEvent) -> Iterator[StopSignals]:
 
 
 def note_saved(step: int, saved: int) -> Note:
-    """What a training leaves that was stopped after `step` steps; `saved` are those of its newest state, -1 for none."""
+    """What a training that stopped after `step` steps leaves; `saved` are those of its newest state, -1 for none."""
     if saved < 0:
         return Note(message="stopped before the first step, so there is nothing to save; the same command begins again")
     return Note(message=f"saved at step {step}; the same command goes on from there")
