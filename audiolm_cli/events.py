@@ -28,10 +28,14 @@ class Progress:
 
 @dataclass(frozen=True, kw_only=True)
 class Activity:
-    """What is going on until the next report, where nothing can be counted."""
+    """What is going on until the next report, where that is no step towards the end of a stage."""
 
     stage: str
     """The same kind of phrase as that of a `Progress`."""
+    detail: str = ""
+    """A short text beside what moves."""
+    share: float | None = None
+    """How much of it is done, 0..1; None where that cannot be counted."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -32,6 +32,8 @@ if TYPE_CHECKING:
 LINE_EVERY_S = 10.0
 STARTING, WORKING = "starting", "working"
 """What a terminal says until the first report, and after a stage until the next report."""
+BAR_WIDTH = 40
+"""Columns of a bar, where there is room beside what is said of it."""
 PAGE_WIDTH = 100
 """Columns of a page of text; longer lines are tiring to read."""
 
@@ -67,7 +69,7 @@ class Renderer:
     def __enter__(self) -> Self:
         self._entered = True
         if self._progress and _is_terminal():
-            self._draw_activity(STARTING)
+            self._draw_activity(Activity(stage=STARTING))
         return self
 
     def __exit__(
@@ -96,7 +98,9 @@ class Renderer:
             if self._training is not None and self._training.is_drawn:
                 self._training.doing = event.stage  # the table draws itself
             elif self._progress and _is_terminal():
-                self._draw_activity(event.stage)
+                self._draw_activity(event)
+            elif self._progress and event.share is not None:
+                self._draw_line(event.stage, event.detail)
         else:
             self._show_progress(event)
 
@@ -123,7 +127,7 @@ class Renderer:
         if self._progress and _is_terminal():
             self._draw_bar(event)
         elif self._progress:
-            self._draw_line(event)
+            self._draw_stage_line(event)
         if event.total is not None and event.done >= event.total and self._started.pop(event.stage, None) is not None:
             self._lined.discard(event.stage)
             if self._verbose:
@@ -219,15 +223,18 @@ class Renderer:
         if event.total is not None and event.done >= event.total:
             bar.remove_task(self._tasks.pop(event.stage))
             if not self._tasks and self._entered:  # something moves until the command ends
-                self._draw_activity(WORKING)
+                self._draw_activity(Activity(stage=WORKING))
             elif not self._tasks:
                 self.close()
 
-    def _draw_activity(self, stage: str) -> None:
-        """A bar that moves without counting, until something else is drawn."""
+    def _draw_activity(self, event: Activity) -> None:
+        """A bar that moves, until something else is drawn."""
         bar = self._bar or self._open_bar()
-        self._end_activity()
-        self._activity = bar.add_task(stage, total=None, amount="", detail="")
+        if self._activity is None or bar.tasks[-1].description != event.stage:  # the activity is the lowest bar
+            self._end_activity()
+            self._activity = bar.add_task(event.stage, total=None, amount="", detail="")
+        total = None if event.share is None else 1.0
+        bar.update(self._activity, total=total, completed=event.share or 0, detail=event.detail)
 
     def _end_activity(self) -> None:
         if self._bar is not None and self._activity is not None:
@@ -237,15 +244,16 @@ class Renderer:
     def _open_bar(self) -> Bar:
         from rich.progress import BarColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
         from rich.progress import Progress as Bar
+        from rich.table import Column
 
         if self._training is not None:  # a terminal has room for one that is drawn in place
             self._training.close()
         self._bar = Bar(
             TextColumn("{task.description}", markup=False),
-            BarColumn(),
+            BarColumn(bar_width=None, table_column=Column(max_width=BAR_WIDTH)),  # gets shorter before a word is cut
             TextColumn("{task.fields[amount]}", markup=False),
-            TimeElapsedColumn(),
-            TimeRemainingColumn(),
+            TimeElapsedColumn(table_column=Column(no_wrap=True)),
+            TimeRemainingColumn(table_column=Column(no_wrap=True)),
             TextColumn("{task.fields[detail]}", markup=False),
             console=self._err,
             transient=True,
@@ -253,13 +261,19 @@ class Renderer:
         self._bar.start()
         return self._bar
 
-    def _draw_line(self, event: Progress) -> None:
-        """A line every `LINE_EVERY_S` seconds, and the last one of a stage that had one before."""
+    def _draw_stage_line(self, event: Progress) -> None:
+        """A line now and then, and the last one of a stage that had one before."""
         finished = event.total is not None and event.done >= event.total and event.stage in self._lined
-        if finished or self._clock() - self._last_line >= LINE_EVERY_S:
-            self._last_line = self._clock()
+        if self._draw_line(f"{event.stage}:", _amount(event), event.detail, at_once=finished):
             self._lined.add(event.stage)
-            self._err.print(Text(" ".join(part for part in (f"{event.stage}:", _amount(event), event.detail) if part)))
+
+    def _draw_line(self, *parts: str, at_once: bool = False) -> bool:
+        """A line every `LINE_EVERY_S` seconds, or at once; whether one was drawn."""
+        if not at_once and self._clock() - self._last_line < LINE_EVERY_S:
+            return False
+        self._last_line = self._clock()
+        self._err.print(Text(" ".join(part for part in parts if part)))
+        return True
 
 
 def _is_terminal() -> bool:

@@ -37,12 +37,12 @@ recordings are as soft now and then."""
 
 
 WORDS = {
-    "silence": ("falls silent", "fall silent"),
-    "repetition": ("repeats one sound", "repeat one sound"),
-    "swelling": ("becomes far too loud", "become far too loud"),
-    "sinking": ("becomes far too quiet", "become far too quiet"),
+    "silence": ("falls silent", "fall silent", "silent"),
+    "repetition": ("repeats one sound", "repeat one sound", "stuck"),
+    "swelling": ("becomes far too loud", "become far too loud", "too loud"),
+    "sinking": ("becomes far too quiet", "become far too quiet", "too quiet"),
 }
-"""What a stretch with a fault does, and what several do, for a listener."""
+"""What a stretch with a fault does, what several do, and what it was, for a listener."""
 
 
 @dataclass(frozen=True)
@@ -53,6 +53,11 @@ class Fault:
     """"silence", "repetition", "swelling" or "sinking"."""
     share: float
     """Of its frames, 0..1."""
+
+    @property
+    def state(self) -> str:
+        """What the stretch was, in a word or two: "too quiet"."""
+        return WORDS[self.kind][2]
 
 
 class FaultLog:
@@ -85,7 +90,7 @@ class FaultLog:
     def notes(self) -> Iterator[Note]:
         """The lines for the user: warnings where making stretches again did not help."""
         for (kind, mended), seeds in self._seeds.items():
-            one, several = WORDS[kind]
+            one, several, _ = WORDS[kind]
             what, was, is_no = f"a stretch that {one}", "was", "is no"
             if len(seeds) > 1:
                 what, was, is_no = f"{len(seeds)} stretches that {several}", "were", "are no"

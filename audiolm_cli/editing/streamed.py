@@ -29,6 +29,7 @@ from audiolm_cli.editing.spans import Surroundings, context_samples, open_span
 from audiolm_cli.editing.splicing import Gap, Piece, Repeated, Take
 from audiolm_cli.editing.takes import peak_ceiling
 from audiolm_cli.editing.windows import RETRIES, plan_step
+from audiolm_cli.events import Activity
 from audiolm_cli.model.decode import Timing
 from audiolm_cli.model.decoders import Decoders
 from audiolm_cli.model.geometry import count_frames
@@ -69,6 +70,7 @@ def stream_takes(session: Session, recording: Recording, gaps: list[Gap]) -> lis
         codec=codec,
         sampling=sampling,
         on_fault=partial(session.faults.add, seed),
+        on_retry=lambda fault: session.on_event(Activity(stage=f"again: it was {fault.state}")),
         on_frame=report_frames,
         timing=session.watch.model,
         elsewhere=session.elsewhere,
@@ -96,6 +98,8 @@ class CodeStream:
     """How codes are drawn."""
     on_fault: Callable[[Fault, bool], None]
     """Called with what was wrong with a portion, and whether that is mended."""
+    on_retry: Callable[[Fault], None]
+    """Called with what is wrong with a portion before it is drawn again."""
     on_frame: Callable[[int], None]
     """Called with the number of AR frames done."""
     timing: Timing
@@ -161,6 +165,7 @@ class CodeStream:
             first = first or fault
             if fault is None or retry is None:
                 break
+            self.on_retry(fault)
             streamed.redraw(start, stop, retry)
 
         if first is not None:

@@ -19,7 +19,7 @@ from audiolm_cli.editing.rendering import render_blocks
 from audiolm_cli.editing.session import Session
 from audiolm_cli.editing.spans import Span, Surroundings, context_samples, open_span
 from audiolm_cli.editing.splicing import Gap, Piece, Repeated, Take
-from audiolm_cli.editing.windows import GapFiller
+from audiolm_cli.editing.windows import RETRIES, GapFiller, Retry
 from audiolm_cli.events import Activity
 from audiolm_cli.model.scoring import continuation_score, following_score
 
@@ -151,18 +151,22 @@ def _fill_spans(session: Session, spans: list[Span], candidates: list[_Candidate
     left = span.left.codes if shared else torch.cat([own.left.codes for own in spans])  # [1 or candidates, L, K]
     right = span.right.codes
     between = left.shape[1] > 0 and right.shape[1] > 0
-    sampling = session.sampling_for(span.new_samples / span.rate_hz, between=between)
+    new_s = span.new_samples / span.rate_hz
+    sampling = session.sampling_for(new_s, between=between)
 
     def report_fault(row: int, fault: Fault, mended: bool) -> None:
         session.faults.add(candidates[row].seed, fault, mended)
 
-    def report_mending() -> None:
-        session.on_event(Activity(stage="make a stretch again"))
-
-    def report_frames(done: int) -> None:
-        session.report_audio("generate", done / span.gap_frames, span.new_samples / span.rate_hz)
-        if done == span.gap_frames:
+    def report_frames(done: int, stop: int) -> None:
+        session.report_audio("generate", done / span.gap_frames, new_s)
+        if done == stop:
             session.on_event(Activity(stage="fine codes"))
+
+    def report_retry(retry: Retry) -> None:
+        which = f"take {retry.take + 1}" if len(candidates) > 1 else "it"
+        share = None if retry.done == retry.frames else retry.done / retry.frames
+        stage, tries = f"again: {which} was {retry.fault.state}", f"try {retry.attempt}/{RETRIES}"
+        session.on_event(Activity(stage=stage, detail=tries, share=share))
 
     filler = GapFiller(
         model=session.model,
@@ -171,7 +175,7 @@ def _fill_spans(session: Session, spans: list[Span], candidates: list[_Candidate
         until_end=config.until_end,
         judge=None if config.until_end else Guard(session.codec, left, right).find_fault,
         on_fault=report_fault,
-        on_mending=report_mending,
+        on_retry=report_retry,
         on_frame=report_frames,
         timing=session.watch.model,
         cores=session.cores,

@@ -24,6 +24,22 @@ RETRIES = 3
 
 
 @dataclass(frozen=True, kw_only=True)
+class Retry:
+    """How far a step is that went wrong and is drawn again."""
+
+    take: int
+    """Whose step it is, from 0."""
+    fault: Fault
+    """What was wrong with what is there so far."""
+    attempt: int
+    """1 to `RETRIES`."""
+    done: int
+    """AR frames done of it; the fine codes follow the last."""
+    frames: int
+    """AR frames in all."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class GapFiller:
     """Draws codes for gaps, and draws a step that went wrong again."""
 
@@ -40,10 +56,10 @@ class GapFiller:
     from the take's, up to `RETRIES` times, and the least bad one stays. None takes every step."""
     on_fault: Callable[[int, Fault, bool], None] | None = None
     """Called with the take, what was wrong at first, and whether that is mended."""
-    on_mending: Callable[[], None] | None = None
-    """Called when a step went wrong, before it is drawn again."""
-    on_frame: Callable[[int], None] | None = None
-    """Called with the number of AR frames done."""
+    on_retry: Callable[[Retry], None] | None = None
+    """Called before a step is drawn again, and after each of its AR frames."""
+    on_frame: Callable[[int, int], None] | None = None
+    """Called with the number of AR frames done, and the number after which this step's fine codes follow."""
     timing: Timing | None = None
     """Where the seconds are added."""
     cores: Cores = field(default_factory=Cores)
@@ -103,7 +119,7 @@ class GapFiller:
 
         def report(count: int) -> None:
             if self.on_frame is not None:
-                self.on_frame(done + count)
+                self.on_frame(done + count, done + geometry.gap)
 
         return generate(
             self.model,
@@ -132,31 +148,53 @@ class GapFiller:
         codes = codes.clone()
         for row, (take, generator) in enumerate(generators.items()):
             own = context if len(context) == 1 else context[row : row + 1]
-            codes[row], fault, mended = self._mend(codes[row], own, geometry, generator, done)
+            codes[row], fault, mended = self._mend(codes[row], own, geometry, generator, done, take)
             if fault is not None and self.on_fault is not None:
                 self.on_fault(take, fault, mended)
         return codes
 
     def _mend(
-        self, codes: Tensor, context: Tensor, geometry: Geometry, generator: torch.Generator, done: int
+        self,
+        codes: Tensor,
+        context: Tensor,
+        geometry: Geometry,
+        generator: torch.Generator,
+        done: int,
+        take: int,
     ) -> tuple[Tensor, Fault | None, bool]:
         """The codes [M, K] of a take or better ones, what was wrong at first, and whether nothing is wrong any more."""
         assert self.judge is not None
         first = fault = self.judge(codes)
-        if fault is not None and self.on_mending is not None:
-            self.on_mending()
 
         for attempt in range(RETRIES):
             if fault is None:
                 break
-            retry = retry_generator(generator, done, attempt)
-            other = generate(
-                self.model, context, geometry, self.sampling, [retry], timing=self.timing, cores=self.cores
-            )[0]  # [M, K]
+            other = self._redraw(context, geometry, retry_generator(generator, done, attempt), take, fault, attempt)
             wrong = self.judge(other)
             if wrong is None or wrong.share < fault.share:
                 codes, fault = other, wrong
         return codes, first, fault is None
+
+    def _redraw(
+        self, context: Tensor, geometry: Geometry, generator: torch.Generator, take: int, fault: Fault, attempt: int
+    ) -> Tensor:
+        """Other codes [M, K] for a step of a take that has a fault."""
+
+        def report(count: int) -> None:
+            if self.on_retry is not None:
+                self.on_retry(Retry(take=take, fault=fault, attempt=attempt + 1, done=count, frames=geometry.gap))
+
+        report(0)
+        return generate(
+            self.model,
+            context,
+            geometry,
+            self.sampling,
+            [generator],
+            on_frame=None if self.on_retry is None else report,
+            timing=self.timing,
+            cores=self.cores,
+        )[0]
 
 
 def _last_frames(codes: Tensor, count: int) -> Tensor:

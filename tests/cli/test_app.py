@@ -357,6 +357,34 @@ def test_something_moves_from_start_to_end(monkeypatch: pytest.MonkeyPatch) -> N
     assert moved() == ""
 
 
+@pytest.mark.parametrize("columns", [80, 100])
+def test_a_bar_gets_shorter_before_a_word_is_cut(monkeypatch: pytest.MonkeyPatch, columns: int) -> None:
+    """What is said beside it is read whole, times too, in an ordinary terminal."""
+    stream = Terminal()
+    monkeypatch.setattr(sys, "stderr", stream)
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setenv("TTY_INTERACTIVE", "1")
+    monkeypatch.setenv("COLUMNS", str(columns))
+    with Renderer() as out:
+        out.on_event(Progress(stage="generate", done=10, total=20, unit=AUDIO_S))
+        out.on_event(Activity(stage="again: take 2 was too quiet", detail="try 1/3", share=0.4))
+        time.sleep(0.3)
+    shown = stream.getvalue()
+    assert "10.0/20.0 s of audio" in shown and "again: take 2 was too quiet" in shown and "try 1/3" in shown
+    assert "0:00:00 -:--:--" in shown and "…" not in shown
+
+
+def test_what_is_done_again_is_said_where_no_bar_can_be_drawn(capsys: pytest.CaptureFixture[str]) -> None:
+    """In the line that comes every ten seconds; what cannot be counted is not said there."""
+    now = 0.0
+    out = Renderer(clock=lambda: now)
+    for tenth in range(10):
+        now += LINE_EVERY_S / 4
+        out.on_event(Activity(stage="again: it was stuck", detail="try 1/3", share=tenth / 10))
+        out.on_event(Activity(stage="fine codes"))
+    assert capsys.readouterr().err.splitlines() == ["again: it was stuck try 1/3"] * 2
+
+
 def test_the_number_of_this_process_is_known_before_torch() -> None:
     """A command asks for it before it shows anything; torch takes a second or more to import."""
     code = (

@@ -25,7 +25,8 @@ from hypothesis import strategies as st
 
 from audiolm_cli.audio import read_audio
 from audiolm_cli.config.generation import GenerateConfig, SamplingConfig
-from audiolm_cli.events import AUDIO_S, Event, Note, Progress
+from audiolm_cli.editing.guards import Fault, Guard
+from audiolm_cli.events import AUDIO_S, Activity, Event, Note, Progress
 from audiolm_cli.workflows.continue_audio import continue_files
 
 Piano = Callable[..., np.ndarray]
@@ -798,6 +799,26 @@ def test_stopped_while_writing(tiny_model: Path, take: Path, monkeypatch: pytest
     with pytest.raises(KeyboardInterrupt):
         continue_files([str(take)], 0.2, config=GenerateConfig(model=str(tiny_model)))
     assert os.listdir() == ["take.wav"]
+
+
+def test_a_stretch_that_is_made_again_is_seen(tiny_model: Path, take: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What was wrong and which try it is, as far as it is; what counts towards the end never goes back."""
+    wrong = iter([None, Fault("sinking", 0.5), Fault("repetition", 0.2), None])
+    monkeypatch.setattr(Guard, "find_fault", lambda *_: next(wrong))
+    events: list[Event] = []
+    config = GenerateConfig(model=str(tiny_model), seed=7, takes=2)
+    continue_files([str(take)], 0.3, config=config, on_event=events.append)
+
+    again = [event for event in events if isinstance(event, Activity) and event.stage.startswith("again")]
+    tries = list(dict.fromkeys((event.stage, event.detail) for event in again))
+    assert tries == [("again: take 2 was too quiet", "try 1/3"), ("again: take 2 was stuck", "try 2/3")]
+    for stage, _ in tries:
+        *shares, last = [event.share for event in again if event.stage == stage]
+        assert shares[0] == 0 and shares == sorted(set(shares)) and shares[-1] < 1
+        assert last is None, "the fine codes"
+
+    done = [event.done for event in events if isinstance(event, Progress) and event.stage == "generate"]
+    assert done == sorted(set(done)) and done[-1] == 0.3
 
 
 def test_as_a_function(tiny_model: Path, take: Path) -> None:

@@ -62,7 +62,7 @@ def portions(
     """What `CodeStream` draws with seed 5."""
     loaded = load_model(str(model), torch.device("cpu"))
     generator = torch.Generator().manual_seed(5)
-    heard: dict[str, Any] = {"on_fault": lambda fault, mended: None, "on_frame": lambda done: None, **more}
+    heard: dict[str, Any] = {f"on_{what}": lambda *_: None for what in ("fault", "retry", "frame")} | more
     sampling = sampling or SamplingConfig()
     stream = CodeStream(model=loaded.model, codec=loaded.codec, sampling=sampling, timing=Timing(), **heard)
     return list(stream.draw(left, frames, generator))

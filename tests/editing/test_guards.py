@@ -22,7 +22,7 @@ from audiolm_cli.editing.session import open_session
 from audiolm_cli.editing.splicing import Gap
 from audiolm_cli.editing.streamed import stream_takes
 from audiolm_cli.editing.takes import MakeTakes, make_takes
-from audiolm_cli.editing.windows import RETRIES, GapFiller
+from audiolm_cli.editing.windows import RETRIES, GapFiller, Retry
 from audiolm_cli.events import Event, Note
 from audiolm_cli.library.loading import load_model
 from audiolm_cli.model.decode import generate
@@ -161,15 +161,17 @@ def test_a_step_that_went_wrong_is_sampled_again(parts: tuple[Decoders, Codec]) 
     def judge(codes: torch.Tensor) -> Fault | None:
         return Fault("repetition", 1.0) if torch.equal(codes, bad) else None
 
-    began: list[int] = []
+    began: list[tuple[int, Retry]] = []
     mended = fill(
         model,
         judge,
         [1, 2],
         on_fault=lambda take, fault, ok: told.append((take, fault.kind, ok)),
-        on_mending=lambda: began.append(len(told)),
+        on_retry=lambda retry: began.append((len(told), retry)),
     )
-    assert began == [0], "said once, before the step is drawn again"
+    fault = Fault("repetition", 1.0)
+    again = [Retry(take=0, fault=fault, attempt=1, done=done, frames=30) for done in range(31)]
+    assert began == [(0, retry) for retry in again], "said before the step is drawn again, and with each frame"
     assert told == [(0, "repetition", True)]
     assert not torch.equal(mended[0, :30], bad)
     assert torch.equal(mended[1], plain[1])

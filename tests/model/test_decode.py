@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 from typing import Any
 
 import pytest
@@ -191,12 +192,14 @@ def test_a_gap_of_any_length_is_filled(
         return new
 
     monkeypatch.setattr(windows, "generate", recorded)
-    seen: list[int] = []
-    filler = GapFiller(model=model, sampling=SamplingConfig(), on_frame=seen.append)
+    seen: list[tuple[int, int]] = []
+    filler = GapFiller(model=model, sampling=SamplingConfig(), on_frame=lambda *count: seen.append(count))
     made = filler.fill(before, after, frames, seeded(1, 2))
     assert made.shape == (2, frames, K)
     assert made.min() >= 0 and made.max() < V
-    assert seen == list(range(1, frames + 1))
+    assert [done for done, _ in seen] == list(range(1, frames + 1))
+    ends = list(itertools.accumulate(geometry.gap for _, geometry, _ in steps))
+    assert [done for done, stop in seen if done == stop] == ends, "the fine codes follow at the end of each step"
     whole = torch.cat([before.expand(2, -1, -1), made, after.expand(2, -1, -1)], dim=1)
     backwards = left == 0 and right > 0
     at = left + frames if backwards else left
