@@ -73,7 +73,7 @@ class TrainStep:
     frames_per_s: float
     """Frames trained per second since this process began."""
     eta_s: float
-    """Seconds to the last step at that speed."""
+    """Seconds to the last step at the speed of about the last ten minutes."""
     memory_bytes: int
     """Largest amount of memory in use so far: the device's on CUDA, the process's elsewhere; 0 where unknown."""
 

@@ -44,7 +44,13 @@ def show_trial(out: Renderer, trial: Trial) -> None:
             {"name": check.name, "status": check.status, "found": check.found, "remedy": check.remedy}
             for check in trial.findings
         ]
-        facts = {"expected_s": trial.expected_s, "memory_bytes": trial.memory_bytes, "failed": trial.failed}
+        outlook = trial.outlook
+        facts = {
+            "expected_s": outlook and outlook.seconds,
+            "expected_free_s": outlook and outlook.free_s,
+            "memory_bytes": trial.memory_bytes,
+            "failed": trial.failed,
+        }
         out.print_json({"checks": checks, **facts})
     else:
         out.table(("check", "status", "found"), [(check.name, check.status, check.found) for check in trial.findings])
@@ -52,7 +58,8 @@ def show_trial(out: Renderer, trial: Trial) -> None:
             if check.remedy:
                 out.paragraph(f"{check.name}: {check.remedy}")
     trial.check()
-    if not out.json and trial.expected_s is not None:
+    if not out.json and trial.outlook is not None:
         memory = f" and {size(trial.memory_bytes)} of memory" if trial.memory_bytes else ""
-        out.paragraph(f"ready to train: about {duration(trial.expected_s)}{memory}")
+        busy = f",{trial.outlook.condition}" if trial.outlook.condition else ""
+        out.paragraph(f"ready to train: about {duration(trial.outlook.seconds)}{memory}{busy}")
     check_failures(trial.failed)

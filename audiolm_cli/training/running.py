@@ -16,6 +16,8 @@ from audiolm_cli.training.steps import DecoderReport, StepReport
 
 MEAN_DECAY = 0.95
 """Decay of the running means, per step in which the codebook was predicted."""
+SPEED_S = 600.0
+"""The time left follows from the speed of the last ten minutes: a computer that becomes busy, or free, is seen."""
 
 
 class Running:
@@ -25,16 +27,22 @@ class Running:
         self.device = device
         self.means: list[tuple[float, float, float]] = [(math.nan,) * 3] * num_quantizers
         """Bits, top-1 and top-10 accuracy of each codebook."""
-        self.started, self.frames, self.steps = time.monotonic(), 0, 0
+        self.started, self.frames = time.monotonic(), 0
+        self._last, self._recent_steps, self._recent_s = self.started, 0.0, 0.0
 
     def add(self, report: StepReport, step: int, steps: int, skipped: int) -> TrainStep:
         """Count a step that has just been done, and return its event."""
         self.frames += report.frames
-        self.steps += 1
         for decoder in report.decoders:
             self.means[decoder.codebook] = _update_mean(self.means[decoder.codebook], decoder)
 
-        elapsed_s = max(time.monotonic() - self.started, 1e-9)
+        # Older steps count less and less, with all that came between them.
+        now = time.monotonic()
+        kept = math.exp(-(now - self._last) / SPEED_S)
+        self._recent_steps = kept * self._recent_steps + 1
+        self._recent_s = kept * self._recent_s + now - self._last
+        self._last, elapsed_s = now, max(now - self.started, 1e-9)
+
         bits, top1, top10 = (list(column) for column in zip(*self.means, strict=True))
         return TrainStep(
             step=step,
@@ -47,7 +55,7 @@ class Running:
             top1=top1,
             top10=top10,
             frames_per_s=self.frames / elapsed_s,
-            eta_s=(steps - step) * elapsed_s / self.steps,
+            eta_s=(steps - step) * self._recent_s / self._recent_steps,
             memory_bytes=peak_memory_bytes(self.device),
         )
 

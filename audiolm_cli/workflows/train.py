@@ -33,7 +33,7 @@ from audiolm_cli.reports.verdict import Verdict
 from audiolm_cli.tokenizing.assembly import list_failures
 from audiolm_cli.training.loop import Scores, Trainer
 from audiolm_cli.training.preflight.checks import Finding, run_checks
-from audiolm_cli.training.preflight.outlook import announce, expected_seconds, go_through, raise_failure
+from audiolm_cli.training.preflight.outlook import Outlook, announce, go_through, look_ahead, raise_failure
 from audiolm_cli.training.preflight.preparing import (
     Prepared,
     codec_for,
@@ -74,7 +74,7 @@ class Trial:
 
     findings: list[Finding]
     """What the checks found; the last one may be a failure."""
-    expected_s: float | None
+    outlook: Outlook | None
     """How long the training would take; None when a check failed."""
     memory_bytes: int | None
     """Most memory it would use; None when a check failed, 0 where unknown."""
@@ -127,9 +127,9 @@ def try_training(request: TrainRequest) -> Trial:
     checked = run_checks(prepared, model, lambda finding: None)
     expected = checked.expected
     if expected is None or checked.findings[-1].status == "failed":
-        return Trial(findings=checked.findings, expected_s=None, memory_bytes=None, failed=failed)
-    seconds = expected_seconds(prepared.config, prepared.shape, expected, prepared.fine_tunes)
-    return Trial(findings=checked.findings, expected_s=seconds, memory_bytes=expected.memory_bytes, failed=failed)
+        return Trial(findings=checked.findings, outlook=None, memory_bytes=None, failed=failed)
+    outlook = look_ahead(prepared, expected)
+    return Trial(findings=checked.findings, outlook=outlook, memory_bytes=expected.memory_bytes, failed=failed)
 
 
 def _train(request: TrainRequest) -> Trained:

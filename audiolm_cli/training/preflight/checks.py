@@ -37,8 +37,12 @@ HARDLY_VARY = 0.9
 """One code in this share of the frames of the first codebook brings a warning: there is next to nothing to learn."""
 SMALL_BATCH, SMALL_FRAMES = 2, 64
 """Windows on which a model to start from is tried, and the frames of each at most."""
-TIMED_STEPS, PATIENCE_S = 3, 20.0
-"""Real steps that are timed; only the first when it takes longer than this."""
+TIMED_STEPS, MOST_TIMED_STEPS, TIMED_S = 3, 10, 3.0
+"""Real steps that are timed, behind one that warms up: three, and of short ones more, until there are ten or 3 s."""
+PATIENCE_S = 20.0
+"""Only the first step is timed when it takes longer than this."""
+BUSY = 0.3
+"""Waiting for cores for this share of a step means that the computer is busy: threads wait a little for each other."""
 FULL = 0.9
 """Share of all memory that brings a warning when it is expected to be used."""
 STATES_ON_DISK = 3.5
@@ -66,11 +70,18 @@ class Expected:
     """What a training will need."""
 
     step_s: float
-    """Seconds per step."""
+    """Seconds per step, while the computer is as busy as it was."""
+    waited: float
+    """Share of that time in which the step waited for cores that other programs used; 0 beside a GPU."""
     memory_bytes: int
     """Most memory in use; 0 where unknown."""
     state_bytes: int
     """Size of one saved state."""
+
+    @property
+    def free_step_s(self) -> float | None:
+        """Seconds per step on a free computer, at most; None where it was free."""
+        return (1 - self.waited) * self.step_s if self.waited >= BUSY else None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -217,12 +228,14 @@ def time_steps(prepared: Prepared, model: Decoders) -> tuple[Finding, Expected |
     stepper = Stepper(model, dataclasses.replace(config, batch_frames=share), prepared.corpus.train)
 
     times: list[float] = []
+    computed: list[float] = []  # by this thread, which has a share in everything, and waits where others are kept
     try:
-        for step in range(1 + TIMED_STEPS):
-            started = time.perf_counter()
+        for step in range(1 + MOST_TIMED_STEPS):
+            started, used = time.perf_counter(), time.thread_time()
             stepper.step(step)
             times.append(time.perf_counter() - started)
-            if times[0] > PATIENCE_S:
+            computed.append(time.thread_time() - used)
+            if times[0] > PATIENCE_S or (step >= TIMED_STEPS and sum(times[1:]) >= TIMED_S):
                 break
     except (torch.OutOfMemoryError, MemoryError, MemoryLimitError):
         found = f"a step of {config.batch_frames} frames does not fit into the memory of {device}"
@@ -230,12 +243,19 @@ def time_steps(prepared: Prepared, model: Decoders) -> tuple[Finding, Expected |
         failure = Finding(name="a real step", status="failed", found=found, remedy=remedy, error=MemoryLimitError)
         return failure, None
 
-    step_s = float(np.mean(times[1:] or times))  # the first step warms up
+    # The first step warms up.
+    step_s, computed_s = (float(np.mean(seconds[1:] or seconds)) for seconds in (times, computed))
+    waited = max(0.0, 1 - computed_s / step_s) if device.type == "cpu" else 0.0
     copied = sum(p.numel() * p.element_size() for p in model.parameters())  # in memory only for this check
     expected = Expected(
-        step_s=step_s, memory_bytes=max(0, peak_memory_bytes(device) - copied), state_bytes=state_bytes(stepper)
+        step_s=step_s,
+        waited=waited,
+        memory_bytes=max(0, peak_memory_bytes(device) - copied),
+        state_bytes=state_bytes(stepper),
     )
     found = f"{step_s:.2f} s for {config.batch_frames} frames, {config.batch_frames / step_s:.0f} frames/s"
+    if waited >= BUSY:
+        found += f", of which {100 * waited:.0f} % waiting for other programs"
     return Finding(name="a real step", status="ok", found=found), expected
 
 

@@ -6,6 +6,7 @@ Knows nothing about terminals; `checks.py` does the trying.
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 
 from audiolm_cli.config.shapes import PRESETS, ModelConfig
 from audiolm_cli.config.training import TrainConfig
@@ -90,13 +91,13 @@ def raise_failure(findings: list[Finding]) -> None:
         raise failed.error(f"check {failed.name}: {failed.found}; {failed.remedy}")
 
 
-def expected_seconds(config: TrainConfig, shape: ModelConfig, expected: Expected, fine_tunes: bool) -> float:
+def expected_seconds(config: TrainConfig, shape: ModelConfig, step_s: float, fine_tunes: bool) -> float:
     """How long the whole training will take: its steps, its validations, and the verdict at its end.
 
     Args:
         config: how it is trained.
         shape: the model's.
-        expected: what a step takes.
+        step_s: seconds of a step.
         fine_tunes: whether the model to start from is scored, too.
     """
     # Fine codebooks are scored in several passes, each over what the earlier ones knew as well.
@@ -105,12 +106,39 @@ def expected_seconds(config: TrainConfig, shape: ModelConfig, expected: Expected
     trained = config.batch_frames * (1 if config.train_stage else 2)  # by one decoder or both
 
     scorings = math.ceil(config.steps / config.validate_every) + fine_tunes + 1
-    return (config.steps + scorings * scored / trained * VALIDATION_COST) * expected.step_s
+    return (config.steps + scorings * scored / trained * VALIDATION_COST) * step_s
+
+
+@dataclass(frozen=True, kw_only=True)
+class Outlook:
+    """How long a training will take."""
+
+    seconds: float
+    """While the computer is as busy as it was when a step was timed."""
+    free_s: float | None
+    """On a free computer, at most; None where it was free."""
+
+    @property
+    def condition(self) -> str:
+        """What `seconds` depends on, to be put behind them; empty on a free computer."""
+        if self.free_s is None:
+            return ""
+        return f" if this computer stays as busy as it is now, {length_of(self.free_s)} or less if it becomes free"
+
+
+def look_ahead(prepared: Prepared, expected: Expected) -> Outlook:
+    """How long the training will take, by what its checks have found."""
+
+    def all_of(step_s: float) -> float:
+        return expected_seconds(prepared.config, prepared.shape, step_s, prepared.fine_tunes)
+
+    free = expected.free_step_s
+    return Outlook(seconds=all_of(expected.step_s), free_s=None if free is None else all_of(free))
 
 
 def forecast(prepared: Prepared, expected: Expected) -> str:
     """One line: how long, how much memory."""
-    config = prepared.config
-    seconds = expected_seconds(config, prepared.shape, expected, prepared.fine_tunes)
+    outlook = look_ahead(prepared, expected)
     memory = f", {expected.memory_bytes / 1e9:.1f} GB of memory" if expected.memory_bytes else ""
-    return f"expected: {length_of(seconds)} for {counted(config.steps, 'step')}{memory}"
+    steps = counted(prepared.config.steps, "step")
+    return f"expected: {length_of(outlook.seconds)} for {steps}{outlook.condition}{memory}"

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
+import time
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
@@ -21,9 +22,10 @@ from audiolm_cli.library.store_codec import StoreCodec
 from audiolm_cli.model.decoders import Decoders, build
 from audiolm_cli.training.preflight import checks
 from audiolm_cli.training.preflight.checks import Finding, run_checks
-from audiolm_cli.training.preflight.outlook import expected_seconds, go_through, too_little
+from audiolm_cli.training.preflight.outlook import expected_seconds, forecast, go_through, look_ahead, too_little
 from audiolm_cli.training.preflight.preparing import Prepared
 from audiolm_cli.training.preflight.request import TrainRequest
+from audiolm_cli.wording import length_of
 
 SHAPE = ModelConfig(d_model=32, nhead=2, num_layers=1, codebook_size=32, max_frames=40)
 CONFIG = TrainConfig(steps=10, batch_frames=80, shortest_window=20, validate_every=5, validation_windows=2)
@@ -188,16 +190,62 @@ def test_one_decoder_alone(listed: Listed, stage: int) -> None:
 
 def test_expected_time() -> None:
     """Steps and scorings: 10 of 2 s; 2 validations and the verdict, of 2 windows of 40 frames through 4 decoders."""
-    expected = checks.Expected(step_s=2.0, memory_bytes=0, state_bytes=0)
+    step_s = 2.0
     scored_s = 2 * 40 * 4 / (2 * 80) / 3 * 2
-    assert expected_seconds(CONFIG, SHAPE, expected, False) == pytest.approx(20 + 3 * scored_s)
-    assert expected_seconds(CONFIG, SHAPE, expected, True) == pytest.approx(20 + 4 * scored_s)
+    assert expected_seconds(CONFIG, SHAPE, step_s, False) == pytest.approx(20 + 3 * scored_s)
+    assert expected_seconds(CONFIG, SHAPE, step_s, True) == pytest.approx(20 + 4 * scored_s)
 
     # A second of four passes knows a quarter, the last one all: 0.4 + 0.6 * 2.5 of a window for each fine codebook.
     several = dataclasses.replace(SHAPE, nar_passes=4)
-    assert expected_seconds(CONFIG, several, expected, False) == pytest.approx(20 + 3 * scored_s / 4 * (1 + 3 * 1.9))
+    assert expected_seconds(CONFIG, several, step_s, False) == pytest.approx(20 + 3 * scored_s / 4 * (1 + 3 * 1.9))
     one = dataclasses.replace(CONFIG, train_stage=1)
-    assert expected_seconds(one, SHAPE, expected, False) == pytest.approx(20 + 3 * 2 * scored_s)
+    assert expected_seconds(one, SHAPE, step_s, False) == pytest.approx(20 + 3 * 2 * scored_s)
+
+
+class Waiting(checks.Stepper):
+    """A step that another program keeps from computing for most of its time."""
+
+    steps: ClassVar[list[int]] = []
+
+    def step(self, step: int, attempt: int = 0) -> Any:
+        """Wait, 0.4 s in the first step and 0.1 s in others."""
+        time.sleep(0.1 if step else 0.4)
+        self.steps.append(step)
+
+
+def test_what_is_expected_of_a_busy_computer_is_said_to_be(
+    model: Decoders, prepared: Callable[..., Prepared], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Ten short steps are timed, not the one that warms up; that they waited is said, and what would be without it."""
+    monkeypatch.setattr(checks, "Stepper", Waiting)
+    monkeypatch.setattr(checks, "state_bytes", lambda stepper: 0)
+    Waiting.steps.clear()
+    given = prepared()
+    finding, expected = checks.time_steps(given, model)
+
+    assert expected is not None and Waiting.steps == list(range(11))
+    assert 0.1 <= expected.step_s < 0.4 and expected.waited > 0.9
+    assert "% waiting for other programs" in finding.found
+    assert "if this computer stays as busy as it is now" in forecast(given, expected)
+
+    half = dataclasses.replace(expected, step_s=3600.0, waited=0.5, memory_bytes=0)
+    said = forecast(given, half)
+    whole_s = look_ahead(given, half).seconds
+    assert look_ahead(given, half).free_s == whole_s / 2 and length_of(whole_s / 2) in said
+    free = dataclasses.replace(half, waited=0.1)
+    assert forecast(given, free) == f"expected: {length_of(whole_s)} for 10 steps"
+
+
+def test_long_steps_are_timed_thrice_and_very_long_ones_once(
+    model: Decoders, prepared: Callable[..., Prepared], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(checks, "Stepper", Waiting)
+    monkeypatch.setattr(checks, "state_bytes", lambda stepper: 0)
+    for name, value, steps in (("TIMED_S", 0.2, 4), ("PATIENCE_S", 0.3, 1)):
+        monkeypatch.setattr(checks, name, value)
+        Waiting.steps.clear()
+        checks.time_steps(prepared(), model)
+        assert len(Waiting.steps) == steps
 
 
 def test_too_little_data() -> None:
