@@ -26,14 +26,13 @@ from audiolm_cli.events import AUDIO_S, Activity, Event, Note, Progress, TrainSt
 from audiolm_cli.stopping import check_stopped
 
 if TYPE_CHECKING:
-    from rich.progress import Progress as Bar
     from rich.progress import TaskID
+
+    from audiolm_cli.cli.bars import Bars
 
 LINE_EVERY_S = 10.0
 STARTING, WORKING = "starting", "working"
 """What a terminal says until the first report, and after a stage until the next report."""
-BAR_WIDTH = 40
-"""Columns of a bar, where there is room beside what is said of it."""
 PAGE_WIDTH = 100
 """Columns of a page of text; longer lines are tiring to read."""
 
@@ -57,7 +56,7 @@ class Renderer:
         self._clock = clock
         self._err = Console(stderr=True, markup=False, highlight=False, emoji=False)
         self._err.soft_wrap = not _is_terminal()  # a terminal gets lines broken between words
-        self._bar: Bar | None = None
+        self._bar: Bars | None = None
         self._tasks: dict[str, TaskID] = {}
         self._started: dict[str, float] = {}
         self._last_line = clock()
@@ -214,8 +213,10 @@ class Renderer:
         Console(highlight=False).print(table)
 
     def _draw_bar(self, event: Progress) -> None:
+        from audiolm_cli.cli.bars import place_detail
+
         bar = self._bar or self._open_bar()
-        shown: dict[str, Any] = {"total": event.total, "amount": _amount(event), "detail": event.detail}
+        shown: dict[str, Any] = {"total": event.total, "amount": _amount(event), **place_detail(event.detail)}
         self._end_activity()
         if event.stage not in self._tasks:
             self._tasks[event.stage] = bar.add_task(event.stage, **shown)
@@ -229,35 +230,26 @@ class Renderer:
 
     def _draw_activity(self, event: Activity) -> None:
         """A bar that moves, until something else is drawn."""
+        from audiolm_cli.cli.bars import place_detail
+
         bar = self._bar or self._open_bar()
         if self._activity is None or bar.tasks[-1].description != event.stage:  # the activity is the lowest bar
             self._end_activity()
-            self._activity = bar.add_task(event.stage, total=None, amount="", detail="")
+            self._activity = bar.add_task(event.stage, total=None, amount="", **place_detail(""))
         total = None if event.share is None else 1.0
-        bar.update(self._activity, total=total, completed=event.share or 0, detail=event.detail)
+        bar.update(self._activity, total=total, completed=event.share or 0, **place_detail(event.detail))
 
     def _end_activity(self) -> None:
         if self._bar is not None and self._activity is not None:
             self._bar.remove_task(self._activity)
         self._activity = None
 
-    def _open_bar(self) -> Bar:
-        from rich.progress import BarColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
-        from rich.progress import Progress as Bar
-        from rich.table import Column
+    def _open_bar(self) -> Bars:
+        from audiolm_cli.cli.bars import Bars
 
         if self._training is not None:  # a terminal has room for one that is drawn in place
             self._training.close()
-        self._bar = Bar(
-            TextColumn("{task.description}", markup=False),
-            BarColumn(bar_width=None, table_column=Column(max_width=BAR_WIDTH)),  # gets shorter before a word is cut
-            TextColumn("{task.fields[amount]}", markup=False),
-            TimeElapsedColumn(table_column=Column(no_wrap=True)),
-            TimeRemainingColumn(table_column=Column(no_wrap=True)),
-            TextColumn("{task.fields[detail]}", markup=False),
-            console=self._err,
-            transient=True,
-        )
+        self._bar = Bars(self._err)
         self._bar.start()
         return self._bar
 

@@ -374,6 +374,26 @@ def test_a_bar_gets_shorter_before_a_word_is_cut(monkeypatch: pytest.MonkeyPatch
     assert "0:00:00 -:--:--" in shown and "…" not in shown
 
 
+@pytest.mark.parametrize("columns", [80, 100])
+def test_what_is_too_long_to_stand_beside_a_bar_stands_below(monkeypatch: pytest.MonkeyPatch, columns: int) -> None:
+    """As the losses of a codec in training, of which each is read whole, as are the bar's own words."""
+    stream = Terminal()
+    monkeypatch.setattr(sys, "stderr", stream)
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setenv("TTY_INTERACTIVE", "1")
+    monkeypatch.setenv("COLUMNS", str(columns))
+    losses = [f"{name} 0.0965" for name in ("log", "linear", "mel", "commitment", "displacement", "adversary")]
+    with Renderer() as out:
+        detail = " ".join([*losses, "0.49 steps/s"])
+        out.on_event(Progress(stage="train", done=1, total=40, unit="steps", detail=detail))
+        time.sleep(0.3)
+    lines = [re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", line).strip() for line in stream.getvalue().splitlines()]
+    bars = {line for line in lines if "1/40 steps" in line}
+    assert bars and all(re.fullmatch(r"train [━ ]+ 1/40 steps 0:00:00 -:--:--", bar) for bar in bars), bars
+    assert max(map(len, lines)) <= columns
+    assert all(any(loss in line for line in lines) for loss in losses) and not any("…" in line for line in lines)
+
+
 def test_what_is_done_again_is_said_where_no_bar_can_be_drawn(capsys: pytest.CaptureFixture[str]) -> None:
     """In the line that comes every ten seconds; what cannot be counted is not said there."""
     now = 0.0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import json
 import os
 import shutil
@@ -31,7 +32,7 @@ from audiolm_cli.config.training import CodecTrainConfig
 from audiolm_cli.data.files import open_audio, split_files
 from audiolm_cli.data.manifest import read_facts
 from audiolm_cli.errors import DataError, ModelError, UsageError
-from audiolm_cli.events import Event, Note, Progress, ignore
+from audiolm_cli.events import Activity, Event, Note, Progress, ignore
 from audiolm_cli.library import fetching, loading
 from audiolm_cli.library.loading import codec_by_hash, codec_hash, codes_hash, load_codec
 from audiolm_cli.library.store_codec import codec_of_store
@@ -511,6 +512,20 @@ def test_a_codec_goes_on_with_a_level_of_its_own(
     assert shown.exit_code == 0, shown.stderr
     codec = load_codec(str(tmp_path / "mine"))
     assert codec.num_codebooks == load_codec(str(tiny_codec)).num_codebooks + 1
+
+
+def test_a_training_says_what_it_does_beside_its_steps(recordings: Path, tiny_codec: Path, tmp_path: Path) -> None:
+    """Each thing under its own name, and after a pause the steps again."""
+    config = dataclasses.replace(STEPS, steps=3, state_every=2, sample_every=2)
+    events: list[Event] = []
+    train_codec(
+        CodecTrainRequest(recordings, tmp_path / "c", init=str(tiny_codec), config=config, on_event=events.append)
+    )
+    stages = [event.stage for event in events if isinstance(event, (Activity, Progress))]
+    pause = ["measure held-out clips", "make round trips to hear", "see which codes stay", "compare round trips"]
+    told = [stage for stage, _ in itertools.groupby(stages)]
+    start = ["open", pause[-1], "count the codes of the recordings", pause[0]]
+    assert told == [*start, "train", *pause, "train", *pause, "write the codec"], told
 
 
 @pytest.mark.parametrize(("held_out", "words"), [(True, "on held-out clips"), (False, "none was held out")])

@@ -10,7 +10,7 @@ import torch
 from audiolm_cli.codec.base import Codec
 from audiolm_cli.data.files import AudioFile
 from audiolm_cli.evaluation.consistency import measure_consistency
-from audiolm_cli.events import Note, OnEvent
+from audiolm_cli.events import Activity, Note, OnEvent
 from audiolm_cli.training.codec.round_trips import read_middles
 
 CLIPS, CLIP_S = 8, 6.0
@@ -29,6 +29,7 @@ class ConsistencyReport:
 
     def __call__(self, step: int) -> None:
         """Measure the codec as it now is, after `step` steps."""
+        self.on_event(Activity(stage="see which codes stay"))
         clips = read_middles(self.files, CLIP_S, self.codec.sample_rate_hz)
         with torch.no_grad():
             found = measure_consistency(self.codec, [torch.from_numpy(wav) for wav in clips])

@@ -130,6 +130,7 @@ class CodecTrainer:
         """Step after step until the last one is done or a signal came; the held-out losses after the last step."""
         started, first, before_s = time.monotonic(), self.step, self.elapsed_s
         held_out = None
+        self.on_event(Activity(stage="train"))
         while self.step < self.config.steps and signals.came is None:
             if self.step >= self.quantize_from_step and not self.quantizing:
                 self._start_quantizer()
@@ -142,14 +143,18 @@ class CodecTrainer:
             if self.step - first == TIMED_STEPS and self.step < self.config.steps:
                 self._report_time((self.config.steps - self.step) / steps_per_s)
 
-            last = self.step == self.config.steps
-            if self.step % self.config.state_every == 0 or last:
+            last, every = self.step == self.config.steps, self.config.sample_every
+            saves = last or self.step % self.config.state_every == 0
+            if saves:
                 self._save()
                 held_out = self._report_held_out()
 
-            every = self.config.sample_every
-            if on_sample is not None and every and self.quantizing and (self.step % every == 0 or last):
+            samples = bool(every) and self.quantizing and (last or self.step % every == 0)
+            if on_sample is not None and samples:
                 self._make_sample(on_sample)
+
+            if (saves or samples) and not last:  # what was done between two steps is over
+                self._report_step(losses, steps_per_s)
 
         return held_out
 
@@ -162,13 +167,14 @@ class CodecTrainer:
         """What comes before the first step."""
         if self.init is None:
             self.on_event(Note(message="first weights from the training clips"))
+            self.on_event(Activity(stage="first weights"))
             self.trainee.initialise(self._endless_clips("components"), self.config.seed)
             self.average = start_average(self.network)
             return
 
         self.trainee.take_codebooks()
         if not self.quantizing or self.config.keep_codes:  # the codec does not say how often these recordings use it
-            self.quantizer.start_averages(*self._sample_latents("codebooks"))
+            self.quantizer.start_averages(*self._sample_latents("count the codes of the recordings"))
         self._report_held_out()
 
     def _report_step(self, losses: CodecLosses, steps_per_s: float) -> None:
@@ -183,6 +189,7 @@ class CodecTrainer:
 
     def _report_held_out(self) -> CodecLosses:
         """Measure the held-out losses and say what they are."""
+        self.on_event(Activity(stage="measure held-out clips"))
         held_out = self.evaluate()
         usage = "/".join(f"{p:.0f}" for p in self.quantizer.perplexities())
         self.on_event(
@@ -315,18 +322,25 @@ class CodecTrainer:
     def _start_quantizer(self) -> None:
         """Let the quantizer come in, its codebooks set by k-means."""
         self.on_event(Note(message=f"step {self.step}: k-means for {self.codec.num_codebooks} codebooks"))
-        latents, steady = self._sample_latents("codebooks")
+        latents, steady = self._sample_latents("make the codebooks")
         self.quantizer.initialise(latents, 12, self._generator("codebooks", 0), steady)
 
     @torch.no_grad()
-    def _sample_latents(self, purpose: str) -> tuple[Tensor, list[Tensor]]:
-        """Latents [M, D] of random training clips, as many as k-means needs, and the steady ones of the same frames."""
+    def _sample_latents(self, stage: str) -> tuple[Tensor, list[Tensor]]:
+        """Latents [M, D] of random training clips, as many as k-means needs, and the steady ones of the same frames.
+
+        Says under the name of `stage` how far that is.
+        """
         parts: list[list[Tensor]] = []
-        for wav in self._endless_clips(purpose):
+        done, frames = 0, self.trainee.start_frames
+        for wav in self._endless_clips("codebooks"):
+            self.on_event(Activity(stage=stage, share=done / frames))
             latents = self.trainee.latents(self.trainee.inputs(wav))
             parts.append(_flatten([latents, *self.trainee.steady(latents)]))
-            if sum(len(part[0]) for part in parts) >= self.trainee.start_frames:
+            done += len(parts[-1][0])
+            if done >= frames:
                 break
+        self.on_event(Activity(stage=stage))
 
         latents, *steady = (torch.cat(views)[: self.trainee.start_frames] for views in zip(*parts, strict=True))
         return latents, steady

@@ -18,7 +18,7 @@ from audiolm_cli.codec.base import Codec
 from audiolm_cli.data.files import AudioFile, read_mono_clip
 from audiolm_cli.editing.picture import MEL_BANDS, PLOT_RATE_HZ, mel_decibels, mel_ticks
 from audiolm_cli.errors import DataError
-from audiolm_cli.events import Note, OnEvent
+from audiolm_cli.events import Activity, Note, OnEvent
 from audiolm_cli.files import replacing_folder, write_whole
 from audiolm_cli.wording import printable
 
@@ -37,6 +37,7 @@ class RoundTrips:
 
     def __call__(self, step: int) -> None:
         """Write the round trips of the codec as it now is, after `step` steps."""
+        self.on_event(Activity(stage="make round trips to hear"))
         try:
             wavs = read_middles(self.files, CLIP_S, self.codec.sample_rate_hz)
             clips = {f"clip-{i}": wav for i, wav in enumerate(wavs, start=1)}
