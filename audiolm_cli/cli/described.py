@@ -56,9 +56,12 @@ def _describe_model(shape: ModelConfig, rate_hz: float | None) -> Iterator[tuple
     yield "network", layers
     window = f"{shape.max_frames} frames" + (f" ({shape.max_frames / rate_hz:.1f} s)" if rate_hz else "")
     yield "window", f"{window} of context and new audio; attention within the context: {shape.context_attention}"
-    heard = "all codebooks" if shape.context_codebooks == "all" else "codebook 1 alone"
+    N = shape.ar_codebooks
+    own = "codebook 1" if N == 1 else f"codebooks 1 to {N}"
+    heard = "all codebooks" if shape.context_codebooks == "all" else f"{own} alone"
+    makes = f"makes {own}; " if N > 1 else ""
     holding = ", with a term for holding the code before" if shape.ar_holding else ""
-    yield "AR decoder", f"hears {heard} of the context{holding}"
+    yield "AR decoder", f"{makes}hears {heard} of the context{holding}"
     books = f"{counted(shape.num_quantizers, 'codebook')} of {shape.codebook_size} codes"
     yield "codes", f"{books}, the fine ones made in {shape.nar_passes} pass{'es' * (shape.nar_passes > 1)}"
     if shape.prompt_from != ModelConfig.prompt_from:

@@ -114,8 +114,19 @@ ContextCodebooks = Annotated[
     options.shared(
         "--context-codebooks",
         panel=_RARE_MODEL,
-        help="What the AR decoder hears of a prompt: all codebooks, or only its own, the first. "
+        help="What the AR decoder hears of a prompt: all codebooks, or only those that it makes, its own. "
         f"{_of_preset('context_codebooks')}",
+    ),
+]
+ArCodebooks = Annotated[
+    int | None,
+    options.shared(
+        "--ar-codebooks",
+        min=1,
+        metavar="N",
+        panel=_RARE_MODEL,
+        help="Codebooks of each frame that the AR decoder makes, one after the other; the NAR decoder makes the "
+        "others. Default: 1.",
     ),
 ]
 PromptFrom = Annotated[
@@ -258,6 +269,7 @@ def train_command(
     dropout: Dropout = None,
     context_attention: Attention = None,
     context_codebooks: ContextCodebooks = None,
+    ar_codebooks: ArCodebooks = None,
     prompt_from: PromptFrom = None,
     styles: Styles = None,
     steps: Steps = None,
@@ -276,7 +288,11 @@ def train_command(
     """Train a model on a folder of recordings; run again after a stop, the training goes on."""
     sizes = _given(d_model=decoder_dim, nhead=nhead, num_layers=num_decoder_layers)
     own_shape = {"--preset": preset, "--decoder-dim, --nhead and --num-decoder-layers": sizes or None}
-    listening = {"--context-attention": context_attention, "--context-codebooks": context_codebooks}
+    listening = {
+        "--context-attention": context_attention,
+        "--context-codebooks": context_codebooks,
+        "--ar-codebooks": ar_codebooks,
+    }
     _exclude({"--init": init}, {**own_shape, **listening})
     _exclude({"--steps": steps}, {"--num-epochs": num_epochs})
     _exclude({"--batch-frames": batch_frames}, {"--max-duration": max_duration})
@@ -306,6 +322,7 @@ def train_command(
             codec=codec,
             shape=shape,
             num_quantizers=num_quantizers,
+            ar_codebooks=ar_codebooks,
             dropout=dropout,
             prompt_from=prompt_from,
             styles=styles,

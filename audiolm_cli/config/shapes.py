@@ -86,9 +86,11 @@ class ModelConfig(Settings):
     """"full": context frames of the AR decoder see each other. "causal": left ones see what comes before them and the
     right context, so that each of them is learned from, too."""
     context_codebooks: str = "all"
-    """"all": the AR decoder hears all codebooks of a context. "own": as of the target, the first alone."""
+    """"all": the AR decoder hears all codebooks of a context. "own": as of the target, those that it makes."""
     ar_holding: bool = False
     """Whether the AR decoder has a term for holding the code before; the NAR decoder always copies."""
+    ar_codebooks: int = setting(1, "", low=1, high=1000)
+    """How many codebooks of a frame the AR decoder makes, from the first on; the NAR decoder makes the others."""
     dropout: float = 0.0
     """Dropout in attention output, feed-forward and embeddings, 0..1."""
     prompt_share: float = 0.4
@@ -118,6 +120,10 @@ class ModelConfig(Settings):
         require(known, f'context_attention must be "full" or "causal", got {self.context_attention!r}')
         known = self.context_codebooks in ("all", "own")
         require(known, f'context_codebooks must be "all" or "own", got {self.context_codebooks!r}')
+        fits = self.ar_codebooks <= self.num_quantizers
+        require(
+            fits, f"ar_codebooks must be at most the {self.num_quantizers} codebooks there are, got {self.ar_codebooks}"
+        )
         require(0 <= self.dropout < 1, f"dropout must be in [0, 1), got {self.dropout}")
         require(0 < self.prompt_share < 1, f"prompt_share must be in (0, 1), got {self.prompt_share}")
 

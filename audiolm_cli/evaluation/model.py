@@ -67,8 +67,7 @@ def predictions(model: Decoders, codes: Tensor, geometry: Geometry, context: Ten
     given = own if context is None else context
 
     ar = model.ar_predict(given, target, geometry)
-    nar = [model.nar_predict(given, target, geometry, k) for k in range(1, model.config.num_quantizers)]
-    return [ar, *nar]
+    return [*ar, *(model.nar_predict(given, target, geometry, k) for k in range(len(ar), model.config.num_quantizers))]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -135,10 +134,11 @@ def score_windows(
     sums = torch.zeros(3, model.config.num_quantizers)  # bits, likeliest codes hit, ten likeliest hit
     for part in codes.split(BATCH):
         context, target = geometry.split(part.to(model.device))
-        sums[:, 0] += _sum_scores(model.ar_predict(context, target, geometry))
+        for own in model.ar_predict(context, target, geometry):
+            sums[:, own.codebook] += _sum_scores(own)
 
         # Every frame in the pass that it comes in, after the true codes of those before it.
-        for k in range(1, model.config.num_quantizers):
+        for k in range(model.config.ar_codebooks, model.config.num_quantizers):
             memory = model.nar_memory(context, geometry, k)
             order = torch.rand(target.shape[:2], generator=generator).argsort(-1).argsort(-1).to(model.device)
             for known, now in plan_passes(order, passes or model.config.nar_passes):

@@ -39,8 +39,10 @@ class Holding(nn.Module):
 class Copying(nn.Module):
     """Adds to the logits of the nearest known codes what their distance, their agreement and the state say for them."""
 
-    def __init__(self, width: int, num_stages: int) -> None:
+    def __init__(self, width: int, num_stages: int, first: int = 1) -> None:
+        """A model's terms for `num_stages` codebooks from `first` on."""
         super().__init__()
+        self.first = first
         self.gates = nn.Linear(width, 2)
         self.scores = nn.Parameter(torch.empty(num_stages, 2, REACH, 2, 2))
         """By stage, side, distance, whether the codebooks before agree there, and whether both sides have one code;
@@ -85,7 +87,9 @@ class Copying(nn.Module):
         same = ((codes[..., 0] == codes[..., 1]) & is_near.all(-1)).long()[..., None]  # [B, n, 1]
 
         sides = torch.arange(2, device=target.device)
-        scores = SCALE * self.scores[width - 2, sides, distance.clamp(max=REACH) - 1, agree, same] + self.gates(states)
+        scores = SCALE * self.scores[
+            width - 1 - self.first, sides, distance.clamp(max=REACH) - 1, agree, same
+        ] + self.gates(states)
         terms = (scores * is_near).to(logits.dtype)  # [B, n, 2]
 
         for side in range(2):  # one after the other: both may add to one code, and a GPU would do so in any order

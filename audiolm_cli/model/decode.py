@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from audiolm_cli.config.generation import SamplingConfig
@@ -56,10 +57,17 @@ class GuidedAR:
         return self._ar.done
 
     def step(self, previous: Tensor | None) -> Tensor:
-        """Logits [takes, V + 1] of the next frame, after `previous` [takes, 1] (None at the first)."""
+        """Logits [takes, V + 1] of the next frame's first codebook, after `previous` [takes, N] (None at the first)."""
         logits = self._ar.step(previous)
         if self._null is not None:
             logits = guide_logits(logits, self._null.step(previous), self._guidance)
+        return logits
+
+    def deepen(self, made: Tensor) -> Tensor:
+        """Logits [takes, V] of the frame's next codebook, after its codes [takes] of the one before."""
+        logits = self._ar.deepen(made)
+        if self._null is not None:
+            logits = guide_logits(logits, self._null.deepen(made), self._guidance)
         return logits
 
     def rewind(self, done: int) -> None:
@@ -67,6 +75,37 @@ class GuidedAR:
         self._ar.rewind(done)
         if self._null is not None:
             self._null.rewind(done)
+
+
+def draw_frame(
+    ar: GuidedAR,
+    previous: Tensor | None,
+    sampling: SamplingConfig,
+    noise: Tensor,
+    *,
+    can_end: bool = False,
+    known: Tensor | None = None,
+) -> Tensor:
+    """Codes int64 [takes, N] of the next frame, in as many codebooks as the AR decoder makes.
+
+    Args:
+        ar: the generation in progress.
+        previous: codes [takes, N] of the frame before; None at the first.
+        sampling: how codes are drawn.
+        noise: uniform numbers [takes, N].
+        can_end: whether the first code may be end-of-sequence, V.
+        known: codes [takes, n] of the leading codebooks that are not drawn; None is none.
+    """
+    codes = [] if known is None else [*known.unbind(-1)]
+    logits = ar.step(previous)
+    eos = logits.shape[-1] - 1
+
+    for k, uniform in enumerate(noise.unbind(-1)):
+        if k > 0:
+            logits = ar.deepen(codes[k - 1].clamp(max=eos - 1))
+        if k == len(codes):
+            codes.append(sample_ar(logits if can_end else logits[:, :eos], sampling, uniform))
+    return torch.stack(codes, dim=-1)
 
 
 @torch.inference_mode()
@@ -100,13 +139,15 @@ def generate(
     cores = cores or Cores()
 
     started = time.perf_counter()
-    first = _generate_first(model, context, geometry, sampling, generators, until_end, on_frame, cores)  # [takes, M']
+    first = _generate_first(
+        model, context, geometry, sampling, generators, until_end, on_frame, cores
+    )  # [takes, M', N]
     timing.ar_s += time.perf_counter() - started
 
     started = time.perf_counter()
     codes = _fill_takes(model, context, first, geometry, sampling, generators, cores)  # [takes, M', K]
     timing.nar_s += time.perf_counter() - started
-    timing.frames += int((first >= 0).sum())
+    timing.frames += int((first[..., 0] >= 0).sum())
     return codes
 
 
@@ -134,15 +175,20 @@ def fill_codebooks(
         geometry: where both lie on the timeline.
         sampling: how codes are drawn, and in how many passes.
         noise: uniform numbers [B, K, M], a row for each codebook but the first and one for the order of the frames.
-        known_codebooks: how many codebooks are kept, 1..K.
+        known_codebooks: how many codebooks are kept, 1..K; where the AR decoder makes more, it makes the further ones
+            of its own first.
         cores: what knows which cores are free; None looks from now on.
     """
     target, alone = target.clone(), Geometry(0, target.shape[1])
     order = noise[:, -1].argsort(-1).argsort(-1)  # int64 [B, M], when each frame comes
     passes = sampling.nar_passes or model.config.nar_passes
+    cores = cores or Cores()
+    N = model.config.ar_codebooks
+    if known_codebooks < N:
+        target[..., :N] = _complete_frames(model, context, target, geometry, sampling, noise, known_codebooks, cores)
 
-    with (cores or Cores()).share() as look_again:
-        for k in range(known_codebooks, target.shape[-1]):
+    with cores.share() as look_again:
+        for k in range(max(N, known_codebooks), target.shape[-1]):
             # The context is read once for all passes of a codebook.
             memory = model.nar_memory(context, geometry, k)
             unguided = None
@@ -159,6 +205,35 @@ def fill_codebooks(
                 drawn = sample_nar(logits, sampling, noise[:, k - 1].gather(1, now))
                 target[..., k] = target[..., k].scatter(1, now, drawn)
     return target
+
+
+def _complete_frames(
+    model: Decoders,
+    context: Tensor,
+    target: Tensor,
+    geometry: Geometry,
+    sampling: SamplingConfig,
+    noise: Tensor,
+    known: int,
+    cores: Cores,
+) -> Tensor:
+    """The AR decoder's codebooks [B, M, N] of the target, of which the leading `known` are kept.
+
+    The noise is that of `fill_codebooks`.
+    """
+    N = model.config.ar_codebooks
+    codes = target[..., :N].clone()
+    uniforms = F.pad(noise[:, : N - 1].mT, (1, 0))  # [B, M, N]; the first codebook is always known
+    with cores.share():
+        ar = GuidedAR(model, context, geometry, len(target), sampling.guidance)
+
+    previous: Tensor | None = None
+    with cores.step() as begin_step:
+        for t in range(codes.shape[1]):
+            begin_step()
+            previous = draw_frame(ar, previous, sampling, uniforms[:, t], known=codes[:, t, :known])
+            codes[:, t] = previous
+    return codes
 
 
 def _is_asked(model: Decoders, geometry: Geometry) -> bool:
@@ -198,23 +273,23 @@ def _fill_takes(
     generators: list[torch.Generator],
     cores: Cores,
 ) -> Tensor:
-    """Codes int64 [takes, M', K] for first codebooks [takes, M'], -1 after a take's end.
+    """Codes int64 [takes, M', K] for the AR decoder's codebooks [takes, M', N], -1 after a take's end.
 
     Takes of one length are filled together, since each needs a geometry of its own length.
     """
     takes, M, K = len(generators), geometry.gap, model.config.num_quantizers
     codes = torch.full((takes, first.shape[1], K), -1, dtype=torch.long, device=context.device)
-    codes[..., 0] = first
+    codes[..., : first.shape[-1]] = first
     noise = draw_uniforms(generators, M * K).view(takes, K, M)
 
-    lengths = (first >= 0).sum(1).tolist()
+    lengths = (first[..., 0] >= 0).sum(1).tolist()
     for length in sorted(set(lengths) - {0}):
         items = [i for i, own in enumerate(lengths) if own == length]
         shape = dataclasses.replace(geometry, gap=length)
         fine = noise[items, :, :length].to(context.device)  # [n, K, length]
         own = context if len(context) == 1 else context[items]
         target = codes[items, :length]
-        codes[items, :length] = fill_codebooks(model, own, target, shape, sampling, fine, cores=cores)
+        codes[items, :length] = fill_codebooks(model, own, target, shape, sampling, fine, first.shape[-1], cores)
     return codes
 
 
@@ -228,13 +303,13 @@ def _generate_first(
     on_frame: Callable[[int], None] | None,
     cores: Cores,
 ) -> Tensor:
-    """First codebook int64 [takes, M'] of the gap, -1 after a take's end."""
-    takes, M = len(generators), geometry.gap
-    noise = draw_uniforms(generators, M).to(context.device)
+    """The AR decoder's codebooks int64 [takes, M', N] of the gap, -1 after a take's end."""
+    takes, M, N = len(generators), geometry.gap, model.config.ar_codebooks
+    noise = draw_uniforms(generators, M * N).view(takes, M, N).to(context.device)
     with cores.share():
         ar = GuidedAR(model, context, geometry, takes, sampling.guidance)
 
-    codes = torch.full((takes, M), -1, dtype=torch.long, device=context.device)
+    codes = torch.full((takes, M, N), -1, dtype=torch.long, device=context.device)
     is_running = torch.ones(takes, dtype=torch.bool, device=context.device)
     check_every = frames_per_end_check(context.device)
     previous: Tensor | None = None
@@ -242,21 +317,19 @@ def _generate_first(
     with cores.step() as begin_step:
         for t in range(M):
             begin_step()
-            logits = ar.step(previous)  # [takes, V + 1]
+            made = draw_frame(ar, previous, sampling, noise[:, t], can_end=until_end)  # [takes, N]
 
             if not until_end:
-                code = sample_ar(logits[:, : model.eos], sampling, noise[:, t])  # [takes]
-                codes[:, t] = code
+                codes[:, t] = made
             else:
-                code = sample_ar(logits, sampling, noise[:, t])
-                is_running &= code != model.eos
-                code = code.clamp(max=model.eos - 1)  # a take that has ended is stepped on with any code
-                codes[:, t] = torch.where(is_running, code, -1)
+                is_running &= made[:, 0] != model.eos
+                made = made.clamp(max=model.eos - 1)  # a take that has ended is stepped on with any code
+                codes[:, t] = torch.where(is_running[:, None], made, -1)
                 if (t + 1) % check_every == 0 and not is_running.any():
                     break
 
-            previous = code[:, None]
+            previous = made
             if on_frame is not None:
                 on_frame(t + 1)
 
-    return codes[:, : int((codes >= 0).sum(1).max())]
+    return codes[:, : int((codes[..., 0] >= 0).sum(1).max())]

@@ -1,4 +1,4 @@
-"""The network of AudioLM: an AR decoder for the first codebook and a NAR decoder for the others, over audio codes.
+"""The network of AudioLM: an AR decoder for the first codebooks and a NAR decoder for the others, over audio codes.
 
 VALL-E (Wang et al. 2023, section 4.2) with prompt audio in place of text. Knows nothing about audio files, codecs or
 training; `decode.py` generates.
@@ -64,6 +64,25 @@ class Predictions:
         return ((codes > own) | ((codes == own) & before)).sum(-1)
 
 
+class DepthLayer(nn.Module):
+    """From what the AR decoder knows when it makes one codebook of a frame to what it knows when it makes the next.
+
+    A residual feed-forward of the state and the code just made: the depth transformer of RQ-Transformer (Lee et al.,
+    2022, section 3.2), without attention, since the state before already holds the codes made earlier.
+    """
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.norm = nn.LayerNorm(width)
+        self.up = nn.Linear(width, 4 * width)
+        self.down = nn.Linear(4 * width, width)
+
+    def forward(self, states: Tensor, made: Tensor) -> Tensor:
+        """States [..., D] after the embeddings [..., D] of the codes just made."""
+        x = states + made
+        return x + self.down(F.gelu(self.up(self.norm(x))))
+
+
 class NarMemory(NamedTuple):
     """What the NAR decoder keeps of a context for one codebook."""
 
@@ -83,7 +102,8 @@ class Decoders(nn.Module):
         shape = (D, config.nhead, config.num_layers, config.dropout)
         segments = 4 if config.knows_elsewhere else 3  # the fourth is that of prompts from elsewhere
 
-        heard = K if config.context_codebooks == "all" else 1
+        N = config.ar_codebooks
+        heard = K if config.context_codebooks == "all" else N
         self.ar_embeddings = nn.ModuleList(nn.Embedding(V, D) for _ in range(heard))
         self.ar_segments = nn.Embedding(segments, D)
         self.ar_start = nn.Parameter(torch.zeros(D))
@@ -91,12 +111,19 @@ class Decoders(nn.Module):
         self.ar_head = nn.Linear(D, V + 1, bias=False)
         self.ar_holding = Holding(D) if config.ar_holding else None
 
+        # What makes further codebooks of a frame: a step deeper, and a head and a term as of the first, for each.
+        self.ar_depth_decoder = nn.ModuleList(DepthLayer(D) for _ in range(1, N))
+        self.ar_depth_heads = nn.ModuleList(
+            nn.Sequential(nn.LayerNorm(D), nn.Linear(D, V, bias=False)) for _ in range(1, N)
+        )
+        self.ar_depth_holding = nn.ModuleList(Holding(D) for _ in range(1, N)) if config.ar_holding else None
+
         self.nar_embeddings = nn.ModuleList(nn.Embedding(V, D) for _ in range(K))
         self.nar_segments = nn.Embedding(segments, D)
-        self.nar_stages = nn.Embedding(max(K - 1, 1), D)
+        self.nar_stages = nn.Embedding(max(K - N, 1), D)
         self.nar_decoder = Decoder(*shape, adaptive=True, positions=config.positions)
-        self.nar_heads = nn.ModuleList(nn.Linear(D, V, bias=False) for _ in range(K - 1))
-        self.nar_copying = Copying(D, max(K - 1, 1))
+        self.nar_heads = nn.ModuleList(nn.Linear(D, V, bias=False) for _ in range(N, K))
+        self.nar_copying = Copying(D, max(K - N, 1), first=N)
 
         styles = len(config.styles)
         self.ar_styles = nn.Embedding(styles, D) if styles else None
@@ -115,8 +142,9 @@ class Decoders(nn.Module):
 
         nn.init.normal_(self.ar_start, std=WEIGHT_STD)
         self.nar_copying.reset()
-        if self.ar_holding is not None:
-            self.ar_holding.reset()
+        for holding in (self.ar_holding, *(self.ar_depth_holding or ())):
+            if holding is not None:
+                holding.reset()
         for styles in (self.ar_styles, self.nar_styles):
             if styles is not None:
                 nn.init.zeros_(styles.weight)
@@ -143,9 +171,10 @@ class Decoders(nn.Module):
             table.weight.copy_(vector * AR_EMBEDDING_STD)  # type: ignore[operator]
         for k, vector in enumerate(vectors):
             self.nar_embeddings[k].weight.copy_(vector * WEIGHT_STD)  # type: ignore[operator]
-            if k > 0:
-                self.nar_heads[k - 1].weight.copy_(vector / vector.std() * WEIGHT_STD)  # type: ignore[operator]
         self.ar_head.weight[: self.eos].copy_(vectors[0] * WEIGHT_STD)
+        further = [*(head[-1] for head in self.ar_depth_heads), *self.nar_heads]  # type: ignore[index]
+        for head, vector in zip(further, vectors[1:], strict=False):
+            head.weight.copy_(vector / vector.std() * WEIGHT_STD)
 
     @property
     def eos(self) -> int:
@@ -201,8 +230,8 @@ class Decoders(nn.Module):
         return steps[:, :-1], steps[:, -1:]
 
     def ar_input(self, previous: Tensor) -> Tensor:
-        """AR embeddings [B, S, D] of the first codebook of the target frames before [B, S]."""
-        return self.ar_embeddings[0](previous) + self.ar_segments.weight[TARGET]
+        """AR embeddings [B, S, D] of the target frames before, the codes [B, S, N] that the AR decoder made of them."""
+        return _sum_embeddings(self.ar_embeddings, previous) + self.ar_segments.weight[TARGET]
 
     def ar_predict(
         self,
@@ -213,8 +242,8 @@ class Decoders(nn.Module):
         *,
         with_context: bool = False,
         styles: Tensor | None = None,
-    ) -> Predictions:
-        """Teacher-forced predictions of the first codebook, in one pass.
+    ) -> list[Predictions]:
+        """Teacher-forced predictions of the AR decoder's codebooks, the first one first, in one pass.
 
         Args:
             context: codes [B, L, K] in memory order.
@@ -228,18 +257,20 @@ class Decoders(nn.Module):
         Returns:
             Predictions of M steps, or of `geometry.labelled` steps with the context; one more with `ends`.
         """
-        first, free = target[..., 0], self.ar_free(geometry)  # [B, M]
+        N, free = self.config.ar_codebooks, self.ar_free(geometry)
+        made = target[..., :N]  # [B, M, N]
         positions = torch.cat([geometry.context_positions(target.device), geometry.target_positions(target.device)])
 
         # Free frames have no label: they see the frames after them, so they would be asked for what they were told.
-        labels = torch.cat([context[:, free:, 0], first], dim=1)  # [B, L - free + M]
-        before = F.pad(labels if ends is not None else labels[:, :-1], (1, 0), value=-1)  # the code of the frame before
+        labels = torch.cat([context[:, free:, :N], made], dim=1)  # [B, L - free + M, N]
+        before = labels if ends is not None else labels[:, :-1]
+        before = F.pad(before, (0, 0, 1, 0), value=-1)  # the codes of the frame before
 
-        # Each step hears the frame before it; of target frames the first codebook alone.
-        inputs = [*self.ar_context(context, geometry), self.ar_input(first if ends is not None else first[:, :-1])]
+        # Each step hears the frame before it; of target frames the AR decoder's own codebooks alone.
+        inputs = [*self.ar_context(context, geometry), self.ar_input(made if ends is not None else made[:, :-1])]
         if ends is not None:
             positions = torch.cat([positions, positions[-1:] + 1])
-            end_label = torch.where(ends, self.eos, IGNORE)
+            end_label = F.pad(torch.where(ends, self.eos, IGNORE)[:, None], (0, N - 1), value=IGNORE)  # [B, N]
             labels = torch.cat([labels, end_label[:, None]], dim=1)
 
         read = _add_styles(torch.cat(inputs, dim=1), self.ar_styles, styles)
@@ -247,12 +278,30 @@ class Decoders(nn.Module):
         if not with_context:
             skipped = geometry.context - free
             states, labels, before = states[:, skipped:], labels[:, skipped:], before[:, skipped:]
-        return Predictions(codebook=0, logits=self.ar_logits(states, before), labels=labels)
 
-    def ar_logits(self, states: Tensor, before: Tensor) -> Tensor:
-        """AR logits [..., V + 1] of the decoder's states [..., D] after the codes `before` [...]; -1 is none."""
-        logits: Tensor = self.ar_head(states)
-        return logits if self.ar_holding is None else self.ar_holding(logits, states, before)
+        predictions = []
+        for k in range(N):
+            if k > 0:  # the code of a step without one is not asked for
+                states = self.ar_deepen(states, k, labels[..., k - 1].clamp(0, self.eos - 1))
+            logits = self.ar_logits(states, before[..., k], k)
+            predictions.append(Predictions(codebook=k, logits=logits, labels=labels[..., k]))
+        return predictions
+
+    def ar_deepen(self, states: Tensor, codebook: int, codes: Tensor) -> Tensor:
+        """States [..., D] for one codebook more of the same frames, after their codes [...] of the codebook before."""
+        deeper: Tensor = self.ar_depth_decoder[codebook - 1](states, self.ar_embeddings[codebook - 1](codes))
+        return deeper
+
+    def ar_logits(self, states: Tensor, before: Tensor, codebook: int = 0) -> Tensor:
+        """AR logits [..., V + 1] of the states [..., D] for the first codebook, [..., V] for another.
+
+        `before` [...] are the codes of the same codebook in the frame before; -1 is none.
+        """
+        head = self.ar_depth_heads[codebook - 1] if codebook else self.ar_head
+        holding = self.ar_depth_holding[codebook - 1] if codebook and self.ar_depth_holding else self.ar_holding
+
+        logits: Tensor = head(states)
+        return logits if holding is None else holding(logits, states, before)
 
     def nar_predict(
         self,
@@ -269,7 +318,7 @@ class Decoders(nn.Module):
             context: codes [B, L, K] in memory order.
             target: codes [B, M, K], of which those of the codebooks before `codebook` are read.
             geometry: where both lie on the timeline.
-            codebook: which one is predicted, 1..K-1.
+            codebook: which one is predicted, N..K-1 after the N of the AR decoder.
             known: bool [B, M], frames whose code of `codebook` itself is read as well and not predicted: masked
                 training and decoding (Chang et al., "MaskGIT", 2022, section 3); None is no frame.
             styles: int64 [B], as in `ar_predict`.
@@ -281,7 +330,7 @@ class Decoders(nn.Module):
             torch.cat(places),
             geometry.context,
             causal=False,
-            stage=self.nar_stages.weight[codebook - 1],
+            stage=self._nar_stage(codebook),
         )
         logits = self._nar_logits(states, target, codebook, known, geometry.edges(context[..., : codebook + 1]))
 
@@ -291,7 +340,7 @@ class Decoders(nn.Module):
 
     def nar_memory(self, context: Tensor, geometry: Geometry, codebook: int) -> NarMemory:
         """What `nar_read` needs of context codes [B, L, K]: the same for every target and every pass."""
-        positions, stage = geometry.context_positions(context.device), self.nar_stages.weight[codebook - 1]
+        positions, stage = geometry.context_positions(context.device), self._nar_stage(codebook)
         layers = self.nar_decoder.prefill(self._nar_context(context, geometry), positions, geometry.context, stage)
         return NarMemory(layers, geometry.edges(context[..., : codebook + 1]))
 
@@ -310,7 +359,7 @@ class Decoders(nn.Module):
             memory: what `nar_memory` kept of the context.
             target: codes [B, M, K].
             geometry: where context and target lie on the timeline.
-            codebook: which one is predicted, 1..K-1.
+            codebook: which one is predicted, as in `nar_predict`.
             known: bool [B, M], as in `nar_predict`.
             frames: int64 [B, n], the frames of the target whose logits are wanted; None is all of them.
         """
@@ -318,9 +367,13 @@ class Decoders(nn.Module):
             self._nar_target(target, codebook, known),
             geometry.target_positions(target.device),
             memory.layers,
-            self.nar_stages.weight[codebook - 1],
+            self._nar_stage(codebook),
         )
         return self._nar_logits(states, target, codebook, known, memory.edges, frames)
+
+    def _nar_stage(self, codebook: int) -> Tensor:
+        """What tells the NAR decoder which codebook it predicts, [D]."""
+        return self.nar_stages.weight[codebook - self.config.ar_codebooks]
 
     def _nar_context(self, context: Tensor, geometry: Geometry) -> Tensor:
         """NAR embeddings [B, L, D] of context codes [B, L, K] in memory order."""
@@ -353,7 +406,7 @@ class Decoders(nn.Module):
         else:
             states = gather_frames(states, frames)  # [B, n, D]
 
-        logits = self.nar_heads[codebook - 1](states)
+        logits = self.nar_heads[codebook - self.config.ar_codebooks](states)
         return self.nar_copying(logits, states, target[..., : codebook + 1], known, edges, frames)
 
 
@@ -362,7 +415,7 @@ def least_weights(config: ModelConfig) -> tuple[int, int]:
     D, K, V = config.d_model, config.num_quantizers, config.codebook_size
     layers = 2 * config.num_layers  # of both decoders
 
-    tables = (K if config.context_codebooks == "all" else 1) + K
+    tables = (K if config.context_codebooks == "all" else config.ar_codebooks) + K
     tensors = 8 * layers + tables
     numbers = 4 * layers * D**2 + tables * V * D + 2 * len(config.styles) * D
     return tensors, numbers

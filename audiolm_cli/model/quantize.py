@@ -199,11 +199,14 @@ def use_dtype(model: Decoders, dtype: str) -> str:
         dtype = "bf16" if fast else "fp32"
 
     if dtype == "bf16":
-        replace_linears(model.ar_decoder, _sixteen_bit_form(fast))
+        for layers in (model.ar_decoder, model.ar_depth_decoder):
+            replace_linears(layers, _sixteen_bit_form(fast))
         if is_supported(HalfLinear):
             model.set_submodule("ar_head", HalfLinear(model.ar_head))
+            replace_linears(model.ar_depth_heads, HalfLinear)
     elif dtype == "int8":
-        replace_linears(model.ar_decoder, Int8Linear)
+        for layers in (model.ar_decoder, model.ar_depth_decoder, model.ar_depth_heads):
+            replace_linears(layers, Int8Linear)
         model.set_submodule("ar_head", Int8Linear(model.ar_head))
 
     if dtype == "bf16" or (dtype == "int8" and fast):

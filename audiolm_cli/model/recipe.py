@@ -50,20 +50,21 @@ class AudioLM(Decoders):
             x_lens: int [B], frames of each prompt.
             y: target codes [B, Ty, K], padded at the end.
             y_lens: int [B], frames of each target.
-            codebook: which codebook the NAR decoder predicts (1..K-1); None takes their mean.
+            codebook: which codebook the NAR decoder predicts, from those after the AR decoder's; None takes their mean.
 
         Returns:
             `(ar + nar) / 2` in nats, each a mean over real frames, and `{"ar": ..., "nar": ...}` in bits per frame.
         """
-        K = self.config.num_quantizers
-        stages = [codebook] if codebook is not None else list(range(1, K))
+        N, K = self.config.ar_codebooks, self.config.num_quantizers
+        stages = [codebook] if codebook is not None else list(range(N, K))
         frames = y_lens.sum()
 
         ar, nar = y.new_zeros((), dtype=torch.float32), y.new_zeros((), dtype=torch.float32)
         for items, geometry in _equal_lengths(x_lens, y_lens):
             context, target = x[items, : geometry.left], y[items, : geometry.gap]
 
-            ar = ar + self.ar_predict(context, target, geometry).losses().sum() / frames
+            for predictions in self.ar_predict(context, target, geometry):
+                ar = ar + predictions.losses().sum() / frames
             for stage in stages:
                 predictions = self.nar_predict(context, target, geometry, stage)
                 nar = nar + predictions.losses().sum() / (frames * len(stages))

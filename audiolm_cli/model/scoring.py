@@ -16,7 +16,7 @@ FOLLOWING_SHARE = 0.25
 
 @torch.inference_mode()
 def continuation_score(model: Decoders, left: Tensor, made: Tensor, elsewhere: Tensor | None = None) -> Tensor:
-    """Mean log2 likelihood [B] of the first codebook of made [B, M, K] after left [1 or B, L, K], per frame.
+    """Mean log2 likelihood [B] of the AR decoder's codebooks of made [B, M, K] after left [1 or B, L, K], per frame.
 
     Longer stretches are scored in steps of half a window. Each step sees the half window in front of it, and the prompt
     from elsewhere [1, E, K], if there is one, which takes its part of the window.
@@ -37,7 +37,7 @@ def continuation_score(model: Decoders, left: Tensor, made: Tensor, elsewhere: T
 def following_score(
     model: Decoders, left: Tensor, made: Tensor, right: Tensor, elsewhere: Tensor | None = None
 ) -> Tensor:
-    """Mean log2 likelihood [B] per frame of the first codebook of what follows a gap, after what was made in it.
+    """Mean log2 likelihood [B] per frame of the AR decoder's codebooks of what follows a gap, after what is in it.
 
     Args:
         model: the decoders, in eval mode.
@@ -56,6 +56,7 @@ def following_score(
 
 
 def _losses_after(model: Decoders, past: Tensor, target: Tensor, elsewhere: Tensor | None, most: int) -> Tensor:
-    """Losses [B, M] of the first codebook of target [B, M, K] after the last `most` frames of past [B, L, K]."""
+    """Losses [B, M] of the AR decoder's codebooks of target [B, M, K] after the last `most` frames of past."""
     geometry = Geometry(min(most, past.shape[1]), target.shape[1], elsewhere=count_frames(elsewhere))
-    return model.ar_predict(geometry.gather(past, elsewhere=elsewhere), target, geometry).losses()
+    predictions = model.ar_predict(geometry.gather(past, elsewhere=elsewhere), target, geometry)
+    return torch.stack([own.losses() for own in predictions]).sum(0)

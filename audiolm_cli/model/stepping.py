@@ -98,13 +98,21 @@ class AR:
 
         # Every input there can be, in a table: the codes, and behind them what begins the gap, of each context.
         every_code = torch.arange(model.eos, device=device)
-        self._inputs = torch.cat([model.ar_input(every_code), first[:, 0]])  # [V + 1, D] or [V + takes, D]
-        self._first = model.eos + torch.arange(takes, device=device) % len(first)
+        N = model.config.ar_codebooks
+        self._inputs = [torch.cat([model.ar_input(every_code[:, None]), first[:, 0]])]  # [V + 1, D] or [V + takes, D]
+        start = model.eos + torch.arange(takes, device=device) % len(first)
+        self._first = start[:, None].expand(-1, N)
+
+        # Those of further codebooks are added. What begins the gap is whole already.
+        self._inputs += [F.pad(model.ar_embeddings[k].weight, (0, 0, 0, len(first))) for k in range(1, N)]  # type: ignore[arg-type]
 
         # The code that each input stands for. What begins the gap stands for that of the frame before, if it hears one.
         hears_one = geometry.context > model.ar_free(geometry)
-        last = context[:, -1, 0] if hears_one else context.new_full((len(first),), -1)
-        self._codes = torch.cat([every_code, last])
+        last = context[:, -1, :N] if hears_one else context.new_full((len(first), N), -1)
+        self._codes = [torch.cat([every_code, codes]) for codes in last.unbind(-1)]
+
+        # How far the frame in progress is: the codes it was asked with, the states, and how many codebooks it has.
+        self._heard, self._states, self._depth = self._first, embedded[:, :0], 0
 
         # And everything that depends on the position, by target frame.
         positions = geometry.target_positions(device)
@@ -116,18 +124,28 @@ class AR:
         self._graph: Graph | None = None
 
     def step(self, previous: Tensor | None) -> Tensor:
-        """Logits [takes, V + 1] of the next frame, after `previous` [takes, 1] (None at the first)."""
+        """Logits [takes, V + 1] of the next frame's first codebook, after `previous` [takes, N] (None at the first)."""
         frame = self.done
         self.done += 1
         if self.model.device.type == "cpu":
             self.show(min(self._size, (frame // VISIBLE_MULTIPLE + 1) * VISIBLE_MULTIPLE))
 
-        codes = self._first if previous is None else previous[:, 0]  # [takes]
+        self._heard, self._depth = self._first if previous is None else previous, 1
         where = self._order[frame : frame + 1]  # [1]
         if self.model.device.type == "cuda" and self._size >= FEWEST_CAPTURED:
             self._graph = self._graph or Graph(self.predict_frame, self._first.clone(), where.clone())
-            return self._graph(codes, where)
-        return self.predict_frame(codes, where)
+            logits, self._states = self._graph(self._heard, where)
+        else:
+            logits, self._states = self.predict_frame(self._heard, where)
+        return logits
+
+    def deepen(self, made: Tensor) -> Tensor:
+        """Logits [takes, V] of the frame's next codebook, after its codes [takes] of the one before."""
+        k = self._depth
+        self._depth += 1
+
+        self._states = self.model.ar_deepen(self._states, k, made)
+        return self.model.ar_logits(self._states, self._codes[k].index_select(0, self._heard[:, k]), k)
 
     def show(self, frames: int) -> None:
         """Let attention look at the first `frames` target frames; those that are not there yet are hidden."""
@@ -136,9 +154,12 @@ class AR:
             for cache in self.caches:
                 cache.show(frames)
 
-    def predict_frame(self, codes: Tensor, at: Tensor) -> Tensor:
-        """Logits [takes, V + 1] of frame `at` (int64 [1]) after the codes [takes] of the one before."""
-        x = self._inputs.index_select(0, codes)  # [B, D]
+    def predict_frame(self, codes: Tensor, at: Tensor) -> tuple[Tensor, Tensor]:
+        """Logits [takes, V + 1] and states [takes, D] of frame `at` (int64 [1]) after codes [takes, N] before it."""
+        first, *further = codes.unbind(-1)
+        x = self._inputs[0].index_select(0, first)  # [B, D]
+        for table, column in zip(self._inputs[1:], further, strict=True):
+            x = x + table.index_select(0, column)
         if self._added is not None:
             x = x + self._added.index_select(0, at)
         cos, sin = self._cos.index_select(0, at)[0], self._sin.index_select(0, at)[0]
@@ -151,7 +172,9 @@ class AR:
 
         for layer, cache in zip(self.model.ar_decoder.layers, self.caches, strict=True):
             x = _step_layer(layer, x, cos, sin, cache, slot, hidden)  # type: ignore[arg-type]
-        return self.model.ar_logits(self.model.ar_decoder.norm(x), self._codes.index_select(0, codes))
+
+        states = self.model.ar_decoder.norm(x)
+        return self.model.ar_logits(states, self._codes[0].index_select(0, first)), states
 
     def rewind(self, done: int) -> None:
         """Forget the target frames from `done` on."""
@@ -159,14 +182,14 @@ class AR:
 
 
 class Graph:
-    """A function of two tensors as a CUDA graph: one launch in place of hundreds, for shapes that stay the same.
+    """A function of two tensors that gives two, as a CUDA graph: one launch in place of hundreds, of fixed shapes.
 
     After torch's notes on CUDA semantics, "CUDA Graphs": the function is warmed up on a stream of its own and captured
     with tensors whose place in memory stays; a replay follows after new values are copied into them. The function runs
     three times more often than it is asked for, which must not matter.
     """
 
-    def __init__(self, function: Callable[[Tensor, Tensor], Tensor], *given: Tensor) -> None:
+    def __init__(self, function: Callable[[Tensor, Tensor], tuple[Tensor, Tensor]], *given: Tensor) -> None:
         """Capture `function` of these tensors, which become its own."""
         self._given = given
 
@@ -181,12 +204,13 @@ class Graph:
         with torch.cuda.graph(self._graph):
             self._made = function(*given)
 
-    def __call__(self, *values: Tensor) -> Tensor:
+    def __call__(self, *values: Tensor) -> tuple[Tensor, Tensor]:
         """What the function gives for these values."""
         for own, value in zip(self._given, values, strict=True):
             own.copy_(value)
         self._graph.replay()
-        return self._made.clone()
+        first, second = self._made
+        return first.clone(), second.clone()
 
 
 def _step_layer(

@@ -12,10 +12,10 @@ from torch import Tensor
 
 from audiolm_cli.config.generation import SamplingConfig
 from audiolm_cli.cores import Cores
-from audiolm_cli.model.decode import GuidedAR, Timing, fill_codebooks
+from audiolm_cli.model.decode import GuidedAR, Timing, draw_frame, fill_codebooks
 from audiolm_cli.model.decoders import Decoders
 from audiolm_cli.model.geometry import Geometry
-from audiolm_cli.model.sampling import draw_uniforms, sample_ar
+from audiolm_cli.model.sampling import draw_uniforms
 
 
 class StreamedWindow:
@@ -47,33 +47,34 @@ class StreamedWindow:
         self._sampling, self._timing, self._cores = sampling, timing, cores
 
         # The numbers are drawn in the order of `decode.generate`: first codebook, then the others.
-        self._noise = draw_uniforms([generator], M).to(context.device)
+        N = model.config.ar_codebooks
+        self._noise = draw_uniforms([generator], M * N).view(1, M, N).to(context.device)
         self._fine_noise = draw_uniforms([generator], M * K).view(1, K, M).to(context.device)
 
         with cores.share():
             self._ar = GuidedAR(model, context, geometry, 1, sampling.guidance)
-        self._first = torch.zeros(1, M, dtype=torch.long, device=context.device)
+        self._ahead = torch.zeros(1, M, N, dtype=torch.long, device=context.device)
         timing.ar_s += time.perf_counter() - started
 
     @torch.inference_mode()
     def redraw(self, start: int, stop: int, generator: torch.Generator) -> None:
         """Draw other random numbers for the frames `start` to `stop`, and go back to the first of them."""
         fine = self._fine_noise[:, :, start:stop]
-        self._noise[:, start:stop] = draw_uniforms([generator], stop - start)
+        first = self._noise[:, start:stop]
+        self._noise[:, start:stop] = draw_uniforms([generator], first[0].numel()).view(first.shape)
         self._fine_noise[:, :, start:stop] = draw_uniforms([generator], fine[0].numel()).view(fine.shape)
 
         self._ar.rewind(start)
 
     @torch.inference_mode()
     def advance(self, stop: int) -> None:
-        """Draw the first codebook of the frames up to `stop`."""
+        """Draw the AR decoder's codebooks of the frames up to `stop`."""
         started = time.perf_counter()
         with self._cores.step() as begin_step:
             for t in range(self._ar.done, stop):
                 begin_step()
-                previous = self._first[:, t - 1 : t] if t else None
-                logits = self._ar.step(previous)  # [1, V + 1]
-                self._first[:, t] = sample_ar(logits[:, : self._model.eos], self._sampling, self._noise[:, t])
+                previous = self._ahead[:, t - 1] if t else None
+                self._ahead[:, t] = draw_frame(self._ar, previous, self._sampling, self._noise[:, t])
 
         self._timing.ar_s += time.perf_counter() - started
 
@@ -88,12 +89,13 @@ class StreamedWindow:
         past = torch.cat([self._context[:, elsewhere:], made], dim=1)
         most = min(window // 2, window - elsewhere - (stop - start))
 
-        target = self._first.new_zeros(1, stop - start, K)
-        target[..., 0] = self._first[:, start:stop]
+        target = self._ahead.new_zeros(1, stop - start, K)
+        target[..., : self._ahead.shape[-1]] = self._ahead[:, start:stop]
         shape = Geometry(min(most, past.shape[1]), stop - start, elsewhere=elsewhere)
         context = shape.gather(past, elsewhere=self._context)  # [1, L, K]
 
         noise = self._fine_noise[:, :, start:stop]
-        codes = fill_codebooks(self._model, context, target, shape, self._sampling, noise, cores=self._cores)
+        known = self._ahead.shape[-1]
+        codes = fill_codebooks(self._model, context, target, shape, self._sampling, noise, known, self._cores)
         self._timing.nar_s += time.perf_counter() - started
         return codes

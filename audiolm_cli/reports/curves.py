@@ -73,8 +73,9 @@ def read_history(journal: Path) -> History:
                 history.held_out.append((step, entry["validation"]))
             continue
 
-        for key, codebook in (("ar_bits", 1), ("nar_bits", entry.get("nar_codebook"))):
-            bits = _finite_or_none(entry.get(key))
+        ar = enumerate([entry.get("ar_bits"), *entry.get("ar_further_bits", [])], start=1)
+        for codebook, found in (*ar, (entry.get("nar_codebook"), entry.get("nar_bits"))):
+            bits = _finite_or_none(found)
             if bits is not None and codebook is not None:
                 history.train.append((step, codebook - 1, bits))
     return history
@@ -191,7 +192,7 @@ def _draw_codebook(axes: Axes, history: History, baselines: Sequence[BaselineRes
     axes.plot(*zip(*held_out, strict=True), color=HELD_OUT, marker="o", markersize=3, linewidth=1.6, label="held-out")
     _draw_baselines(axes, [(baseline.name, baseline.bits[k]) for baseline in baselines])
 
-    axes.set_title(f"codebook {k + 1} ({'AR' if k == 0 else 'NAR'})", fontsize=10, loc="left")
+    axes.set_title(f"codebook {k + 1}", fontsize=10, loc="left")
     if k == 0:
         axes.legend(loc="lower left", fontsize=8, frameon=False)
 

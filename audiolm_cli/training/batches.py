@@ -14,7 +14,7 @@ from audiolm_cli.data.tokens import TokenClip
 from audiolm_cli.model.geometry import APART, Geometry, TaskMix, draw_geometry
 
 STAGE_SHARES = (0.4, 0.3, 0.3)
-"""How often codebooks 2, 3 and 4 are the NAR target. Where there are more codebooks, all are as likely."""
+"""How often each of three codebooks is the NAR target. Where it has more or fewer, all are as likely."""
 
 STYLES_DROPPED = 0.15
 """Share of windows with a style that are not told it."""
@@ -27,9 +27,9 @@ class Batch:
     windows: Windows
     geometry: Geometry
     codebook: int
-    """The NAR decoder's target, from 1; 0 where the AR alone is trained."""
-    ar_labels: int
-    """Labelled steps of the AR decoder; 0 where it is not trained."""
+    """The NAR decoder's target, after the AR decoder's codebooks; 0 where the AR alone is trained."""
+    ar_labels: list[int]
+    """Labelled steps of the AR decoder for each of its codebooks; empty where it is not trained."""
     known: np.ndarray
     """bool [B, M], frames whose code of `codebook` is given."""
     styles: np.ndarray
@@ -63,25 +63,26 @@ class Batches:
         B = max(least, math.floor(wanted) if self.config.max_duration_s is not None else round(wanted))
         windows = bucket.draw(B, rng, geometry.frames, geometry.elsewhere, APART)  # [B, T, K]
 
-        K = self.shape.num_quantizers
+        N, K = self.shape.ar_codebooks, self.shape.num_quantizers
         trains_ar = self.config.train_stage != 2
-        trains_nar = self.config.train_stage != 1 and K > 1
-        codebook = draw_codebook(K, rng) if trains_nar else 0
+        trains_nar = self.config.train_stage != 1 and K > N
+        codebook = draw_codebook(N, K, rng) if trains_nar else 0
         known = draw_known((B, geometry.gap), self.config.nar_known if trains_nar else 0.0, rng)  # [B, M]
 
         styles = np.array([self._styles.get(style, -1) for style in windows.styles])
         if self._styles:  # left out now and then, so that one can be left out
             styles[rng.random(B) < STYLES_DROPPED] = -1
 
-        # The AR decoder also predicts that a recording ends, where nothing follows the gap.
+        # The first codebook also says that a recording ends, where nothing follows the gap.
         ends = int(windows.ends.sum()) if geometry.right == 0 else 0
+        labels = B * geometry.labelled(self.shape.context_attention)
         return Batch(
             windows=windows,
             geometry=geometry,
             codebook=codebook,
             known=known,
             styles=styles,
-            ar_labels=B * geometry.labelled(self.shape.context_attention) + ends if trains_ar else 0,
+            ar_labels=[labels + ends, *[labels] * (N - 1)] if trains_ar else [],
             nar_labels=int((~known).sum()) if trains_nar else 0,
         )
 
@@ -114,11 +115,11 @@ def fixed_windows(clips: list[TokenClip], max_frames: int, count: int) -> np.nda
     return sampler.fixed(count).codes
 
 
-def draw_codebook(num_quantizers: int, rng: np.random.Generator) -> int:
-    """Which codebook the NAR decoder predicts in this step, from 1."""
-    stages = num_quantizers - 1
+def draw_codebook(first: int, num_quantizers: int, rng: np.random.Generator) -> int:
+    """Which codebook the NAR decoder predicts in this step, from `first` on."""
+    stages = num_quantizers - first
     shares = np.array(STAGE_SHARES) if stages == len(STAGE_SHARES) else np.full(stages, 1 / stages)
-    return 1 + int(rng.choice(stages, p=shares))
+    return first + int(rng.choice(stages, p=shares))
 
 
 def draw_known(shape: tuple[int, int], share: float, rng: np.random.Generator) -> np.ndarray:

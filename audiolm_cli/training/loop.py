@@ -102,7 +102,7 @@ class Trainer:
             UsageError: there is nothing to train.
             DataError: there are no clips.
         """
-        if config.train_stage == 2 and model.config.num_quantizers == 1:
+        if config.train_stage == 2 and model.config.num_quantizers == model.config.ar_codebooks:
             raise UsageError(
                 "train-stage 2 trains the NAR decoder, but a model of one codebook has nothing for it to do"
             )
@@ -359,18 +359,19 @@ class Trainer:
 
 def describe_step(event: TrainStep, report: StepReport) -> dict[str, object]:
     """The entry of a step in the journal; None for decoders that are not trained."""
-    bits = {decoder.codebook: decoder.bits for decoder in report.decoders}
-    labels = {decoder.codebook: decoder.labels for decoder in report.decoders}
-    codebook = max(bits)  # the NAR decoder's; 0 where the AR alone is trained
+    by_name = {decoder.name: decoder for decoder in reversed(report.decoders)}  # of the AR decoder, its first codebook
+    ar, nar = by_name.get("ar"), by_name.get("nar")
+    further = [decoder.bits for decoder in report.decoders if decoder.name == "ar" and decoder.codebook > 0]
 
     return {
         "step": event.step,
         "loss": report.loss,
-        "ar_bits": bits.get(0),
-        "nar_bits": bits[codebook] if codebook else None,
-        "nar_codebook": codebook + 1 if codebook else None,
-        "ar_labels": labels.get(0),
-        "nar_labels": labels[codebook] if codebook else None,
+        "ar_bits": ar and ar.bits,
+        **({"ar_further_bits": further} if further else {}),
+        "nar_bits": nar and nar.bits,
+        "nar_codebook": nar and nar.codebook + 1,
+        "ar_labels": ar and ar.labels,
+        "nar_labels": nar and nar.labels,
         "learning_rate": report.learning_rate,
         "gradient_norm": report.gradient_norm,
         "skipped": event.skipped,

@@ -40,6 +40,7 @@ MAY_CHANGE = (
 """Settings that may be others when a run goes on."""
 OPTIONS = {
     "adversarial_from": "--adversarial-from",
+    "ar_codebooks": "--ar-codebooks",
     "batch_frames": "--batch-frames",
     "clips": "--clips",
     "context_attention": "--context-attention",

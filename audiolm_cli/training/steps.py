@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 from contextlib import nullcontext
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 import torch
@@ -30,8 +31,9 @@ NATS_PER_BIT = math.log(2)
 
 @dataclass(frozen=True, kw_only=True)
 class DecoderReport:
-    """What one decoder did in a step."""
+    """What one decoder did for one codebook in a step."""
 
+    name: Literal["ar", "nar"]
     codebook: int
     """Which one it predicted, from 0."""
     bits: float
@@ -51,7 +53,7 @@ class StepReport:
     loss: float
     """Mean of the trained decoders' losses, in nats."""
     decoders: list[DecoderReport]
-    """The AR's, the NAR's, or both."""
+    """The AR's for each of its codebooks, the NAR's, or both."""
     frames: int
     """Frames of the batch, context included."""
     learning_rate: float
@@ -72,7 +74,7 @@ class BatchLoss(nn.Module):
     def forward(
         self, codes: Tensor, ends: Tensor, known: Tensor, styles: Tensor, batch: Batch
     ) -> tuple[Tensor, Tensor]:
-        """This part's share of the batch's loss, and sums [2, 3] over it.
+        """This part's share of the batch's loss, and sums [N + 1, 3] over it.
 
         Args:
             codes: int64 [b, T, K], some windows of the batch.
@@ -82,27 +84,29 @@ class BatchLoss(nn.Module):
             batch: the whole batch; its label counts make the shares of its parts add up to its mean.
 
         Returns:
-            The share in nats, and of each decoder (AR, NAR): nats, likeliest codes hit, ten likeliest hit.
+            The share in nats, and of each codebook of the AR decoder and of that of the NAR decoder: nats, likeliest
+            codes hit, ten likeliest hit.
         """
         context, target = batch.geometry.split(codes)
-        sums = codes.new_zeros(2, 3, dtype=torch.float32)
+        sums = codes.new_zeros(self.model.config.ar_codebooks + 1, 3, dtype=torch.float32)
         loss = sums.new_zeros(())
-        decoders = (batch.ar_labels > 0) + (batch.nar_labels > 0)
+        decoders = bool(batch.ar_labels) + (batch.nar_labels > 0)
 
         if batch.ar_labels:
             known_ends = ends if batch.geometry.right == 0 else None
-            predictions = self.model.ar_predict(
+            of_codebooks = self.model.ar_predict(
                 context, target, batch.geometry, known_ends, with_context=True, styles=styles
             )
-            nats = predictions.losses().sum()
-            loss = loss + nats / (batch.ar_labels * decoders)
-            sums[0] = torch.stack([nats.detach(), *_count_hits(predictions)])
+            for predictions, labels in zip(of_codebooks, batch.ar_labels, strict=True):
+                nats = predictions.losses().sum()
+                loss = loss + nats / (labels * decoders)
+                sums[predictions.codebook] = torch.stack([nats.detach(), *_count_hits(predictions)])
 
         if batch.nar_labels:
             predictions = self.model.nar_predict(context, target, batch.geometry, batch.codebook, known, styles)
             nats = predictions.losses().sum()
             loss = loss + nats / (batch.nar_labels * decoders)
-            sums[1] = torch.stack([nats.detach(), *_count_hits(predictions)])
+            sums[-1] = torch.stack([nats.detach(), *_count_hits(predictions)])
         return loss, sums
 
 
@@ -160,7 +164,7 @@ class Stepper:
             optimizer.zero_grad(set_to_none=True)
 
     def compute_gradients(self, batch: Batch, step: int, attempt: int) -> tuple[Tensor, Tensor]:
-        """The loss and the sums [2, 3] of a batch, over all processes, with its gradients in the parameters.
+        """The loss and the sums [N + 1, 3] of a batch, over all processes, with its gradients in the parameters.
 
         Raises:
             MemoryLimitError: not even one window fits into memory.
@@ -175,7 +179,7 @@ class Stepper:
             parts = list(zip(*(array.to(self.model.device).split(rows) for array in arrays), strict=True))
             self._seed_dropout(step, attempt)
             try:
-                total = sum((self._add_part(part, batch, last=part is parts[-1]) for part in parts), torch.zeros(7))
+                total = sum((self._add_part(part, batch, last=part is parts[-1]) for part in parts), torch.zeros(()))
                 break
             except torch.OutOfMemoryError as error:
                 rows = min(rows, B)
@@ -190,7 +194,7 @@ class Stepper:
             self._drop_gradients()
 
         total = self.ranks.total(total.to(self.model.device)).cpu()
-        return total[0], total[1:].view(2, 3)
+        return total[0], total[1:].view(-1, 3)
 
     def _seed_dropout(self, step: int, attempt: int) -> None:
         """Make what dropout draws a function of (seed, step, attempt, process)."""
@@ -199,7 +203,7 @@ class Stepper:
             torch.manual_seed(int(np.random.default_rng(words).integers(2**62)))
 
     def _add_part(self, part: tuple[Tensor, ...], batch: Batch, last: bool) -> Tensor:
-        """Add the gradients of part of a batch; its loss and sums, flat [7], on the processor."""
+        """Add the gradients of part of a batch; its loss and sums, flat [1 + 3 (N + 1)], on the processor."""
         alone = isinstance(self.batch_loss, BatchLoss)
 
         # Processes exchange their gradients once, with the last part.
@@ -217,16 +221,19 @@ def _count_hits(predictions: Predictions) -> list[Tensor]:
 
 
 def _report_decoders(batch: Batch, sums: Tensor) -> list[DecoderReport]:
-    """What each trained decoder did, from the sums [2, 3] over a batch."""
-    rows = zip((0, batch.codebook), (batch.ar_labels, batch.nar_labels), sums.tolist(), strict=True)
+    """What each trained decoder did for each codebook, from the sums [N + 1, 3] over a batch."""
+    rows: list[tuple[Literal["ar", "nar"], int, int, list[float]]]
+    rows = [("ar", k, labels, sums[k].tolist()) for k, labels in enumerate(batch.ar_labels)]
+    rows.append(("nar", batch.codebook, batch.nar_labels, sums[-1].tolist()))
     return [
         DecoderReport(
+            name=name,
             codebook=codebook,
             bits=nats / labels / NATS_PER_BIT,
             top1=top1 / labels,
             top10=top10 / labels,
             labels=labels,
         )
-        for codebook, labels, (nats, top1, top10) in rows
+        for name, codebook, labels, (nats, top1, top10) in rows
         if labels
     ]

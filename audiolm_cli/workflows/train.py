@@ -279,6 +279,7 @@ def _check_settings(prepared: Prepared) -> None:
         "codec": request.codec,
         "init": request.init,
         "num_quantizers": request.num_quantizers,
+        "ar_codebooks": request.ar_codebooks,
         "dropout": request.dropout,
         "prompt_from": request.prompt_from,
         "styles": request.styles,

@@ -197,7 +197,7 @@ def right_context(loaded: Loaded, clips: list[np.ndarray]) -> str:
             for found, right in ((both, codes.shape[1] - start - gap), (left, 0)):
                 geometry = Geometry(start, gap, right)
                 context, target = geometry.split(codes[:, : geometry.frames])
-                losses = loaded.model.ar_predict(context, target, geometry).losses()[0, -last:]
+                losses = loaded.model.ar_predict(context, target, geometry)[0].losses()[0, -last:]
                 found.append(losses.mean().item() / np.log(2))
         saved = [a - b for a, b in zip(left, both, strict=True)]
         rows.append([f"{gap_s:g} s", f"{np.mean(both):.3f}", f"{np.mean(left):.3f}", mean_and_interval(saved)])

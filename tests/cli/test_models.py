@@ -113,7 +113,7 @@ def test_info_names_no_placeholder(audiolm: Any) -> None:
 def test_info_knows_the_rates_of_a_codec_that_others_publish(audiolm: Any, tmp_path: Path) -> None:
     """The folder has its name alone; the catalogue has its shape. And what the first decoder hears is in words."""
     codec = {"family": "encodec", "name": "encodec-24khz", "config": {}, "sha256": "d7cc33bc" + 56 * "0"}
-    shape = ModelConfig(d_model=32, nhead=2, context_codebooks="own", ar_holding=True).to_dict()
+    shape = ModelConfig(d_model=32, nhead=2, context_codebooks="own", ar_holding=True, ar_codebooks=2).to_dict()
     facts = FolderFacts(
         kind="model", name="mine", model=shape, codec=codec, training={"init": "piano", "config": {"steps": 7}}
     )
@@ -123,7 +123,9 @@ def test_info_knows_the_rates_of_a_codec_that_others_publish(audiolm: Any, tmp_p
     rows = dict(re.split(r"  +", line, maxsplit=1) for line in shown.splitlines()[1:])
     assert rows["codec"] == "encodec-24khz (encodec), 24 kHz, 75 frames a second, 6.0 kbit/s"
     assert rows["window"].startswith("750 frames (10.0 s)")
-    assert rows["AR decoder"] == "hears codebook 1 alone of the context, with a term for holding the code before"
+    assert rows["AR decoder"] == (
+        "makes codebooks 1 to 2; hears codebooks 1 to 2 alone of the context, with a term for holding the code before"
+    )
     assert (rows["trained"], rows["started from"]) == ("7 steps", "piano")
 
 

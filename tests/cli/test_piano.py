@@ -87,7 +87,7 @@ def likeliest(model: Decoders, codes: torch.Tensor) -> tuple[torch.Tensor, float
     geometry = Geometry(half, codes.shape[1] - half)
     context, target = geometry.split(codes)
     with torch.inference_mode():
-        parts = [model.ar_predict(context, target, geometry)]
+        parts = [model.ar_predict(context, target, geometry)[0]]
         parts += [model.nar_predict(context, target, geometry, k) for k in (1, 2, 3)]
     likely = torch.cat([part.logits[..., : model.eos].argmax(-1) for part in parts])
     return likely, sum(part.loss().item() for part in parts)

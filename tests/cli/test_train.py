@@ -202,16 +202,21 @@ def test_init(audiolm: Any, run: Trained, recordings: Path, tmp_path: Path) -> N
     assert all((now[name] == before[name]).all() for name in before)  # but for the signs of zeros
 
 
+@pytest.mark.parametrize("made", [1, 2])
 def test_a_model_with_a_causal_context_is_one_like_any_other(
-    audiolm: Any, recordings: Path, tiny_codec: Path, tmp_path: Path
+    audiolm: Any, recordings: Path, tiny_codec: Path, tmp_path: Path, made: int
 ) -> None:
-    """Its folder says so, and every command takes it: at exact lengths, the same bytes for the same seed."""
+    """Its folder says so, and every command takes it: at exact lengths, the same bytes for the same seed.
+
+    Also with more than one codebook by the AR decoder.
+    """
     run, source = tmp_path / "causal", recordings / "0.wav"
     options = ["--codec", tiny_codec, "--steps", 2, "--batch-frames", 80, "--context-attention", "causal"]
-    options += ["--context-codebooks", "own"]
+    options += ["--context-codebooks", "own", "--ar-codebooks", made]
     assert audiolm("train", recordings, "-o", run, *options).exit_code == 0
     config = json.loads((run / "best" / "config.json").read_text())
     assert (config["model"]["context_attention"], config["model"]["context_codebooks"]) == ("causal", "own")
+    assert config["model"]["ar_codebooks"] == made
     assert "causal" in audiolm("models", "info", run).stdout
 
     gap = ["--gap", "0.5:0.8"]
@@ -223,6 +228,7 @@ def test_a_model_with_a_causal_context_is_one_like_any_other(
         ("best", ["infill", source, *gap, "--best-of", 2], 2.0),
         ("longer", ["infill", source, *gap, "--length", 1.5], 3.2),
         ("loop", ["loop", source, "--bridge", 0.4], 2.4),
+        ("restyle", ["restyle", source, "--style", recordings / "1.wav"], 2.0),
     ):
         outputs = []
         for again in ("a", "b"):
@@ -235,6 +241,28 @@ def test_a_model_with_a_causal_context_is_one_like_any_other(
     fine = tmp_path / "fine"
     assert audiolm("train", recordings, "-o", fine, "--init", run, "--steps", 1, "--batch-frames", 80).exit_code == 0
     assert (resolve(str(fine)).model or {})["context_attention"] == "causal"
+    assert (resolve(str(fine)).model or {})["ar_codebooks"] == made
+
+
+def test_ar_codebooks_are_at_most_those_there_are(
+    audiolm: Any, recordings: Path, tiny_codec: Path, tmp_path: Path
+) -> None:
+    """All of them leave the NAR decoder nothing to do."""
+    options = ["--codec", tiny_codec, "--steps", 10, "--batch-frames", 80, "--num-decoder-layers", 1]
+    shown = audiolm("train", recordings, "-o", tmp_path / "five", *options, "--ar-codebooks", 5)
+    assert shown.exit_code == 2 and "--ar-codebooks 5: " in shown.stderr and "have 4 codebooks" in shown.stderr
+
+    assert audiolm("train", recordings, "-o", tmp_path / "all", *options, "--ar-codebooks", 4).exit_code == 0
+    entries = map(json.loads, (tmp_path / "all" / "metrics.jsonl").read_text().splitlines())
+    entry = next(entry for entry in entries if "loss" in entry)
+    assert len(entry["ar_further_bits"]) == 3 and entry["nar_bits"] is entry["nar_codebook"] is None
+    made = tmp_path / "made.wav"
+    line = [recordings / "0.wav", "-m", tmp_path / "all", "-o", made]
+    assert audiolm("continue", *line, "-d", 0.5).exit_code == 0
+    assert audiolm("restyle", *line, "-f", "--style", recordings / "1.wav").exit_code == 0
+
+    shown = audiolm("train", recordings, "-o", tmp_path / "fine", "--init", tmp_path / "all", "--ar-codebooks", 2)
+    assert shown.exit_code == 2 and "--ar-codebooks" in shown.stderr
 
 
 def test_a_forgotten_init_is_named(
@@ -255,7 +283,8 @@ def test_folders_that_do_not_tell_their_attention_have_full_contexts(
     They do not tell either what the AR decoder hears of a context, which is all codebooks, nor that it holds no code,
     nor where prompts came from, nor that there are no styles.
     """
-    old, new = tmp_path / "old", ("context_attention", "context_codebooks", "ar_holding", "prompt_from", "styles")
+    old = tmp_path / "old"
+    new = ("context_attention", "context_codebooks", "ar_holding", "ar_codebooks", "prompt_from", "styles")
     shutil.copytree(run.run, old)
     config = json.loads((old / "best" / "config.json").read_text())
     assert [config["model"].pop(name) for name in new[:3]] == ["full", "all", False]

@@ -207,14 +207,14 @@ def test_scores_are_mean_log_likelihoods(parts: tuple[Decoders, Codec]) -> None:
     greedy = generate(model, left, Geometry(20, 25), SamplingConfig(temperature=0), [torch.Generator()])
     others = torch.randint(32, (3, 25, 4), generator=torch.Generator().manual_seed(1))
     scores = continuation_score(model, left, torch.cat([greedy, others]))
-    expected = -model.ar_predict(left, greedy, Geometry(20, 25)).losses().mean() / math.log(2)
+    expected = -model.ar_predict(left, greedy, Geometry(20, 25))[0].losses().mean() / math.log(2)
     assert scores[0].item() == pytest.approx(expected.item(), abs=1e-4)
     assert scores.argmax() == 0 and (scores < 0).all()
     long = torch.randint(32, (2, 100, 4), generator=torch.Generator().manual_seed(2))
     assert continuation_score(model, left, long).shape == (2,)
     right = greedy
     ranked = following_score(model, left[:, :0], torch.cat([left, others[:1, :20]]), right)
-    exact = -model.ar_predict(left, right[:, :15], Geometry(20, 15)).losses().mean() / math.log(2)
+    exact = -model.ar_predict(left, right[:, :15], Geometry(20, 15))[0].losses().mean() / math.log(2)
     assert ranked[0].item() == pytest.approx(exact.item(), abs=1e-4)
     assert ranked[0] != ranked[1]
 

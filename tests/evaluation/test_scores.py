@@ -38,7 +38,7 @@ def test_one_pass_scores_what_the_model_predicts(own: int, attention: str) -> No
     model, geometry = tiny(own, attention), continuation_geometry(20)
     scores, (context, target) = score_windows(model, WINDOWS, passes=1), geometry.split(WINDOWS)
     with torch.no_grad():
-        predicted = [model.ar_predict(context, target, geometry)]
+        predicted = [model.ar_predict(context, target, geometry)[0]]
         predicted += [model.nar_predict(context, target, geometry, k) for k in range(1, K)]
     assert scores.bits == pytest.approx([p.loss().item() / math.log(2) for p in predicted], rel=1e-5)
     assert scores.top1 == pytest.approx([(p.ranks() < 1).float().mean().item() for p in predicted])

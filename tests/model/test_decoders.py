@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import io
+import itertools
 import sys
 from typing import Any
 
@@ -79,11 +80,29 @@ def changed(codes: Tensor, frame: int, codebook: int = 0) -> Tensor:
 def test_cached_decoding_equals_the_full_pass(name: str, positions: str, holding: bool, attention: str) -> None:
     geometry, model = GEOMETRIES[name], tiny(positions, attention, ar_holding=holding)
     context, target = window(geometry)
-    full = model.ar_predict(context, target, geometry).logits
+    full = model.ar_predict(context, target, geometry)[0].logits
     ar = AR(model, context, geometry, takes=2)
     steps = [ar.step(None if t == 0 else target[:, t - 1 : t, 0]) for t in range(geometry.gap)]
     assert full.std() > 0.1
     torch.testing.assert_close(torch.stack(steps, dim=1), full, atol=1e-4, rtol=0)
+
+
+@torch.no_grad()
+def test_a_code_changes_the_later_codebooks_of_its_frame_and_the_frames_after_it() -> None:
+    """Of the AR decoder's codebooks each hears those before it. The end of a piece has only the first."""
+    geometry, model = GEOMETRIES["both"], tiny(attention="causal", ar_codebooks=K, ar_holding=True)
+    context, target = window(geometry)
+    ends = torch.tensor([True, False])
+    labels = [own.labels for own in model.ar_predict(context, target, geometry, ends)]
+    assert torch.equal(torch.stack(labels, dim=-1)[:, :-1], target)
+    assert [own[:, -1].tolist() for own in labels] == [[model.eos, IGNORE], [IGNORE] * 2, [IGNORE] * 2]
+
+    before = torch.stack([own.logits[..., :V] for own in model.ar_predict(context, target, geometry)], dim=2)
+    for t, k in itertools.product(range(geometry.gap), range(K)):
+        other = changed(target, t, k)
+        after = torch.stack([own.logits[..., :V] for own in model.ar_predict(context, other, geometry)], dim=2)
+        moved = ((after - before).abs() > 1e-6).any(-1).all(0)  # [M, K]
+        assert not moved[:t].any() and moved[t].tolist() == [place > k for place in range(K)] and moved[t + 1 :].all()
 
 
 @both_attentions
@@ -95,9 +114,9 @@ def test_a_held_code_is_that_of_the_frame_before(attention: str) -> None:
     ends = torch.tensor([True, False])
     assert model.ar_holding is not None
     model.ar_holding.reset()
-    plain = model.ar_predict(context, target, geometry, ends, with_context=True).logits
+    plain = model.ar_predict(context, target, geometry, ends, with_context=True)[0].logits
     torch.nn.init.constant_(model.ar_holding.gate.bias, 50.0)
-    held = model.ar_predict(context, target, geometry, ends, with_context=True).logits - plain
+    held = model.ar_predict(context, target, geometry, ends, with_context=True)[0].logits - plain
 
     left = context[:, geometry.right :, 0] if attention == "causal" else context[:, :0, 0]
     before = torch.cat([left, target[..., 0]], dim=1)
@@ -124,9 +143,9 @@ def test_a_target_frame_changes_only_what_comes_after_it(name: str, positions: s
     """So neither the context nor an earlier target frame sees it."""
     geometry, model = GEOMETRIES[name], tiny(positions, attention)
     context, target = window(geometry)
-    before = model.ar_predict(context, target, geometry).logits
+    before = model.ar_predict(context, target, geometry)[0].logits
     for t in range(geometry.gap):
-        after = model.ar_predict(context, changed(target, t), geometry).logits
+        after = model.ar_predict(context, changed(target, t), geometry)[0].logits
         moved = (after - before).abs().amax(dim=(0, 2)) > 1e-6
         assert moved.tolist() == [step > t for step in range(geometry.gap)]
 
@@ -142,7 +161,7 @@ def test_a_causal_context_is_predicted_from_its_past_and_from_the_right_context(
     context, target = window(geometry)
 
     def logits(context: Tensor, target: Tensor) -> Tensor:
-        return model.ar_predict(context, target, geometry, with_context=True).logits
+        return model.ar_predict(context, target, geometry, with_context=True)[0].logits
 
     def moved(context: Tensor, target: Tensor) -> list[bool]:
         return ((logits(context, target) - before).abs().amax(dim=(0, 2)) > 1e-6).tolist()
@@ -169,9 +188,9 @@ def test_labels_are_the_codes_of_all_frames_that_see_only_their_past(name: str, 
     timeline = (torch.arange(geometry.frames) - geometry.elsewhere).view(1, -1, 1).expand(2, -1, K) % V
     context, target = geometry.split(timeline)
 
-    plain, ends = model.ar_predict(context, target, geometry), torch.tensor([True, False])
-    labelled = model.ar_predict(context, target, geometry, with_context=True)
-    ending = model.ar_predict(context, target, geometry, ends, with_context=True)
+    plain, ends = model.ar_predict(context, target, geometry)[0], torch.tensor([True, False])
+    labelled = model.ar_predict(context, target, geometry, with_context=True)[0]
+    ending = model.ar_predict(context, target, geometry, ends, with_context=True)[0]
     first = 0 if attention == "causal" else geometry.left
     assert labelled.labels.tolist() == [list(range(first, geometry.left + geometry.gap))] * 2
     assert labelled.logits.shape[1] == labelled.labels.shape[1] == geometry.labelled(attention)
@@ -189,7 +208,7 @@ def test_without_a_left_context_both_attentions_are_one() -> None:
     for name in ("right only", "neither", "one frame alone", "elsewhere"):
         geometry = GEOMETRIES[name]
         context, target = window(geometry)
-        full, causal = (tiny(attention=own).ar_predict(context, target, geometry).logits for own in ATTENTIONS)
+        full, causal = (tiny(attention=own).ar_predict(context, target, geometry)[0].logits for own in ATTENTIONS)
         assert torch.equal(full, causal)
 
 
@@ -200,14 +219,14 @@ def test_every_context_frame_and_codebook_reaches_every_prediction(name: str, at
     geometry, model = GEOMETRIES[name], tiny(attention=attention)
     context, target = window(geometry)
     before = [
-        model.ar_predict(context, target, geometry).logits,
+        model.ar_predict(context, target, geometry)[0].logits,
         model.nar_predict(context, target, geometry, 1).logits,
     ]
     for frame in range(geometry.context):
         for codebook in range(K):
             other = changed(context, frame, codebook)
             after = [
-                model.ar_predict(other, target, geometry).logits,
+                model.ar_predict(other, target, geometry)[0].logits,
                 model.nar_predict(other, target, geometry, 1).logits,
             ]
             for a, b in zip(after, before, strict=True):
@@ -221,11 +240,14 @@ def test_an_ar_decoder_of_its_own_codebook_hears_no_other(name: str, attention: 
     """The first codebook of every context frame reaches all its predictions; the NAR decoder hears all codebooks."""
     geometry, model = GEOMETRIES[name], tiny(attention=attention, context_codebooks="own")
     context, target = window(geometry)
-    ar, nar = model.ar_predict(context, target, geometry).logits, model.nar_predict(context, target, geometry, 1).logits
+    ar, nar = (
+        model.ar_predict(context, target, geometry)[0].logits,
+        model.nar_predict(context, target, geometry, 1).logits,
+    )
     for frame in range(geometry.context):
         for codebook in range(K):
             other = changed(context, frame, codebook)
-            moved = (model.ar_predict(other, target, geometry).logits - ar).abs().amax(dim=(0, 2))
+            moved = (model.ar_predict(other, target, geometry)[0].logits - ar).abs().amax(dim=(0, 2))
             assert (moved > 1e-6).all() if codebook == 0 else (moved == 0).all()
             assert ((model.nar_predict(other, target, geometry, 1).logits - nar).abs().amax(dim=(0, 2)) > 1e-6).all()
 
@@ -236,7 +258,7 @@ def test_the_first_codebook_alone_feeds_the_ar_decoder() -> None:
     context, target = window(geometry)
     others = target.clone()
     others[..., 1:] = (others[..., 1:] + 3) % V
-    a, b = (model.ar_predict(context, codes, geometry).logits for codes in (target, others))
+    a, b = (model.ar_predict(context, codes, geometry)[0].logits for codes in (target, others))
     assert torch.equal(a, b)
 
 
@@ -279,11 +301,11 @@ def test_bf16_autocast_stays_near_float32() -> None:
     context, target = window(geometry)
     with torch.no_grad():
         exact = (
-            model.ar_predict(context, target, geometry).loss(),
+            model.ar_predict(context, target, geometry)[0].loss(),
             model.nar_predict(context, target, geometry, 1).loss(),
         )
         with torch.autocast("cpu", torch.bfloat16):
-            near = model.ar_predict(context, target, geometry), model.nar_predict(context, target, geometry, 1)
+            near = model.ar_predict(context, target, geometry)[0], model.nar_predict(context, target, geometry, 1)
     assert near[0].logits.dtype == torch.bfloat16
     for own, other in zip(exact, near, strict=True):
         assert own.item() == pytest.approx(other.loss().item(), rel=0.02)
@@ -387,7 +409,7 @@ def test_gradients_reach_every_parameter_of_the_decoder_in_training(positions: s
     """And none of the other decoder."""
     geometry, model = GEOMETRIES["both"], tiny(positions, attention)
     context, target = window(geometry)
-    ar = model.ar_predict(context, target, geometry, ends=torch.tensor([True, False])).loss()
+    ar = model.ar_predict(context, target, geometry, ends=torch.tensor([True, False]))[0].loss()
     nar = [model.nar_predict(context, target, geometry, k).loss() for k in range(1, K)]
     for prefix, loss in (("ar", ar), ("nar", torch.stack(nar).mean())):
         model.zero_grad(set_to_none=True)
@@ -402,8 +424,8 @@ def test_gradients_reach_every_parameter_of_the_decoder_in_training(positions: s
 def test_the_end_is_labelled_only_where_a_piece_ends() -> None:
     geometry, model = GEOMETRIES["left only"], tiny()
     context, target = window(geometry, batch=3)
-    plain = model.ar_predict(context, target, geometry)
-    ending = model.ar_predict(context, target, geometry, ends=torch.tensor([True, False, True]))
+    plain = model.ar_predict(context, target, geometry)[0]
+    ending = model.ar_predict(context, target, geometry, ends=torch.tensor([True, False, True]))[0]
     assert torch.equal(plain.labels, target[..., 0])
     assert ending.labels[:, -1].tolist() == [model.eos, IGNORE, model.eos]
     assert torch.equal(ending.labels[:, :-1], plain.labels)
@@ -452,7 +474,7 @@ def test_weights_in_and_out_give_the_same_codes(attention: str) -> None:
 @pytest.mark.parametrize("heard", ["all", "own"])
 def test_adopted_codebooks_make_similar_codes_similar(heard: str) -> None:
     """Embeddings and heads get the codebooks' geometry; a codec wider than the model changes nothing."""
-    model = tiny(context_codebooks=heard)
+    model = tiny(context_codebooks=heard, ar_codebooks=2)
     codebooks = torch.randn(K, V, 8, generator=torch.Generator().manual_seed(0))
     codebooks[:, 1] = codebooks[:, 0] * 1.01
     model.adopt_codebooks(codebooks)
@@ -460,7 +482,7 @@ def test_adopted_codebooks_make_similar_codes_similar(heard: str) -> None:
     def similarities(vectors: Tensor) -> Tensor:
         return torch.nn.functional.cosine_similarity(vectors[:, None], vectors[None], dim=-1)
 
-    tables = [*model.ar_embeddings, *model.nar_embeddings, *model.nar_heads]
+    tables = [*model.ar_embeddings, *model.nar_embeddings, model.ar_depth_heads[0][1], *model.nar_heads]  # type: ignore[index]
     for table, k in zip(tables, [*range(len(model.ar_embeddings)), *range(K), *range(1, K)], strict=True):
         weights = table.weight.detach()
         torch.testing.assert_close(similarities(weights), similarities(codebooks[k]), atol=1e-4, rtol=0)
@@ -530,8 +552,8 @@ def test_a_model_of_a_style_is_what_training_with_it_sees(name: str, positions: 
     geometry, model = GEOMETRIES[name], tiny(positions, attention, styles=("harp", "bell"))
     context, target = window(geometry)
     styled, own = model.with_style("bell"), torch.tensor([1, 1])
-    logits = model.ar_predict(context, target, geometry, styles=own).logits
-    torch.testing.assert_close(styled.ar_predict(context, target, geometry).logits, logits, atol=1e-4, rtol=0)
+    logits = model.ar_predict(context, target, geometry, styles=own)[0].logits
+    torch.testing.assert_close(styled.ar_predict(context, target, geometry)[0].logits, logits, atol=1e-4, rtol=0)
     ar = AR(styled, context, geometry, takes=2)
     steps = [ar.step(None if t == 0 else target[:, t - 1 : t, 0]) for t in range(geometry.gap)]
     torch.testing.assert_close(torch.stack(steps, dim=1), logits, atol=1e-4, rtol=0)
@@ -540,9 +562,12 @@ def test_a_model_of_a_style_is_what_training_with_it_sees(name: str, positions: 
     memory = styled.nar_memory(context, geometry, 2)
     torch.testing.assert_close(styled.nar_read(memory, target, geometry, 2), fine, atol=1e-4, rtol=0)
 
-    plain = model.ar_predict(context, target, geometry).logits, model.nar_predict(context, target, geometry, 2).logits
+    plain = (
+        model.ar_predict(context, target, geometry)[0].logits,
+        model.nar_predict(context, target, geometry, 2).logits,
+    )
     none = torch.tensor([-1, -1])
-    assert torch.equal(model.ar_predict(context, target, geometry, styles=none).logits, plain[0])
+    assert torch.equal(model.ar_predict(context, target, geometry, styles=none)[0].logits, plain[0])
     assert torch.equal(model.nar_predict(context, target, geometry, 2, styles=none).logits, plain[1])
     for a, b in zip((logits, fine), plain, strict=True):
         assert ((a - b).abs().amax(dim=2) > 1e-6).all()
@@ -552,9 +577,9 @@ def test_a_model_of_a_style_is_what_training_with_it_sees(name: str, positions: 
 def test_styles_of_a_batch_are_those_of_its_items() -> None:
     geometry, model = GEOMETRIES["both"], tiny(styles=("harp", "bell"))
     context, target = window(geometry)
-    mixed = model.ar_predict(context, target, geometry, styles=torch.tensor([1, -1])).logits
-    torch.testing.assert_close(mixed[:1], model.with_style("bell").ar_predict(context, target, geometry).logits[:1])
-    torch.testing.assert_close(mixed[1:], model.ar_predict(context, target, geometry).logits[1:])
+    mixed = model.ar_predict(context, target, geometry, styles=torch.tensor([1, -1]))[0].logits
+    torch.testing.assert_close(mixed[:1], model.with_style("bell").ar_predict(context, target, geometry)[0].logits[:1])
+    torch.testing.assert_close(mixed[1:], model.ar_predict(context, target, geometry)[0].logits[1:])
 
 
 def test_a_model_of_a_style_shares_the_weights_of_its_own() -> None:

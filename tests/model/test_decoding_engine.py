@@ -40,16 +40,23 @@ TOLERANCE = {"fp32": 1e-4, "bf16": 0.05, "int8": 0.05}
 """Of the logits' deviation."""
 
 
-both_attentions = pytest.mark.parametrize("attention", ["full", "causal", "causal, own codebooks"])
+SEEDS = {"": 4, "own codebooks": 8, "own, two AR": 1}
+"""Of models that say several things."""
+both_attentions = pytest.mark.parametrize(
+    "attention", ["full", "causal", "causal, own codebooks", "causal, own, two AR"]
+)
 
 
 def tiny(positions: str = "rotary", attention: str = "full") -> Decoders:
     attention, _, own = attention.partition(", ")
-    torch.manual_seed(8 if own else 4)  # seeds whose models say several things
+    ar_codebooks = 2 if own.endswith("two AR") else 1
+    torch.manual_seed(SEEDS[own])
     shape = ModelConfig(d_model=64, nhead=2, num_layers=2, num_quantizers=K, codebook_size=V, max_frames=64)
     hears = {"context_attention": attention, "context_codebooks": "own" if own else "all", "ar_holding": bool(own)}
     prompts = "split:0.5,elsewhere:0.5"
-    model = build(dataclasses.replace(shape, positions=positions, prompt_from=prompts, **hears))
+    model = build(
+        dataclasses.replace(shape, positions=positions, prompt_from=prompts, ar_codebooks=ar_codebooks, **hears)
+    )
     with torch.no_grad():
         for parameter in model.parameters():
             parameter.add_(torch.randn_like(parameter) * 0.2)
@@ -94,12 +101,17 @@ def test_a_step_gives_what_the_full_pass_gives(geometry: Geometry, positions: st
     use_dtype(model, dtype)
     target = codes(geometry.gap, batch=3, seed=1)
     for context in (codes(geometry.context), codes(geometry.context, batch=3)):
-        full = model.ar_predict(context.expand(3, -1, -1), target, geometry).logits
-        ar = AR(model, context, geometry, takes=3)
-        steps = [ar.step(None), *(ar.step(target[:, t : t + 1, 0]) for t in range(geometry.gap - 1))]
-        assert distance(torch.stack(steps, dim=1), full) < TOLERANCE[dtype]
+        full = [own.logits for own in model.ar_predict(context.expand(3, -1, -1), target, geometry)]
+        ar, N = AR(model, context, geometry, takes=3), len(full)
+        steps: list[list[Tensor]] = [[] for _ in full]
+        for t in range(geometry.gap):
+            steps[0].append(ar.step(target[:, t - 1, :N] if t else None))
+            for k in range(1, N):
+                steps[k].append(ar.deepen(target[:, t, k - 1]))
+        for stepped, whole in zip(steps, full, strict=True):
+            assert distance(torch.stack(stepped, dim=1), whole) < TOLERANCE[dtype]
     alone = AR(model, context[:1], geometry, takes=1).step(None)
-    assert distance(alone, full[:1, 0]) < TOLERANCE[dtype]
+    assert distance(alone, full[0][:1, 0]) < TOLERANCE[dtype]
 
 
 @pytest.mark.parametrize("geometry", GEOMETRIES, ids=str)
@@ -139,7 +151,7 @@ def test_narrow_weights_stay_close_to_float32(dtype: str) -> None:
     use_dtype(narrow, dtype)
     context, target = codes(11), codes(9, seed=1)
     error = distance(
-        narrow.ar_predict(context, target, geometry).logits, model.ar_predict(context, target, geometry).logits
+        narrow.ar_predict(context, target, geometry)[0].logits, model.ar_predict(context, target, geometry)[0].logits
     )
     assert 0 < error < 0.05
     layers = [part for one in narrow.ar_decoder.layers for part in (*one.attention.children(), one.up, one.down)]
@@ -291,13 +303,14 @@ def test_another_dtype_than_the_one_asked_for_is_said(tiny_model: Path, monkeypa
 class Replayed(stepping.Graph):
     """What a CUDA graph does, on a CPU: the same function of the same tensors again, into the same result."""
 
-    def __init__(self, function: Callable[[Tensor, Tensor], Tensor], *given: Tensor) -> None:
+    def __init__(self, function: Callable[[Tensor, Tensor], tuple[Tensor, Tensor]], *given: Tensor) -> None:
         self._given, self._function = given, function
         self._made = [function(*given) for _ in range(3)][-1]
         self._graph = self  # type: ignore[assignment]
 
     def replay(self) -> None:
-        self._made.copy_(self._function(*self._given))
+        for own, new in zip(self._made, self._function(*self._given), strict=True):
+            own.copy_(new)
 
 
 @both_attentions
@@ -307,12 +320,13 @@ def test_a_step_depends_on_its_tensors_alone(attention: str) -> None:
     model, target = tiny(attention=attention), codes(40, batch=3, seed=1)
     for geometry, context in ((Geometry(6, 40, 5), codes(11)), (Geometry(6, 40), codes(6, batch=3))):
         plain, graphed = (AR(model, context, geometry, 3) for _ in range(2))
-        begin = V + torch.arange(3) % len(context)  # each context has an entry of its own behind the codes
+        N = model.config.ar_codebooks
+        begin = (V + torch.arange(3) % len(context))[:, None].expand(-1, N)  # entries of its own behind the codes
         graph = Replayed(graphed.predict_frame, begin.clone(), torch.zeros(1, dtype=torch.long))
         for t in range(geometry.gap):
-            before = target[:, t - 1, 0] if t else begin
-            expected = plain.step(before[:, None] if t else None)
-            torch.testing.assert_close(graph(before, torch.tensor([t])), expected, rtol=1e-4, atol=1e-5)
+            before = target[:, t - 1, :N] if t else begin
+            expected = plain.step(before if t else None)
+            torch.testing.assert_close(graph(before, torch.tensor([t]))[0], expected, rtol=1e-4, atol=1e-5)
 
 
 @both_attentions

@@ -27,7 +27,7 @@ def predicted(model: Decoders) -> tuple[torch.Tensor, torch.Tensor]:
     for clip, _ in zip(long, range(CLIPS), strict=False):
         geometry = Geometry(LEFT, GAP)
         context, target = geometry.split(torch.from_numpy(clip.codes[: LEFT + GAP]).long()[None])
-        parts = [model.ar_predict(context, target, geometry)]
+        parts = [model.ar_predict(context, target, geometry)[0]]
         parts += [model.nar_predict(context, target, geometry, k) for k in range(1, target.shape[-1])]
         likely.append(torch.cat([part.logits[..., : model.eos].argmax(-1) for part in parts]))
         losses.append(torch.stack([part.loss() for part in parts]))

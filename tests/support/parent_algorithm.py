@@ -18,19 +18,20 @@ from audiolm_cli.model.layers import Decoder, Rotation
 @torch.inference_mode()
 def greedy_codes(model: Decoders, context: Tensor, geometry: Geometry) -> Tensor:
     """The likeliest codes [1, M, K] for the gap after context codes [1, L, K], with no end of the piece."""
+    N = model.config.ar_codebooks
     first = greedy_first(model, context, geometry, geometry.gap)
     target = first.new_zeros(1, geometry.gap, model.config.num_quantizers)
-    target[..., 0] = first
+    target[..., :N] = first
     L, M = geometry.context, geometry.gap
     positions = torch.cat([geometry.context_positions(), geometry.target_positions()])
     sees = torch.ones(L + M, L + M, dtype=torch.bool)
     sees[:L, L:] = False
     segments = torch.cat([geometry.segments(), torch.full((M,), TARGET)])
-    for k in range(1, model.config.num_quantizers):
+    for k in range(N, model.config.num_quantizers):
         known = [_embed(model.nar_embeddings, codes) for codes in (context, target[..., :k])]
         x = torch.cat(known, dim=1) + model.nar_segments(segments)
-        states = _decode(model.nar_decoder, x, positions, sees, model.nar_stages.weight[k - 1])
-        logits = model.nar_heads[k - 1](states[:, L:])
+        states = _decode(model.nar_decoder, x, positions, sees, model.nar_stages.weight[k - N])
+        logits = model.nar_heads[k - N](states[:, L:])
         for t in range(M):
             logits[0, t] += copied(model, k, states[0, L + t], target[0, t, :k], _edges(context[0], geometry, t))
         target[..., k] = logits.argmax(-1)
@@ -39,11 +40,12 @@ def greedy_codes(model: Decoders, context: Tensor, geometry: Geometry) -> Tensor
 
 @torch.inference_mode()
 def greedy_first(model: Decoders, context: Tensor, geometry: Geometry, frames: int) -> Tensor:
-    """The likeliest first codes [1, frames] of the gap."""
+    """The likeliest codes [1, frames, N] of the gap in the AR decoder's codebooks."""
     # A causal left context is what a target is: a start, then one frame after the other, each seeing its past.
     free = geometry.elsewhere + geometry.right if model.config.context_attention == "causal" else geometry.context
     L = geometry.context
-    made = context.new_zeros(1, 0)
+    N = model.config.ar_codebooks
+    made = context.new_zeros(1, 0, N)
     x = _embed(model.ar_embeddings, context[..., : len(model.ar_embeddings)]) + model.ar_segments(geometry.segments())
     start = (model.ar_start + model.ar_segments.weight[TARGET]).expand(1, 1, -1)
     x = torch.cat([x[:, :free], start, x[:, free:]], dim=1)
@@ -53,15 +55,20 @@ def greedy_first(model: Decoders, context: Tensor, geometry: Geometry, frames: i
         sees = torch.ones(S, S, dtype=torch.bool).tril()
         sees[:free, :free] = True
         state = _decode(model.ar_decoder, x, positions[:S], sees, None)[:, -1]
-        logits = model.ar_head(state)
-        if model.ar_holding is not None and t > 0:
-            logits[0, made[0, -1]] += model.ar_holding.gate(state)[0, 0]
-        elif model.ar_holding is not None and free < L:
-            logits[0, context[0, -1, 0]] += model.ar_holding.gate(state)[0, 0]
-        code = logits[:, : model.eos].argmax(-1)
-        made = torch.cat([made, code[:, None]], dim=1)
-        new = model.ar_embeddings[0](code[:, None]) + model.ar_segments.weight[TARGET]
-        x = torch.cat([x, new], dim=1)
+        frame = context.new_zeros(1, 1, N)
+        for k in range(N):
+            if k > 0:
+                layer = model.ar_depth_decoder[k - 1]
+                state = state + model.ar_embeddings[k - 1](frame[:, 0, k - 1])
+                state = state + layer.down(F.gelu(layer.up(layer.norm(state))))
+            logits = model.ar_depth_heads[k - 1](state) if k else model.ar_head(state)
+            if model.ar_holding is not None and (t > 0 or free < L):
+                before = made[0, -1, k] if t else context[0, -1, k]
+                holding = model.ar_depth_holding[k - 1] if k else model.ar_holding
+                logits[0, before] += holding.gate(state)[0, 0]
+            frame[..., k] = logits[:, : model.eos].argmax(-1)
+        made = torch.cat([made, frame], dim=1)
+        x = torch.cat([x, _embed(model.ar_embeddings, frame) + model.ar_segments.weight[TARGET]], dim=1)
     return made
 
 
@@ -78,7 +85,7 @@ def copied(model: Decoders, k: int, state: Tensor, before: Tensor, sides: tuple[
         if side is not None:
             distance, there = side
             agree = int(torch.equal(there[:k], before))
-            score = SCALE * model.nar_copying.scores[k - 1, i, distance - 1, agree, same]
+            score = SCALE * model.nar_copying.scores[k - model.config.ar_codebooks, i, distance - 1, agree, same]
             added[int(there[k])] += score + model.nar_copying.gates(state)[i]
     return added
 

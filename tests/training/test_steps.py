@@ -29,8 +29,9 @@ CONFIG = TrainConfig(
 
 
 def model(attention: str = "full") -> Decoders:
+    """With a full context one codebook by the AR decoder, with a causal one two."""
     torch.manual_seed(0)
-    return build(dataclasses.replace(SHAPE, context_attention=attention))
+    return build(dataclasses.replace(SHAPE, context_attention=attention, ar_codebooks=1 + (attention == "causal")))
 
 
 def clips() -> list[TokenClip]:
@@ -68,9 +69,14 @@ def test_a_step_tells_what_it_learned_from(attention: str) -> None:
         context, target = batch.geometry.split(torch.from_numpy(batch.windows.codes))
         ends = torch.from_numpy(batch.windows.ends) if batch.geometry.right == 0 else None
         with torch.no_grad():
-            predicted = stepper.model.ar_predict(context, target, batch.geometry, ends, with_context=True)
+            both = stepper.model.ar_predict(context, target, batch.geometry, ends, with_context=True)
 
-        report = stepper.step(step).decoders[0]
+        reports = stepper.step(step).decoders
+        assert [(own.name, own.codebook) for own in reports] == [("ar", k) for k in range(len(both))]
+        for own, labelled in zip(reports, both, strict=True):
+            assert own.labels == int((labelled.labels != IGNORE).sum())
+            assert own.bits == pytest.approx(labelled.loss().item() / math.log(2), rel=1e-5)
+        predicted, report = both[0], reports[0]
         assert report.labels == int((predicted.labels != IGNORE).sum())
         assert report.bits == pytest.approx(predicted.loss().item() / math.log(2), rel=1e-5)
         hits = (predicted.ranks() < 10) & (predicted.labels != IGNORE)

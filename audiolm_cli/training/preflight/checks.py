@@ -209,9 +209,9 @@ def _losses(prepared: Prepared, model: Decoders, codes: Tensor, geometry: Geomet
     model.eval()
     predictions = []
     if prepared.config.train_stage != 2:
-        predictions.append(model.ar_predict(context, target, geometry))
+        predictions += model.ar_predict(context, target, geometry)
     if prepared.config.train_stage != 1:
-        further = range(1, prepared.shape.num_quantizers)
+        further = range(prepared.shape.ar_codebooks, prepared.shape.num_quantizers)
         predictions += [model.nar_predict(context, target, geometry, codebook) for codebook in further]
     return [own.loss().item() for own in predictions]
 

@@ -231,7 +231,15 @@ def _choose_shape(request: TrainRequest, facts: CodecFacts) -> ModelConfig:
         )
     wanted = _asked_shape(request)
     if request.origin is None:
-        wanted = dataclasses.replace(wanted, num_quantizers=facts.num_codebooks, codebook_size=facts.codebook_size)
+        made = request.ar_codebooks or wanted.ar_codebooks
+        if made > facts.num_codebooks:
+            raise UsageError(
+                f"--ar-codebooks {made}: the codes of {facts.name} have {facts.num_codebooks} codebooks; "
+                "give at most that"
+            )
+        wanted = dataclasses.replace(
+            wanted, ar_codebooks=made, num_quantizers=facts.num_codebooks, codebook_size=facts.codebook_size
+        )
     else:
         own, theirs = (wanted.num_quantizers, wanted.codebook_size), (facts.num_codebooks, facts.codebook_size)
         same_size = own[1] == theirs[1] or (own[1] > theirs[1] and not facts.sha256)  # a store may not say it

@@ -35,6 +35,8 @@ class TrainRequest:
     """The model's, but for number and size of the codebooks, which are the codec's; with `init`, that model's."""
     num_quantizers: int | None = None
     """How many codebooks the codes must have; None accepts any."""
+    ar_codebooks: int | None = None
+    """How many codebooks the AR decoder makes; None leaves that of `shape` or `init`."""
     dropout: float | None = None
     """Of the model while it is trained; None leaves that of `shape` or `init`."""
     prompt_from: str | None = None
