@@ -17,6 +17,7 @@ from audiolm_cli.codec.spectral import SpectralCodec
 from audiolm_cli.editing.session import Session
 from audiolm_cli.editing.splicing import Gap
 from audiolm_cli.events import Note
+from audiolm_cli.library.loading import Loaded
 
 HEARD_S = 10.0
 """How much of a recording is looked at."""
@@ -28,8 +29,8 @@ STRANGE = 0.6
 
 def tell_of_strange_sound(session: Session, recording: Recording, gaps: list[Gap], source: str) -> None:
     """Say so where the bundled model is to go on from a recording that is hardly one of a piano."""
-    codec, rate_hz = session.codec, recording.sample_rate_hz
-    if session.loaded.folder.path != bundled_folders().get(BUNDLED) or not isinstance(codec, SpectralCodec):
+    codec, rate_hz = pianos_codec(session.loaded), recording.sample_rate_hz
+    if codec is None:
         return
 
     # What the new audio goes on from, or where it goes on from nothing, the beginning.
@@ -41,13 +42,24 @@ def tell_of_strange_sound(session: Session, recording: Recording, gaps: list[Gap
 
     audio = resample(wav[None], rate_hz, codec.sample_rate_hz) * np.float32(training_gain(wav))  # [1, n]
     with session.stage("encode"):
-        strangeness = measure_strangeness(codec, torch.from_numpy(audio)[None].to(codec.device))
-    if strangeness > STRANGE:
+        strange = is_strange(codec, torch.from_numpy(audio)[None].to(codec.device))
+    if strange:
         message = (
             f"{source} does not sound like a piano, and the model {BUNDLED} knows only pianos; "
             "`audiolm guide training` says how to make a model of other sounds"
         )
         session.on_event(Note(message=message))
+
+
+def pianos_codec(loaded: Loaded) -> SpectralCodec | None:
+    """The codec of the bundled model, which knows only pianos; None of any other model."""
+    is_bundled = loaded.folder.path == bundled_folders().get(BUNDLED)
+    return loaded.codec if is_bundled and isinstance(loaded.codec, SpectralCodec) else None
+
+
+def is_strange(codec: SpectralCodec, wav: Tensor) -> bool:
+    """Whether audio [1, 1, n] at the training level is hardly that of a piano, as the bundled model's codec tells."""
+    return measure_strangeness(codec, wav) > STRANGE
 
 
 @torch.inference_mode()

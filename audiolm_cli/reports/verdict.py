@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from audiolm_cli.evaluation.baselines import BaselineResult
+from audiolm_cli.wording import counted
 
 NAMED = ("unigram", "bigram")
 """Baselines that a verdict names."""
@@ -115,6 +116,8 @@ def judge_evaluation(result: Mapping[str, Any]) -> list[str]:
     if "round_trip_whole" in result["levels"]:
         round_trips = result["levels"]["round_trip_whole"]
         lines.append(_judge_codec({name: _value(own) for name, own in round_trips.items()}))
+    if result.get("no_piano"):
+        lines.append(_judge_experience(result["no_piano"], result["clips"], result["model"]["name"]))
     figures = (result.get("sound") or {}).get("figures", {})
     if "generated" in figures:
         lines.append(_judge_sound(figures))
@@ -159,6 +162,16 @@ def _grade_codec(distances: Mapping[str, float]) -> str:
         CARRIES
         if chroma >= CARRIED_CHROMA and mel <= CLEAN_MEL
         else "it carries the pitches, but not all of the detail"
+    )
+
+
+def _judge_experience(no_piano: int, clips: int, model: str) -> str:
+    """What a model that knows only pianos can make of other sounds, which is not up to its codec."""
+    do = "does" if no_piano == 1 else "do"
+    return (
+        f"the model: {model} knows only pianos, and {no_piano} of {counted(clips, 'excerpt')} {do} not sound like one; "
+        "however well the codec carries them, what the model makes will not sound like them (audiolm guide training "
+        "says how to make a model of other sounds)"
     )
 
 

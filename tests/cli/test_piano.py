@@ -21,6 +21,8 @@ from audiolm_cli.evaluation.model import context_use, score_windows
 from audiolm_cli.library.loading import Loaded, load_model
 from audiolm_cli.model.decoders import Decoders
 from audiolm_cli.model.geometry import Geometry
+from audiolm_cli.reports.verdict import judge_evaluation
+from audiolm_cli.workflows.evaluate import evaluate
 
 PRELUDE = Path(str(resources.files("audiolm_cli"))) / "assets" / "demo" / "prelude.flac"
 
@@ -120,6 +122,17 @@ def test_what_is_no_piano_is_said_to_be_none(
     for other in others:
         shown = audiolm(verb, other, *options, "--seed", 1)
         assert shown.exit_code == 0 and "sound like" not in shown.stderr
+
+
+def test_an_evaluation_says_of_a_trumpet_what_a_continuation_says(tmp_path: Path) -> None:
+    """That the model knows only pianos, whatever the codec carries; no word of it about a piano."""
+    soundfile.write(tmp_path / "trumpet.wav", play_trumpet(6, 32000), 32000)
+    trumpet, piano = (evaluate(path, clips=1, windows=1).to_dict() for path in (tmp_path / "trumpet.wav", PRELUDE))
+    assert (trumpet["no_piano"], piano["no_piano"]) == (1, 0)
+    line = "piano knows only pianos, and 1 of 1 excerpt does not sound like one"
+    assert sum(line in said for said in judge_evaluation(trumpet)) == 1
+    assert not any("knows only" in said for said in judge_evaluation(piano))
+    assert evaluate(tmp_path / "trumpet.wav", "sound", clips=1).no_piano is None, "a codec makes nothing new"
 
 
 @pytest.mark.parametrize("dtype", ["bf16", "int8"])

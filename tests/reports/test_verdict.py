@@ -155,6 +155,7 @@ def test_a_fine_tuned_model_is_compared_with_the_untouched_one_first() -> None:
         ({"levels": {"round_trip_whole": codec_of(0.26, 0.91)}}, "the pitches, but not all of the detail"),
         ({"levels": {"round_trip_whole": codec_of(0.4, 0.95)}}, "it does not carry this sound; train one"),
         ({"levels": {"round_trip_whole": codec_of(0.1, 0.5)}}, "it does not carry this sound; train one"),
+        ({"no_piano": 2}, "the model: piano knows only pianos, and 2 of 3 excerpts do not sound like one;"),
         ({}, "they do not sound quite like the recordings"),
         (
             {},
@@ -181,6 +182,9 @@ def test_an_evaluation_in_words(changed: dict[str, Any], words: str) -> None:
         "levels": {"round_trip_whole": codec_of(0.15, 0.95)},
         "sound": sound_of(0.1),
         "harmony": harmony_of(0.54),
+        "model": {"kind": "model", "name": "piano"},
+        "clips": 3,
+        "no_piano": 0,
     }
     lines = judge_evaluation(result | changed)
     assert lines[0] == "measured on all 3 recordings of in"
@@ -188,7 +192,8 @@ def test_an_evaluation_in_words(changed: dict[str, Any], words: str) -> None:
         "held-out: 28.40 bits per frame, where a blind guess needs 44.00, the bigram 33.80: 16 % better than a table "
         "of which code follows which"
     )
-    assert sum(words in line for line in lines[-3:]) == 1
+    assert sum(words in line for line in lines[-4:]) == 1
+    assert any(line.startswith("the model:") for line in lines) == ("no_piano" in changed)
     assert len(judge_evaluation(result | {"scores": None, "sound": None, "harmony": {}})) == 2
 
 
