@@ -30,10 +30,8 @@ HELD_OUT, TRAINED, MUTED = "#1f5fa8", "#c3c9d1", "#5f6670"
 LINES = {"unigram": "#8a6d3b", "bigram": "#d1661c"}
 """Colours of the baselines that are drawn."""
 CODEBOOKS = ("#1f5fa8", "#2a9d5c", "#b0489c", "#c08a1e", "#5e4fa2", "#3aa6b9", "#9e4a3f", "#6b7280")
-THRESHOLDS = ((AR_TOP10, "wanted of codebook 1"), (NAR_TOP10, "wanted of the others"))
-"""Lines in the panel of top-10, in percent."""
-LABEL_SHARE = 0.08
-"""Of the height of a panel: what the name of a line takes."""
+LABEL_POINTS, NAMES_IN = 8, 1.35
+"""Size of the names of lines, and the inches beside a panel that are theirs."""
 SMOOTHED_OVER = 40
 """The training curve is a running mean over this part of its points."""
 
@@ -105,11 +103,13 @@ def figure_of(history: History, baselines: Sequence[BaselineResult], title: str,
     K = len(history.held_out[-1][1]["bits"])
     columns = min(K, 4)
     rows = math.ceil(K / columns)
-    height = 4.6 + 3.2 * rows
-    figure = Figure(figsize=(13, height), dpi=100)
-    margins = {"left": 0.05, "right": 0.985, "top": 1 - 0.75 / height, "bottom": 0.5 / height}
+    width, height = 15.5, 4.9 + 3.2 * rows
+    figure = Figure(figsize=(width, height), dpi=100)
+    margins = {"left": 0.65 / width, "right": 1 - NAMES_IN / width, "top": 1 - 0.75 / height, "bottom": 0.8 / height}
+    panel = (width - 0.65 - NAMES_IN * columns) / columns
+    half = (panel - NAMES_IN) / 2  # a panel is two columns of the grid with the space between them
     grid = figure.add_gridspec(
-        1 + rows, 2 * columns, height_ratios=[1.35] + [1] * rows, hspace=0.3, wspace=0.2 * columns, **margins
+        1 + rows, 2 * columns, height_ratios=[1.35] + [1] * rows, hspace=0.3, wspace=NAMES_IN / half, **margins
     )
 
     drawn = [baseline for baseline in baselines if baseline.name in LINES and len(baseline.bits) == K]
@@ -124,6 +124,12 @@ def figure_of(history: History, baselines: Sequence[BaselineResult], title: str,
     for axes in figure.axes:
         _style_axes(axes, max(steps, history.held_out[-1][0]))
     figure.suptitle(title, fontsize=12, fontweight="bold", parse_math=False)
+
+    # What curves mean is said below all panels, where no curve is.
+    total, first = figure.axes[0], figure.axes[2]
+    curves = {str(line.get_label()): line for line in (*total.lines, *first.lines)}
+    named = {name: line for name, line in curves.items() if not name.startswith("_")}
+    figure.legend(list(named.values()), list(named), loc="lower center", fontsize=9, frameon=False, ncols=len(named))
     return figure
 
 
@@ -155,29 +161,38 @@ def _draw_total(axes: Axes, history: History, baselines: Sequence[BaselineResult
 
     if history.best is not None:
         step, scores = history.best
-        axes.plot([step], [scores["total_bits"]], "*", color=HELD_OUT, markersize=13, label=f"best: step {step}")
+        axes.plot(
+            [step],
+            [scores["total_bits"]],
+            "*",
+            color=HELD_OUT,
+            markersize=13,
+            label=f"best: step {step}",
+            clip_on=False,
+        )
     _draw_baselines(axes, [(baseline.name, baseline.total_bits) for baseline in baselines])
 
     axes.set_title("all codebooks together: lower is better", fontsize=10, loc="left")
     axes.set_ylabel("bits per frame")
-    axes.legend(loc="lower left", fontsize=9, frameon=False)
 
 
 def _draw_top10(axes: Axes, history: History) -> None:
     steps = [step for step, _ in history.held_out]
-    for k in range(len(history.held_out[-1][1]["top10"])):
+    K, labels = len(history.held_out[-1][1]["top10"]), []
+    for k in range(K):
         shares = [100 * scores["top10"][k] for _, scores in history.held_out]
-        colour = CODEBOOKS[k % len(CODEBOOKS)]
-        axes.plot(steps, shares, color=colour, marker="o", markersize=3, linewidth=1.6, label=f"codebook {k + 1}")
+        name, colour = f"codebook {k + 1}", CODEBOOKS[k % len(CODEBOOKS)]
+        axes.plot(steps, shares, color=colour, marker="o", markersize=3, linewidth=1.6, label=name)
+        labels.append((shares[-1], name, colour))
+
+    wanted = [(AR_TOP10, "1")] + ([(NAR_TOP10, "2" if K == 2 else f"2-{K}")] if K > 1 else [])
+    for percent, of in wanted:
+        axes.axhline(percent, color=MUTED, linewidth=0.9, linestyle=":")
+        labels.append((percent, f"wanted of {of}: {percent} %", MUTED))
 
     axes.set_ylim(0, 100)
-    for percent, _ in THRESHOLDS:
-        axes.axhline(percent, color=MUTED, linewidth=0.9, linestyle=":")
-    _write_labels(axes, [(percent, f"{meaning}: {percent} %", MUTED) for percent, meaning in THRESHOLDS])
-
-    axes.set_title("held-out: true code among the ten likeliest", fontsize=10, loc="left")
-    axes.set_ylabel("% of frames (top-10)")
-    axes.legend(loc="upper left", fontsize=9, frameon=False, ncols=2)
+    _write_labels(axes, labels)
+    axes.set_title("held-out: % of frames whose code is among the ten likeliest (top-10)", fontsize=10, loc="left")
 
 
 def _draw_codebook(axes: Axes, history: History, baselines: Sequence[BaselineResult], k: int) -> None:
@@ -193,27 +208,55 @@ def _draw_codebook(axes: Axes, history: History, baselines: Sequence[BaselineRes
     _draw_baselines(axes, [(baseline.name, baseline.bits[k]) for baseline in baselines])
 
     axes.set_title(f"codebook {k + 1}", fontsize=10, loc="left")
-    if k == 0:
-        axes.legend(loc="lower left", fontsize=8, frameon=False)
 
 
 def _draw_baselines(axes: Axes, bits: Sequence[tuple[str, float]]) -> None:
-    """Baselines across the panel, their names and values at the right end."""
+    """Baselines across the panel, their names and values to its right."""
     for name, value in bits:
         axes.axhline(value, color=LINES[name], linewidth=1.2, linestyle="--")
     _write_labels(axes, [(value, f"{name} {value:.2f}", LINES[name]) for name, value in bits])
 
 
 def _write_labels(axes: Axes, labels: Sequence[tuple[float, str, str]]) -> None:
-    """Names of lines (height, text, colour), each above the right end of its line or of the name below it."""
+    """Names of lines (height, text, colour) to the right of the panel, each as near to its line as it can be."""
     low, high = axes.get_ylim()
-    gap, least = LABEL_SHARE * (high - low), low
-    for height, text, colour in sorted(labels):
-        least = max(height, least)
-        coordinates = ("axes fraction", "data")
-        axes.annotate(text, (1, least), xycoords=coordinates, ha="right", va="bottom", fontsize=8, color=colour)
-        least += gap
-    axes.set_ylim(low, max(high, least))  # room for the highest one
+    axes.set_ylim(low, high)
+    labels = sorted(labels)
+    pixels = 1.4 * LABEL_POINTS / 72 * axes.figure.dpi
+    gap = pixels / axes.get_window_extent().height * (high - low)
+
+    places = spread([height for height, _, _ in labels], gap, low, high)
+    for place, (_, text, colour) in zip(places, labels, strict=True):
+        axes.annotate(
+            text,
+            (1, place),
+            xytext=(6, 0),
+            xycoords=("axes fraction", "data"),
+            textcoords="offset points",
+            ha="left",
+            va="center",
+            fontsize=LABEL_POINTS,
+            color=colour,
+        )
+
+
+def spread(heights: Sequence[float], gap: float, low: float, high: float) -> list[float]:
+    """Ascending heights moved so that they are at least `gap` apart, and below `high` where there is room for all.
+
+    >>> spread([1.0, 1.5, 9.9], 1.0, 0.0, 10.0)
+    [1.0, 2.0, 9.9]
+    >>> spread([9.5, 9.9], 1.0, 0.0, 10.0)
+    [9.0, 10.0]
+    """
+    places: list[float] = []
+    for height in heights:
+        places.append(max(height, places[-1] + gap if places else low))
+
+    top = high
+    for index in reversed(range(len(places))):
+        places[index] = min(places[index], top)
+        top = places[index] - gap
+    return places
 
 
 def _smooth(values: np.ndarray, window: int) -> np.ndarray:

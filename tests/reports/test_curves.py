@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import struct
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 
 from audiolm_cli.evaluation.baselines import BaselineResult
 from audiolm_cli.reports.curves import draw_curves, figure_of, headline, read_history
@@ -68,20 +68,35 @@ def test_the_picture_shows_it(tmp_path: Path) -> None:
     assert total.get_ylabel() == codebooks[0].get_ylabel() == "bits per frame"
 
 
-def test_names_of_lines_are_not_over_each_other(tmp_path: Path) -> None:
-    """Nor out of their panel, nor over what the legend says, where two baselines are as good as each other."""
-    history = read_history(journal(tmp_path / "m.jsonl", ENTRIES))
-    near = [dataclasses.replace(own, bits=[9.0 + 0.001 * i, 10.0, 10.9]) for i, own in enumerate(BASELINES[:2])]
+@pytest.mark.parametrize("codebooks", [1, 3, 9])
+def test_names_of_lines_are_over_nothing(tmp_path: Path, codebooks: int) -> None:
+    """No line, curve, panel, other name or edge of the picture, where two baselines are as good as each other."""
+    bits = [9.0, 10.0, *[11.0] * 7][:codebooks]
+    history = read_history(
+        journal(
+            tmp_path / "m.jsonl", [ENTRIES[0], *(validation(step, [2 + own / step for own in bits]) for step in (1, 9))]
+        )
+    )
+    near = [
+        BaselineResult(
+            name=name, bits=[own + 0.001 * i for own in bits], top1=[0.0] * codebooks, top10=[0.0] * codebooks
+        )
+        for i, name in enumerate(("unigram", "bigram"))
+    ]
     figure = figure_of(history, near, "mine", 9)
     figure.canvas.draw()
-    for axes in figure.axes:
-        boxes = [text.get_window_extent() for text in axes.texts]
-        assert len(boxes) == 2
-        assert not boxes[0].overlaps(boxes[1])
-        top = axes.get_window_extent().y1
-        assert all(box.y1 <= top + 1 for box in boxes)
-        legend = axes.get_legend()
-        assert legend is None or not any(legend.get_window_extent().overlaps(box) for box in boxes)
+
+    panels = [axes.get_window_extent() for axes in figure.axes]
+    names = [text.get_window_extent() for axes in figure.axes for text in axes.texts]
+    others = [text.get_window_extent() for axes in figure.axes for text in (axes.yaxis.label, *axes.get_yticklabels())]
+    assert len(names) == 2 * (1 + codebooks) + codebooks + min(2, codebooks)
+    for number, name in enumerate(names):
+        assert not any(name.overlaps(other) for other in (*panels, *names[:number], *others))
+        assert figure.bbox.x0 <= name.x0 and name.x1 <= figure.bbox.x1
+
+    (legend,) = figure.legends
+    assert not any(legend.get_window_extent().overlaps(panel) for panel in panels)
+    assert {"held-out", "training batches", "best: step 9"} == {text.get_text() for text in legend.get_texts()}
 
 
 def test_the_file(tmp_path: Path) -> None:
