@@ -1,4 +1,4 @@
-"""Sounds and spectrograms as parts of an HTML page, so that the page is one file that needs no other.
+"""Sounds, spectrograms and colours of HTML pages, each of which is one file that needs no other.
 
 Knows nothing about what a page is for.
 """
@@ -20,6 +20,14 @@ from audiolm_cli.stopping import uninterrupted
 
 SHOWN_DB = 80
 """Depth of the spectrograms under the loudest point that they are drawn for."""
+
+PALETTE = """
+:root { color-scheme: light dark; --ink: #1c2733; --back: #fff; --muted: #5f6670; --line: #e4e7eb; --wave: #4e79a7;
+  --new: #f28e2b; --code: #f4f5f7; }
+@media (prefers-color-scheme: dark) { :root { --ink: #e3e7ec; --back: #14181d; --muted: #98a1ad; --line: #2c333c;
+  --wave: #8db4dd; --new: #ffb066; --code: #20262e; } }
+"""
+"""The colours of every page, in the light and in the dark."""
 
 
 def check_page(path: Path, force: bool, flag: str) -> None:

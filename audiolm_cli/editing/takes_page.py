@@ -14,7 +14,7 @@ import numpy as np
 
 from audiolm_cli.audio import Recording, mid, resample
 from audiolm_cli.audio.playing import as_heard, read_stretch
-from audiolm_cli.editing.embedding import data_url, encode_flac, encode_spectrogram, take_spectrogram
+from audiolm_cli.editing.embedding import PALETTE, data_url, encode_flac, encode_spectrogram, take_spectrogram
 from audiolm_cli.editing.result import Output
 from audiolm_cli.editing.splicing import Gap
 from audiolm_cli.files import write_whole
@@ -34,10 +34,6 @@ BEFORE_SEAM_S = 2.0
 LEAST_S = 0.001
 """An edge of what is new that is nearer to an end of the recording is no seam."""
 STYLE = """
-:root { color-scheme: light dark; --ink: #1c2733; --back: #fff; --muted: #5f6670; --line: #e4e7eb; --wave: #4e79a7;
-  --new: #f28e2b; --code: #f4f5f7; }
-@media (prefers-color-scheme: dark) { :root { --ink: #e3e7ec; --back: #14181d; --muted: #98a1ad; --line: #2c333c;
-  --wave: #8db4dd; --new: #ffb066; --code: #20262e; } }
 * { box-sizing: border-box; }
 body { font: 16px/1.5 system-ui, sans-serif; color: var(--ink); background: var(--back); max-width: 960px;
   margin: 0 auto; padding: 1rem; }
@@ -45,7 +41,7 @@ h1 { font-size: 1.5rem; margin: .5rem 0 0; overflow-wrap: anywhere; }
 h2 { font-size: 1.15rem; margin: 2.2rem 0 0; border-top: 1px solid var(--line); padding-top: 1rem;
   overflow-wrap: anywhere; }
 h3 { font-size: 1rem; margin: 1.6rem 0 0; } h3 small { font-weight: normal; color: var(--muted); }
-p { margin: .3rem 0; } .muted { color: var(--muted); font-size: .88rem; }
+p { margin: .3rem 0; } .foot { margin-top: 2rem; } .muted { color: var(--muted); font-size: .88rem; }
 .picture { position: relative; margin-top: .5rem; cursor: pointer; touch-action: manipulation; }
 .picture svg { display: block; width: 100%; height: 64px; fill: var(--wave); }
 .picture img { display: block; width: 100%; height: 112px; image-rendering: auto; }
@@ -168,10 +164,10 @@ class TakesPage:
         return (
             f'<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><title>{title}</title>'
             '<meta name="viewport" content="width=device-width, initial-scale=1">'
-            f"<style>{STYLE}</style></head>\n<body>\n<h1>{title}</h1>\n"
+            f"<style>{PALETTE}{STYLE}</style></head>\n<body>\n<h1>{title}</h1>\n"
             f'<p class="muted">{html.escape(self._about)} What is new is shaded. A click on a picture plays from there.'
             f"</p>\n{chr(10).join(self._sections)}\n"
-            f'<p class="muted">audiolm {__version__}</p>\n<script>{SCRIPT}</script>\n</body></html>\n'
+            f'<p class="muted foot">audiolm {__version__}</p>\n<script>{SCRIPT}</script>\n</body></html>\n'
         )
 
 

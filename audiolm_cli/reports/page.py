@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from audiolm_cli.editing.embedding import data_url, encode_flac, encode_spectrogram, take_spectrogram
+from audiolm_cli.editing.embedding import PALETTE, data_url, encode_flac, encode_spectrogram, take_spectrogram
 from audiolm_cli.evaluation.compared import Versions
 from audiolm_cli.files import write_whole
 from audiolm_cli.reports.curves import figure_of, headline
@@ -43,15 +43,16 @@ OF_A_TRAINING = (
 MODEL = "#1f5fa8"
 """Colour of the model's bars."""
 STYLE = """
-:root { color-scheme: light; }
-body { font: 15px/1.5 system-ui, sans-serif; color: #1c2733; background: #fff; max-width: 1180px; margin: 2rem auto;
-  padding: 0 1.2rem; }
+body { font: 15px/1.5 system-ui, sans-serif; color: var(--ink); background: var(--back); max-width: 1180px;
+  margin: 2rem auto; padding: 0 1.2rem; }
 h1 { font-size: 1.6rem; margin-bottom: 0; } h2 { font-size: 1.15rem; margin-top: 2.4rem; }
-.muted, figcaption { color: #5f6670; font-size: .86rem; } code { font-size: .86em; overflow-wrap: anywhere; }
+.muted, figcaption { color: var(--muted); font-size: .86rem; } code { font-size: .86em; overflow-wrap: anywhere; }
 table { border-collapse: collapse; margin: 1rem 0; font-variant-numeric: tabular-nums; }
-th, td { padding: .3rem .8rem; text-align: right; border-bottom: 1px solid #e4e7eb; }
+th, td { padding: .3rem .8rem; text-align: right; border-bottom: 1px solid var(--line); white-space: nowrap; }
 th:first-child, td:first-child { text-align: left; padding-left: 0; } th { font-weight: 600; }
 img { max-width: 100%; display: block; } .scroll { overflow-x: auto; }
+.drawn { min-width: 760px; }
+@media (prefers-color-scheme: dark) { .drawn { filter: invert(.91) hue-rotate(180deg); } }
 .versions { display: grid; grid-template-columns: repeat(auto-fit, minmax(200px, 1fr)); gap: 1rem; }
 @media (max-width: 940px) { .versions { grid-template-columns: repeat(2, minmax(0, 1fr)); } }
 @media (max-width: 520px) { .versions { grid-template-columns: 1fr; } }
@@ -59,6 +60,8 @@ figure { margin: 0; } figure b { display: block; } audio { width: 100%; height: 
 .picture { position: relative; height: 128px; } .picture img { width: 100%; height: 100%; }
 .seam { position: absolute; top: 0; bottom: 0; width: 0; border-left: 2px dashed #fff; }
 """
+"""Figures are drawn on white: in the dark they are inverted, with their hues turned back. In a narrow window they
+scroll, as tables do."""
 
 
 def write_page(
@@ -104,7 +107,7 @@ def render_page(result: dict[str, Any], excerpts: Sequence[Versions], past: Past
 
     return (
         f'<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><title>{name}, evaluated</title>'
-        f'<meta name="viewport" content="width=device-width"><style>{STYLE}</style></head>\n'
+        f'<meta name="viewport" content="width=device-width, initial-scale=1"><style>{PALETTE}{STYLE}</style></head>\n'
         f"<body>\n{''.join(part + chr(10) for part in parts)}</body></html>\n"
     )
 
@@ -151,10 +154,11 @@ def _draw_bars(result: dict[str, Any]) -> Figure:
 
 
 def _embed_figure(figure: Figure, text: str) -> str:
-    """An `img` element that holds the picture."""
+    """An `img` element that holds the picture, in a box that scrolls where the window is narrow."""
     picture = io.BytesIO()
     figure.savefig(picture, format="png", metadata={"Software": None})
-    return f'<img alt="{html.escape(text)}" src="{data_url("image/png", picture.getvalue())}">'
+    source = data_url("image/png", picture.getvalue())
+    return f'<div class="scroll"><img class="drawn" alt="{html.escape(text)}" src="{source}"></div>'
 
 
 def _render_excerpt(excerpt: Versions) -> str:

@@ -165,6 +165,13 @@ def test_the_training_of_a_run_is_drawn(tmp_path: Path, monkeypatch: pytest.Monk
     assert [(own.name, own.bits) for own in baselines] == [("bigram", [3.5, 4.5])]
     assert re.search(r"bigram3\.000", with_training.text) and "<b>, evaluated" in with_training.text
 
+    drawn_page = render_page(result, [heard], read_past_training(tmp_path))
+    assert drawn_page.count('<div class="scroll"><img class="drawn"') == 2, "figures are not shrunk on a phone"
+    light, dark = re.findall(r":root \{([^}]*)\}", drawn_page)
+    assert set(re.findall(r"--\w+(?=:)", light)) == set(re.findall(r"--\w+(?=:)", dark)), "each has its own in the dark"
+    fixed = re.sub(r":root \{[^}]*\}|2px dashed #fff", "", drawn_page.split("</style>")[0])
+    assert not re.search(r"#[0-9a-f]{3,6}\b", fixed), "a colour that would be the same in the dark"
+
     words = [with_training.text.index(text) for text in ("Measured on all 2 recordings of <in>.", "Listen", "Numbers")]
     assert words == sorted(words)
     for table in tables_of(result):
