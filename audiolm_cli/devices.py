@@ -20,7 +20,7 @@ GIVE_BACK = ((M_MMAP_THRESHOLD, 2**22), (M_TRIM_THRESHOLD, 2**24))
 
 
 def pick_device(name: str) -> torch.device:
-    """The device that "auto", "cpu", "cuda" or "cuda:N" means here.
+    """The device that "auto", "cpu", "cuda", "cuda:N" or "mps" means here; "auto" is never a GPU of Apple.
 
     Raises:
         UsageError: it is not on this machine.
@@ -34,8 +34,25 @@ def pick_device(name: str) -> torch.device:
             f"--device {name}: this machine has {torch.cuda.device_count()} CUDA devices that torch can use; "
             "use --device cpu, or see audiolm doctor"
         )
+    if device.type == "mps" and not torch.backends.mps.is_available():
+        raise UsageError(
+            f"--device {name}: torch sees no GPU of Apple on this machine; use --device cpu, or see audiolm doctor"
+        )
 
     return device
+
+
+def codec_device(device: torch.device) -> torch.device:
+    """Where the codec computes beside a model on `device`: there, but on the CPU beside a GPU of Apple.
+
+    Codecs compute with complex numbers and float64, which such a GPU does not have, and take little of the time.
+    """
+    return torch.device("cpu") if device.type == "mps" else device
+
+
+def float64_device(device: torch.device) -> torch.device:
+    """Where float64 is computed for tensors on `device`: GPUs of Apple have none, so the CPU does it for them."""
+    return torch.device("cpu") if device.type == "mps" else device
 
 
 def prepare_cpu(threads: int | None) -> None:

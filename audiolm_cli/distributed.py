@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
+from audiolm_cli.errors import UsageError
+
 if TYPE_CHECKING:
     import torch
     from torch import Tensor, nn
@@ -102,6 +104,9 @@ def join_processes(ranks: Ranks, device: str) -> Iterator[None]:
     Args:
         ranks: this process, started by `torchrun`, whose variables say where the others are; alone, nothing is done.
         device: what the user asked for, "auto", "cpu" or "cuda".
+
+    Raises:
+        UsageError: the processes are to share a GPU of Apple.
     """
     if ranks.size == 1:
         yield
@@ -110,6 +115,8 @@ def join_processes(ranks: Ranks, device: str) -> Iterator[None]:
     import torch.distributed
 
     chosen = ranks.device(device)
+    if chosen == "mps":
+        raise UsageError("--device mps: processes cannot share the GPU of a Mac; start one, without torchrun")
     if chosen.startswith("cuda"):
         torch.cuda.set_device(chosen)
     backend = "nccl" if chosen.startswith("cuda") else "gloo"

@@ -75,7 +75,7 @@ class TrainStep:
     eta_s: float
     """Seconds to the last step at the speed of about the last ten minutes."""
     memory_bytes: int
-    """Largest amount of memory in use so far: the device's on CUDA, the process's elsewhere; 0 where unknown."""
+    """Largest amount of memory in use so far: that of a GPU, the process's on a CPU; 0 where unknown."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -77,6 +77,7 @@ def main(args: Sequence[str] | None = None) -> NoReturn:
     if "OMP_WAIT_POLICY" not in os.environ:  # torch reads it when a command imports it
         for name, value in OPENMP.items():
             os.environ.setdefault(name, value)
+    os.environ.setdefault("PYTORCH_ENABLE_MPS_FALLBACK", "1")  # what a GPU of Apple cannot do yet, the CPU does
     with stop_signals() as signals:
         try:
             app(args=args, prog_name="audiolm", obj=settings)
@@ -170,6 +171,8 @@ def _as_expected(error: Exception) -> AudioLMError | None:
     torch = sys.modules.get("torch")
     if isinstance(error, MemoryError) or (torch is not None and isinstance(error, torch.OutOfMemoryError)):
         return MemoryLimitError("out of memory; try a shorter duration, --dtype bf16, or --device cpu")
+    if isinstance(error, RuntimeError) and "MPS backend out of memory" in str(error):
+        return MemoryLimitError("out of memory; try a shorter duration, or --device cpu")
     if isinstance(error, RuntimeError) and "DefaultCPUAllocator" in str(error):  # how torch says it on a CPU
         return MemoryLimitError("out of memory; try a shorter duration or fewer takes")
     if isinstance(error, OSError) and error.errno in UNWRITABLE:

@@ -17,7 +17,7 @@ from audiolm_cli.config.base import RARE, Settings, setting
 from audiolm_cli.errors import UsageError
 
 _TIME = re.compile(r"(?:(?:(?P<h>\d+):)?(?P<m>\d+):)?(?P<s>\d+(?:\.\d*)?|\.\d+)", re.ASCII)
-_DEVICE = re.compile(r"auto|cpu|cuda(:\d+)?", re.ASCII)
+_DEVICE = re.compile(r"auto|cpu|cuda(:\d+)?|mps", re.ASCII)
 
 
 def parse_time(text: str) -> float:
@@ -117,10 +117,8 @@ def shared(*flags: str, panel: str = "Common options", **settings: Any) -> Any:
 
 
 def device_option(value: str) -> str:
-    if value == "mps":
-        raise typer.BadParameter("GPUs of Apple are not used; leave the option out, and the CPU computes")
     if _DEVICE.fullmatch(value) is None:
-        raise typer.BadParameter(f"{value!r} is not auto, cpu, cuda or cuda:N")
+        raise typer.BadParameter(f"{value!r} is not auto, cpu, cuda, cuda:N or mps")
     return value
 
 
@@ -171,7 +169,7 @@ QuickDisplay = Annotated[Display, Only(without=("no_progress",))]
 """Of commands that are too short for progress."""
 Model = Annotated[str, shared("-m", "--model", metavar="NAME|PATH", help="A model's name, or the path of its folder.")]
 Device = Annotated[
-    str, shared("--device", metavar="auto|cpu|cuda[:N]", parser=device_option, panel=RARE, help="Where to compute.")
+    str, shared("--device", metavar="auto|cpu|cuda[:N]|mps", parser=device_option, panel=RARE, help="Where to compute.")
 ]
 Threads = Annotated[int | None, shared("--threads", min=1, max=1024, metavar="N", panel=RARE, help="CPU threads.")]
 Seed = Annotated[int | None, shared("--seed", min=0, max=2**63 - 1, metavar="N", help="Same seed, same result.")]

@@ -29,7 +29,7 @@ RULE = "|---|---|---|---|"
 KINDS: dict[Any, str] = {parser: kind for kind, parser in PARSERS.items()}
 WORDS = {
     "time": "seconds or `mm:ss`",
-    "device": "`auto`, `cpu`, `cuda` or `cuda:N`",
+    "device": "`auto`, `cpu`, `cuda`, `cuda:N` or `mps`",
     "positive": "over 0",
     "zero_or_more": "0 or more",
     "count": "",

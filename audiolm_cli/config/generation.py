@@ -79,7 +79,7 @@ class GenerateConfig(Settings):
         None, "Same seed, same result. Default: drawn at random.", low=0, high=2**63 - 1, metavar="N"
     )
     """Of the first take; each further one has the next seed."""
-    device: str = _rare("auto", "Where to compute.", kind="device", metavar="auto|cpu|cuda[:N]")
+    device: str = _rare("auto", "Where to compute.", kind="device", metavar="auto|cpu|cuda[:N]|mps")
     dtype: Literal["auto", "fp32", "bf16", "int8"] = _rare("auto", "Number format of the model.")
     threads: int | None = _rare(None, "CPU threads.", low=1, high=1024, metavar="N")
     """None leaves torch's choice."""

@@ -79,8 +79,8 @@ class CodecTrainConfig(Settings):
     """Steps between round trips of held-out clips as audio and pictures; 0 makes none."""
     threads: int | None = setting(None, "CPU threads.", panel=RARE, low=1, high=1024, metavar="N")
     """CPU threads; None leaves torch's choice."""
-    device: str = setting("auto", "Where to compute.", panel=RARE, kind="device", metavar="auto|cpu|cuda[:N]")
-    """"auto", "cpu", "cuda" or "cuda:N"."""
+    device: str = setting("auto", "Where to compute.", panel=RARE, kind="device", metavar="auto|cpu|cuda[:N]|mps")
+    """"auto", "cpu", "cuda", "cuda:N" or "mps"."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -181,8 +181,8 @@ class TrainConfig(Settings):
     """Steps between lines of `metrics.jsonl`."""
     threads: int | None = setting(None, "CPU threads.", panel=RARE, low=1, high=1024, metavar="N")
     """CPU threads; None leaves torch's choice."""
-    device: str = setting("auto", "Where to compute.", panel=RARE, kind="device", metavar="auto|cpu|cuda[:N]")
-    """"auto", "cpu", "cuda" or "cuda:N"."""
+    device: str = setting("auto", "Where to compute.", panel=RARE, kind="device", metavar="auto|cpu|cuda[:N]|mps")
+    """"auto", "cpu", "cuda", "cuda:N" or "mps"."""
 
     def __post_init__(self) -> None:
         require(

@@ -107,7 +107,7 @@ def restyle_codes(
     while made.shape[1] < T:
         left = torch.cat([before, made[:, max(0, made.shape[1] - carried) :]], dim=1)
         target = codes[:, made.shape[1] : made.shape[1] + window - left.shape[1] - count_frames(elsewhere)]
-        noise = draw_uniforms([generator], target.shape[1] * K).view(1, K, -1).to(codes.device)
+        noise = draw_uniforms([generator], target.shape[1] * K).view(1, K, -1)
 
         shape = Geometry(left.shape[1], target.shape[1], elsewhere=count_frames(elsewhere))
         context = shape.gather(left, elsewhere=elsewhere)

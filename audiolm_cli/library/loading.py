@@ -30,10 +30,12 @@ from audiolm_cli.codec.spectral import SpectralCodec, SpectralNetwork
 from audiolm_cli.config.shapes import ModelConfig, SpectralConfig
 from audiolm_cli.cores import one_thread
 from audiolm_cli.data.manifest import CodecFacts
-from audiolm_cli.errors import ModelError, UsageError
+from audiolm_cli.devices import codec_device, pick_device
+from audiolm_cli.errors import ModelError
+from audiolm_cli.events import Note, OnEvent, ignore
 from audiolm_cli.model import decoders
 from audiolm_cli.model.decoders import Decoders, build
-from audiolm_cli.model.quantize import multiplies_bf16, multiplies_int8, use_dtype
+from audiolm_cli.model.quantize import check_dtype, multiplies_bf16, multiplies_int8, use_dtype
 
 if TYPE_CHECKING:
     pass
@@ -49,7 +51,7 @@ class Loaded:
     model: Decoders
     """In eval mode, on its device."""
     codec: Codec
-    """On the same device, in float32."""
+    """In float32, on the same device, or on the CPU beside a GPU of Apple."""
     folder: Folder
     """Where the model came from."""
     dtype: str
@@ -93,13 +95,27 @@ def load_model(name_or_path: str, device: torch.device, dtype: str = "auto", cac
 def load_codec(name_or_path: str, device: torch.device | None = None, cache: Path | None = None) -> Codec:
     """A codec by the name or path of its folder, of a model that carries it, or of a known checkpoint.
 
+    It is on `device` (None is the CPU), or on the CPU in place of a GPU of Apple.
+
     Raises:
         ModelError: there is no such codec, or it is damaged.
     """
-    device = device or torch.device("cpu")
+    device = codec_device(device or torch.device("cpu"))
     if name_or_path in KNOWN_CODECS:
         return _load_known_codec(name_or_path, device, cache)
     return codec_of(resolve(name_or_path, cache), device, cache)
+
+
+def pick_codec_device(name: str, on_event: OnEvent = ignore) -> torch.device:
+    """The device on which a codec computes where `--device name` was asked for; that it is another one is said.
+
+    Raises:
+        UsageError: it is not on this machine.
+    """
+    asked = pick_device(name)
+    if codec_device(asked) != asked:
+        on_event(Note(message=f"--device {name} is for models; the codec computes on the CPU"))
+    return codec_device(asked)
 
 
 def codec_of(folder: Folder, device: torch.device, cache: Path | None = None) -> Codec:
@@ -108,6 +124,7 @@ def codec_of(folder: Folder, device: torch.device, cache: Path | None = None) ->
     Raises:
         ModelError: it is not here, or damaged.
     """
+    device = codec_device(device)
     if folder.codec["family"] == UNKNOWN:
         known = codec_by_hash(str(folder.codec.get("sha256", "")), cache)
         if known is not None:
@@ -280,6 +297,5 @@ def _pick_dtype(dtype: str, device: torch.device, shape: ModelConfig) -> str:
         return "int8" if multiplies_int8() and weights >= NARROW_FROM_BYTES else "fp32"
     if dtype == "auto":
         return "bf16" if multiplies_bf16(device) else "fp32"
-    if dtype == "int8" and device.type != "cpu":
-        raise UsageError(f"--dtype int8 works on the CPU only, not on {device}; use --dtype bf16 there")
+    check_dtype(dtype, device)
     return dtype

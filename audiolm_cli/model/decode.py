@@ -1,5 +1,6 @@
 """Generating codes: prefill the context once, step through the first codebook, then go over each further one in passes.
 
+Codes may lie on another device than the model, and what comes back lies where they do: a codec may compute elsewhere.
 Knows nothing about audio or files.
 """
 
@@ -17,6 +18,7 @@ from torch import Tensor
 
 from audiolm_cli.config.generation import SamplingConfig
 from audiolm_cli.cores import Cores
+from audiolm_cli.devices import float64_device
 from audiolm_cli.model.decoders import Decoders
 from audiolm_cli.model.geometry import Geometry
 from audiolm_cli.model.sampling import draw_uniforms, guide_logits, sample_ar, sample_nar
@@ -137,6 +139,7 @@ def generate(
     """
     timing = timing if timing is not None else Timing()
     cores = cores or Cores()
+    home, context = context.device, context.to(model.device)
 
     started = time.perf_counter()
     first = _generate_first(
@@ -148,7 +151,7 @@ def generate(
     codes = _fill_takes(model, context, first, geometry, sampling, generators, cores)  # [takes, M', K]
     timing.nar_s += time.perf_counter() - started
     timing.frames += int((first[..., 0] >= 0).sum())
-    return codes
+    return codes.to(home)
 
 
 @torch.inference_mode()
@@ -179,8 +182,10 @@ def fill_codebooks(
             of its own first.
         cores: what knows which cores are free; None looks from now on.
     """
-    target, alone = target.clone(), Geometry(0, target.shape[1])
-    order = noise[:, -1].argsort(-1).argsort(-1)  # int64 [B, M], when each frame comes
+    home, alone = target.device, Geometry(0, target.shape[1])
+    context, target = context.to(model.device), target.to(model.device, copy=True)
+    noise = noise.to(float64_device(model.device))
+    order = noise[:, -1].argsort(-1).argsort(-1).to(model.device)  # int64 [B, M], when each frame comes
     passes = sampling.nar_passes or model.config.nar_passes
     cores = cores or Cores()
     N = model.config.ar_codebooks
@@ -202,9 +207,9 @@ def fill_codebooks(
                     null = model.unstyled.nar_read(unguided, target, alone, k, known, now)
                     logits = guide_logits(logits, null, sampling.guidance)
 
-                drawn = sample_nar(logits, sampling, noise[:, k - 1].gather(1, now))
+                drawn = sample_nar(logits, sampling, noise[:, k - 1].gather(1, now.to(noise.device)))
                 target[..., k] = target[..., k].scatter(1, now, drawn)
-    return target
+    return target.to(home)
 
 
 def _complete_frames(
@@ -286,7 +291,7 @@ def _fill_takes(
     for length in sorted(set(lengths) - {0}):
         items = [i for i, own in enumerate(lengths) if own == length]
         shape = dataclasses.replace(geometry, gap=length)
-        fine = noise[items, :, :length].to(context.device)  # [n, K, length]
+        fine = noise[items, :, :length]  # [n, K, length]
         own = context if len(context) == 1 else context[items]
         target = codes[items, :length]
         codes[items, :length] = fill_codebooks(model, own, target, shape, sampling, fine, first.shape[-1], cores)
@@ -305,7 +310,7 @@ def _generate_first(
 ) -> Tensor:
     """The AR decoder's codebooks int64 [takes, M', N] of the gap, -1 after a take's end."""
     takes, M, N = len(generators), geometry.gap, model.config.ar_codebooks
-    noise = draw_uniforms(generators, M * N).view(takes, M, N).to(context.device)
+    noise = draw_uniforms(generators, M * N).view(takes, M, N).to(float64_device(context.device))
     with cores.share():
         ar = GuidedAR(model, context, geometry, takes, sampling.guidance)
 

@@ -12,6 +12,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from audiolm_cli.devices import float64_device
+
 
 class AdaptiveNorm(nn.Module):
     """Layer norm whose gain and bias depend on the NAR stage: `(1 + w) * norm(x) + b`, identity at the start.
@@ -44,10 +46,11 @@ class Rotation:
     """Rotary position embedding (Su et al., "RoFormer", 2021, section 3.4) at given timeline frames."""
 
     def __init__(self, positions: Tensor, head_dim: int, dtype: torch.dtype) -> None:
-        frequencies = 10_000 ** (-torch.arange(0, head_dim, 2, device=positions.device, dtype=torch.float64) / head_dim)
-        angles = positions.to(torch.float64)[:, None] * frequencies  # [S, Dh / 2]
+        device, exact = positions.device, float64_device(positions.device)
+        frequencies = 10_000 ** (-torch.arange(0, head_dim, 2, device=exact, dtype=torch.float64) / head_dim)
+        angles = positions.to(exact).to(torch.float64)[:, None] * frequencies  # [S, Dh / 2]
 
-        self.cos, self.sin = angles.cos().to(dtype), angles.sin().to(dtype)
+        self.cos, self.sin = angles.cos().to(dtype).to(device), angles.sin().to(dtype).to(device)
 
     def __call__(self, x: Tensor) -> Tensor:
         """Rotated x [..., S, Dh], of the same type: under autocast, x is narrower than the angles."""
@@ -62,6 +65,8 @@ def attend(q: Tensor, k: Tensor, v: Tensor, causal: bool = False) -> Tensor:
     If causal, the last query sees all, and each one before it sees one less.
     """
     M, S = q.shape[2], k.shape[2]
+    if M == 0:  # GPUs of Apple refuse to compute with nothing
+        return q
 
     # A training on a CPU that needs gradients in bf16: plain products are faster there than the fused call.
     if q.device.type == "cpu" and q.dtype == torch.bfloat16 and q.requires_grad:
@@ -73,8 +78,8 @@ def attend(q: Tensor, k: Tensor, v: Tensor, causal: bool = False) -> Tensor:
     if not causal or M == S:
         return F.scaled_dot_product_attention(q, k, v, is_causal=causal)
 
-    if q.device.type == "cpu":
-        return F.scaled_dot_product_attention(q, k, v, attn_mask=_sees(M, S))
+    if q.device.type != "cuda":
+        return F.scaled_dot_product_attention(q, k, v, attn_mask=_sees(M, S).to(q.device))
 
     # Without a mask in memory; brings torch.compile, a second that only this needs.
     from torch.nn.attention.bias import causal_lower_right

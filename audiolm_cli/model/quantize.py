@@ -17,12 +17,27 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from audiolm_cli.cores import one_thread
+from audiolm_cli.errors import UsageError
 from audiolm_cli.model.decoders import Decoders
 
 
 def multiplies_bf16(device: torch.device) -> bool:
     """Whether the device has instructions for bf16 products; without them, it is slower than fp32."""
-    return torch.cuda.is_bf16_supported() if device.type == "cuda" else _has_instructions("_is_avx512_bf16_supported")
+    if device.type == "cuda":
+        return torch.cuda.is_bf16_supported()
+    return device.type == "cpu" and _has_instructions("_is_avx512_bf16_supported")
+
+
+def check_dtype(dtype: str, device: torch.device) -> None:
+    """Refuse a number format that is not used on a device.
+
+    Raises:
+        UsageError: it is one.
+    """
+    if device.type == "mps" and dtype not in ("auto", "fp32"):
+        raise UsageError(f"--dtype {dtype} is not used on GPUs of Apple; leave it out with --device mps")
+    if device.type == "cuda" and dtype == "int8":
+        raise UsageError(f"--dtype int8 works on the CPU only, not on {device}; use --dtype bf16 there")
 
 
 def multiplies_int8() -> bool:

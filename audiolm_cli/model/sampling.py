@@ -1,4 +1,7 @@
-"""Drawing codes from logits, as pure functions. Knows nothing about models."""
+"""Drawing codes from logits, as pure functions. Knows nothing about models.
+
+Codes are drawn on the device of the uniform numbers, which are float64, and are given on that of the logits.
+"""
 
 from __future__ import annotations
 
@@ -69,8 +72,9 @@ def sample_ar(logits: Tensor, sampling: SamplingConfig, uniform: Tensor) -> Tens
     if temperature == 0:
         return logits.argmax(-1)
 
-    probabilities = filter_probabilities(logits, temperature, sampling.top_k, sampling.top_p, sampling.min_p)
-    return draw_codes(probabilities, uniform)
+    own = logits.to(uniform.device)
+    probabilities = filter_probabilities(own, temperature, sampling.top_k, sampling.top_p, sampling.min_p)
+    return draw_codes(probabilities, uniform).to(logits.device)
 
 
 def sample_nar(logits: Tensor, sampling: SamplingConfig, uniform: Tensor) -> Tensor:
@@ -78,5 +82,5 @@ def sample_nar(logits: Tensor, sampling: SamplingConfig, uniform: Tensor) -> Ten
     if sampling.nar_temperature == 0:
         return logits.argmax(-1)
 
-    probabilities = filter_probabilities(logits.flatten(0, 1), sampling.nar_temperature)
-    return draw_codes(probabilities, uniform.flatten()).view(logits.shape[:-1])
+    probabilities = filter_probabilities(logits.flatten(0, 1).to(uniform.device), sampling.nar_temperature)
+    return draw_codes(probabilities, uniform.flatten()).view(logits.shape[:-1]).to(logits.device)

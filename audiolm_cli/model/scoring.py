@@ -58,5 +58,6 @@ def following_score(
 def _losses_after(model: Decoders, past: Tensor, target: Tensor, elsewhere: Tensor | None, most: int) -> Tensor:
     """Losses [B, M] of the AR decoder's codebooks of target [B, M, K] after the last `most` frames of past."""
     geometry = Geometry(min(most, past.shape[1]), target.shape[1], elsewhere=count_frames(elsewhere))
-    predictions = model.ar_predict(geometry.gather(past, elsewhere=elsewhere), target, geometry)
-    return torch.stack([own.losses() for own in predictions]).sum(0)
+    context = geometry.gather(past, elsewhere=elsewhere)
+    predictions = model.ar_predict(context.to(model.device), target.to(model.device), geometry)
+    return torch.stack([own.losses() for own in predictions]).sum(0).to(past.device)

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from audiolm_cli.config.generation import SamplingConfig
 from audiolm_cli.cores import Cores
+from audiolm_cli.devices import float64_device
 from audiolm_cli.model.decode import GuidedAR, Timing, draw_frame, fill_codebooks
 from audiolm_cli.model.decoders import Decoders
 from audiolm_cli.model.geometry import Geometry
@@ -43,13 +44,14 @@ class StreamedWindow:
 
         started = time.perf_counter()
         K, M = model.config.num_quantizers, geometry.gap
+        self._home, context = context.device, context.to(model.device)
         self.geometry, self._model, self._context = geometry, model, context
         self._sampling, self._timing, self._cores = sampling, timing, cores
 
         # The numbers are drawn in the order of `decode.generate`: first codebook, then the others.
-        N = model.config.ar_codebooks
-        self._noise = draw_uniforms([generator], M * N).view(1, M, N).to(context.device)
-        self._fine_noise = draw_uniforms([generator], M * K).view(1, K, M).to(context.device)
+        N, exact = model.config.ar_codebooks, float64_device(model.device)
+        self._noise = draw_uniforms([generator], M * N).view(1, M, N).to(exact)
+        self._fine_noise = draw_uniforms([generator], M * K).view(1, K, M).to(exact)
 
         with cores.share():
             self._ar = GuidedAR(model, context, geometry, 1, sampling.guidance)
@@ -86,7 +88,7 @@ class StreamedWindow:
         start, elsewhere = made.shape[1], self.geometry.elsewhere
 
         # Half a window of what came before: more would cost more, and each call is to cost the same.
-        past = torch.cat([self._context[:, elsewhere:], made], dim=1)
+        past = torch.cat([self._context[:, elsewhere:], made.to(self._model.device)], dim=1)
         most = min(window // 2, window - elsewhere - (stop - start))
 
         target = self._ahead.new_zeros(1, stop - start, K)
@@ -98,4 +100,4 @@ class StreamedWindow:
         known = self._ahead.shape[-1]
         codes = fill_codebooks(self._model, context, target, shape, self._sampling, noise, known, self._cores)
         self._timing.nar_s += time.perf_counter() - started
-        return codes
+        return codes.to(self._home)

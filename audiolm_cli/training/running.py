@@ -61,9 +61,11 @@ class Running:
 
 
 def peak_memory_bytes(device: torch.device) -> int:
-    """The largest amount of memory in use so far: the device's on CUDA, this process's elsewhere; 0 where unknown."""
+    """The largest amount of memory in use so far: that of a GPU, this process's on a CPU; 0 where unknown."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device)
+    if device.type == "mps":  # which keeps what was freed, so that this hardly falls
+        return torch.mps.driver_allocated_memory()
     try:
         import resource
     except ImportError:  # Windows

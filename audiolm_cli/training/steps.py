@@ -19,7 +19,7 @@ from audiolm_cli.data.tokens import TokenClip
 from audiolm_cli.distributed import Ranks
 from audiolm_cli.errors import MemoryLimitError
 from audiolm_cli.model.decoders import Decoders, Predictions
-from audiolm_cli.model.quantize import multiplies_bf16
+from audiolm_cli.model.quantize import check_dtype, multiplies_bf16
 from audiolm_cli.training.average import start_average, update_average
 from audiolm_cli.training.batches import Batch, Batches
 from audiolm_cli.training.optim import build_optimizers
@@ -117,6 +117,7 @@ class Stepper:
         self, model: Decoders, config: TrainConfig, clips: list[TokenClip], ranks: Ranks | None = None
     ) -> None:
         self.model, self.config, self.ranks = model, config, ranks or Ranks()
+        check_dtype(config.dtype, model.device)
         self.batch_loss = self.ranks.wrap(BatchLoss(model), model.device)
         self.micro_frames = config.micro_frames
         """Most frames at once; falls where memory runs out. 0 is all."""
@@ -208,7 +209,7 @@ class Stepper:
 
         # Processes exchange their gradients once, with the last part.
         with nullcontext() if alone or last else self.batch_loss.no_sync():  # type: ignore[operator]
-            with torch.autocast(self.model.device.type, torch.bfloat16, enabled=self.bf16):
+            with torch.autocast(self.model.device.type, torch.bfloat16) if self.bf16 else nullcontext():
                 loss, sums = self.batch_loss(*part, batch)
             (loss * self.ranks.size).backward()  # the average over processes is to be the sum
         return torch.cat([loss.detach()[None], sums.flatten()]).cpu()

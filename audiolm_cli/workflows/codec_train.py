@@ -36,10 +36,10 @@ from audiolm_cli.codec.spectral import SpectralCodec
 from audiolm_cli.config.shapes import NEW_SPECTRAL, SpectralChanges, SpectralConfig
 from audiolm_cli.config.training import CodecTrainConfig
 from audiolm_cli.data.files import AudioFile, split_files
-from audiolm_cli.devices import pick_device, prepare_cpu
+from audiolm_cli.devices import prepare_cpu
 from audiolm_cli.errors import DataError, ModelError, OutputError, UsageError
 from audiolm_cli.events import Activity, Note, OnEvent, ignore
-from audiolm_cli.library.loading import codec_hash, codec_training, codes_hash, load_codec
+from audiolm_cli.library.loading import codec_hash, codec_training, codes_hash, load_codec, pick_codec_device
 from audiolm_cli.reports.verdict import Verdict, judge_codec_training
 from audiolm_cli.tokenizing.recordings import copying_opener, open_recordings
 from audiolm_cli.training.codec.consistency import ConsistencyReport
@@ -364,7 +364,8 @@ def _make_trainee(request: CodecTrainRequest) -> Trainee:
 
 def _starting_codec(request: CodecTrainRequest) -> Codec:
     """The codec as training begins with it."""
-    device, init, output = pick_device(request.config.device), request.init, request.output
+    device = pick_codec_device(request.config.device, request.on_event)
+    init, output = request.init, request.output
     if init is not None:
         codec = load_codec(init, device, request.cache)
         if init not in KNOWN_CODECS and output.exists() and output.samefile(resolve(init, request.cache).path):

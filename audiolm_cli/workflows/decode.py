@@ -19,14 +19,14 @@ from audiolm_cli.codec.chunked import iter_decode
 from audiolm_cli.data.cuts import Cut, read_clip
 from audiolm_cli.data.manifest import SHIFT_TOLERANCE_S, SUFFIXES, CodecFacts, is_store, list_cuts, read_facts
 from audiolm_cli.data.storage import ArrayReader
-from audiolm_cli.devices import pick_device, prepare_cpu
+from audiolm_cli.devices import prepare_cpu
 from audiolm_cli.editing.jobs import STREAM, make_folder, names_folder
 from audiolm_cli.editing.result import Failure
 from audiolm_cli.errors import DataError, ModelError, SomeInputsFailedError, UsageError
 from audiolm_cli.events import AUDIO_S, Note, OnEvent, Progress, ignore
 from audiolm_cli.files import check_target
 from audiolm_cli.guessing import guess_name, guess_path
-from audiolm_cli.library.loading import codec_hash, load_codec
+from audiolm_cli.library.loading import codec_hash, load_codec, pick_codec_device
 from audiolm_cli.library.store_codec import StoreCodec, codec_of_store
 from audiolm_cli.wording import counted
 
@@ -116,7 +116,7 @@ def decode(
     cuts = _choose_cuts(list_cuts(source, owner.facts, on_event=on_event), ids or [], source)
 
     prepare_cpu(threads)
-    module = _load_owner(owner, source, pick_device(device), cache)
+    module = _load_owner(owner, source, pick_codec_device(device, on_event), cache)
 
     paths = _output_paths(output, [cut.id for cut in cuts])
     for path in paths:

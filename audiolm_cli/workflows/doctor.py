@@ -231,7 +231,8 @@ def _check_compute() -> Iterator[Finding]:
         )
 
     if torch.backends.mps.is_available():
-        yield Finding(name="mps", status="ok", value="a GPU of Apple, which is not used; the CPU computes")
+        value = "a GPU of Apple; --device mps computes models on it, which was never tried by us; auto is the CPU"
+        yield Finding(name="mps", status="ok", value=value)
 
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     value = f"{counted(cores or 1, 'core')}, {counted(torch.get_num_threads(), 'thread')} by default"

@@ -35,7 +35,7 @@ from audiolm_cli.errors import (
 )
 from audiolm_cli.events import Note, OnEvent, Progress, ignore
 from audiolm_cli.files import FULL, hash_file
-from audiolm_cli.library.loading import codec_facts, codes_hash, load_codec
+from audiolm_cli.library.loading import codec_facts, codes_hash, load_codec, pick_codec_device
 from audiolm_cli.tokenizing.assembly import UNREACHED, Tokenized, assemble, check_free, discard, revive, summarise, tidy
 from audiolm_cli.tokenizing.encoding import encode_recording
 from audiolm_cli.tokenizing.workers import Do, run_workers
@@ -72,7 +72,7 @@ def tokenize(
         inputs: audio files, and folders of them.
         output: the folder of the store.
         codec: a codec's name or path.
-        device: where to encode: "auto", "cpu", "cuda" or "cuda:N".
+        device: where to encode: "auto", "cpu", "cuda" or "cuda:N"; with "mps" it is the CPU.
         threads: of each worker; None is one.
         workers: processes that encode; None is one per core where there is work for them. A program that asks for
             more than one has to call this below `if __name__ == "__main__":`.
@@ -211,7 +211,8 @@ class _Work:
         workers = min(self._count_workers(sum(sizes[path] for path in own)), len(own))
 
         # A single worker is this process: the codec that says what its codes mean is the one that encodes.
-        codec = load_codec(self.codec, pick_device(self.device) if workers == 1 else None, self.cache)
+        device = pick_codec_device(self.device, self.on_event)
+        codec = load_codec(self.codec, device if workers == 1 else None, self.cache)
         facts = codec_facts(self.codec, codec, self.cache)
         lost = self._encode([(path, sizes[path]) for path in own], workers, codec if workers == 1 else None)
         if self.ranks.rank:

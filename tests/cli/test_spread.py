@@ -77,7 +77,7 @@ def test_every_option_is_a_place_or_not() -> None:
     """A new way to write a value in `--help` is sorted in here or there."""
     words = {name for command in _commands(typer.main.get_command(app)) for name in _metavars(command)}
     plain = {word for word in words if word not in PLACES and word not in NO_PLACES}
-    assert plain == {"auto|cpu|cuda[:N]"} and words > PLACES
+    assert plain == {"auto|cpu|cuda[:N]|mps"} and words > PLACES
 
 
 def _commands(command: Any) -> list[Any]:
