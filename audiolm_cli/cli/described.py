@@ -52,7 +52,8 @@ def _describe_kind(facts: dict[str, Any]) -> str:
 
 
 def _describe_model(shape: ModelConfig, rate_hz: float | None) -> Iterator[tuple[str, str]]:
-    layers = f"two decoders of {counted(shape.num_layers, 'layer')}, {shape.d_model} wide, {shape.nhead} heads"
+    decoders = "two decoders" if shape.has_nar else "an AR decoder"
+    layers = f"{decoders} of {counted(shape.num_layers, 'layer')}, {shape.d_model} wide, {shape.nhead} heads"
     yield "network", layers
     window = f"{shape.max_frames} frames" + (f" ({shape.max_frames / rate_hz:.1f} s)" if rate_hz else "")
     yield "window", f"{window} of context and new audio; attention within the context: {shape.context_attention}"
@@ -63,7 +64,8 @@ def _describe_model(shape: ModelConfig, rate_hz: float | None) -> Iterator[tuple
     holding = ", with a term for holding the code before" if shape.ar_holding else ""
     yield "AR decoder", f"{makes}hears {heard} of the context{holding}"
     books = f"{counted(shape.num_quantizers, 'codebook')} of {shape.codebook_size} codes"
-    yield "codes", f"{books}, the fine ones made in {shape.nar_passes} pass{'es' * (shape.nar_passes > 1)}"
+    fine = f", the fine ones made in {shape.nar_passes} pass{'es' * (shape.nar_passes > 1)}" if shape.has_nar else ""
+    yield "codes", f"{books}{fine}"
     if shape.prompt_from != ModelConfig.prompt_from:
         yield "prompts", f"from {shape.prompt_from}"
     yield "styles", ", ".join(shape.styles)

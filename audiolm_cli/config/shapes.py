@@ -133,6 +133,11 @@ class ModelConfig(Settings):
         return PromptShares.parse(self.prompt_from)
 
     @property
+    def has_nar(self) -> bool:
+        """Whether there is a NAR decoder: not where the AR decoder makes several codebooks and none is left."""
+        return self.ar_codebooks < max(self.num_quantizers, 2)
+
+    @property
     def knows_elsewhere(self) -> bool:
         """Whether the model was trained on prompts from elsewhere."""
         return self.prompts.elsewhere > 0

@@ -99,7 +99,6 @@ class Decoders(nn.Module):
         super().__init__()
         self.config = config
         D, K, V = config.d_model, config.num_quantizers, config.codebook_size
-        shape = (D, config.nhead, config.num_layers, config.dropout)
         segments = 4 if config.knows_elsewhere else 3  # the fourth is that of prompts from elsewhere
 
         N = config.ar_codebooks
@@ -107,7 +106,9 @@ class Decoders(nn.Module):
         self.ar_embeddings = nn.ModuleList(nn.Embedding(V, D) for _ in range(heard))
         self.ar_segments = nn.Embedding(segments, D)
         self.ar_start = nn.Parameter(torch.zeros(D))
-        self.ar_decoder = Decoder(*shape, adaptive=False, positions=config.positions)
+        self.ar_decoder = Decoder(
+            D, config.nhead, config.num_layers, config.dropout, adaptive=False, positions=config.positions
+        )
         self.ar_head = nn.Linear(D, V + 1, bias=False)
         self.ar_holding = Holding(D) if config.ar_holding else None
 
@@ -118,10 +119,12 @@ class Decoders(nn.Module):
         )
         self.ar_depth_holding = nn.ModuleList(Holding(D) for _ in range(1, N)) if config.ar_holding else None
 
-        self.nar_embeddings = nn.ModuleList(nn.Embedding(V, D) for _ in range(K))
+        # Where the AR decoder makes all codebooks, no layer is there for the others.
+        depth, tables = (config.num_layers, K) if config.has_nar else (0, 0)
+        self.nar_embeddings = nn.ModuleList(nn.Embedding(V, D) for _ in range(tables))
         self.nar_segments = nn.Embedding(segments, D)
         self.nar_stages = nn.Embedding(max(K - N, 1), D)
-        self.nar_decoder = Decoder(*shape, adaptive=True, positions=config.positions)
+        self.nar_decoder = Decoder(D, config.nhead, depth, config.dropout, adaptive=True, positions=config.positions)
         self.nar_heads = nn.ModuleList(nn.Linear(D, V, bias=False) for _ in range(N, K))
         self.nar_copying = Copying(D, max(K - N, 1), first=N)
 
@@ -169,8 +172,8 @@ class Decoders(nn.Module):
 
         for table, vector in zip(self.ar_embeddings, vectors, strict=False):
             table.weight.copy_(vector * AR_EMBEDDING_STD)  # type: ignore[operator]
-        for k, vector in enumerate(vectors):
-            self.nar_embeddings[k].weight.copy_(vector * WEIGHT_STD)  # type: ignore[operator]
+        for table, vector in zip(self.nar_embeddings, vectors, strict=False):
+            table.weight.copy_(vector * WEIGHT_STD)  # type: ignore[operator]
         self.ar_head.weight[: self.eos].copy_(vectors[0] * WEIGHT_STD)
         further = [*(head[-1] for head in self.ar_depth_heads), *self.nar_heads]  # type: ignore[index]
         for head, vector in zip(further, vectors[1:], strict=False):
@@ -413,9 +416,9 @@ class Decoders(nn.Module):
 def least_weights(config: ModelConfig) -> tuple[int, int]:
     """The fewest (tensors, numbers) that a model of this shape has; to judge a file before anything is built."""
     D, K, V = config.d_model, config.num_quantizers, config.codebook_size
-    layers = 2 * config.num_layers  # of both decoders
+    layers = config.num_layers * (1 + config.has_nar)  # of both decoders
 
-    tables = (K if config.context_codebooks == "all" else config.ar_codebooks) + K
+    tables = (K if config.context_codebooks == "all" else config.ar_codebooks) + K * config.has_nar
     tensors = 8 * layers + tables
     numbers = 4 * layers * D**2 + tables * V * D + 2 * len(config.styles) * D
     return tensors, numbers

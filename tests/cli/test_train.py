@@ -253,6 +253,8 @@ def test_ar_codebooks_are_at_most_those_there_are(
     assert shown.exit_code == 2 and "--ar-codebooks 5: " in shown.stderr and "have 4 codebooks" in shown.stderr
 
     assert audiolm("train", recordings, "-o", tmp_path / "all", *options, "--ar-codebooks", 4).exit_code == 0
+    shown = audiolm("models", "info", tmp_path / "all").stdout
+    assert "an AR decoder of 1 layer" in shown and "makes codebooks 1 to 4; hears" in shown and "passes" not in shown
     entries = map(json.loads, (tmp_path / "all" / "metrics.jsonl").read_text().splitlines())
     entry = next(entry for entry in entries if "loss" in entry)
     assert len(entry["ar_further_bits"]) == 3 and entry["nar_bits"] is entry["nar_codebook"] is None

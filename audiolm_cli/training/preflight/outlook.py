@@ -102,8 +102,8 @@ def expected_seconds(config: TrainConfig, shape: ModelConfig, step_s: float, fin
     """
     # Fine codebooks are scored in several passes, each over what the earlier ones knew as well.
     passes = CONTINUATION_PROMPT + (1 - CONTINUATION_PROMPT) * (shape.nar_passes + 1) / 2
-    scored = config.validation_windows * shape.max_frames * (1 + (shape.num_quantizers - 1) * passes)
-    trained = config.batch_frames * (1 if config.train_stage else 2)  # by one decoder or both
+    scored = config.validation_windows * shape.max_frames * (1 + (shape.num_quantizers - shape.ar_codebooks) * passes)
+    trained = config.batch_frames * (2 if shape.has_nar and not config.train_stage else 1)  # by both decoders or one
 
     scorings = math.ceil(config.steps / config.validate_every) + fine_tunes + 1
     return (config.steps + scorings * scored / trained * VALIDATION_COST) * step_s

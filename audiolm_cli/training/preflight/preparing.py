@@ -248,7 +248,7 @@ def _choose_shape(request: TrainRequest, facts: CodecFacts) -> ModelConfig:
                 f"--init {request.init}: has {own[0]} codebooks of {own[1]} codes, but the codes of {facts.name} are "
                 f"of {theirs[0]} codebooks of {theirs[1]}; tokenize with that model's codec, or leave --init out"
             )
-    if request.config.nar_known > 0 and request.config.train_stage != 1:
+    if wanted.has_nar and request.config.nar_known > 0 and request.config.train_stage != 1:
         wanted = dataclasses.replace(wanted, nar_passes=max(wanted.nar_passes, NAR_PASSES))
     return wanted
 
