@@ -27,6 +27,11 @@ from audiolm_cli.training.schedules import rate_factor
 from audiolm_cli.training.spikes import SpikeGuard
 
 NATS_PER_BIT = math.log(2)
+FURTHER_WEIGHTS = (0.5, 0.25)
+"""What the second codebook of the AR decoder counts in its loss, and each one after it; the first counts 1.
+
+The first ones carry the notes and have few bits, so that a plain sum would hardly hear them.
+"""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,7 +56,7 @@ class StepReport:
     """What one step did."""
 
     loss: float
-    """Mean of the trained decoders' losses, in nats."""
+    """Mean of the trained decoders' losses, in nats; that of the AR decoder weighs its codebooks."""
     decoders: list[DecoderReport]
     """The AR's for each of its codebooks, the NAR's, or both."""
     frames: int
@@ -98,9 +103,10 @@ class BatchLoss(nn.Module):
                 context, target, batch.geometry, known_ends, with_context=True, styles=styles
             )
             for predictions, labels in zip(of_codebooks, batch.ar_labels, strict=True):
-                nats = predictions.losses().sum()
-                loss = loss + nats / (labels * decoders)
-                sums[predictions.codebook] = torch.stack([nats.detach(), *_count_hits(predictions)])
+                k, nats = predictions.codebook, predictions.losses().sum()
+                weight = 1.0 if k == 0 else FURTHER_WEIGHTS[min(k, len(FURTHER_WEIGHTS)) - 1]
+                loss = loss + weight * nats / (labels * decoders)
+                sums[k] = torch.stack([nats.detach(), *_count_hits(predictions)])
 
         if batch.nar_labels:
             predictions = self.model.nar_predict(context, target, batch.geometry, batch.codebook, known, styles)

@@ -19,7 +19,7 @@ from audiolm_cli.model.decoders import IGNORE, Decoders, build
 from audiolm_cli.model.geometry import APART, ELSEWHERE, SHORTEST_SIDE
 from audiolm_cli.training.batches import STYLES_DROPPED, Batches, task_mix
 from audiolm_cli.training.spikes import COUNTED_FROM, SpikeGuard
-from audiolm_cli.training.steps import BatchLoss, Stepper
+from audiolm_cli.training.steps import FURTHER_WEIGHTS, BatchLoss, Stepper
 
 SHAPE = ModelConfig(d_model=32, nhead=2, num_layers=1, num_quantizers=3, codebook_size=16, max_frames=24)
 CONFIG = TrainConfig(
@@ -71,11 +71,14 @@ def test_a_step_tells_what_it_learned_from(attention: str) -> None:
         with torch.no_grad():
             both = stepper.model.ar_predict(context, target, batch.geometry, ends, with_context=True)
 
-        reports = stepper.step(step).decoders
+        whole = stepper.step(step)
+        reports = whole.decoders
         assert [(own.name, own.codebook) for own in reports] == [("ar", k) for k in range(len(both))]
         for own, labelled in zip(reports, both, strict=True):
             assert own.labels == int((labelled.labels != IGNORE).sum())
             assert own.bits == pytest.approx(labelled.loss().item() / math.log(2), rel=1e-5)
+        weighed = sum(weight * own.loss().item() for weight, own in zip((1, *FURTHER_WEIGHTS), both, strict=False))
+        assert whole.loss == pytest.approx(weighed, rel=1e-5)
         predicted, report = both[0], reports[0]
         assert report.labels == int((predicted.labels != IGNORE).sum())
         assert report.bits == pytest.approx(predicted.loss().item() / math.log(2), rel=1e-5)
