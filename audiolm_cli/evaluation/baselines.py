@@ -27,6 +27,8 @@ FIT_EVERY = 10
 EM_STEPS = 50
 CHUNK = 512
 """Rows of V probabilities held at once while scoring."""
+DENSE = 1 << 24
+"""Up to so many possible keys are counted in a table of them all, which is several times faster than sorting."""
 MISSING = -1
 """Context code before the start of a clip."""
 
@@ -68,6 +70,15 @@ class _Samples:
         used = self.contexts[:, :columns]
         return used @ size ** np.arange(columns, dtype=np.int64), (used != MISSING).all(1)
 
+    def distinct(self, size: int) -> tuple[_Samples, np.ndarray]:
+        """Each row once, and how often it is there."""
+        columns = self.contexts.shape[1]
+        assert (size + 1) ** (columns + 1) < 2**63, "rows do not fit in an integer"
+        keys = (self.contexts - MISSING) @ (size + 1) ** np.arange(1, columns + 1, dtype=np.int64) + self.targets
+
+        _, first, times = np.unique(keys, return_index=True, return_counts=True)
+        return _Samples(self.contexts[first], self.targets[first]), times
+
     def part(self, start: int, stop: int) -> _Samples:
         """Rows [start, stop)."""
         return _Samples(self.contexts[start:stop], self.targets[start:stop])
@@ -106,8 +117,8 @@ def _predict_from_previous(clips: Clips, k: int, frames: int) -> _Samples:
 
 def _predict_from_below(clips: Clips, k: int) -> _Samples:
     """Codebook k, to be predicted from codebook k - 1 of the same frame."""
-    codes = np.concatenate(clips).astype(np.int64)
-    return _Samples(codes[:, k - 1 : k], codes[:, k])
+    codes = np.concatenate([clip[:, k - 1 : k + 1] for clip in clips]).astype(np.int64)  # [frames, 2]
+    return _Samples(codes[:, :1], codes[:, 1])
 
 
 def _bucket(totals: np.ndarray) -> np.ndarray:
@@ -115,17 +126,28 @@ def _bucket(totals: np.ndarray) -> np.ndarray:
     return np.log2(np.maximum(totals, 1)).astype(np.int64)
 
 
-def _fit_weights(buckets: np.ndarray, high: np.ndarray, low: np.ndarray) -> np.ndarray:
+def _count_keys(keys: np.ndarray, possible: int) -> tuple[np.ndarray, np.ndarray]:
+    """The distinct keys of 0..possible - 1, sorted, and how often each occurs."""
+    if possible > DENSE:
+        return np.unique(keys, return_counts=True)
+
+    counts = np.bincount(keys)
+    found = np.flatnonzero(counts)
+    return found, counts[found]
+
+
+def _fit_weights(buckets: np.ndarray, high: np.ndarray, low: np.ndarray, times: np.ndarray) -> np.ndarray:
     """Weights [64] of `high` over `low` that make held-out codes most likely, per bucket.
 
+    Row i counts `times[i]` times.
     Expectation maximisation with half a code added to each side, so that a weight is never 0 or 1. Buckets without data
     lie between their neighbours that have some (the final counts are higher than those fitted with); 0.5 if none has.
     """
-    frames = np.bincount(buckets, minlength=64)
+    frames = np.bincount(buckets, times, 64)
     weights = np.full(64, 0.5)
     for _ in range(EM_STEPS):
         mixed = weights[buckets]
-        credit = mixed * high / (mixed * high + (1 - mixed) * low)
+        credit = times * mixed * high / (mixed * high + (1 - mixed) * low)
         weights = (np.bincount(buckets, credit, 64) + 0.5) / (frames + 1)
 
     fitted = np.flatnonzero(frames)
@@ -138,7 +160,8 @@ class _Order:
     def __init__(self, samples: _Samples, columns: int, size: int) -> None:
         self.columns, self.size = columns, size
         contexts, whole = samples.keys(columns, size)
-        self.keys, self.counts = np.unique(contexts[whole] * size + samples.targets[whole], return_counts=True)
+        keys = contexts[whole] * size + samples.targets[whole]
+        self.keys, self.counts = _count_keys(keys, size ** (columns + 1))
         self.contexts, first = np.unique(self.keys // size, return_index=True)
         self.starts = np.append(first, len(self.keys))
         self.totals = np.add.reduceat(self.counts, first) if len(first) else np.zeros(0, np.int64)
@@ -163,7 +186,7 @@ class _Interpolated:
     """P(code | context), interpolated from the full context down to the uniform distribution."""
 
     def __init__(self, split: _Split, size: int) -> None:
-        fit, columns = split.fit, split.train.contexts.shape[1]
+        (fit, times), columns = split.fit.distinct(size), split.train.contexts.shape[1]
         assert size ** (columns + 1) < 2**62, "contexts do not fit in an integer"
         self.size = size
 
@@ -174,7 +197,7 @@ class _Interpolated:
             rows, seen = order.find(fit)
             known = _Samples(fit.contexts[seen], fit.targets[seen])
             high, buckets = order.likelihood(known, rows[seen]), _bucket(order.totals[rows[seen]])
-            weights = _fit_weights(buckets, high, likely[seen])
+            weights = _fit_weights(buckets, high, likely[seen], times[seen])
             likely[seen] = weights[buckets] * high + (1 - weights[buckets]) * likely[seen]
             self.weights.append(weights)
 
@@ -207,6 +230,7 @@ class _RepeatLast:
     """w [code is the previous one] + (1 - w) unigram."""
 
     def __init__(self, split: _Split, size: int) -> None:
+        self.size = size
         train, fit, rest = (_Samples(s.contexts[:, :0], s.targets) for s in (split.train, split.fit, split.rest))
         self.base = _Interpolated(_Split(train, fit, rest), size).base
         base = _Interpolated(_Split(rest, fit, rest), size).base  # without the codes that fit the weight
@@ -214,7 +238,8 @@ class _RepeatLast:
         fit = split.fit
         has = fit.contexts[:, 0] != MISSING
         same = (fit.contexts[has, 0] == fit.targets[has]).astype(np.float64)
-        self.weight = float(_fit_weights(np.zeros(len(same), np.int64), same, base[fit.targets[has]])[0])
+        low, nothing = base[fit.targets[has]], np.zeros(len(same), np.int64)
+        self.weight = float(_fit_weights(nothing, same, low, np.ones(len(same)))[0])
 
     def probabilities(self, samples: _Samples) -> np.ndarray:
         """P of every code [M, V]; the rows' targets are not looked at."""
@@ -227,10 +252,9 @@ class _RepeatLast:
 
 def _score(model: _Interpolated | _RepeatLast, samples: _Samples) -> tuple[float, float, float]:
     """Bits per frame, top-1 and top-10 share; equal rows are scored once."""
-    rows, repeats = np.unique(np.column_stack([samples.contexts, samples.targets]), axis=0, return_counts=True)
-    distinct = _Samples(rows[:, :-1], rows[:, -1])
+    distinct, repeats = samples.distinct(model.size)
     sums = np.zeros(3)
-    for start in range(0, len(rows), CHUNK):
+    for start in range(0, len(repeats), CHUNK):
         part, times = distinct.part(start, start + CHUNK), repeats[start : start + CHUNK]
         p = model.probabilities(part)
         true = p[np.arange(len(p)), part.targets][:, None]  # [rows, 1]

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from audiolm_cli.errors import DataError
+from audiolm_cli.evaluation import baselines
 from audiolm_cli.evaluation.baselines import (
     BaselineResult,
     bigram,
@@ -141,6 +142,14 @@ def test_unseen_codes_cost_finite_bits() -> None:
         for result in measure_baselines(clips, test, V):
             assert all(math.isfinite(bits) and bits > 0 for bits in result.bits), result.name
             assert all(0 <= share <= 1 for share in result.top1 + result.top10), result.name
+
+
+def test_counting_in_a_table_and_by_sorting_agree(monkeypatch: pytest.MonkeyPatch) -> None:
+    rng = np.random.default_rng(8)
+    train, test = independent(rng, skewed(rng), 12, 200), independent(rng, np.full(V, 1 / V), 2, 300)
+    in_a_table = measure_baselines(train, test, V)
+    monkeypatch.setattr(baselines, "DENSE", 0)
+    assert measure_baselines(train, test, V) == in_a_table
 
 
 def test_held_out_codes_fit_nothing() -> None:
