@@ -121,11 +121,13 @@ def pick_codec_device(name: str, on_event: OnEvent = ignore) -> torch.device:
 def codec_of(folder: Folder, device: torch.device, cache: Path | None = None) -> Codec:
     """The codec that a model or codec folder carries or names.
 
+    One that is named and has no published file is found by its codes: it is bundled, or in the cache.
+
     Raises:
         ModelError: it is not here, or damaged.
     """
     device = codec_device(device)
-    if folder.codec["family"] == UNKNOWN:
+    if folder.codec["family"] in (UNKNOWN, "spectral") and not folder.carries_codec:
         known = codec_by_hash(str(folder.codec.get("sha256", "")), cache)
         if known is not None:
             return codec_of(known, device, cache)
