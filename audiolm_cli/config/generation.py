@@ -23,17 +23,18 @@ transcriber hears them; nothing in it had to be made again."""
 class SamplingConfig(Settings):
     """How codes are drawn. Every field goes into the comment tag and into `--json`, as it was used.
 
-    `top_k`, `top_p` and `min_p` are for the AR decoder alone.
+    `temperature`, `top_k`, `top_p` and `min_p` are for the first codebook alone, `nar_temperature` for all others,
+    whichever decoder makes them.
     """
 
     temperature: float | None = _generation(
         None, "Lower is safer. Default: 1.05 (gaps up to 1 s: 0.5).", low=0, metavar="X"
     )
-    """Of the AR decoder; 0 is greedy. None is decided when the gap is known (`editing/session.py`)."""
+    """0 is greedy. None is decided when the gap is known (`editing/session.py`)."""
     top_k: int = _rare(0, "Keep the N likeliest codes; 0 keeps all.", low=0, metavar="N")
     top_p: float = _rare(1.0, "Keep the likeliest codes whose probabilities add up to P.", low=0, high=1, metavar="P")
     min_p: float = setting(0.0, "", low=0, high=1)
-    """AR: drop codes less likely than this share of the most likely one; under 1."""
+    """Drop codes less likely than this share of the most likely one; under 1."""
     nar_temperature: float = _rare(0.95, "Temperature of the fine codebooks; 0 is greedy.", low=0, metavar="X")
     """0 is greedy, which is duller. At 0.95 fine codes are held about as often as in recordings."""
     guidance: float = _rare(1.0, "Above 1, the model follows context and style more; 1 is off.", low=0, metavar="X")

@@ -21,7 +21,7 @@ from audiolm_cli.cores import Cores
 from audiolm_cli.devices import float64_device
 from audiolm_cli.model.decoders import Decoders
 from audiolm_cli.model.geometry import Geometry
-from audiolm_cli.model.sampling import draw_uniforms, guide_logits, sample_ar, sample_nar
+from audiolm_cli.model.sampling import draw_uniforms, guide_logits, sample_fine, sample_first
 from audiolm_cli.model.stepping import AR
 
 
@@ -105,8 +105,12 @@ def draw_frame(
     for k, uniform in enumerate(noise.unbind(-1)):
         if k > 0:
             logits = ar.deepen(codes[k - 1].clamp(max=eos - 1))
-        if k == len(codes):
-            codes.append(sample_ar(logits if can_end else logits[:, :eos], sampling, uniform))
+        if k < len(codes):
+            continue
+        if k == 0:
+            codes.append(sample_first(logits if can_end else logits[:, :eos], sampling, uniform))
+        else:  # whichever decoder makes a fine codebook, it is drawn in the same way
+            codes.append(sample_fine(logits[:, None], sampling, uniform[:, None])[:, 0])
     return torch.stack(codes, dim=-1)
 
 
@@ -207,7 +211,7 @@ def fill_codebooks(
                     null = model.unstyled.nar_read(unguided, target, alone, k, known, now)
                     logits = guide_logits(logits, null, sampling.guidance)
 
-                drawn = sample_nar(logits, sampling, noise[:, k - 1].gather(1, now.to(noise.device)))
+                drawn = sample_fine(logits, sampling, noise[:, k - 1].gather(1, now.to(noise.device)))
                 target[..., k] = target[..., k].scatter(1, now, drawn)
     return target.to(home)
 

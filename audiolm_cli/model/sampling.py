@@ -66,7 +66,7 @@ def draw_codes(probabilities: Tensor, uniform: Tensor) -> Tensor:
     return index.clamp(max=probabilities.shape[-1] - 1)
 
 
-def sample_ar(logits: Tensor, sampling: SamplingConfig, uniform: Tensor) -> Tensor:
+def sample_first(logits: Tensor, sampling: SamplingConfig, uniform: Tensor) -> Tensor:
     """First-codebook codes int64 [B] of logits [B, V], one uniform number [B] each."""
     temperature = AR_TEMPERATURE if sampling.temperature is None else sampling.temperature
     if temperature == 0:
@@ -77,8 +77,8 @@ def sample_ar(logits: Tensor, sampling: SamplingConfig, uniform: Tensor) -> Tens
     return draw_codes(probabilities, uniform).to(logits.device)
 
 
-def sample_nar(logits: Tensor, sampling: SamplingConfig, uniform: Tensor) -> Tensor:
-    """Codes int64 [B, M] of NAR logits [B, M, V]; greedy at NAR temperature 0."""
+def sample_fine(logits: Tensor, sampling: SamplingConfig, uniform: Tensor) -> Tensor:
+    """Codes int64 [B, M] of a further codebook's logits [B, M, V]; greedy at NAR temperature 0."""
     if sampling.nar_temperature == 0:
         return logits.argmax(-1)
 

@@ -314,7 +314,7 @@ def test_until_end_at_once(tiny_model: Path, take: Path, monkeypatch: pytest.Mon
 
     from audiolm_cli.model import decode
 
-    monkeypatch.setattr(decode, "sample_ar", lambda logits, *_: torch.full((len(logits),), logits.shape[-1] - 1))
+    monkeypatch.setattr(decode, "sample_first", lambda logits, *_: torch.full((len(logits),), logits.shape[-1] - 1))
     for only_new, expected in ((False, 22050), (True, 0)):
         config = GenerateConfig(
             output="a.wav", plot="a.png", model=str(tiny_model), until_end=True, force=True, only_new=only_new

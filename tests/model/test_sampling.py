@@ -13,7 +13,7 @@ from torch import Tensor
 
 from audiolm_cli.config.generation import SamplingConfig
 from audiolm_cli.model import sampling
-from audiolm_cli.model.sampling import draw_codes, draw_uniforms, filter_probabilities, sample_ar, sample_nar
+from audiolm_cli.model.sampling import draw_codes, draw_uniforms, filter_probabilities, sample_fine, sample_first
 
 V = 12
 seeds = st.integers(0, 10_000)
@@ -82,7 +82,7 @@ def test_temperature_zero_is_greedy(seed: int) -> None:
     given_logits, uniform = logits(seed), torch.rand(3, dtype=torch.float64)
     assert torch.equal(filter_probabilities(given_logits, 0.0).argmax(-1), given_logits.argmax(-1))
     assert filter_probabilities(given_logits, 0.0).amax(-1).tolist() == [1.0] * 3
-    assert torch.equal(sample_ar(given_logits, SamplingConfig(temperature=0), uniform), given_logits.argmax(-1))
+    assert torch.equal(sample_first(given_logits, SamplingConfig(temperature=0), uniform), given_logits.argmax(-1))
 
 
 def test_a_lower_temperature_is_surer() -> None:
@@ -131,18 +131,18 @@ def test_nar_codes_are_drawn_frame_by_frame() -> None:
     """Greedy at temperature 0; with a temperature, frame t of take i depends on its own logits and number alone."""
     given_logits = torch.stack([logits(seed, rows=4) for seed in range(3)])  # [takes, M, V]
     numbers = draw_uniforms([torch.Generator().manual_seed(seed) for seed in range(3)], 4)
-    assert torch.equal(sample_nar(given_logits, SamplingConfig(nar_temperature=0), numbers), given_logits.argmax(-1))
+    assert torch.equal(sample_fine(given_logits, SamplingConfig(nar_temperature=0), numbers), given_logits.argmax(-1))
     warm = SamplingConfig(nar_temperature=0.8)
-    codes = sample_nar(given_logits, warm, numbers)
+    codes = sample_fine(given_logits, warm, numbers)
     assert codes.shape == (3, 4)
     for take in range(3):
         for t in range(4):
-            alone = sample_nar(given_logits[take, t][None, None], warm, numbers[take, t][None, None])
+            alone = sample_fine(given_logits[take, t][None, None], warm, numbers[take, t][None, None])
             assert alone.item() == codes[take, t]
 
 
 def test_ar_codes_pass_through_the_filters() -> None:
     given_logits = logits(11, rows=1).expand(400, -1)
     numbers = draw_uniforms([torch.Generator().manual_seed(0)], 400)[0]
-    drawn = sample_ar(given_logits, SamplingConfig(top_k=3, temperature=2.0), numbers)
+    drawn = sample_first(given_logits, SamplingConfig(top_k=3, temperature=2.0), numbers)
     assert set(drawn.tolist()) == set(given_logits[0].topk(3).indices.tolist())
