@@ -45,7 +45,7 @@ def _connect_to_this_machine(self: socket.socket, address: Any) -> None:
 
 @pytest.fixture(autouse=True)
 def cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """An empty checkpoint cache, offline, and no other AUDIOLM_* variable; no other machine can be reached."""
+    """An empty checkpoint cache, offline, no settings of the user's, no other variable; no machine can be reached."""
     for name in [name for name in os.environ if name.startswith("AUDIOLM_")]:
         monkeypatch.delenv(name)
     for name in ("HF_ENDPOINT", "HF_HUB_CACHE", "HF_HUB_OFFLINE", "HF_TOKEN", "TORCH_HOME"):
@@ -55,6 +55,7 @@ def cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPa
     monkeypatch.setenv(
         "XDG_CACHE_HOME", str(folder / ".user")
     )  # functions called without a cache must not find the user's
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(folder / ".config"))
     monkeypatch.setenv("AUDIOLM_OFFLINE", "1")
     monkeypatch.setenv("HF_HOME", str(folder / ".huggingface"))
     monkeypatch.setattr(socket.socket, "connect", _connect_to_this_machine)

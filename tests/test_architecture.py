@@ -78,6 +78,7 @@ LIGHT_LAYERS = {
     "stopping",
     "packages",
     "version",
+    "guessing",
     "wording",
     "errors",
     "",

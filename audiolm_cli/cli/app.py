@@ -40,6 +40,7 @@ COMMANDS = (
     ("models rm", "audiolm_cli.cli.models:rm_command"),
     ("evaluate", "audiolm_cli.cli.evaluate:evaluate_command"),
     ("demo", "audiolm_cli.cli.demo:demo_command"),
+    ("config", "audiolm_cli.cli.config:config_command"),
     ("guide", "audiolm_cli.cli.guide:guide_command"),
     ("doctor", "audiolm_cli.cli.doctor:doctor_command"),
 )
@@ -129,6 +130,9 @@ def build() -> typer.Typer:
 def _program_options(
     version: Annotated[
         bool, typer.Option("-V", "--version", is_eager=True, callback=lambda on: _version(on), help="Show the version.")
+    ] = False,
+    no_config: Annotated[
+        bool, typer.Option("--no-config", envvar="AUDIOLM_NO_CONFIG", show_envvar=False, help="Read no settings files.")
     ] = False,
 ) -> None:
     """Continue, infill, loop and restyle audio files with a codec language model."""

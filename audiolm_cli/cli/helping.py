@@ -10,6 +10,7 @@ from typing import Any
 import typer
 from typer.core import TyperCommand, TyperGroup
 
+from audiolm_cli.cli.chosen import name_places, take_settings
 from audiolm_cli.cli.options import RARE
 from audiolm_cli.cli.refusing import explain_refusal
 from audiolm_cli.errors import UsageError
@@ -40,6 +41,7 @@ EXAMPLES: dict[str, tuple[str, str]] = {
     "models pull": ("audiolm models pull encodec-32khz", "audiolm models pull hf:owner/repo --name theirs"),
     "models verify": ("audiolm models verify piano", "audiolm models verify runs/mine"),
     "models rm": ("audiolm models rm encodec-32khz", "audiolm models rm theirs"),
+    "config": ("audiolm config", "audiolm config continue"),
     "guide": ("audiolm guide", "audiolm guide training"),
     "doctor": ("audiolm doctor", "audiolm doctor --json"),
 }
@@ -47,7 +49,7 @@ EXAMPLES: dict[str, tuple[str, str]] = {
 PANELS = {
     "Make": ("demo", "continue", "infill", "loop", "restyle"),
     "Train": ("train", "codec", "tokenize", "decode", "evaluate"),
-    "Manage": ("models", "guide", "doctor"),
+    "Manage": ("models", "config", "guide", "doctor"),
 }
 """Groups of the program's own help page, in order."""
 OTHER_NAMES = {
@@ -62,6 +64,7 @@ OTHER_NAMES = {
     "encode": ("tokenize",),
     "eval": ("evaluate",),
     "help": ("guide",),
+    "settings": ("config",),
 }
 """What other programs call these commands."""
 FEW = 15
@@ -70,20 +73,36 @@ SHOW_ALL = "audiolm.show_all"
 
 
 class Command(TyperCommand):
-    """A command whose rare options are shown by `--help-all` alone, and whose values are refused in one line."""
+    """A command that settings files have a say in.
+
+    Its rare options are shown by `--help-all` alone, and what it does not take is refused in one line.
+    """
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         """Take the options out of a command line.
 
         Raises:
-            UsageError: an option does not take the value that it was given.
+            UsageError: an option does not take the value that it was given, or a settings file does not fit.
         """
         try:
+            take_settings(ctx, args)
             return super().parse_args(ctx, args)
         except typer.BadParameter as error:
             if type(error) is not typer.BadParameter:  # something is missing, of which Typer tells more
                 raise
             raise UsageError(explain_refusal(ctx, error)) from error
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run the command.
+
+        Raises:
+            UsageError: options do not go together; where they are from a file, it says so.
+        """
+        try:
+            return super().invoke(ctx)
+        except UsageError as error:
+            name_places(ctx, error)
+            raise
 
     def format_help(self, ctx: Any, formatter: Any) -> None:
         """Print the help page."""

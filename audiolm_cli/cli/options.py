@@ -182,6 +182,13 @@ CacheDir = Annotated[
 
 _GENERATION = "Generation"
 
+OWN_PRESET = "settings_preset"
+"""The parameter of `Preset`, which `chosen.py` reads before all others; `train` means something else by `--preset`."""
+Preset = Annotated[
+    str | None,
+    shared("--preset", metavar="NAME", help="Your own settings of this name, from audiolm.toml."),
+]
+
 Play = Annotated[bool, shared("--play", panel=_GENERATION, help="Play the end of the prompt and the new part.")]
 
 Duration = Annotated[

@@ -37,9 +37,61 @@ WORDS = {
 """Ranges of settings whose text is read in a way of their own."""
 INTRODUCTION = """# Settings
 
-Every option with its default, its range and what it does. A short option stands for the long one beside it. Each
-option also reads an environment variable: `AUDIOLM_TOP_K` for `--top-k`. `audiolm COMMAND --help` lists the options
-of one command, with its own defaults where they differ.
+Every option with its default, its range and what it does. A short option stands for the long one beside it.
+`audiolm COMMAND --help` lists the options of one command, with its own defaults where they differ.
+
+## Where settings come from
+
+The first of these that says something wins:
+
+1. the command line: `--top-k 200`
+2. a variable of the environment: `AUDIOLM_TOP_K` for `--top-k`
+3. the preset that `--preset` names
+4. `audiolm.toml` in the folder where the command runs
+5. `config.toml` in your own folder of settings, which `audiolm config` shows
+6. the defaults below
+
+Both files are TOML. A setting is called as its option, without the dashes:
+
+```toml
+model = "runs/mine"
+threads = 2
+
+[continue]
+duration = "1:02.5"
+
+["codec train"]
+steps = 500
+
+[preset.calm]
+temperature = 0.9
+top-k = 200
+```
+
+What stands above all sections holds for every command that has such an option. The section of a command holds for that
+command, and goes before the lines above the sections of the same file. Values are checked as on the command line.
+Options that take several values, as `--gap` does, take a list: `gap = ["3:4", "12:14"]`. A setting or a section that
+nothing has is an error. It names the file and the line, and what was probably meant. Paths are those of the folder
+where the command runs, and `~` in front is your home folder.
+
+```bash
+audiolm config
+audiolm config continue
+```
+
+`audiolm config` shows what the files and variables set, where each value comes from, and the presets. With a command,
+it shows every setting of that command, defaults too, and `--preset` shows them with a preset. `--json` prints the same
+for programs.
+
+**Presets** belong to `continue`, `infill`, `loop` and `restyle`. `--preset calm` takes the settings of the section
+`[preset.calm]` of both files. An option on the command line wins over the preset, without a word. One preset can serve
+several commands: settings that a command has no option for are left out, so `duration` in a preset means nothing to
+`infill`. To have a preset without asking for it, write `preset = "calm"` into the section of the command. The
+`--preset` of `audiolm train` is something else: the size of a new model.
+
+A switch that a file turns on, such as `before = true`, is off for one command with `AUDIOLM_BEFORE=0`. `audiolm
+--no-config COMMAND`, or `AUDIOLM_NO_CONFIG=1`, reads neither file: use it in scripts. An `audiolm.toml` decides for
+every command that you run in its folder, so look into one that came with somebody else's files.
 """
 
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import typer
 
+from audiolm_cli.cli.chosen import given_by
 from audiolm_cli.config.base import describe_range
 
 KINDS = {bool: "true or false", int: "a whole number", float: "a number"}
@@ -23,6 +24,8 @@ def explain_refusal(context: typer.Context, error: typer.BadParameter) -> str:
     source = context.get_parameter_source(option.name)
     if source is not None and source.name == "ENVIRONMENT":
         name = option.envvar
+    elif (given := given_by(context, option.name)) is not None:
+        name = f"{given.place}: {given.keys[-1]}"
 
     # Pydantic knows the value, and says what is expected in words of its own. Our parsers say both themselves.
     cause: Any = error.__cause__

@@ -19,6 +19,7 @@ import typer
 from audiolm_cli.cli import options
 from audiolm_cli.cli.helping import FEW, show_all
 from audiolm_cli.config.base import About, Settings, declared, flag_of
+from audiolm_cli.config.generation import SamplingConfig
 
 PARSERS: dict[str, Callable[[Any], Any]] = {
     "time": options.time_option,
@@ -54,6 +55,8 @@ HELP_ALL = inspect.Parameter(
     ],
 )
 """The option of commands that have more options than fit on a page."""
+PRESET = inspect.Parameter(options.OWN_PRESET, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=options.Preset)
+"""The option of generating commands that names a preset."""
 
 
 def spread(command: Callable[..., None]) -> Callable[..., None]:
@@ -76,13 +79,16 @@ def spread(command: Callable[..., None]) -> Callable[..., None]:
         groups[parameter.name] = cls, {option.name: option.default for option in own}
         parameters += own
 
+    if any(cls is SamplingConfig for cls, _ in groups.values()):
+        parameters.append(PRESET)
     places = [parameter.name for parameter in parameters if _is_place(parameter.annotation)]
     if len(parameters) > FEW:
         parameters.append(HELP_ALL)
 
     @functools.wraps(command)
     def run(**values: Any) -> None:
-        values.pop(HELP_ALL.name, None)
+        for parameter in (HELP_ALL, PRESET):
+            values.pop(parameter.name, None)
         values |= {name: _expand_home(values[name]) for name in places if name in values}
         for name, (cls, fields) in groups.items():
             values[name] = cls(**{field: values.pop(field) for field in fields})

@@ -124,11 +124,22 @@ def test_every_program_runs(audiolm: Any, studio: Path, page: str) -> None:
         exec(compile(block, f"guide/{page}.md", "exec"), {})
 
 
+def test_settings_files_are_read(audiolm: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the guide writes into a settings file holds."""
+    (block,) = blocks("settings", "toml")
+    (tmp_path / "audiolm.toml").write_text(block)
+    monkeypatch.chdir(tmp_path)
+    shown = audiolm("config", "continue", "--preset", "calm")
+    assert shown.exit_code == 0, shown.stderr
+    held = {line.split()[0]: line.split()[1] for line in shown.stdout.splitlines()}
+    assert (held["model"], held["duration"], held["top-k"]) == ("runs/mine", "1:02.5", "200")
+
+
 def test_the_guide_has_commands() -> None:
     """The tests above have something to run, and there is no other kind of block that hides a command."""
     assert sum(len(commands(page)) for page in PAGES) > 20
     for page in PAGES:
-        assert set(re.findall(r"^```(\w*)$", guide(page), re.MULTILINE)) <= {"bash", "python", "text", ""}, page
+        assert set(re.findall(r"^```(\w*)$", guide(page), re.MULTILINE)) <= {"bash", "python", "text", "toml", ""}, page
 
 
 @pytest.mark.parametrize("page", PAGES)
@@ -138,12 +149,13 @@ def test_what_is_mentioned_exists(audiolm: Any, page: str) -> None:
     names = {words for words, _ in COMMANDS} | {words.split()[0] for words, _ in COMMANDS}
     for mentioned in re.findall(r"`audiolm ([a-z]+)", text):
         assert mentioned in names, mentioned
-    known = "".join(audiolm(*words.split(), flag).stdout for words, _ in COMMANDS for flag in ("--help", "--help-all"))
+    known = audiolm("--help").stdout
+    known += "".join(audiolm(*words.split(), flag).stdout for words, _ in COMMANDS for flag in ("--help", "--help-all"))
     others = r"tensorboard [^`]*|pip install [^`]*|python tests/[^`]*|--\w+_\w+"  # the last one is torchrun's
     own = re.sub(others, "", text)
     for option in re.findall(r"--[a-z][a-z0-9-]+", own):
         assert re.search(rf"{option}\b(?!-)", known), option
-    for language in ("bash", "python", "text"):
+    for language in ("bash", "python", "text", "toml"):
         for line in "".join(blocks(page, language)).splitlines():
             assert len(line) <= WIDEST, line
 
