@@ -16,10 +16,12 @@ import numpy as np
 from audiolm_cli import devices
 from audiolm_cli.audio import Recording, read_audio
 from audiolm_cli.config.generation import GenerateConfig, SamplingConfig
+from audiolm_cli.config.musical import Musical, Time, read_musical, read_position
 from audiolm_cli.editing.channels import generate_takes
 from audiolm_cli.editing.jobs import LONGEST_INPUT_S, check_context
 from audiolm_cli.editing.references import style_prompt, with_sound
 from audiolm_cli.editing.restyling import check_settings, restyle_takes, whole_recording
+from audiolm_cli.editing.ruler import Ruler
 from audiolm_cli.editing.session import Session, open_session
 from audiolm_cli.editing.splicing import Filled, Gap, fill_recording, generated_spans, splice
 from audiolm_cli.editing.takes import MakeTakes, make_takes
@@ -35,6 +37,8 @@ MOST_CHANNELS = 64
 """Arrays with more are taken for [N, C]."""
 SUBTYPES = {"int16": ("PCM_16", 16), "int32": ("PCM_32", 0), "float32": ("FLOAT", 0), "float64": ("DOUBLE", 0)}
 """Array types, what they are as files, and how far integers are from the top bit of 32."""
+ApiGap = tuple[float | str | Musical, float | str | Musical | None]
+"""Start and end of a gap, as they are given."""
 NAME = "the audio"
 """What errors call it."""
 
@@ -68,7 +72,7 @@ def load_model(name_or_path: str = "piano", device: str = "auto", dtype: str = "
 def continue_audio(
     audio: np.ndarray | str | Path,
     sample_rate_hz: int | None = None,
-    duration_s: float = 10.0,
+    duration_s: float | str | Musical = 10.0,
     *,
     before: bool = False,
     sound_of: np.ndarray | str | Path | None = None,
@@ -77,12 +81,12 @@ def continue_audio(
     on_event: OnEvent = ignore,
     **options: Any,
 ) -> list[Edited]:
-    """The audio with `duration_s` seconds more behind it, or in front; one result per take.
+    """The audio with `duration_s` more behind it, or in front; one result per take.
 
     Args:
         audio: [N] or [C, N], float32, float64, int16 or int32; or an audio file.
         sample_rate_hz: of an array; a file has its own.
-        duration_s: how much to generate.
+        duration_s: how much to generate: seconds, or a text such as "4bars" with the tempo as the option `bpm`.
         before: put it in front.
         sound_of: a recording whose sound the new audio takes on, with a model that knows prompts from elsewhere.
         sound_rate_hz: of a `sound_of` that is an array; None is that of the audio.
@@ -100,16 +104,17 @@ def continue_audio(
     if sound_of is not None:
         reference = _open_recording(sound_of, sound_rate_hz or recording.sample_rate_hz)
         session = with_sound(session, reference, "the sound's recording")
-    gaps = [continuation_gap(recording, duration_s, before, session.config)]
+    ruler = _measure(recording, session)
+    gaps = [continuation_gap(ruler, _read_length(duration_s), before, session.config)]
     return _edit(session, recording, gaps, audio)
 
 
 def infill_audio(
     audio: np.ndarray | str | Path,
     sample_rate_hz: int | None = None,
-    gaps: list[tuple[float, float | None]] | tuple[float, float | None] = (),  # type: ignore[assignment]
+    gaps: list[ApiGap] | ApiGap = (),  # type: ignore[assignment]
     *,
-    length_s: float | None = None,
+    length_s: float | str | Musical | None = None,
     model: str | Loaded = "piano",
     on_event: OnEvent = ignore,
     **options: Any,
@@ -119,7 +124,7 @@ def infill_audio(
     Args:
         audio: as for `continue_audio`.
         sample_rate_hz: as for `continue_audio`.
-        gaps: one gap or several; an end of None is that of the audio.
+        gaps: one gap or several; an end of None is that of the audio, and a text such as "bar 5" is a bar's beginning.
         length_s: length of what takes the place of each gap; None is the gap's own.
         model: as for `continue_audio`.
         on_event: gets the progress.
@@ -130,24 +135,33 @@ def infill_audio(
         UsageError: a gap does not fit, or an option is unknown or out of range.
     """
     session, recording = _prepare(audio, sample_rate_hz, model, options, on_event)
-    several = [gaps] if isinstance(gaps, tuple) and gaps and not isinstance(gaps[0], tuple) else list(gaps)
-    return _edit(session, recording, place_gaps(check_gaps(several, length_s), length_s, recording, NAME), audio)
+    several: list[Any] = [gaps] if isinstance(gaps, tuple) and gaps and not isinstance(gaps[0], tuple) else list(gaps)
+    times = [(_read_place(start), None if end is None else _read_place(end)) for start, end in several]
+    length = None if length_s is None else _read_length(length_s)
+    placed = place_gaps(check_gaps(times, length), length, _measure(recording, session))
+    return _edit(session, recording, placed, audio)
 
 
 def loop_audio(
     audio: np.ndarray | str | Path,
     sample_rate_hz: int | None = None,
-    bridge_s: float = 2.0,
+    bridge_s: float | str | Musical | None = None,
     *,
+    bars: float | None = None,
     model: str | Loaded = "piano",
     on_event: OnEvent = ignore,
     **options: Any,
 ) -> list[Edited]:
-    """The audio with a bridge of `bridge_s` seconds back to its start behind it; else as `continue_audio`."""
+    """The audio with a bridge back to its start behind it; else as `continue_audio`.
+
+    The bridge is `bridge_s` long, 2 seconds where nothing else is said, or as long as makes the whole so many `bars`.
+    """
     session, recording = _prepare(audio, sample_rate_hz, model, options, on_event)
     check_context(recording.duration_s, NAME)
-    check_bridge(bridge_s, 1, session.config)
-    return _edit(session, recording, [bridge_gap(recording, NAME, bridge_s)], audio, make_bridges)
+    bridge = None if bridge_s is None else _read_length(bridge_s)
+    check_bridge(bridge, 1, session.config, bars)
+    gap = bridge_gap(_measure(recording, session), bridge, bars=bars)
+    return _edit(session, recording, [gap], audio, make_bridges)
 
 
 def restyle_audio(
@@ -169,8 +183,38 @@ def restyle_audio(
     check_context(recording.duration_s, NAME)
     check_settings(session.config)
     reference = _open_recording(style, style_rate_hz or recording.sample_rate_hz)
+    session = session.with_prompt(_measure(reference, session))
     prompt = style_prompt(session, reference, "the style", strength)
     return _edit(session, recording, whole_recording(recording), audio, partial(restyle_takes, prompt, strength))
+
+
+def _measure(recording: Recording, session: Session) -> Ruler:
+    """What measures times along a recording."""
+    return Ruler(recording=recording, source=NAME, config=session.config, on_event=session.on_event)
+
+
+def _read_length(given: float | str | Musical) -> Time:
+    """A length as it was given.
+
+    Raises:
+        UsageError: it is a text, and not one in bars or beats.
+    """
+    time = read_musical(given) if isinstance(given, str) else given
+    if time is None:
+        raise UsageError(f"{given!r} is not a length; give seconds as a number, or bars or beats as a text: '4bars'")
+    return time
+
+
+def _read_place(given: float | str | Musical) -> Time:
+    """A place as it was given.
+
+    Raises:
+        UsageError: it is a text, and not one in bars or beats.
+    """
+    time = read_position(given) if isinstance(given, str) else given
+    if time is None:
+        raise UsageError(f"{given!r} is not a place; give seconds as a number, or a bar as a text: 'bar 5'")
+    return time
 
 
 def _edit(
@@ -181,7 +225,7 @@ def _edit(
     make: MakeTakes = make_takes,
 ) -> list[Edited]:
     """Fill the gaps of a recording; every take in the form of what was given."""
-    takes = generate_takes(session, recording, gaps, make)
+    takes = generate_takes(session.with_prompt(_measure(recording, session)), recording, gaps, make)
     return [_to_given_form(filled, given, session.config) for filled in fill_recording(recording, gaps, takes)]
 
 
@@ -198,6 +242,8 @@ def _prepare(
     unknown = sorted(set(options) - own - drawn)
     if unknown:
         raise UsageError(f"no option is called {', '.join(unknown)}; known: {', '.join(sorted(own | drawn))}")
+    if isinstance(options.get("prompt_s"), str):
+        options["prompt_s"] = _read_length(options["prompt_s"])
     config = GenerateConfig(**{name: value for name, value in options.items() if name in own})
     sampling = SamplingConfig(**{name: value for name, value in options.items() if name in drawn})
 

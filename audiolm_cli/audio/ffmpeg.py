@@ -25,6 +25,7 @@ from audiolm_cli.audio.checks import check_finite, check_kind, check_not_empty, 
 from audiolm_cli.audio.layout import Layout, read_layout
 from audiolm_cli.audio.recording import BITS, SampleStream
 from audiolm_cli.audio.sndfile import BLOCK_SAMPLES
+from audiolm_cli.audio.tempo import tag_tempo
 from audiolm_cli.errors import AudioInputError
 
 TIMEOUT_S = 600.0
@@ -71,8 +72,8 @@ LADDER = ("PCM_U8", "PCM_16", "PCM_24", "PCM_32")
 """Integer subtypes, the coarsest first."""
 KNOWN_LOSSY = {"vorbis": "VORBIS", "opus": "OPUS", "mp3": "MPEG_LAYER_III"}
 """Lossy codecs that libsndfile knows by another name."""
-TAGS = {"track": "tracknumber", "year": "date"} | {
-    key: key for key in ("title", "artist", "album", "date", "genre", "comment", "copyright", "license")
+TAGS = {"track": "tracknumber", "year": "date", "tbpm": "bpm", "tmpo": "bpm", "tempo": "bpm"} | {
+    key: key for key in ("title", "artist", "album", "date", "genre", "comment", "copyright", "license", "bpm")
 }
 """ffmpeg's names of tags, and libsndfile's."""
 STATING = ("mov", "matroska", "wv", "tta", "ape", "flac", "wav", "w64", "aiff", "caf", "au", "dsf", "iff", "tak")
@@ -218,10 +219,12 @@ def open_ffmpeg(source: Source, format: str) -> Iterator[SampleStream]:
 
     # Channels without loudspeakers stay without: it would make 5.1 of six stems.
     # Playlists must not lead it anywhere else: it opens local files and pipes alone. A stream that changes its rate
-    # or its channels is refused, where ffmpeg would convert it and say nothing.
+    # or its channels is refused, where ffmpeg would convert it and say nothing. Text is not passed on: with a long one,
+    # ffmpeg's WAV states no size in front of it that could be true.
     command = [source.find_program("ffmpeg"), "-nostdin", "-v", "error", "-protocol_whitelist", "file,pipe,subfile"]
     command += ["-err_detect", "crccheck+explode"] if found.codec in CHECKED else []
     command += ["-guess_layout_max", "2", "-reinit_filter", "0", "-i", source.url, "-map", "0:a:0", "-bitexact"]
+    command += ["-map_metadata", "-1"]
     command += ["-c:a", found.transfer.encoder, "-f", "wav", "pipe:1"]
     with subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as program:
         output = _Output(program, source, found)
@@ -233,6 +236,7 @@ def open_ffmpeg(source: Source, format: str) -> Iterator[SampleStream]:
                 format=format,
                 subtype=found.subtype,
                 tags=found.tags,
+                tempo=tag_tempo(found.tags),
                 layout=layout,
                 blocks=iter(()),
             )

@@ -20,9 +20,16 @@ def read_flac_comments(stream: BinaryIO) -> dict[str, str]:
     for kind, start, size in _iter_blocks(stream):
         if kind == COMMENTS:
             stream.seek(start)
-            for comment in _split_comments(stream.read(size))[1]:
-                name, _, text = comment.partition(b"=")
-                comments.setdefault(name.decode("ascii", "replace").upper(), text.decode("utf-8", "replace"))
+            comments = name_comments(stream.read(size)) | comments
+    return comments
+
+
+def name_comments(content: bytes) -> dict[str, str]:
+    """The comments in a block of them, as FLAC, Vorbis and Opus have it, by their names in capitals."""
+    comments: dict[str, str] = {}
+    for comment in _split_comments(content)[1]:
+        name, _, text = comment.partition(b"=")
+        comments.setdefault(name.decode("ascii", "replace").upper(), text.decode("utf-8", "replace"))
     return comments
 
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from audiolm_cli.audio.layout import Layout
+from audiolm_cli.audio.tempo import Tempo
 
 BITS = {
     "PCM_S8": 8,
@@ -58,6 +59,8 @@ class Recording:
     """The file's name without extension, or "stdin"."""
     layout: Layout | None = None
     """Which loudspeakers the channels are for; None where the file says nothing."""
+    tempo: Tempo | None = None
+    """The tempo that the file says its music has; None where it says nothing."""
 
     @property
     def channels(self) -> int:
@@ -94,6 +97,8 @@ class SampleStream:
     tags: dict[str, str] = field(default_factory=dict)
     """As in `Recording`."""
     layout: Layout | None = None
+    """As in `Recording`."""
+    tempo: Tempo | None = None
     """As in `Recording`."""
     blocks: Iterator[np.ndarray]
     """[n, C] of any sizes n, of the type in `Recording.samples`. At the end an AudioInputError is raised if the file is

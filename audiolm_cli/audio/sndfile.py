@@ -20,6 +20,7 @@ from audiolm_cli.audio.layout import read_layout
 from audiolm_cli.audio.opening import Section, cut_out
 from audiolm_cli.audio.recording import SampleStream
 from audiolm_cli.audio.tags import read_tags
+from audiolm_cli.audio.tempo import read_tempo
 from audiolm_cli.audio.trailing import find_mpeg_end, find_sound_end, holds_mpeg_audio
 from audiolm_cli.errors import AudioInputError
 from audiolm_cli.stopping import uninterrupted
@@ -109,6 +110,7 @@ def open_sndfile(stream: BinaryIO, label: str) -> Iterator[SampleStream]:
         position = source.tell()  # from where libsndfile reads on
         layout = read_layout(source, file.format, file.subtype, file.channels)
         tags = read_tags(stream, file)
+        tempo = read_tempo(stream, tags)
         source.seek(position)
 
         samples = SampleStream(
@@ -117,6 +119,7 @@ def open_sndfile(stream: BinaryIO, label: str) -> Iterator[SampleStream]:
             format=file.format,
             subtype=file.subtype,
             tags=tags,
+            tempo=tempo,
             layout=layout,
             blocks=iter(()),
         )

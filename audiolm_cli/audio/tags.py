@@ -13,7 +13,9 @@ from typing import BinaryIO
 
 import soundfile
 
+from audiolm_cli.audio.flac import read_flac_comments
 from audiolm_cli.audio.headers import read_chunks, read_synchsafe
+from audiolm_cli.audio.ogg import read_ogg_comments
 from audiolm_cli.audio.trailing import ID3V1_BYTES
 
 INFO = {
@@ -42,6 +44,7 @@ FRAMES = {
     "TCOP": "copyright",
     "TXXX": "license",
     "TSSE": "software",
+    "TBPM": "bpm",
 }
 """The tags of ID3 2.4, by their frames."""
 OLDER_FRAMES = {
@@ -56,8 +59,11 @@ OLDER_FRAMES = {
     "TCR": "copyright",
     "TXX": "license",
     "TSS": "software",
+    "TBP": "bpm",
 }
 """Those of ID3 2.2 and 2.3 that have other names."""
+BPM_COMMENTS = ("BPM", "TBPM", "TEMPO")
+"""The comments of FLAC and Ogg that hold a tempo, of which libsndfile reads none."""
 DESCRIBED = ("COMM", "COM", "TXXX", "TXX")
 """Frames that say what their text is, before it."""
 ENCODINGS = {2: "utf-16-be", 3: "utf-8"}
@@ -84,6 +90,10 @@ def read_tags(stream: BinaryIO, file: soundfile.SoundFile) -> dict[str, str]:
         file: the same, open in libsndfile, which reads less of some formats, and knows no encoding but UTF-8.
     """
     tags = _read_strings(file)
+
+    if file.format in ("FLAC", "OGG"):
+        comments = read_flac_comments(stream) if file.format == "FLAC" else read_ogg_comments(stream)
+        tags["bpm"] = next((comments[name] for name in BPM_COMMENTS if comments.get(name)), "")
 
     # What is read here is whole; of several kinds of tags in one file, ID3 2 is the one that names its encoding.
     chunked = file.format in ("WAV", "WAVEX", "RF64", "AIFF")

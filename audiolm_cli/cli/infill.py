@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -21,11 +21,11 @@ Gaps = Annotated[
         "--gap",
         metavar="START:END",
         panel="Generation",
-        help="Stretch to make anew, in seconds or mm:ss.mmm; repeatable. No START: from the start. No END: to the end.",
+        help="Stretch to make anew, as 12.4:14 or bar5:bar9; repeatable.",
     ),
 ]
 Length = Annotated[
-    float | None,
+    Any,
     options.shared(
         "--length",
         metavar="TIME",

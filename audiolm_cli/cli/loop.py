@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -16,9 +16,19 @@ from audiolm_cli.config.generation import GenerateConfig, SamplingConfig
 
 Inputs = Annotated[list[str], typer.Argument(metavar="IN...", help="Audio files; '-' is a WAV on standard input.")]
 Bridge = Annotated[
-    float,
+    Any,
     options.shared(
-        "--bridge", metavar="TIME", parser=options.time_option, panel="Generation", help="Length of the new part."
+        "--bridge",
+        metavar="TIME",
+        parser=options.time_option,
+        panel="Generation",
+        help="Length of the new part. Default: 2.",
+    ),
+]
+Bars = Annotated[
+    float | None,
+    options.shared(
+        "--bars", metavar="N", parser=options.positive, panel="Generation", help="Length of the whole loop in bars."
     ),
 ]
 Repeat = Annotated[
@@ -30,7 +40,8 @@ Repeat = Annotated[
 def loop_command(
     inputs: Inputs,
     *,
-    bridge: Bridge = 2.0,
+    bridge: Bridge = None,
+    bars: Bars = None,
     repeat: Repeat = 1,
     config: Annotated[GenerateConfig, options.Only(without=("until_end",))],
     sampling: SamplingConfig,
@@ -45,5 +56,5 @@ def loop_command(
         from audiolm_cli.workflows.loop import loop_files
 
         fetch_missing(out, config.cache_dir, offline, model=config.model)
-        result = loop_files(inputs, bridge, repeat, config, sampling, on_event=out.on_event, started=started)
+        result = loop_files(inputs, bridge, repeat, config, sampling, bars=bars, on_event=out.on_event, started=started)
         show_generation(out, result, play, wraps=not config.only_new)

@@ -14,10 +14,36 @@ from typing import Annotated, Any
 import typer
 
 from audiolm_cli.config.base import RARE, Settings, setting
+from audiolm_cli.config.musical import FASTEST_BPM, SLOWEST_BPM, GapTime, Time, read_meter, read_musical, read_position
 from audiolm_cli.errors import UsageError
 
 _TIME = re.compile(r"(?:(?:(?P<h>\d+):)?(?P<m>\d+):)?(?P<s>\d+(?:\.\d*)?|\.\d+)", re.ASCII)
 _DEVICE = re.compile(r"auto|cpu|cuda(:\d+)?|mps", re.ASCII)
+
+
+def parse_length(text: str) -> Time:
+    """A length: what `parse_time` takes, or bars or beats.
+
+    Raises:
+        UsageError: it is neither.
+
+    >>> parse_length("1:02.5"), str(parse_length("2.5 beats"))
+    (62.5, '2.5beats')
+    """
+    musical = read_musical(text)
+    if musical is None and text.strip().lower().startswith("bar") and read_position(text):
+        raise UsageError(f"{text!r} is a place, and a length is wanted; write 4bars or 2.5beats")
+    return parse_time(text) if musical is None else musical
+
+
+def parse_position(text: str) -> Time:
+    """A place in a recording: what `parse_time` takes, or a bar and a beat.
+
+    Raises:
+        UsageError: it is neither.
+    """
+    musical = read_position(text)
+    return parse_time(text) if musical is None else musical
 
 
 def parse_time(text: str) -> float:
@@ -31,7 +57,7 @@ def parse_time(text: str) -> float:
     """
     match = _TIME.fullmatch(text.strip())
     if match is None:
-        raise UsageError(f"{text!r} is not a time; write seconds (12.4) or minutes and seconds (1:02.5)")
+        raise UsageError(f"{text!r} is not a time; write seconds (12.4), minutes and seconds (1:02.5), or bars (4bars)")
     hours, minutes, seconds = (match[part] for part in "hms")
     if minutes is not None and float(seconds) >= 60:
         raise UsageError(f"{text!r} is not a time: after minutes, there are at most 59 seconds, got {seconds}")
@@ -40,49 +66,104 @@ def parse_time(text: str) -> float:
     return int(hours or 0) * 3600 + int(minutes or 0) * 60 + float(seconds)
 
 
-def parse_gap(text: str) -> tuple[float, float | None]:
-    """Start and end in seconds of "START:END"; a missing start is 0, a missing end None.
+def parse_gap(text: str) -> GapTime:
+    """Start and end of "START:END"; a missing start is 0, a missing end None.
 
-    Both are times as `parse_time` takes them, written alike, since colons stand inside times as well; with a minus
-    sign between them they need not be. A minus sign in front would be a time before the recording.
+    Both are places as `parse_position` takes them. Those in seconds are written alike, since colons stand inside times
+    as well; with a minus sign between them they need not be. A minus sign in front would be a time before the
+    recording.
 
     Raises:
         UsageError: it is not such a text.
 
     >>> parse_gap("12.4:14"), parse_gap("1:02.5:1:04"), parse_gap("58-1:02"), parse_gap("3:")
     ((12.4, 14.0), (62.5, 64.0), (58.0, 62.0), (3.0, None))
+    >>> [str(end) for end in parse_gap("bar 5:bar 9")]
+    ['bar5', 'bar9']
     """
-    wrong = UsageError(f"--gap {text!r} is not START:END; write seconds (12.4:14) or minutes and seconds (1:02.5:1:04)")
-    text, parts = text.strip(), text.strip().split(":")
+    text = text.strip()
     if text.startswith("-"):
         raise UsageError(
             f"--gap {text!r} begins with a minus sign, and no gap begins before the recording; "
             "for one from its first sample on, write :END (:2) or 0-END (0-1:02)"
         )
-    if "-" in text:
-        start, _, end = text.partition("-")
-    elif text.startswith(":"):
-        start, end = "", text[1:]
-    elif text.endswith(":"):
-        start, end = text[:-1], ""
-    elif len(parts) % 2 == 0:
-        start, end = ":".join(parts[: len(parts) // 2]), ":".join(parts[len(parts) // 2 :])
-    else:
-        raise wrong
+    start, end = _split_gap(text)
     if not start and not end:
-        raise wrong
+        raise _not_a_gap(text)
     try:
-        return parse_time(start) if start else 0.0, parse_time(end) if end else None
+        return parse_position(start) if start else 0.0, parse_position(end) if end else None
     except UsageError as error:
         raise UsageError(f"--gap {text!r}: {error}") from error
 
 
-def time_option(value: str | float) -> float:
-    """`parse_time` for an option: what does not fit is reported with the option's name; defaults are numbers."""
+def _split_gap(text: str) -> tuple[str, str]:
+    """The two ends of a gap as they are written.
+
+    Raises:
+        UsageError: it is not to be seen where the one ends and the other begins.
+    """
+    parts = text.split(":")
+    if "-" in text:
+        start, _, end = text.partition("-")
+        return start, end
+    if text.startswith(":"):
+        return "", text[1:]
+    if text.endswith(":"):
+        return text[:-1], ""
+
+    # Bars have no colons in them, so that one at either end says where the other one ends.
+    if _has_letters(parts[0]):
+        return parts[0], ":".join(parts[1:])
+    if _has_letters(parts[-1]):
+        return ":".join(parts[:-1]), parts[-1]
+    if len(parts) % 2:
+        raise _not_a_gap(text)
+    return ":".join(parts[: len(parts) // 2]), ":".join(parts[len(parts) // 2 :])
+
+
+def _has_letters(text: str) -> bool:
+    return any(character.isalpha() for character in text)
+
+
+def _not_a_gap(text: str) -> UsageError:
+    return UsageError(
+        f"--gap {text!r} is not START:END; write seconds (12.4:14), minutes and seconds (1:02.5:1:04), "
+        "or bars (bar5:bar9)"
+    )
+
+
+def time_option(value: str | Time) -> Time:
+    """`parse_length` for an option: what does not fit is reported with the option's name; defaults are numbers."""
+    try:
+        return parse_length(value) if isinstance(value, str) else value
+    except UsageError as error:
+        raise typer.BadParameter(str(error)) from error
+
+
+def place_option(value: str | float) -> float:
+    """`parse_time` for an option, likewise."""
     try:
         return parse_time(value) if isinstance(value, str) else float(value)
     except UsageError as error:
         raise typer.BadParameter(str(error)) from error
+
+
+def bpm_option(value: str | float) -> float:
+    """A tempo for an option, likewise."""
+    number = _number(value)
+    if not SLOWEST_BPM <= number <= FASTEST_BPM:
+        limits = f"{SLOWEST_BPM:g} to {FASTEST_BPM:g} quarter notes per minute"
+        raise typer.BadParameter(f"{value!r} is not a tempo of {limits}")
+    return number
+
+
+def meter_option(value: str) -> str:
+    """A meter for an option, likewise."""
+    try:
+        read_meter(value)
+    except UsageError as error:
+        raise typer.BadParameter(str(error)) from error
+    return value.strip()
 
 
 def positive(value: str | float) -> float:
@@ -192,7 +273,7 @@ Preset = Annotated[
 Play = Annotated[bool, shared("--play", panel=_GENERATION, help="Play the end of the prompt and the new part.")]
 
 Duration = Annotated[
-    float,
+    Any,
     shared("-d", "--duration", metavar="TIME", parser=time_option, panel=_GENERATION, help="How much to generate."),
 ]
 CodecName = Annotated[

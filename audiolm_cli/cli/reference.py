@@ -28,7 +28,10 @@ FURTHER_HEAD = "| option | commands | default | range | what it does |"
 RULE = "|---|---|---|---|"
 KINDS: dict[Any, str] = {parser: kind for kind, parser in PARSERS.items()}
 WORDS = {
-    "time": "seconds or `mm:ss`",
+    "time": "seconds, `mm:ss`, bars or beats",
+    "seconds": "seconds or `mm:ss`",
+    "bpm": "1..1000",
+    "meter": "`4/4`, `3/4`, `6/8`, ...",
     "device": "`auto`, `cpu`, `cuda`, `cuda:N` or `mps`",
     "positive": "over 0",
     "zero_or_more": "0 or more",

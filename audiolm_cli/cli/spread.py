@@ -12,7 +12,7 @@ import inspect
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Annotated, Any, get_args, get_origin
+from typing import Annotated, Any, Literal, get_args, get_origin
 
 import typer
 
@@ -23,6 +23,9 @@ from audiolm_cli.config.generation import SamplingConfig
 
 PARSERS: dict[str, Callable[[Any], Any]] = {
     "time": options.time_option,
+    "seconds": options.place_option,
+    "bpm": options.bpm_option,
+    "meter": options.meter_option,
     "positive": options.positive,
     "zero_or_more": options.zero_or_more,
     "device": options.device_option,
@@ -135,8 +138,14 @@ def _options_of(cls: type[Settings], only: options.Only) -> Iterator[inspect.Par
             field.name,
             inspect.Parameter.KEYWORD_ONLY,
             default=only.defaults.get(field.name, field.default),
-            annotation=Annotated[type_, _option(field, about, type_, only.taken)],
+            annotation=Annotated[_single(type_), _option(field, about, type_, only.taken)],
         )
+
+
+def _single(type_: Any) -> Any:
+    """A type as Typer takes it, which knows no unions: what is of several kinds is read by a parser."""
+    kinds = [kind for kind in get_args(type_) if kind is not type(None)]
+    return Any if len(kinds) > 1 and get_origin(type_) is not Literal else type_
 
 
 def _option(field: dataclasses.Field[Any], about: About, type_: Any, taken: tuple[str, ...]) -> Any:

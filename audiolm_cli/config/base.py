@@ -42,7 +42,7 @@ class About:
     metavar: str = ""
     """What stands for its value in `--help`."""
     kind: str = ""
-    """How its text is read: "time", "device" or, for a number over 0 that may be a fraction, "positive"."""
+    """How its text is read: a key of `PARSERS` in `cli/spread.py`; empty leaves it to the type."""
 
 
 def setting(default: Any, help: str, **about: Any) -> Any:

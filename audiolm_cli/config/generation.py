@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from audiolm_cli.config.base import RARE, Settings, require, setting
+from audiolm_cli.config.musical import FASTEST_BPM, SLOWEST_BPM, Musical, Time, read_meter
 
 AR_TEMPERATURE = 1.05
 """Usual temperature of the first codebook: continuations repeat themselves as recordings do, at 1 twice as much."""
@@ -64,8 +65,24 @@ class GenerateConfig(Settings):
     model: str = setting("piano", "Name or folder; 'piano' is for piano sound only.", short="-m", metavar="NAME|PATH")
     takes: int = _generation(1, "How many alternatives to generate.", short="-n", low=1, metavar="N")
     best_of: int | None = _rare(None, "Generate M and keep the likeliest takes.", low=1, metavar="M")
-    prompt_s: float | None = _generation(None, "How much context to use.", flag="--prompt", kind="time", metavar="TIME")
-    """In seconds; None uses as much as the model's window allows."""
+    prompt_s: Time | None = _generation(  # noqa: RUF009
+        None, "How much context to use.", flag="--prompt", kind="time", metavar="TIME"
+    )
+    """In seconds, or in bars and beats; None uses as much as the model's window allows."""
+    bpm: float | None = _generation(
+        None,
+        "Tempo of bars and beats. Default: the file's own.",
+        kind="bpm",
+        low=SLOWEST_BPM,
+        high=FASTEST_BPM,
+        metavar="BPM",
+    )
+    """Quarter notes per minute. None is what each recording says."""
+    meter: str | None = _rare(
+        None, "Beats of a bar, and their note. Default: the file's, or 4/4.", kind="meter", metavar="N/N"
+    )
+    offset_s: float = _rare(0.0, "Where bar 1 begins.", flag="--offset", kind="seconds", low=0, metavar="TIME")
+    """In seconds."""
     style_token: str | None = _rare(
         None, "One of the model's styles: a label of its recordings.", also="--style", metavar="NAME"
     )
@@ -73,7 +90,7 @@ class GenerateConfig(Settings):
     channels: Literal["mid", "each"] = _rare("mid", "Generate one signal for all channels, or each by itself.")
     """"mid" generates one signal and places it in the balance of the context."""
     only_new: bool = _generation(False, "Write the generated span alone.")
-    until_end: bool = _generation(False, "Let the model end the piece.")
+    until_end: bool = _rare(False, "Let the model end the piece.")
     plot: str | None = _generation(None, "Draw the result with its seams.", metavar="PNG")
     page: str | None = _generation(None, "Write a page to hear and compare the takes.", metavar="HTML")
     seed: int | None = setting(
@@ -91,4 +108,8 @@ class GenerateConfig(Settings):
         super().__post_init__()
         enough = self.best_of is None or self.best_of >= self.takes
         require(enough, f"best-of must be at least the number of takes, {self.takes}, got {self.best_of}")
-        require(self.prompt_s is None or self.prompt_s > 0, f"prompt must be over 0 seconds, got {self.prompt_s}")
+        prompt = self.prompt_s
+        is_some = prompt is None or (prompt.bars + prompt.beats if isinstance(prompt, Musical) else prompt) > 0
+        require(is_some, f"prompt must be over 0 seconds, got {prompt}")
+        if self.meter is not None:
+            read_meter(self.meter)

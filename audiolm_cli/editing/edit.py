@@ -11,13 +11,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from audiolm_cli.audio import Recording
 from audiolm_cli.config.base import declared, flag_of
 from audiolm_cli.config.generation import GenerateConfig
 from audiolm_cli.editing.channels import generate_takes
 from audiolm_cli.editing.familiarity import tell_of_strange_sound
 from audiolm_cli.editing.jobs import Job, read_input, write_under_free_name
 from audiolm_cli.editing.result import Failure, Generation, Output
+from audiolm_cli.editing.ruler import Ruler
 from audiolm_cli.editing.session import Session
 from audiolm_cli.editing.splicing import Gap, fill_recording
 from audiolm_cli.editing.takes import MakeTakes, make_takes
@@ -42,8 +42,8 @@ class Edit:
     """Its own settings, for the comment tag and for `--json`."""
     words: list[str]
     """The same as words of a command line, for the page of takes."""
-    find_gaps: Callable[[Recording, str], list[Gap]]
-    """Where new audio goes in a recording that came from this source; raises what is wrong with that."""
+    find_gaps: Callable[[Ruler], list[Gap]]
+    """Where new audio goes in a recording; raises what is wrong with that."""
     make: MakeTakes = make_takes
     """Fills the gaps."""
     repeat: int = 1
@@ -88,13 +88,16 @@ def edit_recording(session: Session, job: Job, edit: Edit, page: TakesPage | Non
     session.on_event(Activity(stage="read and encode"))
     with session.stage("encode"):
         recording = read_input(job, session.on_event)
-    gaps = edit.find_gaps(recording, job.source)
+    ruler = Ruler(recording=recording, source=job.source, config=session.config, on_event=session.on_event)
+    session = session.with_prompt(ruler)
+    gaps = edit.find_gaps(ruler)
     tell_of_strange_sound(session, recording, gaps, job.source)
     takes = generate_takes(session, recording, gaps, edit.make)
 
     versions = fill_recording(recording, gaps, takes, edit.repeat)
+    settings = edit.settings | ruler.describe()
     outputs = [
-        write_take(session, job, number, filled, command=edit.command, settings=edit.settings, stream=edit.stream)
+        write_take(session, job, number, filled, command=edit.command, settings=settings, stream=edit.stream)
         for number, filled in enumerate(versions, start=1)
     ]
     if page is not None:

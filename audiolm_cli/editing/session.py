@@ -18,10 +18,12 @@ from torch import Tensor
 
 from audiolm_cli.codec.base import Codec
 from audiolm_cli.config.generation import AR_TEMPERATURE, GenerateConfig, SamplingConfig
+from audiolm_cli.config.musical import Musical
 from audiolm_cli.cores import Cores
 from audiolm_cli.devices import pick_device, prepare_cpu
 from audiolm_cli.editing.guards import FaultLog
 from audiolm_cli.editing.result import Stopwatch
+from audiolm_cli.editing.ruler import Ruler
 from audiolm_cli.errors import UsageError
 from audiolm_cli.events import AUDIO_S, Note, OnEvent, Progress, ignore
 from audiolm_cli.library.loading import Loaded, load_model
@@ -102,6 +104,7 @@ class Session:
         window, rate_hz, prompt_s = self.model.config.max_frames, self.codec.frame_rate_hz, self.config.prompt_s
         if prompt_s is None:
             return window
+        assert not isinstance(prompt_s, Musical), "`with_prompt` has not been asked"
 
         if prompt_s * rate_hz < 1:
             raise UsageError(
@@ -109,6 +112,17 @@ class Session:
                 "give more context"
             )
         return round(min(prompt_s * rate_hz, window))
+
+    def with_prompt(self, ruler: Ruler) -> Session:
+        """The session with the length of its context in seconds, where it was asked for in bars or beats.
+
+        Raises:
+            UsageError: nobody says how fast the recording is.
+        """
+        prompt = self.config.prompt_s
+        if not isinstance(prompt, Musical):
+            return self
+        return dataclasses.replace(self, config=dataclasses.replace(self.config, prompt_s=float(ruler.seconds(prompt))))
 
     def draw_seeds(self, count: int) -> list[int]:
         """The seeds of `count` takes, one after the other from the configured one; without one, from a drawn one."""

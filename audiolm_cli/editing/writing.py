@@ -21,6 +21,7 @@ from audiolm_cli.audio import (
     write_growing,
 )
 from audiolm_cli.config.generation import GenerateConfig, SamplingConfig
+from audiolm_cli.config.musical import Musical
 from audiolm_cli.editing.jobs import STREAM, Job, write_under_free_name
 from audiolm_cli.editing.picture import plot_recording
 from audiolm_cli.editing.result import Output
@@ -189,7 +190,8 @@ def write_comment(
 
 def describe_settings(config: GenerateConfig) -> dict[str, Any]:
     """The settings of a command that decide the codes and that every generating command has."""
-    return {name: getattr(config, name) for name in DECIDING}
+    found = {name: getattr(config, name) for name in DECIDING}
+    return {name: str(value) if isinstance(value, Musical) else value for name, value in found.items()}
 
 
 def describe_sampling(drawn: list[SamplingConfig]) -> dict[str, Any]:

@@ -5,14 +5,16 @@ from __future__ import annotations
 import itertools
 from pathlib import Path
 
-from audiolm_cli.audio import Recording, check_growing
+from audiolm_cli.audio import check_growing
 from audiolm_cli.config.generation import GenerateConfig, SamplingConfig
+from audiolm_cli.config.musical import Time, describe_time, format_time
 from audiolm_cli.editing.edit import Edit, run_edit
 from audiolm_cli.editing.jobs import plan_jobs, read_recording
 from audiolm_cli.editing.references import with_sound
 from audiolm_cli.editing.result import Generation, Stopwatch
+from audiolm_cli.editing.ruler import Ruler, check_length
 from audiolm_cli.editing.session import open_session
-from audiolm_cli.editing.splicing import LONGEST_S, Gap
+from audiolm_cli.editing.splicing import Gap
 from audiolm_cli.editing.streamed import stream_takes
 from audiolm_cli.editing.takes import make_takes
 from audiolm_cli.errors import UsageError
@@ -21,7 +23,7 @@ from audiolm_cli.events import OnEvent, ignore
 
 def continue_files(
     inputs: list[str],
-    duration_s: float = 10.0,
+    duration_s: Time = 10.0,
     before: bool = False,
     config: GenerateConfig | None = None,
     sampling: SamplingConfig | None = None,
@@ -31,11 +33,11 @@ def continue_files(
     on_event: OnEvent = ignore,
     started: float | None = None,
 ) -> Generation:
-    """Write each input with `duration_s` seconds more; of several inputs, those that fail are in `failed`.
+    """Write each input with `duration_s` more; of several inputs, those that fail are in `failed`.
 
     Args:
         inputs: audio files; "-" is a WAV on standard input.
-        duration_s: how much to generate; exactly `round(duration_s * rate)` samples.
+        duration_s: how much to generate, in seconds or in bars and beats, to the sample.
         before: put them in front instead of behind.
         config: output, model, device, takes, seed, ...
         sampling: how codes are drawn.
@@ -67,22 +69,23 @@ def continue_files(
 
     edit = Edit(
         command="continue",
-        settings={"duration_s": duration_s, "before": before, "stream": stream}
+        settings=describe_time("duration", duration_s)
+        | {"before": before, "stream": stream}
         | ({} if sound_of is None else {"sound_of": Path(sound_of).name}),
         words=[
-            *("-d", f"{duration_s:.10g}"),
+            *("-d", format_time(duration_s)),
             *(["--before"] * before),
             *(["--stream"] * stream),
             *([] if sound_of is None else ["--sound-of", sound_of]),
         ],
-        find_gaps=lambda recording, source: [continuation_gap(recording, duration_s, before, config)],
+        find_gaps=lambda ruler: [continuation_gap(ruler, duration_s, before, config)],
         make=stream_takes if stream else make_takes,
         stream=stream,
     )
     return run_edit(session, jobs, edit)
 
 
-def check_continuation(duration_s: float, before: bool, stream: bool, config: GenerateConfig) -> None:
+def check_continuation(duration_s: Time, before: bool, stream: bool, config: GenerateConfig) -> None:
     """Refuse what no recording can be continued with.
 
     Raises:
@@ -109,27 +112,26 @@ def check_stream(before: bool, config: GenerateConfig) -> None:
             raise UsageError(f"--stream does not go with {flag}: {why}")
 
 
-def check_duration(duration_s: float, before: bool, config: GenerateConfig) -> None:
+def check_duration(duration_s: Time, before: bool, config: GenerateConfig) -> None:
     """Raise what `continuation_gap` would raise for any recording.
 
     Raises:
         UsageError: the duration is out of range, or what goes in front is to end by itself.
     """
-    if not 0 < duration_s <= LONGEST_S:
-        raise UsageError(f"duration must be over 0 and at most {LONGEST_S:.0f} seconds, got {duration_s:g}")
+    check_length("duration", duration_s)
     if before and config.until_end:
         raise UsageError("--until-end does not go with --before: what is put in front leads into the recording")
 
 
-def continuation_gap(recording: Recording, duration_s: float, before: bool, config: GenerateConfig) -> Gap:
+def continuation_gap(ruler: Ruler, duration_s: Time, before: bool, config: GenerateConfig) -> Gap:
     """Where new audio goes.
 
     Raises:
-        UsageError: the duration is out of range or less than a sample, or goes in front until the end.
+        UsageError: the duration is out of range or less than a sample, or goes in front until the end, or is in bars
+            of an unknown tempo.
     """
     check_duration(duration_s, before, config)
 
-    at, length = 0 if before else recording.num_samples, round(duration_s * recording.sample_rate_hz)
-    if length < 1:
-        raise UsageError(f"duration must be at least one sample, got {duration_s:g} s at {recording.sample_rate_hz} Hz")
+    at = 0 if before else ruler.recording.num_samples
+    length = ruler.count_samples("duration", duration_s, at)
     return Gap(start=at, stop=at, new_samples=length)

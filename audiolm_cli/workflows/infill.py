@@ -6,12 +6,15 @@ Knows nothing about commands or terminals.
 from __future__ import annotations
 
 import itertools
+from fractions import Fraction
+from typing import Any, NamedTuple
 
-from audiolm_cli.audio import Recording
 from audiolm_cli.config.generation import GenerateConfig, SamplingConfig
+from audiolm_cli.config.musical import GapTime, Musical, Time, describe_time, format_time
 from audiolm_cli.editing.edit import Edit, run_edit
 from audiolm_cli.editing.jobs import check_context, plan_jobs
 from audiolm_cli.editing.result import Generation, Stopwatch
+from audiolm_cli.editing.ruler import Ruler, check_length
 from audiolm_cli.editing.session import open_session
 from audiolm_cli.editing.splicing import LONGEST_S, Gap
 from audiolm_cli.errors import UsageError
@@ -21,10 +24,21 @@ ROUNDING_S = 0.001
 """An end this little beyond the file is its end: people copy it from displays of milliseconds."""
 
 
+class Stretch(NamedTuple):
+    """A gap in seconds of a recording."""
+
+    start: Fraction | float
+    """Where it begins."""
+    end: Fraction | float | None
+    """Where it ends; None is the end of the recording."""
+    words: str
+    """What messages call it."""
+
+
 def infill_files(
     inputs: list[str],
-    gaps: list[tuple[float, float | None]],
-    length_s: float | None = None,
+    gaps: list[GapTime],
+    length_s: Time | None = None,
     config: GenerateConfig | None = None,
     sampling: SamplingConfig | None = None,
     *,
@@ -35,8 +49,9 @@ def infill_files(
 
     Args:
         inputs: audio files; "-" is a WAV on standard input.
-        gaps: (start, end) of each gap in seconds, in any order; None is the end of the file. A gap at the start or the
-            end of the file has context on one side. With `length_s` an empty gap takes new audio in.
+        gaps: (start, end) of each gap in seconds, or in bars and beats, in any order; None is the end of the file. A
+            gap at the start or the end of the file has context on one side. With `length_s` an empty gap takes new
+            audio in.
         length_s: length of what takes the place of each gap; None is the gap's own. What follows moves.
         config: output, model, device, takes, seed, ...; `until_end` does not apply.
         sampling: how codes are drawn.
@@ -58,93 +73,120 @@ def infill_files(
     jobs = plan_jobs(inputs, "infilled", config)
     edit = Edit(
         command="infill",
-        settings={"gaps_s": gaps, "length_s": length_s},
+        settings=describe_gaps(gaps) | describe_time("length", length_s),
         words=[
-            *itertools.chain.from_iterable(("--gap", _format_gap(*gap)) for gap in gaps),
-            *([] if length_s is None else ["--length", f"{length_s:.10g}"]),
+            *itertools.chain.from_iterable(("--gap", format_gap(gap)) for gap in gaps),
+            *([] if length_s is None else ["--length", format_time(length_s)]),
         ],
-        find_gaps=lambda recording, source: place_gaps(gaps, length_s, recording, source),
+        find_gaps=lambda ruler: place_gaps(gaps, length_s, ruler),
     )
     return run_edit(open_session(config, sampling, on_event, watch), jobs, edit)
 
 
-def check_gaps(gaps: list[tuple[float, float | None]], length_s: float | None) -> list[tuple[float, float | None]]:
-    """The gaps in order.
+def check_gaps(gaps: list[GapTime], length_s: Time | None) -> list[GapTime]:
+    """The gaps; in order where all are in seconds, of which more is known before there is a recording.
 
     Raises:
-        UsageError: there is none, one is empty or reversed, or two overlap.
+        UsageError: there is none, the length is out of range, one is empty or reversed, or two overlap.
     """
     if not gaps:
         raise UsageError("no gap to fill; say where with --gap START:END")
-    if length_s is not None and not 0 < length_s <= LONGEST_S:
-        raise UsageError(f"length must be over 0 and at most {LONGEST_S:.0f} seconds, got {length_s:g}")
+    if length_s is not None:
+        check_length("length", length_s)
 
-    for start, end in gaps:
+    if any(isinstance(edge, Musical) for gap in gaps for edge in gap):
+        return gaps
+    stretches = [Stretch(start, end, format_gap((start, end))) for start, end in gaps]  # type: ignore[arg-type]
+    return [(stretch.start, stretch.end) for stretch in order_stretches(stretches, length_s)]  # type: ignore[misc]
+
+
+def order_stretches(stretches: list[Stretch], length_s: Time | None) -> list[Stretch]:
+    """The stretches in order.
+
+    Raises:
+        UsageError: one is empty or reversed, or two overlap.
+    """
+    for start, end, words in stretches:
         if end is not None and end < start:
-            raise UsageError(f"gap {_format_gap(start, end)} ends before it starts; write START:END")
+            raise UsageError(f"gap {words} ends before it starts; write START:END")
         if end == start and length_s is None:
-            raise UsageError(
-                f"gap {_format_gap(start, end)} has no length; write START:END, or put audio in with --length"
-            )
+            raise UsageError(f"gap {words} has no length; write START:END, or put audio in with --length")
         if length_s is None and end is not None and end - start > LONGEST_S:
-            raise UsageError(f"gap {_format_gap(start, end)} is longer than {LONGEST_S:.0f} s, the longest allowed")
+            raise UsageError(f"gap {words} is longer than {LONGEST_S:.0f} s, the longest allowed")
 
     # Two empty gaps at one place are an overlap as well: which comes first is not said.
-    ordered = sorted(gaps, key=lambda gap: gap[0])
-    for (start, end), (next_start, next_end) in itertools.pairwise(ordered):
-        if end is None or next_start < end or (next_start, next_end) == (start, end):
-            raise UsageError(
-                f"gaps {_format_gap(start, end)} and {_format_gap(next_start, next_end)} overlap; join them into one"
-            )
+    ordered = sorted(stretches, key=lambda stretch: stretch.start)
+    for one, next_one in itertools.pairwise(ordered):
+        if one.end is None or next_one.start < one.end or next_one[:2] == one[:2]:
+            raise UsageError(f"gaps {one.words} and {next_one.words} overlap; join them into one")
     return ordered
 
 
-def place_gaps(
-    gaps: list[tuple[float, float | None]], length_s: float | None, recording: Recording, source: str
-) -> list[Gap]:
+def place_gaps(gaps: list[GapTime], length_s: Time | None, ruler: Ruler) -> list[Gap]:
     """Gaps, as `check_gaps` returns them, in the samples of a recording.
 
     Raises:
         AudioInputError: they leave too little of the recording to go by.
-        UsageError: one of them does not fit the recording.
+        UsageError: one of them does not fit the recording, two overlap, or the tempo is unknown.
     """
-    placed = [place_gap(gap, length_s, recording, source) for gap in gaps]
+    recording = ruler.recording
+    stretches = order_stretches([measure_gap(gap, ruler) for gap in gaps], length_s)
+    placed = [place_gap(stretch, length_s, ruler) for stretch in stretches]
+
     replaced = sum(gap.stop - gap.start for gap in placed)
-    check_context((recording.num_samples - replaced) / recording.sample_rate_hz, source)
+    check_context((recording.num_samples - replaced) / recording.sample_rate_hz, ruler.source)
     return placed
 
 
-def place_gap(gap: tuple[float, float | None], length_s: float | None, recording: Recording, source: str) -> Gap:
+def measure_gap(gap: GapTime, ruler: Ruler) -> Stretch:
+    """A gap in seconds of a recording.
+
+    Raises:
+        UsageError: it is in bars of an unknown tempo.
+    """
+    start, end = gap
+    start_s, end_s = ruler.position_s(start), None if end is None else ruler.position_s(end)
+    words = format_gap(gap)
+    if isinstance(start, Musical) or isinstance(end, Musical):
+        words += f" ({float(start_s):.3f}:{'' if end_s is None else f'{float(end_s):.3f}'} s)"
+    return Stretch(start_s, end_s, words)
+
+
+def place_gap(gap: Stretch, length_s: Time | None, ruler: Ruler) -> Gap:
     """A gap in the samples of a recording.
 
     Raises:
         UsageError: it reaches beyond the recording, is the whole of it, or has no samples.
     """
+    recording, source = ruler.recording, ruler.source
     rate_hz, length = recording.sample_rate_hz, recording.num_samples
-    start, end_s = round(gap[0] * rate_hz), gap[1]
-    stop = length if end_s is None else round(end_s * rate_hz)
+    start = round(gap.start * rate_hz)
+    stop = length if gap.end is None else round(gap.end * rate_hz)
     if length < stop <= length + ROUNDING_S * rate_hz:
         stop = length
 
     if stop > length or start >= length:
-        reaches = f"{source} ends at {recording.duration_s:.3f} s; gap {_format_gap(*gap)} reaches beyond that"
-        hint = f"; {gap[0]:g}: is a gap up to the end" if start < length else ""
+        reaches = f"{source} ends at {recording.duration_s:.3f} s; gap {gap.words} reaches beyond that"
+        hint = f"; {float(gap.start):g}: is a gap up to the end" if start < length else ""
         raise UsageError(f"{reaches}{hint}; `audiolm continue` appends new audio")
     if stop - start >= length:
-        raise UsageError(
-            f"gap {_format_gap(*gap)} is the whole of {source}; leave some of the recording on at least one side"
-        )
+        raise UsageError(f"gap {gap.words} is the whole of {source}; leave some of the recording on at least one side")
     if stop <= start and length_s is None:
-        raise UsageError(f"gap {_format_gap(*gap)} has no sample at {rate_hz} Hz; make it longer")
+        raise UsageError(f"gap {gap.words} has no sample at {rate_hz} Hz; make it longer")
 
-    new = stop - start if length_s is None else round(length_s * rate_hz)
-    if new < 1:
-        raise UsageError(f"length must be at least one sample, got {length_s:g} s at {rate_hz} Hz")
+    new = stop - start if length_s is None else ruler.count_samples("length", length_s, start)
     if new > LONGEST_S * rate_hz:
-        raise UsageError(f"gap {_format_gap(*gap)} is longer than {LONGEST_S:.0f} s, the longest allowed")
+        raise UsageError(f"gap {gap.words} is longer than {LONGEST_S:.0f} s, the longest allowed")
     return Gap(start=start, stop=stop, new_samples=new)
 
 
-def _format_gap(start: float, end: float | None) -> str:
+def describe_gaps(gaps: list[GapTime]) -> dict[str, Any]:
+    """Gaps under the name that their unit asks for, for JSON."""
+    if any(isinstance(edge, Musical) for gap in gaps for edge in gap):
+        return {"gaps": [format_gap(gap) for gap in gaps]}
+    return {"gaps_s": gaps}
+
+
+def format_gap(gap: GapTime) -> str:
     """A gap as it stands on the command line."""
-    return f"{start:.10g}:{'' if end is None else f'{end:.10g}'}"
+    return f"{format_time(gap[0])}:{'' if gap[1] is None else format_time(gap[1])}"

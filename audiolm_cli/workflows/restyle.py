@@ -15,6 +15,7 @@ from audiolm_cli.editing.jobs import plan_jobs, read_recording
 from audiolm_cli.editing.references import style_prompt
 from audiolm_cli.editing.restyling import check_settings, restyle_takes, whole_recording
 from audiolm_cli.editing.result import Generation, Stopwatch
+from audiolm_cli.editing.ruler import Ruler
 from audiolm_cli.editing.session import open_session
 from audiolm_cli.errors import UsageError
 from audiolm_cli.events import OnEvent, ignore
@@ -55,6 +56,7 @@ def restyle_files(
     with watch.stage("encode"):
         reference = read_recording(style)
     session = open_session(config, sampling, on_event, watch)
+    session = session.with_prompt(Ruler(recording=reference, source=style, config=config, on_event=on_event))
     with session.stage("encode"):
         prompt = style_prompt(session, reference, style, strength)
 
@@ -62,7 +64,7 @@ def restyle_files(
         command="restyle",
         settings={"style": Path(style).name, "strength": strength},
         words=["--style", style, "--strength", str(strength)],
-        find_gaps=lambda recording, source: whole_recording(recording),
+        find_gaps=lambda ruler: whole_recording(ruler.recording),
         make=partial(restyle_takes, prompt, strength),
     )
     result = run_edit(session, jobs, edit)

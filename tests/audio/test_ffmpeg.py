@@ -295,3 +295,12 @@ def test_a_wav_starts_no_other_program(
     assert done.exit_code == 0 and not (tmp_path / "started").exists()
     done = audiolm("continue", "-m", tiny_model, tmp_path / "b.m4a", "-d", "0.1", "-o", tmp_path / "c.wav")
     assert done.exit_code == 3 and (tmp_path / "started").read_text() == "ffprobe\n"
+
+
+@needs_ffmpeg
+def test_a_long_comment_is_no_lack_of_sound(tmp_path: Path) -> None:
+    """What is longer than a buffer of ffmpeg's stood in front of the samples, in a chunk without a size."""
+    source = noise(tmp_path, "PCM_16", seconds=0.1)
+    recording = read_audio(convert(source, tmp_path / "x.mka", "-c:a", "flac", "-metadata", f"comment={'x' * 90_000}"))
+    assert recording.tags["comment"] == "x" * 90_000
+    assert recording.samples.tobytes() == read(source).tobytes()

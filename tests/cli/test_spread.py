@@ -20,11 +20,13 @@ from audiolm_cli.config.generation import GenerateConfig
 NO_PLACES = {
     None,
     "",
+    "BPM",
     "COMMAND",
     "HEX",
     "ID",
     "M",
     "N",
+    "N/N",
     "NAME",
     "P",
     "S",
