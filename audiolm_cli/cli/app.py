@@ -16,10 +16,11 @@ from typing import Annotated, Any, NoReturn
 
 import typer
 
+from audiolm_cli.cli import json_lines
 from audiolm_cli.cli.helping import Command, Program, epilog_of, panel_of
 from audiolm_cli.cli.render import Renderer
 from audiolm_cli.cli.surroundings import STOPPED, flush_stdout, leave, stop_signals
-from audiolm_cli.errors import AudioLMError, MemoryLimitError, OutputError, SomeInputsFailedError
+from audiolm_cli.errors import AudioLMError, MemoryLimitError, OutputError, SomeInputsFailedError, UsageError
 from audiolm_cli.packages import explain_import
 from audiolm_cli.version import __version__
 
@@ -74,28 +75,30 @@ def main(args: Sequence[str] | None = None) -> NoReturn:
     Raises:
         SystemExit: always.
     """
-    settings: dict[str, Any] = {"verbose": 0}
+    for_programs = json_lines.is_wanted(sys.argv[1:] if args is None else args, os.environ)
+    settings: dict[str, Any] = {"verbose": 0, "progress": json_lines.JSON if for_programs else "text"}
     if "OMP_WAIT_POLICY" not in os.environ:  # torch reads it when a command imports it
         for name, value in OPENMP.items():
             os.environ.setdefault(name, value)
     os.environ.setdefault("PYTORCH_ENABLE_MPS_FALLBACK", "1")  # what a GPU of Apple cannot do yet, the CPU does
     with stop_signals() as signals:
         try:
-            app(args=args, prog_name="audiolm", obj=settings)
-            code = 0
+            # Typer draws its own errors in a box, unless they are left to `_report`.
+            ended = app(args=args, prog_name="audiolm", obj=settings, standalone_mode=not for_programs)
+            code = ended if isinstance(ended, int) else 0
         except SystemExit as exit_:
             code = exit_.code if isinstance(exit_.code, int) else int(exit_.code is not None)
         except Exception as error:
             # After a signal whose exception was lost, an error is what came of that.
-            code = _report(error, verbose=settings["verbose"] > 0) if signals.came is None else 1
+            code = _report(error, settings) if signals.came is None else 1
 
         # Nothing is left to be cleaned up, and whoever is to take the output may never do it.
         if signals.came is not None:
             code = STOPPED + signals.came
         signals.act = leave
-        code = _flushed(code)
+        code = _flushed(code, settings)
         if signals.came is not None:
-            Renderer().note("audiolm: stopped")
+            Renderer(progress=settings["progress"]).note("audiolm: stopped")
     sys.exit(code)
 
 
@@ -144,34 +147,38 @@ def _version(wanted: bool) -> None:
         raise typer.Exit
 
 
-def _report(error: Exception, *, verbose: bool) -> int:
+def _report(error: Exception, settings: dict[str, Any]) -> int:
     """The exit code of an error that ended a command, after telling the user about it."""
-    expected = _as_expected(error)
-    if verbose:
-        traceback.print_exception(error)
+    expected, out = _as_expected(error), Renderer(progress=settings["progress"])
+    verbose = settings["verbose"] > 0
+    trace = "".join(traceback.format_exception(error)) if verbose else ""
     if expected is not None:
-        Renderer().error(str(expected))
+        out.error(str(expected), exit_code=expected.exit_code, trace=trace)
         return expected.exit_code
     text = " ".join(str(error).split())
-    Renderer().error(
+    out.error(
         f"{type(error).__name__}: {text}. This is a bug in audiolm {__version__}; please report it on the project's "
-        f"issue tracker, with the command line and {'this traceback' if verbose else 'what it prints with -v'}"
+        f"issue tracker, with the command line and {'this traceback' if verbose else 'what it prints with -v'}",
+        exit_code=1,
+        trace=trace,
     )
     return 1
 
 
-def _flushed(code: int) -> int:
+def _flushed(code: int, settings: dict[str, Any]) -> int:
     """The exit code once what was printed has been taken, or that of not being able to write it."""
     error = flush_stdout()
     if error is None or error.errno in UNHEARD or code not in (0, SomeInputsFailedError.exit_code):
         return code
-    return _report(OutputError(f"the output cannot be written: {error.strerror}"), verbose=False)
+    return _report(OutputError(f"the output cannot be written: {error.strerror}"), settings | {"verbose": 0})
 
 
 def _as_expected(error: Exception) -> AudioLMError | None:
     """`error` as one of ours, where a full disk, memory or a package that does not import surfaced unexpectedly."""
     if isinstance(error, AudioLMError):
         return error
+    if isinstance(error, typer.TyperException):
+        return UsageError(" ".join(error.format_message().split()))
     torch = sys.modules.get("torch")
     if isinstance(error, MemoryError) or (torch is not None and isinstance(error, torch.OutOfMemoryError)):
         return MemoryLimitError("out of memory; try a shorter duration, --dtype bf16, or --device cpu")

@@ -77,7 +77,7 @@ def fetch_config(offline: bool) -> FetchConfig:
 
 def _confirm(out: Renderer, offer: Offer) -> bool:
     """Ask on a terminal; elsewhere nobody could answer, and naming it was the request."""
-    if not (sys.stdin.isatty() and sys.stderr.isatty()):
+    if out.is_read_by_programs or not (sys.stdin.isatty() and sys.stderr.isatty()):
         return True
     out.close()
     sys.stderr.write(f"Download {offer.name} now? [Y/n] ")

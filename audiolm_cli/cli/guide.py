@@ -17,8 +17,26 @@ OVERVIEW = "overview"
 """The page that is shown without a topic."""
 SETTINGS = "settings"
 """The page that `reference.py` makes."""
-TOPICS = ("usage", "training", "data", SETTINGS, "troubleshooting", "architecture", "origin", "promises", "performance")
+PROGRAMS = "programs"
+"""The page that ends with the schemas, word for word."""
+TOPICS = (
+    "usage",
+    "training",
+    "data",
+    SETTINGS,
+    PROGRAMS,
+    "troubleshooting",
+    "architecture",
+    "origin",
+    "promises",
+    "performance",
+)
 """The other pages, in the order a person reads them."""
+SCHEMAS = {
+    "Schema of a line of progress": "progress.json",
+    "Schema of the result of a generating command": "result.json",
+}
+"""JSON Schemas and their headings."""
 Topic = Annotated[
     str | None,
     typer.Argument(metavar="[TOPIC]", help=f"{', '.join(TOPICS[:-1])} or {TOPICS[-1]}."),
@@ -48,4 +66,12 @@ def guide(topic: str | None = None) -> str:
         from audiolm_cli.cli.reference import settings_page
 
         return settings_page(COMMANDS)
-    return (resources.files("audiolm_cli") / "assets" / "guide" / f"{name}.md").read_text(encoding="utf-8")
+    page = _read_asset("guide", f"{name}.md")
+    if name == PROGRAMS:
+        for heading, file in SCHEMAS.items():
+            page += f"\n## {heading}\n\n```json\n{_read_asset('schemas', file)}```\n"
+    return page
+
+
+def _read_asset(folder: str, file: str) -> str:
+    return (resources.files("audiolm_cli") / "assets" / folder / file).read_text(encoding="utf-8")

@@ -67,7 +67,7 @@ OTHER_NAMES = {
     "settings": ("config",),
 }
 """What other programs call these commands."""
-FEW = 15
+FEW = 16
 """A command with no more options than this shows all of them."""
 SHOW_ALL = "audiolm.show_all"
 
@@ -86,7 +86,11 @@ class Command(TyperCommand):
         """
         try:
             take_settings(ctx, args)
-            return super().parse_args(ctx, args)
+            rest = super().parse_args(ctx, args)
+            program = ctx.find_root().obj
+            if "progress" in ctx.params and isinstance(program, dict):  # a settings file may say it as well
+                program["progress"] = ctx.params["progress"]
+            return rest
         except typer.BadParameter as error:
             if type(error) is not typer.BadParameter:  # something is missing, of which Typer tells more
                 raise

@@ -9,7 +9,7 @@ import math
 import re
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 
@@ -233,6 +233,7 @@ class Display(Settings):
     quiet: bool = setting(False, "Only warnings and errors on standard error.", short="-q")
     verbose: int = setting(0, "Times of stages; a traceback on a bug.", short="-v", kind="count")
     no_progress: bool = setting(False, "No progress bar and no progress lines.", panel=RARE)
+    progress: Literal["text", "json"] = setting("text", "Progress and errors for you, or for a program.", panel=RARE)
 
     def check_stdout(self, output: str | None, play: bool = False) -> None:
         """Refuse to write both the result and the audio to standard output, and to play what is in no file.

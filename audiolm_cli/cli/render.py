@@ -6,20 +6,18 @@ now and then.
 
 from __future__ import annotations
 
-import dataclasses
 import json
-import math
 import os
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
+from collections.abc import Callable, Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
 from rich.console import Console
 from rich.text import Text
 
+from audiolm_cli.cli.json_lines import JSON, JsonLines, to_plain
 from audiolm_cli.cli.live import DRAWS_PER_S, TrainingView
 from audiolm_cli.cli.pager import show_in_pager
 from audiolm_cli.events import AUDIO_S, Activity, Event, Note, Progress, TrainStep, Validation
@@ -47,12 +45,15 @@ class Renderer:
         verbose: int = 0,
         no_progress: bool = False,
         json: bool = False,
+        progress: str = "text",
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.json = json
         self._quiet = quiet
         self._verbose = verbose
-        self._progress = not (quiet or no_progress)
+        self._lines = JsonLines(clock) if progress == JSON else None
+        self._reports = not (quiet or no_progress)
+        self._progress = self._reports and self._lines is None
         self._clock = clock
         self._err = Console(stderr=True, markup=False, highlight=False, emoji=False)
         self._err.soft_wrap = not _is_terminal()  # a terminal gets lines broken between words
@@ -91,6 +92,9 @@ class Renderer:
         check_stopped()
         if isinstance(event, Note):
             self.note(event.message, warning=event.warning)
+        elif self._lines is not None:
+            if self._reports:
+                self._lines.report(event)
         elif isinstance(event, (TrainStep, Validation)):
             self._show_training(event)
         elif isinstance(event, Activity):
@@ -134,7 +138,10 @@ class Renderer:
 
     def note(self, message: str, *, warning: bool = False) -> None:
         """One line on stderr; `quiet` hides it unless it is a warning."""
-        if warning:
+        if self._lines is not None:
+            if warning or not self._quiet:
+                self._lines.report(Note(message=message, warning=warning))
+        elif warning:
             self._err.print(Text.assemble(("warning: ", "yellow"), message))
         elif not self._quiet:
             self._err.print(Text(message))
@@ -146,12 +153,22 @@ class Renderer:
 
     def hint(self, message: str) -> None:
         """One line on stderr that helps a person on; in a terminal alone."""
-        if _is_terminal() and not self.json:
+        if _is_terminal() and not self.json and not self.is_read_by_programs:
             self.note(message)
 
-    def error(self, message: str) -> None:
-        """The line that says why the command failed."""
+    def error(self, message: str, *, exit_code: int, trace: str = "") -> None:
+        """The line that says why the command failed, below the traceback if there is to be one."""
+        if self._lines is not None:
+            self._lines.say("error", message=message, exit_code=exit_code, traceback=trace or None)
+            return
+        if trace:
+            sys.stderr.write(trace)
         self._err.print(Text.assemble(("audiolm: error: ", "bold red"), (message, "red")))
+
+    @property
+    def is_read_by_programs(self) -> bool:
+        """Whether stderr holds objects, with no room for a question to a person."""
+        return self._lines is not None
 
     @property
     def is_narrow(self) -> bool:
@@ -160,7 +177,7 @@ class Renderer:
 
     def print_json(self, result: object) -> None:
         """One JSON object on stdout; paths become text, numbers that JSON cannot hold become null."""
-        self.print(json.dumps(_plain(result), indent=2, ensure_ascii=False, allow_nan=False))
+        self.print(json.dumps(to_plain(result), indent=2, ensure_ascii=False, allow_nan=False))
 
     def print(self, line: str) -> None:
         """One line of the result on stdout; what it cannot show, as of a name that is not UTF-8, is escaped."""
@@ -281,15 +298,3 @@ def _amount(event: Progress) -> str:
         return f"{event.done:.1f}/{event.total:.1f} {event.unit}"
     total = "" if event.total is None else f"/{event.total:.10g}"
     return f"{event.done:.10g}{total} {event.unit}".strip()
-
-
-def _plain(value: object) -> Any:
-    if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return _plain({field.name: getattr(value, field.name) for field in dataclasses.fields(value)})
-    if isinstance(value, Mapping):
-        return {str(key): _plain(item) for key, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_plain(item) for item in value]
-    if isinstance(value, float) and not math.isfinite(value):
-        return None
-    return str(value) if isinstance(value, Path) else value

@@ -266,6 +266,7 @@ def test_every_shared_option_reads_its_variable(
         "quiet": ("true", True),
         "verbose": ("2", 2),
         "no_progress": ("1", True),
+        "progress": ("json", "json"),
         "offline": ("1", True),
         "cache_dir": (str(tmp_path), str(tmp_path)),
         "takes": ("3", 3),

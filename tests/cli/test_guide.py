@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shlex
 import subprocess
@@ -117,8 +118,12 @@ def test_every_command_runs(audiolm: Any, studio: Path, page: str) -> None:
 
 
 @pytest.mark.parametrize("page", [page for page in PAGES if blocks(page, "python")])
-def test_every_program_runs(audiolm: Any, studio: Path, page: str) -> None:
-    """The Python on a page does what it says, beside the commands."""
+def test_every_program_runs(
+    audiolm: Any, studio: Path, page: str, tiny_model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The Python on a page does what it says, beside the commands; what it starts finds the program."""
+    monkeypatch.setenv("PATH", f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}")
+    monkeypatch.setenv("AUDIOLM_MODEL", str(tiny_model))
     assert audiolm("tokenize", "recordings", "-o", "tokens").exit_code == 0
     for block in blocks(page, "python"):
         exec(compile(block, f"guide/{page}.md", "exec"), {})
@@ -139,7 +144,15 @@ def test_the_guide_has_commands() -> None:
     """The tests above have something to run, and there is no other kind of block that hides a command."""
     assert sum(len(commands(page)) for page in PAGES) > 20
     for page in PAGES:
-        assert set(re.findall(r"^```(\w*)$", guide(page), re.MULTILINE)) <= {"bash", "python", "text", "toml", ""}, page
+        assert set(re.findall(r"^```(\w*)$", guide(page), re.MULTILINE)) <= {
+            "bash",
+            "python",
+            "text",
+            "toml",
+            "lua",
+            "json",
+            "",
+        }, page
 
 
 @pytest.mark.parametrize("page", PAGES)
@@ -155,7 +168,7 @@ def test_what_is_mentioned_exists(audiolm: Any, page: str) -> None:
     own = re.sub(others, "", text)
     for option in re.findall(r"--[a-z][a-z0-9-]+", own):
         assert re.search(rf"{option}\b(?!-)", known), option
-    for language in ("bash", "python", "text", "toml"):
+    for language in ("bash", "python", "text", "toml", "lua"):
         for line in "".join(blocks(page, language)).splitlines():
             assert len(line) <= WIDEST, line
 
