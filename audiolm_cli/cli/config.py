@@ -140,9 +140,12 @@ def _presets(files: list[SettingsFile]) -> dict[str, dict[str, dict[str, Any]]]:
 
 
 def _files(files: list[SettingsFile]) -> list[dict[str, Any]]:
-    """Where settings files may be, and which are there."""
-    there = {file.path for file in files}
-    return [{"path": path.absolute(), "there": path in there} for path in settings_paths()]
+    """Where settings files may be, which are there, and which were read."""
+    read = {file.path for file in files}
+    return [
+        {"path": path.absolute(), "there": path in read or path.is_file(), "read": path in read}
+        for path in settings_paths()
+    ]
 
 
 def _show(out: Renderer, settings: list[Setting], files: list[SettingsFile], *, everywhere: int) -> None:
@@ -161,4 +164,5 @@ def _show(out: Renderer, settings: list[Setting], files: list[SettingsFile], *, 
         texts = [f"{key} {_on_one_line(one['value'])}" for key, one in values.items()]
         out.print(f"--preset {name}: {', '.join(texts)}")
     for file in _files(files):
-        out.print(f"{file['path']}  ({'read' if file['there'] else 'not there'})")
+        state = "read" if file["read"] else "not read" if file["there"] else "not there"
+        out.print(f"{file['path']}  ({state})")

@@ -90,7 +90,7 @@ for programs.
 `[preset.calm]` of both files. An option on the command line wins over the preset, without a word. One preset can serve
 several commands: settings that a command has no option for are left out, so `duration` in a preset means nothing to
 `infill`. To have a preset without asking for it, write `preset = "calm"` into the section of the command. The
-`--preset` of `audiolm train` is something else: the size of a new model.
+`--preset` of `audiolm train` is something else: the size of a new model. Both read `AUDIOLM_PRESET`.
 
 A switch that a file turns on, such as `before = true`, is off for one command with `AUDIOLM_BEFORE=0`. `audiolm
 --no-config COMMAND`, or `AUDIOLM_NO_CONFIG=1`, reads neither file: use it in scripts. An `audiolm.toml` decides for

@@ -183,6 +183,8 @@ def _read(path: Path) -> SettingsFile | None:
         UsageError: it cannot be read, or is no TOML.
     """
     try:
+        if path.exists() and not path.is_file():  # a pipe may never say anything
+            raise UsageError(f"{path} is no file, as settings have to be")
         with path.open("rb") as file:
             data = file.read(LARGEST_BYTES + 1)
     except (FileNotFoundError, NotADirectoryError):

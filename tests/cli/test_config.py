@@ -44,7 +44,7 @@ def test_of_one_command(audiolm: Any, folder: Path) -> None:
     assert found["takes"] == ("1", "default", "default") and found["output"] == (None, "default", "default")
     assert found["preset"] == ("calm", "option", "--preset") and "gap" not in found
     assert shown["presets"]["calm"]["gap"] == {"value": ["1:2", "3:4"], "place": "audiolm.toml, line 6"}
-    assert [file["there"] for file in shown["files"]] == [True, False]
+    assert [(file["there"], file["read"]) for file in shown["files"]] == [(True, True), (False, False)]
     shown = json.loads(audiolm("config", "codec", "train", "--json").stdout)
     assert all(one["commands"] == ["codec train"] for one in shown["settings"])
 
@@ -56,6 +56,14 @@ def test_nothing_is_set(audiolm: Any, tmp_path: Path, monkeypatch: pytest.Monkey
         monkeypatch.delenv(name)
     shown = audiolm("config").stdout
     assert shown.startswith("no settings file and no variable sets anything\n") and shown.count("(not there)") == 2
+
+
+def test_what_is_there_but_not_read(audiolm: Any, folder: Path) -> None:
+    """With --no-config nothing of a file holds, and the file is not said to be missing."""
+    shown = audiolm("--no-config", "config").stdout
+    assert "bridge" not in shown and f"{folder / 'audiolm.toml'}  (not read)" in shown
+    files = json.loads(audiolm("--no-config", "config", "--json").stdout)["files"]
+    assert [(file["there"], file["read"]) for file in files] == [(True, False), (False, False)]
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -162,14 +163,17 @@ def test_what_does_not_fit_is_refused(text: str, line: str, audiolm: Any, write:
 
 
 def test_a_file_that_cannot_be_read(audiolm: Any, write: WriteSettings) -> None:
-    """A folder of its name, and one that is no text."""
+    """A folder of its name, a pipe that nobody writes to, and one that is no text."""
     path = write("")
     path.write_bytes(b'model = "caf\xe9"')
     assert audiolm("continue", "none.wav").stderr == "audiolm: error: audiolm.toml is not UTF-8, as TOML has to be\n"
     path.unlink()
+    os.mkfifo(path)
+    assert audiolm("continue", "none.wav").stderr == "audiolm: error: audiolm.toml is no file, as settings have to be\n"
+    path.unlink()
     path.mkdir()
     shown = audiolm("continue", "none.wav")
-    assert shown.exit_code == 2 and shown.stderr.startswith("audiolm: error: audiolm.toml cannot be read: ")
+    assert shown.exit_code == 2 and shown.stderr.startswith("audiolm: error: audiolm.toml is no file")
 
 
 def test_an_unknown_preset_is_refused(audiolm: Any, write: WriteSettings, monkeypatch: pytest.MonkeyPatch) -> None:
