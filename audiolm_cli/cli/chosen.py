@@ -98,11 +98,12 @@ def given_by(context: Any, name: str) -> Given | None:
 def name_places(context: Any, error: UsageError) -> None:
     """Add to an error where files say what it is about: it may name options that are not on the command line."""
     message = str(error)
+    dashes = "" if re.match(r"[\w-]+ must be ", message) else "--"  # `Settings` names its fields without
     places = []
     for option in filter(is_setting, context.command.params):
         one = given_by(context, option.name)
         names = "|".join(map(re.escape, names_of(option)))
-        if one is not None and re.search(rf"^(?:{names}) |--(?:{names})(?![\w-])", message):
+        if one is not None and re.search(rf"(?<![\w-]){dashes}(?:{names})(?![\w-])", message):
             places.append(f"{one.keys[-1]} is from {one.place}")
     if places:
         error.args = (f"{message} ({'; '.join(places)})",)

@@ -162,6 +162,15 @@ def test_what_does_not_fit_is_refused(text: str, line: str, audiolm: Any, write:
     assert shown.stderr.startswith(f"audiolm: error: {line}") and shown.stderr.count("\n") == 1
 
 
+def test_what_contradicts_a_flag_is_named(audiolm: Any, write: WriteSettings) -> None:
+    """The error is about an option that was given; it says where the other one stands."""
+    write("[preset.four]\ntakes = 4\n")
+    shown = audiolm("continue", "none.wav", "--preset", "four", "--best-of", 2)
+    told = "best-of must be at least the number of takes, 4, got 2 (takes is from audiolm.toml, line 2)"
+    assert (shown.exit_code, shown.stderr) == (2, f"audiolm: error: {told}\n")
+    assert audiolm("continue", "none.wav", "--preset", "four", "--best-of", 2, "--takes", 2).exit_code == 3
+
+
 def test_a_file_that_cannot_be_read(audiolm: Any, write: WriteSettings) -> None:
     """A folder of its name, a pipe that nobody writes to, and one that is no text."""
     path = write("")
