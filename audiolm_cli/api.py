@@ -15,8 +15,9 @@ import numpy as np
 
 from audiolm_cli import devices
 from audiolm_cli.audio import Recording, read_audio
+from audiolm_cli.config.gaps import GapPlace
 from audiolm_cli.config.generation import GenerateConfig, SamplingConfig
-from audiolm_cli.config.musical import Musical, Time, read_musical, read_position
+from audiolm_cli.config.musical import Musical, Time, parse_length, parse_position
 from audiolm_cli.editing.channels import generate_takes
 from audiolm_cli.editing.jobs import LONGEST_INPUT_S, check_context
 from audiolm_cli.editing.references import style_prompt, with_sound
@@ -136,7 +137,7 @@ def infill_audio(
     """
     session, recording = _prepare(audio, sample_rate_hz, model, options, on_event)
     several: list[Any] = [gaps] if isinstance(gaps, tuple) and gaps and not isinstance(gaps[0], tuple) else list(gaps)
-    times = [(_read_place(start), None if end is None else _read_place(end)) for start, end in several]
+    times: list[GapPlace] = [(_read_place(start), None if end is None else _read_place(end)) for start, end in several]
     length = None if length_s is None else _read_length(length_s)
     placed = place_gaps(check_gaps(times, length), length, _measure(recording, session))
     return _edit(session, recording, placed, audio)
@@ -197,24 +198,18 @@ def _read_length(given: float | str | Musical) -> Time:
     """A length as it was given.
 
     Raises:
-        UsageError: it is a text, and not one in bars or beats.
+        UsageError: it is a text, and no length.
     """
-    time = read_musical(given) if isinstance(given, str) else given
-    if time is None:
-        raise UsageError(f"{given!r} is not a length; give seconds as a number, or bars or beats as a text: '4bars'")
-    return time
+    return parse_length(given) if isinstance(given, str) else given
 
 
 def _read_place(given: float | str | Musical) -> Time:
     """A place as it was given.
 
     Raises:
-        UsageError: it is a text, and not one in bars or beats.
+        UsageError: it is a text, and no place.
     """
-    time = read_position(given) if isinstance(given, str) else given
-    if time is None:
-        raise UsageError(f"{given!r} is not a place; give seconds as a number, or a bar as a text: 'bar 5'")
-    return time
+    return parse_position(given) if isinstance(given, str) else given
 
 
 def _edit(

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from audiolm_cli.audio.layout import Layout
+from audiolm_cli.audio.markers import Marker
 from audiolm_cli.audio.tempo import Tempo
 
 BITS = {
@@ -61,6 +62,8 @@ class Recording:
     """Which loudspeakers the channels are for; None where the file says nothing."""
     tempo: Tempo | None = None
     """The tempo that the file says its music has; None where it says nothing."""
+    markers: tuple[Marker, ...] = ()
+    """The named places and stretches that the file holds, in order."""
 
     @property
     def channels(self) -> int:
@@ -99,6 +102,8 @@ class SampleStream:
     layout: Layout | None = None
     """As in `Recording`."""
     tempo: Tempo | None = None
+    """As in `Recording`."""
+    markers: tuple[Marker, ...] = ()
     """As in `Recording`."""
     blocks: Iterator[np.ndarray]
     """[n, C] of any sizes n, of the type in `Recording.samples`. At the end an AudioInputError is raised if the file is

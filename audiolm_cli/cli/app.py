@@ -29,6 +29,8 @@ COMMANDS = (
     ("infill", "audiolm_cli.cli.infill:infill_command"),
     ("loop", "audiolm_cli.cli.loop:loop_command"),
     ("restyle", "audiolm_cli.cli.restyle:restyle_command"),
+    ("again", "audiolm_cli.cli.again:again_command"),
+    ("info", "audiolm_cli.cli.info:info_command"),
     ("tokenize", "audiolm_cli.cli.tokenize:tokenize_command"),
     ("decode", "audiolm_cli.cli.decode:decode_command"),
     ("train", "audiolm_cli.cli.train:train_command"),

@@ -23,6 +23,8 @@ EXAMPLES: dict[str, tuple[str, str]] = {
         "audiolm restyle take.wav --style other.wav",
         "audiolm restyle take.wav --style other.wav --strength 2 -o new.wav",
     ),
+    "again": ("audiolm again take.continued.wav", "audiolm again new.wav --input take.wav -o same.wav"),
+    "info": ("audiolm info take.wav", "audiolm info take.continued.wav --json"),
     "demo": ("audiolm demo", "audiolm demo tour --page tour.html --play"),
     "tokenize": ("audiolm tokenize recordings/ -o tokens", "audiolm tokenize recordings/ -o tokens --workers 2"),
     "decode": ("audiolm decode tokens -o audio/", "audiolm decode tokens --id take-3 -o clip.wav"),
@@ -47,9 +49,9 @@ EXAMPLES: dict[str, tuple[str, str]] = {
 }
 """Two command lines for each command."""
 PANELS = {
-    "Make": ("demo", "continue", "infill", "loop", "restyle"),
+    "Make": ("demo", "continue", "infill", "loop", "restyle", "again"),
     "Train": ("train", "codec", "tokenize", "decode", "evaluate"),
-    "Manage": ("models", "config", "guide", "doctor"),
+    "Manage": ("info", "models", "config", "guide", "doctor"),
 }
 """Groups of the program's own help page, in order."""
 OTHER_NAMES = {

@@ -49,7 +49,7 @@ def loop_command(
     display: options.Display,
     offline: options.Offline = False,
 ) -> None:
-    """Make recordings loop: append a bridge that leads from the end of each back to its start."""
+    """Make recordings loop: append a bridge from the end of each back to its start."""
     started = time.perf_counter()
     display.check_stdout(config.output, play)
     with Renderer(**display.to_dict()) as out:

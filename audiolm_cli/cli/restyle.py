@@ -37,7 +37,7 @@ def restyle_command(
     display: options.Display,
     offline: options.Offline = False,
 ) -> None:
-    """Give recordings the sound of another: their coarse codes stay, the fine ones are made anew."""
+    """Give recordings the sound of another: coarse codes stay, fine ones are made anew."""
     started = time.perf_counter()
     display.check_stdout(config.output, play)
     with Renderer(**display.to_dict()) as out:

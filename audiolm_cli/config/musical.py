@@ -1,4 +1,4 @@
-"""Time in bars and beats: how it is written, and the grid of a tempo that makes seconds of it, in exact fractions.
+"""How times are written: seconds, or bars and beats, of which the grid of a tempo makes seconds in exact fractions.
 
 The one place that knows what a bar is. Knows nothing about recordings or command lines.
 """
@@ -22,6 +22,7 @@ LONGEST_BARS = 10**6
 COMMON_METER = "4/4"
 """Where nothing says another."""
 
+_TIME = re.compile(r"(?:(?:(?P<h>\d+):)?(?P<m>\d+):)?(?P<s>\d+(?:\.\d*)?|\.\d+)", re.ASCII)
 _NUMBER = r"\d+(?:\.\d*)?|\.\d+"
 _LENGTH = re.compile(rf"(?P<number>{_NUMBER})\s*(?P<unit>bars?|beats?)", re.ASCII | re.IGNORECASE)
 _POSITION = re.compile(rf"bar\s*(?P<bar>\d+)(?:\s*beat\s*(?P<beat>{_NUMBER}))?", re.ASCII | re.IGNORECASE)
@@ -45,8 +46,6 @@ class Musical:
 
 Time = float | Musical
 """A time as it was written: seconds, or bars and beats, of which a `Grid` makes seconds."""
-GapTime = tuple[Time, Time | None]
-"""Start and end of a gap; None is the end of the recording."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -149,6 +148,51 @@ def read_position(text: str) -> Musical | None:
         raise UsageError(f"{text!r}: beats are counted from 1")
     words = f"bar{bar}" + (f"beat{match['beat']}" if match["beat"] else "")
     return Musical(Fraction(bar - 1), beat - 1, words)
+
+
+def parse_length(text: str) -> Time:
+    """A length: what `parse_time` takes, or bars or beats.
+
+    Raises:
+        UsageError: it is neither.
+
+    >>> parse_length("1:02.5"), str(parse_length("2.5 beats"))
+    (62.5, '2.5beats')
+    """
+    musical = read_musical(text)
+    if musical is None and text.strip().lower().startswith("bar") and read_position(text):
+        raise UsageError(f"{text!r} is a place, and a length is wanted; write 4bars or 2.5beats")
+    return parse_time(text) if musical is None else musical
+
+
+def parse_position(text: str) -> Time:
+    """A place in a recording: what `parse_time` takes, or a bar and a beat.
+
+    Raises:
+        UsageError: it is neither.
+    """
+    musical = read_position(text)
+    return parse_time(text) if musical is None else musical
+
+
+def parse_time(text: str) -> float:
+    """A time in seconds, from seconds, `mm:ss.mmm` or `hh:mm:ss.mmm`.
+
+    Raises:
+        UsageError: it is none of these.
+
+    >>> parse_time("1:02.5")
+    62.5
+    """
+    match = _TIME.fullmatch(text.strip())
+    if match is None:
+        raise UsageError(f"{text!r} is not a time; write seconds (12.4), minutes and seconds (1:02.5), or bars (4bars)")
+    hours, minutes, seconds = (match[part] for part in "hms")
+    if minutes is not None and float(seconds) >= 60:
+        raise UsageError(f"{text!r} is not a time: after minutes, there are at most 59 seconds, got {seconds}")
+    if hours is not None and int(minutes) >= 60:
+        raise UsageError(f"{text!r} is not a time: after hours, there are at most 59 minutes, got {minutes}")
+    return int(hours or 0) * 3600 + int(minutes or 0) * 60 + float(seconds)
 
 
 def read_meter(text: str) -> tuple[int, int]:

@@ -15,7 +15,7 @@ from audiolm_cli.config.base import declared, flag_of
 from audiolm_cli.config.generation import GenerateConfig
 from audiolm_cli.editing.channels import generate_takes
 from audiolm_cli.editing.familiarity import tell_of_strange_sound
-from audiolm_cli.editing.jobs import Job, read_input, write_under_free_name
+from audiolm_cli.editing.jobs import STREAM, Job, read_input, write_under_free_name
 from audiolm_cli.editing.result import Failure, Generation, Output
 from audiolm_cli.editing.ruler import Ruler
 from audiolm_cli.editing.session import Session
@@ -95,7 +95,7 @@ def edit_recording(session: Session, job: Job, edit: Edit, page: TakesPage | Non
     takes = generate_takes(session, recording, gaps, edit.make)
 
     versions = fill_recording(recording, gaps, takes, edit.repeat)
-    settings = edit.settings | ruler.describe()
+    settings = edit.settings | ruler.describe() | describe_input(session, job)
     outputs = [
         write_take(session, job, number, filled, command=edit.command, settings=settings, stream=edit.stream)
         for number, filled in enumerate(versions, start=1)
@@ -105,6 +105,12 @@ def edit_recording(session: Session, job: Job, edit: Edit, page: TakesPage | Non
         commands = [repeat_command(session, job.source, words, output.seed) for output in outputs]
         page.add_recording(job.source, recording, gaps, list(zip(outputs, commands, strict=True)))
     return outputs
+
+
+def describe_input(session: Session, job: Job) -> dict[str, Any]:
+    """What a comment says of where a take was made from, so that it can be made again."""
+    named = {} if job.source == STREAM else {"input": Path(job.source).name}
+    return named | ({"only_new": True} if session.config.only_new else {})
 
 
 def repeat_command(session: Session, source: str, words: Sequence[str], seed: int) -> str:

@@ -6,13 +6,17 @@ Knows nothing about commands or terminals.
 from __future__ import annotations
 
 import itertools
-from fractions import Fraction
-from typing import Any, NamedTuple
+from pathlib import Path
+from typing import Any
 
+from audiolm_cli.audio.labels import read_labels
+from audiolm_cli.audio.markers import Marker
+from audiolm_cli.config.gaps import GapPlace, MarkedGap, TimedGap, format_gap, is_plain
 from audiolm_cli.config.generation import GenerateConfig, SamplingConfig
-from audiolm_cli.config.musical import GapTime, Musical, Time, describe_time, format_time
+from audiolm_cli.config.musical import Time, describe_time, format_time
 from audiolm_cli.editing.edit import Edit, run_edit
 from audiolm_cli.editing.jobs import check_context, plan_jobs
+from audiolm_cli.editing.marks import Stretch, find_markers, find_stretches
 from audiolm_cli.editing.result import Generation, Stopwatch
 from audiolm_cli.editing.ruler import Ruler, check_length
 from audiolm_cli.editing.session import open_session
@@ -24,24 +28,14 @@ ROUNDING_S = 0.001
 """An end this little beyond the file is its end: people copy it from displays of milliseconds."""
 
 
-class Stretch(NamedTuple):
-    """A gap in seconds of a recording."""
-
-    start: Fraction | float
-    """Where it begins."""
-    end: Fraction | float | None
-    """Where it ends; None is the end of the recording."""
-    words: str
-    """What messages call it."""
-
-
 def infill_files(
     inputs: list[str],
-    gaps: list[GapTime],
+    gaps: list[GapPlace],
     length_s: Time | None = None,
     config: GenerateConfig | None = None,
     sampling: SamplingConfig | None = None,
     *,
+    labels: str | None = None,
     on_event: OnEvent = ignore,
     started: float | None = None,
 ) -> Generation:
@@ -51,10 +45,11 @@ def infill_files(
         inputs: audio files; "-" is a WAV on standard input.
         gaps: (start, end) of each gap in seconds, or in bars and beats, in any order; None is the end of the file. A
             gap at the start or the end of the file has context on one side. With `length_s` an empty gap takes new
-            audio in.
+            audio in. Or the names of markers.
         length_s: length of what takes the place of each gap; None is the gap's own. What follows moves.
         config: output, model, device, takes, seed, ...; `until_end` does not apply.
         sampling: how codes are drawn.
+        labels: a text file whose markers take the place of those that the inputs hold.
         on_event: gets the progress.
         started: when the command began, by `time.perf_counter`.
 
@@ -69,21 +64,25 @@ def infill_files(
     if config.until_end:
         raise UsageError("an infill ends where the recording goes on; use until_end for continuations alone")
     gaps = check_gaps(gaps, length_s)
+    check_labels(labels, gaps)
 
     jobs = plan_jobs(inputs, "infilled", config)
     edit = Edit(
         command="infill",
-        settings=describe_gaps(gaps) | describe_time("length", length_s),
+        settings=describe_gaps(gaps)
+        | describe_time("length", length_s)
+        | ({} if labels is None else {"labels": Path(labels).name}),
         words=[
             *itertools.chain.from_iterable(("--gap", format_gap(gap)) for gap in gaps),
             *([] if length_s is None else ["--length", format_time(length_s)]),
+            *([] if labels is None else ["--labels", labels]),
         ],
-        find_gaps=lambda ruler: place_gaps(gaps, length_s, ruler),
+        find_gaps=lambda ruler: place_gaps(gaps, length_s, ruler, labels),
     )
     return run_edit(open_session(config, sampling, on_event, watch), jobs, edit)
 
 
-def check_gaps(gaps: list[GapTime], length_s: Time | None) -> list[GapTime]:
+def check_gaps(gaps: list[GapPlace], length_s: Time | None) -> list[GapPlace]:
     """The gaps; in order where all are in seconds, of which more is known before there is a recording.
 
     Raises:
@@ -94,9 +93,10 @@ def check_gaps(gaps: list[GapTime], length_s: Time | None) -> list[GapTime]:
     if length_s is not None:
         check_length("length", length_s)
 
-    if any(isinstance(edge, Musical) for gap in gaps for edge in gap):
+    if not all(map(is_plain, gaps)):
         return gaps
-    stretches = [Stretch(start, end, format_gap((start, end))) for start, end in gaps]  # type: ignore[arg-type]
+    plain: list[TimedGap] = gaps  # type: ignore[assignment]
+    stretches = [Stretch(start, end, format_gap((start, end))) for start, end in plain]  # type: ignore[arg-type]
     return [(stretch.start, stretch.end) for stretch in order_stretches(stretches, length_s)]  # type: ignore[misc]
 
 
@@ -122,15 +122,16 @@ def order_stretches(stretches: list[Stretch], length_s: Time | None) -> list[Str
     return ordered
 
 
-def place_gaps(gaps: list[GapTime], length_s: Time | None, ruler: Ruler) -> list[Gap]:
+def place_gaps(gaps: list[GapPlace], length_s: Time | None, ruler: Ruler, labels: str | None = None) -> list[Gap]:
     """Gaps, as `check_gaps` returns them, in the samples of a recording.
 
     Raises:
         AudioInputError: they leave too little of the recording to go by.
-        UsageError: one of them does not fit the recording, two overlap, or the tempo is unknown.
+        UsageError: one of them does not fit the recording, two overlap, or the tempo or a marker is unknown.
     """
-    recording = ruler.recording
-    stretches = order_stretches([measure_gap(gap, ruler) for gap in gaps], length_s)
+    recording, markers = ruler.recording, find_markers(ruler, labels)
+    measured = itertools.chain.from_iterable(measure_gap(gap, ruler, markers) for gap in gaps)
+    stretches = order_stretches(list(measured), length_s)
     placed = [place_gap(stretch, length_s, ruler) for stretch in stretches]
 
     replaced = sum(gap.stop - gap.start for gap in placed)
@@ -138,18 +139,21 @@ def place_gaps(gaps: list[GapTime], length_s: Time | None, ruler: Ruler) -> list
     return placed
 
 
-def measure_gap(gap: GapTime, ruler: Ruler) -> Stretch:
-    """A gap in seconds of a recording.
+def measure_gap(gap: GapPlace, ruler: Ruler, markers: tuple[Marker, ...]) -> list[Stretch]:
+    """A gap in seconds of a recording; markers may say several.
 
     Raises:
-        UsageError: it is in bars of an unknown tempo.
+        UsageError: it is in bars of an unknown tempo, or there is no such marker.
     """
+    if isinstance(gap, MarkedGap):
+        return find_stretches(gap, ruler, markers)
+
     start, end = gap
     start_s, end_s = ruler.position_s(start), None if end is None else ruler.position_s(end)
     words = format_gap(gap)
-    if isinstance(start, Musical) or isinstance(end, Musical):
+    if not is_plain(gap):
         words += f" ({float(start_s):.3f}:{'' if end_s is None else f'{float(end_s):.3f}'} s)"
-    return Stretch(start_s, end_s, words)
+    return [Stretch(start_s, end_s, words)]
 
 
 def place_gap(gap: Stretch, length_s: Time | None, ruler: Ruler) -> Gap:
@@ -180,13 +184,21 @@ def place_gap(gap: Stretch, length_s: Time | None, ruler: Ruler) -> Gap:
     return Gap(start=start, stop=stop, new_samples=new)
 
 
-def describe_gaps(gaps: list[GapTime]) -> dict[str, Any]:
+def check_labels(labels: str | None, gaps: list[GapPlace]) -> None:
+    """Refuse a file of labels that no recording can be filled by.
+
+    Raises:
+        UsageError: it cannot be read, is not known, or no gap asks for it.
+    """
+    if labels is None:
+        return
+    if not any(isinstance(gap, MarkedGap) for gap in gaps):
+        raise UsageError("--labels names markers, and no gap asks for one; write --gap markers, or region:NAME")
+    read_labels(labels, 1)
+
+
+def describe_gaps(gaps: list[GapPlace]) -> dict[str, Any]:
     """Gaps under the name that their unit asks for, for JSON."""
-    if any(isinstance(edge, Musical) for gap in gaps for edge in gap):
-        return {"gaps": [format_gap(gap) for gap in gaps]}
-    return {"gaps_s": gaps}
-
-
-def format_gap(gap: GapTime) -> str:
-    """A gap as it stands on the command line."""
-    return f"{format_time(gap[0])}:{'' if gap[1] is None else format_time(gap[1])}"
+    if all(map(is_plain, gaps)):
+        return {"gaps_s": gaps}
+    return {"gaps": [format_gap(gap) for gap in gaps]}

@@ -17,7 +17,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from audiolm_cli.audio import read_audio
-from audiolm_cli.cli.options import parse_gap
+from audiolm_cli.config.gaps import parse_gap
 from audiolm_cli.config.generation import GenerateConfig
 from audiolm_cli.errors import UsageError
 from audiolm_cli.workflows.infill import infill_files
