@@ -228,8 +228,9 @@ def test_the_same_seed_gives_the_same_bytes_in_other_processes(tiny_model: Path,
     assert runs[0].stdout == runs[1].stdout
     assert b"seed 5" in runs[0].stderr
     continue_files([str(take)], 0.3, config=GenerateConfig(output="a.wav", model=str(tiny_model), seed=5))
-    assert Path("a.wav").read_bytes() == runs[0].stdout
     piped, _ = soundfile.read(io.BytesIO(runs[0].stdout), dtype="int16")
+    filed, _ = soundfile.read("a.wav", dtype="int16")
+    assert (filed == piped).all(), "only the comment differs: a pipe has no name"
     assert len(piped) == 22050 + round(0.3 * 22050)
 
 

@@ -16,7 +16,7 @@ import pytest
         ("continue a.wav --top-p 2", "--top-p must be a number, 0..1, got '2'"),
         ("continue a.wav --threads 5000", "--threads must be a whole number, 1..1024, got '5000'"),
         ("continue a.wav --channels both", "--channels must be one of mid, each, got 'both'"),
-        ("loop a.wav --bridge soon", "--bridge: 'soon' is not a time; write seconds (12.4) or minutes and "),
+        ("loop a.wav --bridge soon", "--bridge: 'soon' is not a time; write seconds (12.4), minutes and "),
         ("restyle a.wav --style b.wav --strength x", "--strength must be a whole number"),
         ("train a -o r --steps many", "--steps must be a whole number, 1 or more, got 'many'"),
         ("train a -o r --base-lr -1", "--base-lr: '-1' is not a number over 0"),
