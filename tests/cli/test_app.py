@@ -314,13 +314,19 @@ def test_no_terminal_gets_a_line_now_and_then(capsys: pytest.CaptureFixture[str]
     assert capsys.readouterr() == ("", "")
 
 
-def test_a_terminal_gets_a_bar_that_goes_away(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The bar is on stderr, shows stage and amount, and the cursor is back when an error ends the command."""
+def open_terminal(monkeypatch: pytest.MonkeyPatch, columns: int) -> Terminal:
+    """A terminal of so many columns in the place of stderr."""
     stream = Terminal()
     monkeypatch.setattr(sys, "stderr", stream)
     monkeypatch.setenv("TERM", "xterm")
-    monkeypatch.setenv("COLUMNS", "120")
+    monkeypatch.setenv("COLUMNS", str(columns))
     monkeypatch.setenv("TTY_INTERACTIVE", "1")
+    return stream
+
+
+def test_a_terminal_gets_a_bar_that_goes_away(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The bar is on stderr, shows stage and amount, and the cursor is back when an error ends the command."""
+    stream = open_terminal(monkeypatch, 120)
     with pytest.raises(ModelError), Renderer() as out:
         out.on_event(Progress(stage="AR decoding", done=3.1416, total=10, unit=AUDIO_S))
         raise ModelError("x")
@@ -336,11 +342,7 @@ def test_a_terminal_gets_a_bar_that_goes_away(monkeypatch: pytest.MonkeyPatch) -
 
 def test_something_moves_from_start_to_end(monkeypatch: pytest.MonkeyPatch) -> None:
     """Before the first report, between stages, and where a stage has no end that could be counted towards."""
-    stream = Terminal()
-    monkeypatch.setattr(sys, "stderr", stream)
-    monkeypatch.setenv("TERM", "xterm")
-    monkeypatch.setenv("COLUMNS", "120")
-    monkeypatch.setenv("TTY_INTERACTIVE", "1")
+    stream = open_terminal(monkeypatch, 120)
 
     def moved() -> str:
         """What was drawn within half a second in which nothing is reported."""
@@ -364,11 +366,7 @@ def test_something_moves_from_start_to_end(monkeypatch: pytest.MonkeyPatch) -> N
 @pytest.mark.parametrize("columns", [80, 100])
 def test_a_bar_gets_shorter_before_a_word_is_cut(monkeypatch: pytest.MonkeyPatch, columns: int) -> None:
     """What is said beside it is read whole, times too, in an ordinary terminal."""
-    stream = Terminal()
-    monkeypatch.setattr(sys, "stderr", stream)
-    monkeypatch.setenv("TERM", "xterm")
-    monkeypatch.setenv("TTY_INTERACTIVE", "1")
-    monkeypatch.setenv("COLUMNS", str(columns))
+    stream = open_terminal(monkeypatch, columns)
     with Renderer() as out:
         out.on_event(Progress(stage="generate", done=10, total=20, unit=AUDIO_S))
         out.on_event(Activity(stage="again: take 2 was too quiet", detail="try 1/3", share=0.4))
@@ -381,11 +379,7 @@ def test_a_bar_gets_shorter_before_a_word_is_cut(monkeypatch: pytest.MonkeyPatch
 @pytest.mark.parametrize("columns", [80, 100])
 def test_what_is_too_long_to_stand_beside_a_bar_stands_below(monkeypatch: pytest.MonkeyPatch, columns: int) -> None:
     """As the losses of a codec in training, of which each is read whole, as are the bar's own words."""
-    stream = Terminal()
-    monkeypatch.setattr(sys, "stderr", stream)
-    monkeypatch.setenv("TERM", "xterm")
-    monkeypatch.setenv("TTY_INTERACTIVE", "1")
-    monkeypatch.setenv("COLUMNS", str(columns))
+    stream = open_terminal(monkeypatch, columns)
     losses = [f"{name} 0.0965" for name in ("log", "linear", "mel", "commitment", "displacement", "adversary")]
     with Renderer() as out:
         detail = " ".join([*losses, "0.49 steps/s"])
