@@ -6,6 +6,7 @@ encoding. Knows nothing about files or training.
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 import math
 from collections.abc import Iterator
@@ -14,6 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from audiolm_cli.audio.mel import mel_filters
 from audiolm_cli.codec.base import KnownSamples, OnShare, ignore_share
 from audiolm_cli.codec.level import average_around, decode_level, encode_level, measure_level
 from audiolm_cli.codec.phase import absolute, griffin_lim, stft
@@ -133,6 +135,8 @@ class SpectralCodec(nn.Module):
     """The `Codec` around a `SpectralNetwork`; see `codec.base.Codec` for the methods."""
 
     window: Tensor
+    gains: Tensor
+    """[bins], what decoded magnitudes are multiplied by."""
 
     def __init__(self, config: SpectralConfig, name: str = "spectral") -> None:
         super().__init__()
@@ -152,6 +156,20 @@ class SpectralCodec(nn.Module):
 
         self.network = SpectralNetwork(config)
         self.register_buffer("window", torch.hann_window(config.window_samples), persistent=False)
+        self.register_buffer("gains", torch.ones(config.window_samples // 2 + 1), persistent=False)
+        self.use_gains(config.gains_db)
+
+    def use_gains(self, gains_db: list[float]) -> None:
+        """Raise decoded magnitudes by so much in each band; between the centres of two bands by what lies between."""
+        self.config = dataclasses.replace(self.config, gains_db=gains_db)
+        curve_db = self.bands(len(gains_db)) @ torch.tensor(gains_db, device=self.device)  # [bins]
+        self.gains = 10 ** (curve_db / 20)
+
+    def bands(self, count: int) -> Tensor:
+        """Triangles [bins, count] around the centres of bands, evenly spaced on the mel scale."""
+        if count == 0:
+            return torch.zeros(len(self.gains), 0, device=self.device)
+        return torch.from_numpy(mel_filters(self.config.window_samples, count, self.sample_rate_hz)).to(self.device)
 
     @property
     def column_samples(self) -> int:
@@ -182,8 +200,7 @@ class SpectralCodec(nn.Module):
 
         Features are log(|STFT| / level + floor), the columns of a frame side by side.
         """
-        padded = F.pad(wav, (0, -wav.shape[-1] % self.hop_samples))
-        magnitudes = absolute(stft(padded, self.window, self.column_samples))  # [B, T * columns, bins]
+        magnitudes = self.stft_magnitudes(wav)
         frames = magnitudes.unflatten(1, (-1, self.config.columns))  # [B, T, columns, bins]
 
         level = frames.new_ones(*frames.shape[:2], 1)  # [B, T, 1]
@@ -191,6 +208,11 @@ class SpectralCodec(nn.Module):
             level = measure_level(magnitudes, self.window, self.level_reach)[:, :: self.config.columns]
 
         return (frames / level[..., None] + self.config.floor).log().flatten(2), level
+
+    def stft_magnitudes(self, wav: Tensor) -> Tensor:
+        """STFT magnitudes [B, T * columns, bins] of wav [B, N], whose last frame is filled up with zeros."""
+        padded = F.pad(wav, (0, -wav.shape[-1] % self.hop_samples))
+        return absolute(stft(padded, self.window, self.column_samples))
 
     def magnitudes(self, features: Tensor) -> Tensor:
         """STFT magnitudes [B, T * columns, bins] of features [B, T, columns * bins], at level 1."""
@@ -213,7 +235,7 @@ class SpectralCodec(nn.Module):
     def decode_magnitudes(self, codes: Tensor) -> Tensor:
         """STFT magnitudes [B, T * columns, bins] of codes [B, T, K]."""
         latents = self.network.quantizer.decode(codes[..., : self.config.num_codebooks])
-        magnitudes = self.magnitudes(self.network.features(latents))
+        magnitudes = self.magnitudes(self.network.features(latents)) * self.gains
         if not self.has_level:
             return magnitudes
 

@@ -148,6 +148,10 @@ def complete_shape(saved: dict[str, Any]) -> dict[str, Any]:
     return ModelConfig().to_dict() | saved
 
 
+MOST_GAIN_DB = 24.0
+"""Most that a band of a spectral codec is raised or lowered by; more is no gain but damage."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class SpectralConfig(Settings):
     """The shape of a spectral codec: log magnitudes, ConvNeXt autoencoder, residual quantizer, Griffin-Lim."""
@@ -184,9 +188,15 @@ class SpectralConfig(Settings):
     """Window in seconds whose loudness is taken out and put into a code of its own; 0 leaves it in."""
     steady_frames: int = setting(1, "", low=1, high=1 << 16)
     """Frames that the first codebook describes together, in a Hann window; each next one half as many. Odd."""
+    gains_db: list[float] = dataclasses.field(default_factory=list)
+    """What decoded magnitudes are raised by, band by band: bands evenly spaced on the mel scale. Empty raises none."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        require(
+            all(abs(gain) <= MOST_GAIN_DB for gain in self.gains_db) and len(self.gains_db) <= self.window_samples,
+            f"gains_db must be numbers of at most {MOST_GAIN_DB:g} dB, got {self.gains_db!s:.100}",
+        )
         fits = self.hop_samples % self.columns == 0
         require(fits, f"hop_samples must be a multiple of columns, got {self.hop_samples}, {self.columns}")
         require(self.kernel % 2 == 1, f"kernel must be odd, got {self.kernel}")

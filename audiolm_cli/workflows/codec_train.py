@@ -44,6 +44,7 @@ from audiolm_cli.reports.verdict import Verdict, judge_codec_training
 from audiolm_cli.tokenizing.recordings import copying_opener, open_recordings
 from audiolm_cli.training.codec.consistency import ConsistencyReport
 from audiolm_cli.training.codec.encodec import EncodecTrainee
+from audiolm_cli.training.codec.levels import return_lost_level
 from audiolm_cli.training.codec.likeness import LikenessReport
 from audiolm_cli.training.codec.loop import CodecTrainer
 from audiolm_cli.training.codec.round_trips import RoundTrips
@@ -155,6 +156,7 @@ def train_codec(request: CodecTrainRequest) -> TrainedCodec:
     likeness = LikenessReport(trainee.codec, recordings.held_out, request.on_event)
 
     def on_sample(step: int) -> None:
+        return_lost_level(trainee.codec, recordings.train, request.on_event)
         round_trips(step)
         consistency(step)
         likeness(step)
@@ -164,6 +166,7 @@ def train_codec(request: CodecTrainRequest) -> TrainedCodec:
     before = likeness.distances
     losses = trainer.run(on_sample)
     if likeness.step != config.steps:
+        return_lost_level(trainee.codec, recordings.train, request.on_event)
         likeness(config.steps)
 
     request.on_event(Activity(stage="write the codec"))

@@ -70,7 +70,7 @@ Where they are from, each with its licence:
 ```
 
 CODEC is what the command before wrote. {machine}
-The weights are running averages, stored in float16, except for the codebooks.
+The weights are running averages, stored in float16, except for the codebooks. {gains}
 
 {training}
 
@@ -100,6 +100,16 @@ def describe_shape(config: SpectralConfig) -> str:
     return (
         f"{config.sample_rate_hz / 1000:g} kHz mono, {frames:g} frames per second, {codes} codes of "
         f"{config.codebook_size} values each ({bits:g} kbit/s){level}"
+    )
+
+
+def describe_gains(config: SpectralConfig) -> str:
+    """What decoded magnitudes are raised by."""
+    if not config.gains_db:
+        return "Decoded magnitudes are taken as they are."
+    return (
+        f"Decoded magnitudes are raised by {', '.join(f'{gain:g}' for gain in config.gains_db)} dB in bands evenly "
+        "spaced on the mel scale: half of the level that clips of the training lose."
     )
 
 
@@ -137,6 +147,7 @@ def card(training: dict[str, Any], config: SpectralConfig, audio: Path, tables: 
         sources=hours_by_source(audio),
         commands="\n".join(map(codec_command, trainings)),
         machine=machine,
+        gains=describe_gains(config),
         training=trainings_table([("codec", trainings)]),
         evaluation="\n\n".join(f"### {title}\n\n{text.strip()}" for title, text in tables.items()),
     )

@@ -60,8 +60,8 @@ class SpectralTrainee:
         return self.network.after_quantizer()
 
     def settings(self) -> dict[str, Any]:
-        """The shape of the codec."""
-        return self.codec.config.to_dict()
+        """The shape of the codec, but for its gains, which follow from the weights."""
+        return {name: value for name, value in self.codec.config.to_dict().items() if name != "gains_db"}
 
     def inputs(self, wav: Tensor) -> Tensor:
         """Log magnitudes [B, T, F] of clips [B, N]."""
