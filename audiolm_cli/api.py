@@ -232,7 +232,7 @@ def _prepare(
     on_event: OnEvent,
 ) -> tuple[Session, Recording]:
     """Audio, model and options in the form that the editing commands take."""
-    own = {field.name for field in dataclasses.fields(GenerateConfig)} - {"model", "force", "output", "plot"}
+    own = {field.name for field in dataclasses.fields(GenerateConfig)} - {"model", "force", "output", "plot", "watched"}
     drawn = {field.name for field in dataclasses.fields(SamplingConfig)}
     unknown = sorted(set(options) - own - drawn)
     if unknown:

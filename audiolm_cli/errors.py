@@ -3,6 +3,7 @@
 AudioLMError                exit 1   never raised itself
  |- UsageError              exit 2   options that contradict each other or are out of range
  |- AudioInputError         exit 3   a recording that cannot be used
+ |   `- OwnOutputError      exit 3   a file in a watched folder that audiolm has made
  |- ModelError              exit 4   a model, codec or checkpoint that is missing, damaged or unfit
  |- InstallationError       exit 4   a package that is missing, or that does not work with the others
  |- NetworkError            exit 5   a download that failed, or was needed while offline
@@ -34,6 +35,10 @@ class AudioInputError(AudioLMError):
     """A recording that cannot be read or used."""
 
     exit_code = 3
+
+
+class OwnOutputError(AudioInputError):
+    """A file in a watched folder that audiolm has made: its results must not become its inputs."""
 
 
 class DataError(AudioLMError):

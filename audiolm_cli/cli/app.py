@@ -10,18 +10,17 @@ import errno
 import importlib
 import os
 import sys
-import traceback
 from collections.abc import Sequence
 from typing import Annotated, Any, NoReturn
 
 import typer
 
 from audiolm_cli.cli import json_lines
+from audiolm_cli.cli.failures import report_error
 from audiolm_cli.cli.helping import Command, Program, epilog_of, panel_of
 from audiolm_cli.cli.render import Renderer
 from audiolm_cli.cli.surroundings import STOPPED, flush_stdout, leave, stop_signals
-from audiolm_cli.errors import AudioLMError, MemoryLimitError, OutputError, SomeInputsFailedError, UsageError
-from audiolm_cli.packages import explain_import
+from audiolm_cli.errors import OutputError, SomeInputsFailedError
 from audiolm_cli.version import __version__
 
 COMMANDS = (
@@ -29,6 +28,7 @@ COMMANDS = (
     ("infill", "audiolm_cli.cli.infill:infill_command"),
     ("loop", "audiolm_cli.cli.loop:loop_command"),
     ("restyle", "audiolm_cli.cli.restyle:restyle_command"),
+    ("watch", "audiolm_cli.cli.watch:watch_command"),
     ("again", "audiolm_cli.cli.again:again_command"),
     ("info", "audiolm_cli.cli.info:info_command"),
     ("tokenize", "audiolm_cli.cli.tokenize:tokenize_command"),
@@ -57,8 +57,6 @@ GROUPS = {
 }
 """Help of the command groups."""
 
-UNWRITABLE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES)
-"""What the system says where it cannot write."""
 OPENMP = {"GOMP_SPINCOUNT": "30000", "KMP_BLOCKTIME": "1"}
 """How long torch's threads stay awake between computations, for the OpenMP of GNU (rounds; under a millisecond) and of
 LLVM and Intel (milliseconds). Their own defaults keep cores busy for longer than any computation here makes them wait.
@@ -85,14 +83,14 @@ def main(args: Sequence[str] | None = None) -> NoReturn:
     os.environ.setdefault("PYTORCH_ENABLE_MPS_FALLBACK", "1")  # what a GPU of Apple cannot do yet, the CPU does
     with stop_signals() as signals:
         try:
-            # Typer draws its own errors in a box, unless they are left to `_report`.
+            # Typer draws its own errors in a box, unless they are left to `report_error`.
             ended = app(args=args, prog_name="audiolm", obj=settings, standalone_mode=not for_programs)
             code = ended if isinstance(ended, int) else 0
         except SystemExit as exit_:
             code = exit_.code if isinstance(exit_.code, int) else int(exit_.code is not None)
         except Exception as error:
             # After a signal whose exception was lost, an error is what came of that.
-            code = _report(error, settings) if signals.came is None else 1
+            code = report_error(error, settings) if signals.came is None else 1
 
         # Nothing is left to be cleaned up, and whoever is to take the output may never do it.
         if signals.came is not None:
@@ -149,48 +147,12 @@ def _version(wanted: bool) -> None:
         raise typer.Exit
 
 
-def _report(error: Exception, settings: dict[str, Any]) -> int:
-    """The exit code of an error that ended a command, after telling the user about it."""
-    expected, out = _as_expected(error), Renderer(progress=settings["progress"])
-    verbose = settings["verbose"] > 0
-    trace = "".join(traceback.format_exception(error)) if verbose else ""
-    if expected is not None:
-        out.error(str(expected), exit_code=expected.exit_code, trace=trace)
-        return expected.exit_code
-    text = " ".join(str(error).split())
-    out.error(
-        f"{type(error).__name__}: {text}. This is a bug in audiolm {__version__}; please report it on the project's "
-        f"issue tracker, with the command line and {'this traceback' if verbose else 'what it prints with -v'}",
-        exit_code=1,
-        trace=trace,
-    )
-    return 1
-
-
 def _flushed(code: int, settings: dict[str, Any]) -> int:
     """The exit code once what was printed has been taken, or that of not being able to write it."""
     error = flush_stdout()
     if error is None or error.errno in UNHEARD or code not in (0, SomeInputsFailedError.exit_code):
         return code
-    return _report(OutputError(f"the output cannot be written: {error.strerror}"), settings | {"verbose": 0})
-
-
-def _as_expected(error: Exception) -> AudioLMError | None:
-    """`error` as one of ours, where a full disk, memory or a package that does not import surfaced unexpectedly."""
-    if isinstance(error, AudioLMError):
-        return error
-    if isinstance(error, typer.TyperException):
-        return UsageError(" ".join(error.format_message().split()))
-    torch = sys.modules.get("torch")
-    if isinstance(error, MemoryError) or (torch is not None and isinstance(error, torch.OutOfMemoryError)):
-        return MemoryLimitError("out of memory; try a shorter duration, --dtype bf16, or --device cpu")
-    if isinstance(error, RuntimeError) and "MPS backend out of memory" in str(error):
-        return MemoryLimitError("out of memory; try a shorter duration, or --device cpu")
-    if isinstance(error, RuntimeError) and "DefaultCPUAllocator" in str(error):  # how torch says it on a CPU
-        return MemoryLimitError("out of memory; try a shorter duration or fewer takes")
-    if isinstance(error, OSError) and error.errno in UNWRITABLE:
-        return OutputError(f"{error.filename or 'the output'} cannot be written: {error.strerror}")
-    return explain_import(error)
+    return report_error(OutputError(f"the output cannot be written: {error.strerror}"), settings | {"verbose": 0})
 
 
 app = build()

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import time
 from typing import Annotated
 
 import typer
 
 from audiolm_cli.cli import options
-from audiolm_cli.cli.fetching import fetch_missing
-from audiolm_cli.cli.generated import show_generation
-from audiolm_cli.cli.render import Renderer
+from audiolm_cli.cli.generated import generating
 from audiolm_cli.cli.spread import spread
 from audiolm_cli.config.base import RARE
 from audiolm_cli.config.generation import GenerateConfig, SamplingConfig
@@ -34,6 +31,7 @@ SoundOf = Annotated[
 
 @spread
 def continue_command(
+    context: typer.Context,
     inputs: Inputs,
     *,
     duration: options.Duration = 10.0,
@@ -47,21 +45,11 @@ def continue_command(
     offline: options.Offline = False,
 ) -> None:
     """Continue recordings: append new audio that goes on where each one ends."""
-    started = time.perf_counter()
-    display.check_stdout(config.output, play)
-    with Renderer(**display.to_dict()) as out:
+    with generating(context, config, display, play, offline) as run:
         from audiolm_cli.workflows.continue_audio import continue_files
 
-        fetch_missing(out, config.cache_dir, offline, model=config.model)
-        result = continue_files(
-            inputs,
-            duration,
-            before,
-            config,
-            sampling,
-            stream=stream,
-            sound_of=sound_of,
-            on_event=out.on_event,
-            started=started,
+        run.show(
+            continue_files(
+                inputs, duration, before, run.config, sampling, stream=stream, sound_of=sound_of, **run.shared
+            )
         )
-        show_generation(out, result, play)

@@ -23,6 +23,10 @@ EXAMPLES: dict[str, tuple[str, str]] = {
         "audiolm restyle take.wav --style other.wav",
         "audiolm restyle take.wav --style other.wav --strength 2 -o new.wav",
     ),
+    "watch": (
+        "audiolm watch bounces -- continue -d 4bars --bpm 96",
+        "audiolm watch bounces -- infill --gap markers -o filled/ --seed 1",
+    ),
     "again": ("audiolm again take.continued.wav", "audiolm again new.wav --input take.wav -o same.wav"),
     "info": ("audiolm info take.wav", "audiolm info take.continued.wav --json"),
     "demo": ("audiolm demo", "audiolm demo tour --page tour.html --play"),
@@ -49,7 +53,7 @@ EXAMPLES: dict[str, tuple[str, str]] = {
 }
 """Two command lines for each command."""
 PANELS = {
-    "Make": ("demo", "continue", "infill", "loop", "restyle", "again"),
+    "Make": ("demo", "continue", "infill", "loop", "restyle", "watch", "again"),
     "Train": ("train", "codec", "tokenize", "decode", "evaluate"),
     "Manage": ("info", "models", "config", "guide", "doctor"),
 }

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import time
 from typing import Annotated, Any
 
 import typer
 
 from audiolm_cli.cli import options
-from audiolm_cli.cli.fetching import fetch_missing
-from audiolm_cli.cli.generated import show_generation
-from audiolm_cli.cli.render import Renderer
+from audiolm_cli.cli.generated import generating
 from audiolm_cli.cli.spread import spread
 from audiolm_cli.config.base import RARE
 from audiolm_cli.config.gaps import parse_gap
@@ -50,6 +47,7 @@ Labels = Annotated[
 
 @spread
 def infill_command(
+    context: typer.Context,
     inputs: Inputs,
     *,
     gap: Gaps,
@@ -62,14 +60,8 @@ def infill_command(
     offline: options.Offline = False,
 ) -> None:
     """Make stretches of recordings anew, leading from what precedes them to what follows."""
-    started = time.perf_counter()
-    display.check_stdout(config.output, play)
     gaps = [parse_gap(text) for text in gap]
-    with Renderer(**display.to_dict()) as out:
+    with generating(context, config, display, play, offline) as run:
         from audiolm_cli.workflows.infill import infill_files
 
-        fetch_missing(out, config.cache_dir, offline, model=config.model)
-        result = infill_files(
-            inputs, gaps, length, config, sampling, labels=labels, on_event=out.on_event, started=started
-        )
-        show_generation(out, result, play)
+        run.show(infill_files(inputs, gaps, length, run.config, sampling, labels=labels, **run.shared))

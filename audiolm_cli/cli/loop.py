@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import time
 from typing import Annotated, Any
 
 import typer
 
 from audiolm_cli.cli import options
-from audiolm_cli.cli.fetching import fetch_missing
-from audiolm_cli.cli.generated import show_generation
-from audiolm_cli.cli.render import Renderer
+from audiolm_cli.cli.generated import generating
 from audiolm_cli.cli.spread import spread
 from audiolm_cli.config.generation import GenerateConfig, SamplingConfig
 
@@ -38,6 +35,7 @@ Repeat = Annotated[
 
 @spread
 def loop_command(
+    context: typer.Context,
     inputs: Inputs,
     *,
     bridge: Bridge = None,
@@ -50,11 +48,8 @@ def loop_command(
     offline: options.Offline = False,
 ) -> None:
     """Make recordings loop: append a bridge from the end of each back to its start."""
-    started = time.perf_counter()
-    display.check_stdout(config.output, play)
-    with Renderer(**display.to_dict()) as out:
+    with generating(context, config, display, play, offline) as run:
         from audiolm_cli.workflows.loop import loop_files
 
-        fetch_missing(out, config.cache_dir, offline, model=config.model)
-        result = loop_files(inputs, bridge, repeat, config, sampling, bars=bars, on_event=out.on_event, started=started)
-        show_generation(out, result, play, wraps=not config.only_new)
+        result = loop_files(inputs, bridge, repeat, run.config, sampling, bars=bars, **run.shared)
+        run.show(result, wraps=not config.only_new)

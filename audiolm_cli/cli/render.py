@@ -175,9 +175,10 @@ class Renderer:
         """Whether stdout is a terminal in which a wide table would be cut to pieces."""
         return sys.stdout.isatty() and Console().width < PAGE_WIDTH
 
-    def print_json(self, result: object) -> None:
+    def print_json(self, result: object, *, in_one_line: bool = False) -> None:
         """One JSON object on stdout; paths become text, numbers that JSON cannot hold become null."""
-        self.print(json.dumps(to_plain(result), indent=2, ensure_ascii=False, allow_nan=False))
+        indent = None if in_one_line else 2
+        self.print(json.dumps(to_plain(result), indent=indent, ensure_ascii=False, allow_nan=False))
 
     def print(self, line: str) -> None:
         """One line of the result on stdout; what it cannot show, as of a name that is not UTF-8, is escaped."""

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import time
 from typing import Annotated
 
 import typer
 
 from audiolm_cli.cli import options
-from audiolm_cli.cli.fetching import fetch_missing
-from audiolm_cli.cli.generated import show_generation
-from audiolm_cli.cli.render import Renderer
+from audiolm_cli.cli.generated import generating
 from audiolm_cli.cli.spread import spread
 from audiolm_cli.config.generation import GenerateConfig, SamplingConfig
 
@@ -27,6 +24,7 @@ Strength = Annotated[
 
 @spread
 def restyle_command(
+    context: typer.Context,
     inputs: Inputs,
     *,
     style: Style,
@@ -38,11 +36,7 @@ def restyle_command(
     offline: options.Offline = False,
 ) -> None:
     """Give recordings the sound of another: coarse codes stay, fine ones are made anew."""
-    started = time.perf_counter()
-    display.check_stdout(config.output, play)
-    with Renderer(**display.to_dict()) as out:
+    with generating(context, config, display, play, offline) as run:
         from audiolm_cli.workflows.restyle import restyle_files
 
-        fetch_missing(out, config.cache_dir, offline, model=config.model)
-        result = restyle_files(inputs, style, strength, config, sampling, on_event=out.on_event, started=started)
-        show_generation(out, result, play)
+        run.show(restyle_files(inputs, style, strength, run.config, sampling, **run.shared))

@@ -85,6 +85,7 @@ def spread(command: Callable[..., None]) -> Callable[..., None]:
     if any(cls is SamplingConfig for cls, _ in groups.values()):
         parameters.append(PRESET)
     places = [parameter.name for parameter in parameters if _is_place(parameter.annotation)]
+    lists = [parameter.name for parameter in parameters if _is_list(parameter.annotation)]
     if len(parameters) > FEW:
         parameters.append(HELP_ALL)
 
@@ -92,6 +93,7 @@ def spread(command: Callable[..., None]) -> Callable[..., None]:
     def run(**values: Any) -> None:
         for parameter in (HELP_ALL, PRESET):
             values.pop(parameter.name, None)
+        values |= {name: [] for name in lists if values[name] is None}  # which Typer makes of an empty one
         values |= {name: _expand_home(values[name]) for name in places if name in values}
         for name, (cls, fields) in groups.items():
             values[name] = cls(**{field: values.pop(field) for field in fields})
@@ -106,6 +108,11 @@ def _is_place(annotation: Any) -> bool:
     """Whether an option or an argument names a file or a folder."""
     notes = get_args(annotation)[1:] if get_origin(annotation) is Annotated else ()
     return any(getattr(note, "metavar", None) in PLACES for note in notes)
+
+
+def _is_list(annotation: Any) -> bool:
+    """Whether an option or an argument is a list, be it empty."""
+    return get_origin(annotation) is Annotated and get_origin(get_args(annotation)[0]) is list
 
 
 def _expand_home(value: Any) -> Any:

@@ -103,6 +103,9 @@ class GenerateConfig(Settings):
     """None leaves torch's choice."""
     force: bool = setting(False, "Overwrite what exists.", short="-f")
     cache_dir: str | None = _rare(None, "Checkpoint cache, instead of the user's cache folder.", metavar="DIR")
+    watched: bool = setting(False, "")
+    """The recordings come one after the other, from a watched folder: an output must be a folder, and without one,
+    results go beside their recordings. What audiolm has made is refused."""
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -60,7 +60,9 @@ class FoundAudio:
             on_event(Note(message=line, warning=True))
 
 
-def find_audio(sources: Sequence[Path], suffixes: Sequence[str] = READABLE_SUFFIXES) -> FoundAudio:
+def find_audio(
+    sources: Sequence[Path], suffixes: Sequence[str] = READABLE_SUFFIXES, *, may_be_empty: bool = False
+) -> FoundAudio:
     """The audio files among and under `sources`, and what is left out.
 
     A file that is named is taken, whatever it is called. Under a folder, names decide which files are audio, and which
@@ -69,11 +71,13 @@ def find_audio(sources: Sequence[Path], suffixes: Sequence[str] = READABLE_SUFFI
     Args:
         sources: files, and folders of them at any depth.
         suffixes: of the audio files in folders, in lower case.
+        may_be_empty: whether a folder may be without audio files.
 
     Raises:
         DataError: a source is not there or cannot be read, or there is no audio file in it.
     """
-    walk = _Walk(suffixes=suffixes, named={os.path.realpath(source) for source in sources})
+    named = {os.path.realpath(source) for source in sources}
+    walk = _Walk(suffixes=suffixes, named=named, may_be_empty=may_be_empty)
     for source in sources:
         walk.take_source(source)
     return FoundAudio(files=walk.files, problems=walk.problems, left_out=walk.left_out)
@@ -86,6 +90,7 @@ class _Walk:
     suffixes: Sequence[str]
     named: set[str]
     """Where the sources really are."""
+    may_be_empty: bool
     files: list[Path] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
     left_out: dict[str, list[str]] = field(default_factory=lambda: {why: [] for why in SAID})
@@ -124,7 +129,7 @@ class _Walk:
         reached, self.found = len(self.left_out[TWICE]), []
         self._walk_folder(source)
         self.files += sorted(self.found)
-        if not self.found and len(self.left_out[TWICE]) == reached:
+        if not (self.found or self.may_be_empty) and len(self.left_out[TWICE]) == reached:
             raise DataError(self._describe_nothing(source))
 
     def _describe_nothing(self, source: Path) -> str:

@@ -16,6 +16,7 @@ from audiolm_cli.config.generation import GenerateConfig
 from audiolm_cli.editing.channels import generate_takes
 from audiolm_cli.editing.familiarity import tell_of_strange_sound
 from audiolm_cli.editing.jobs import STREAM, Job, read_input, write_under_free_name
+from audiolm_cli.editing.remaking import read_facts
 from audiolm_cli.editing.result import Failure, Generation, Output
 from audiolm_cli.editing.ruler import Ruler
 from audiolm_cli.editing.session import Session
@@ -23,7 +24,7 @@ from audiolm_cli.editing.splicing import Gap, fill_recording
 from audiolm_cli.editing.takes import MakeTakes, make_takes
 from audiolm_cli.editing.takes_page import TakesPage
 from audiolm_cli.editing.writing import describe_settings, write_take
-from audiolm_cli.errors import AudioLMError
+from audiolm_cli.errors import AudioLMError, OwnOutputError
 from audiolm_cli.events import Activity, Note
 from audiolm_cli.version import __version__
 from audiolm_cli.wording import join_words
@@ -88,6 +89,8 @@ def edit_recording(session: Session, job: Job, edit: Edit, page: TakesPage | Non
     session.on_event(Activity(stage="read and encode"))
     with session.stage("encode"):
         recording = read_input(job, session.on_event)
+        if session.config.watched and read_facts(recording.tags) is not None:
+            raise OwnOutputError(f"{job.source} was made by audiolm, and is left alone")
     ruler = Ruler(recording=recording, source=job.source, config=session.config, on_event=session.on_event)
     session = session.with_prompt(ruler)
     gaps = edit.find_gaps(ruler)

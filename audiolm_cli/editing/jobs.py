@@ -63,17 +63,21 @@ def plan_jobs(inputs: list[str], verb: str, config: GenerateConfig) -> list[Job]
     if plot is not None:
         check_picture(plot)
     make_folder(config.output)
+    check_output(config, len(inputs))
     page = plan_page(config)
 
     jobs: list[Job] = []
     taken: set[str] = set()
     sources = {os.path.realpath(source) for source in inputs if source != STREAM}
+    is_alone = len(inputs) == 1 and not config.watched
     for number, source in enumerate(inputs, start=1):
         # Names that are taken already get the input's place behind their stem.
         stem = "stdin" if source == STREAM else Path(source).stem
         for name in itertools.chain([stem], (f"{stem}-{extra}" for extra in itertools.count(number))):
-            own = plot if plot is None or len(inputs) == 1 else plot.with_name(f"{plot.stem}.{name}{plot.suffix}")
-            target = output_path(config.output, name, verb, config.takes, len(inputs))
+            own = plot if plot is None or is_alone else plot.with_name(f"{plot.stem}.{name}{plot.suffix}")
+            target = output_path(config.output, name, verb)
+            if config.watched and config.output is None:
+                target = str(Path(source).with_name(target))
             paths = name_takes(target, config)
             plots = [] if own is None else name_takes(own, config)
             if not taken & {*paths, *plots}:
@@ -111,32 +115,44 @@ def plan_page(config: GenerateConfig) -> str | None:
     return page
 
 
-def output_path(output: str | None, stem: str, verb: str, takes: int, inputs: int) -> str:
+def check_output(config: GenerateConfig, inputs: int) -> None:
+    """Refuse an output that cannot hold all files.
+
+    Raises:
+        UsageError: it cannot.
+    """
+    output = config.output
+    if output is None or is_folder(output):
+        return
+    if output == STREAM and (config.takes > 1 or inputs > 1):
+        raise UsageError(
+            f"-o -: standard output holds one file, but {config.takes * inputs} were asked for; give a folder"
+        )
+    if output != STREAM and inputs > 1:
+        raise UsageError(f"-o {output}: {inputs} inputs need a folder; create it, or end its name with /")
+    if config.watched:
+        raise UsageError(f"-o {output}: the files of a watched folder need a folder; create it, or end its name with /")
+
+
+def is_folder(output: str) -> bool:
+    """Whether an output is a folder: one that exists, or that ends in a separator."""
+    return output != STREAM and (os.path.isdir(output) or names_folder(output))
+
+
+def output_path(output: str | None, stem: str, verb: str) -> str:
     """Where the takes of one input go, before they are numbered.
 
     Args:
-        output: what the user asked for: a file, a folder (existing, or ending in a separator), "-" or nothing.
+        output: what the user asked for: a file, a folder, "-" or nothing.
         stem: the input's name without suffix.
         verb: what was done, for the default name `<stem>.<verb>.wav` in the current folder.
-        takes: how many files.
-        inputs: how many inputs the command has; more than one need a folder.
-
-    Raises:
-        UsageError: the output cannot hold that many files.
     """
     if output == STREAM:
-        if takes > 1 or inputs > 1:
-            raise UsageError(
-                f"-o -: standard output holds one file, but {takes * inputs} were asked for; give a folder"
-            )
         return STREAM
-
-    path = Path(f"{stem}.{verb}.wav") if output is None else Path(output)
-    if output is not None and (os.path.isdir(path) or names_folder(output)):
-        path = path / f"{stem}.{verb}.wav"
-    elif output is not None and inputs > 1:
-        raise UsageError(f"-o {output}: {inputs} inputs need a folder; create it, or end its name with /")
-    return str(path)
+    name = f"{stem}.{verb}.wav"
+    if output is None:
+        return name
+    return str(Path(output) / name if is_folder(output) else Path(output))
 
 
 def name_takes(target: str | Path, config: GenerateConfig) -> list[str]:

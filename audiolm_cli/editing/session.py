@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import secrets
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -29,6 +29,8 @@ from audiolm_cli.events import AUDIO_S, Note, OnEvent, Progress, ignore
 from audiolm_cli.library.loading import Loaded, load_model
 from audiolm_cli.model.decoders import Decoders
 
+LoadModel = Callable[[str, torch.device, str, Path | None], Loaded]
+"""How a model comes into memory: by name or path, device, number format and cache, as `load_model` takes them."""
 SHORT_GAP_S, SHORT_GAP_TEMPERATURE = 1.0, 0.5
 """Gaps of up to this length between two contexts are drawn at this temperature, unless another is asked for: there is
 less to choose, and a lower temperature comes nearer to what was there (`audiolm guide usage` has the figures)."""
@@ -145,9 +147,20 @@ class Session:
 
 
 def open_session(
-    config: GenerateConfig, sampling: SamplingConfig, on_event: OnEvent = ignore, watch: Stopwatch | None = None
+    config: GenerateConfig,
+    sampling: SamplingConfig,
+    on_event: OnEvent = ignore,
+    watch: Stopwatch | None = None,
+    load: LoadModel = load_model,
 ) -> Session:
     """A session with the model that the settings name; everything up to here counts as loading.
+
+    Args:
+        config: which model, where, and what else its user wants.
+        sampling: how codes are drawn.
+        on_event: gets the progress.
+        watch: where the seconds are added.
+        load: gives the model; who has several commands to run gives one that keeps it.
 
     Raises:
         ModelError: there is no such model, or it is damaged.
@@ -157,7 +170,7 @@ def open_session(
     prepare_cpu(config.threads)
     cores = Cores()  # looked at from here on, so that what loading shows is known when the work begins
     cache = None if config.cache_dir is None else Path(config.cache_dir)
-    loaded = load_model(config.model, pick_device(config.device), config.dtype, cache)
+    loaded = load(config.model, pick_device(config.device), config.dtype, cache)
 
     if config.dtype not in ("auto", loaded.dtype):
         message = f"torch {torch.__version__} has no {config.dtype} products for this processor; {loaded.dtype} is used"

@@ -13,12 +13,13 @@ from audiolm_cli.editing.jobs import plan_jobs, read_recording
 from audiolm_cli.editing.references import with_sound
 from audiolm_cli.editing.result import Generation, Stopwatch
 from audiolm_cli.editing.ruler import Ruler, check_length
-from audiolm_cli.editing.session import open_session
+from audiolm_cli.editing.session import LoadModel, open_session
 from audiolm_cli.editing.splicing import Gap
 from audiolm_cli.editing.streamed import stream_takes
 from audiolm_cli.editing.takes import make_takes
 from audiolm_cli.errors import UsageError
 from audiolm_cli.events import OnEvent, ignore
+from audiolm_cli.library.loading import load_model
 
 
 def continue_files(
@@ -32,6 +33,7 @@ def continue_files(
     sound_of: str | None = None,
     on_event: OnEvent = ignore,
     started: float | None = None,
+    load: LoadModel = load_model,
 ) -> Generation:
     """Write each input with `duration_s` more; of several inputs, those that fail are in `failed`.
 
@@ -46,6 +48,7 @@ def continue_files(
         sound_of: an audio file whose sound the new audio takes on; for models that know prompts from elsewhere.
         on_event: gets the progress.
         started: when the command began, by `time.perf_counter`.
+        load: gives the model; who runs several commands gives one that keeps it.
 
     Raises:
         AudioInputError: the only recording cannot be used, or the sound's.
@@ -63,7 +66,7 @@ def continue_files(
 
     with watch.stage("encode"):
         reference = None if sound_of is None else read_recording(sound_of)
-    session = open_session(config, sampling, on_event, watch)
+    session = open_session(config, sampling, on_event, watch, load)
     if reference is not None:
         session = with_sound(session, reference, str(sound_of))
 

@@ -19,10 +19,11 @@ from audiolm_cli.editing.jobs import check_context, plan_jobs
 from audiolm_cli.editing.marks import Stretch, find_markers, find_stretches
 from audiolm_cli.editing.result import Generation, Stopwatch
 from audiolm_cli.editing.ruler import Ruler, check_length
-from audiolm_cli.editing.session import open_session
+from audiolm_cli.editing.session import LoadModel, open_session
 from audiolm_cli.editing.splicing import LONGEST_S, Gap
 from audiolm_cli.errors import UsageError
 from audiolm_cli.events import OnEvent, ignore
+from audiolm_cli.library.loading import load_model
 
 ROUNDING_S = 0.001
 """An end this little beyond the file is its end: people copy it from displays of milliseconds."""
@@ -38,6 +39,7 @@ def infill_files(
     labels: str | None = None,
     on_event: OnEvent = ignore,
     started: float | None = None,
+    load: LoadModel = load_model,
 ) -> Generation:
     """Write each input with its gaps made anew; of several inputs, those that fail are in `failed`.
 
@@ -52,6 +54,7 @@ def infill_files(
         labels: a text file whose markers take the place of those that the inputs hold.
         on_event: gets the progress.
         started: when the command began, by `time.perf_counter`.
+        load: gives the model; who runs several commands gives one that keeps it.
 
     Raises:
         AudioInputError: the only recording cannot be used.
@@ -79,7 +82,7 @@ def infill_files(
         ],
         find_gaps=lambda ruler: place_gaps(gaps, length_s, ruler, labels),
     )
-    return run_edit(open_session(config, sampling, on_event, watch), jobs, edit)
+    return run_edit(open_session(config, sampling, on_event, watch, load), jobs, edit)
 
 
 def check_gaps(gaps: list[GapPlace], length_s: Time | None) -> list[GapPlace]:

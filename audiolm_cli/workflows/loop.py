@@ -15,11 +15,12 @@ from audiolm_cli.editing.edit import Edit, run_edit
 from audiolm_cli.editing.jobs import LONGEST_INPUT_S, plan_jobs
 from audiolm_cli.editing.result import Generation, Stopwatch
 from audiolm_cli.editing.ruler import Ruler, check_length
-from audiolm_cli.editing.session import Session, open_session
+from audiolm_cli.editing.session import LoadModel, Session, open_session
 from audiolm_cli.editing.splicing import Gap, Take
 from audiolm_cli.editing.takes import make_takes
 from audiolm_cli.errors import UsageError
 from audiolm_cli.events import OnEvent, ignore
+from audiolm_cli.library.loading import load_model
 
 BRIDGE_S = 2.0
 """Length of a bridge, where nothing says how long it, or the loop, is to be."""
@@ -36,6 +37,7 @@ def loop_files(
     bars: float | None = None,
     on_event: OnEvent = ignore,
     started: float | None = None,
+    load: LoadModel = load_model,
 ) -> Generation:
     """Write each input with a bridge back to its start behind it; of several inputs, those that fail are in `failed`.
 
@@ -49,6 +51,7 @@ def loop_files(
         bars: length of recording and bridge together.
         on_event: gets the progress.
         started: when the command began, by `time.perf_counter`.
+        load: gives the model; who runs several commands gives one that keeps it.
 
     Raises:
         AudioInputError: the only recording cannot be used.
@@ -72,7 +75,7 @@ def loop_files(
         make=make_bridges,
         repeat=repeat,
     )
-    return run_edit(open_session(config, sampling, on_event, watch), jobs, edit)
+    return run_edit(open_session(config, sampling, on_event, watch, load), jobs, edit)
 
 
 def check_bridge(bridge_s: Time | None, repeat: int, config: GenerateConfig, bars: float | None = None) -> None:

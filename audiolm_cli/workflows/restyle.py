@@ -16,9 +16,10 @@ from audiolm_cli.editing.references import style_prompt
 from audiolm_cli.editing.restyling import check_settings, restyle_takes, whole_recording
 from audiolm_cli.editing.result import Generation, Stopwatch
 from audiolm_cli.editing.ruler import Ruler
-from audiolm_cli.editing.session import open_session
+from audiolm_cli.editing.session import LoadModel, open_session
 from audiolm_cli.errors import UsageError
 from audiolm_cli.events import OnEvent, ignore
+from audiolm_cli.library.loading import load_model
 
 
 def restyle_files(
@@ -30,6 +31,7 @@ def restyle_files(
     *,
     on_event: OnEvent = ignore,
     started: float | None = None,
+    load: LoadModel = load_model,
 ) -> Generation:
     """Write each input restyled after a reference; of several inputs, those that fail are in `failed`.
 
@@ -41,6 +43,7 @@ def restyle_files(
         sampling: how codes are drawn; only the NAR settings count.
         on_event: gets the progress.
         started: when the command began, by `time.perf_counter`.
+        load: gives the model; who runs several commands gives one that keeps it.
 
     Raises:
         AudioInputError: the reference or the only recording cannot be used.
@@ -55,7 +58,7 @@ def restyle_files(
     jobs = plan_jobs(inputs, "restyled", config)
     with watch.stage("encode"):
         reference = read_recording(style)
-    session = open_session(config, sampling, on_event, watch)
+    session = open_session(config, sampling, on_event, watch, load)
     session = session.with_prompt(Ruler(recording=reference, source=style, config=config, on_event=on_event))
     with session.stage("encode"):
         prompt = style_prompt(session, reference, style, strength)

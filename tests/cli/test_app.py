@@ -251,7 +251,7 @@ def test_every_shared_option_reads_its_variable(
     ) -> None:
         seen.update({"offline": offline, "duration": duration})
         seen.update({**config.to_dict(), **sampling.to_dict(), **display.to_dict()})
-        for name in ("min_p", "best_of", "channels", "guidance"):
+        for name in ("min_p", "best_of", "channels", "guidance", "watched"):
             del seen[name]
 
     given: dict[str, tuple[str, object]] = {

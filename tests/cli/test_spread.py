@@ -20,6 +20,7 @@ from audiolm_cli.config.generation import GenerateConfig
 NO_PLACES = {
     None,
     "",
+    "-- COMMAND...",
     "BPM",
     "COMMAND",
     "HEX",

@@ -306,10 +306,11 @@ def test_a_chunk_that_does_not_fit_into_memory_is_rendered_in_parts(
 def test_default_names(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The current folder, the verb, a WAV; takes are numbered before the suffix."""
     monkeypatch.chdir(tmp_path)
-    assert output_path(None, "a.b", "continued", 1, 1) == "a.b.continued.wav"
-    assert output_path("out/", "a", "continued", 1, 2) == "out/a.continued.wav"
-    assert output_path(str(tmp_path), "a", "continued", 1, 2) == str(tmp_path / "a.continued.wav")
-    assert output_path("-", "a", "continued", 1, 1) == "-"
+    assert output_path(None, "a.b", "continued") == "a.b.continued.wav"
+    assert output_path("out/", "a", "continued") == "out/a.continued.wav"
+    assert output_path(str(tmp_path), "a", "continued") == str(tmp_path / "a.continued.wav")
+    assert output_path("-", "a", "continued") == "-"
+    assert output_path("x.flac", "a", "continued") == "x.flac"
     assert name_takes("x.flac", GenerateConfig(output="x.flac", takes=2)) == ["x.1.flac", "x.2.flac"]
     assert name_takes("a.looped.wav", GenerateConfig(takes=2)) == ["a.looped.1.wav", "a.looped.2.wav"]
     assert name_takes("p.png", GenerateConfig()) == ["p.png"]
@@ -346,7 +347,7 @@ def test_older_results_are_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
 def test_one_file_does_not_hold_several(output: str, takes: int, inputs: int) -> None:
     """The error says what does."""
     with pytest.raises(UsageError, match="folder"):
-        output_path(output, "a", "continued", takes, inputs)
+        plan_jobs(["a.wav"] * inputs, "continued", GenerateConfig(output=output, takes=takes))
 
 
 def test_jobs_never_share_an_output(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
