@@ -19,16 +19,16 @@ from types import TracebackType
 from audiolm_cli.errors import InstallationError
 
 PROJECT = "audiolm-cli"
-DISTRIBUTIONS = {"yaml": "pyyaml", "markdown_it": "markdown-it-py"}
+DISTRIBUTIONS = {"yaml": "pyyaml", "markdown_it": "markdown-it-py", "huggingface_hub": "huggingface-hub"}
 """What to install for a module whose distribution has another name."""
 TORCH_INDEX = "https://download.pytorch.org/whl/"
 """Where torch's builds for one kind of device are; PyPI has a single build for each system."""
 
 
-def read_requirements() -> dict[str, str]:
+def read_requirements(*, extras: bool = False) -> dict[str, str]:
     """Each distribution that this program asks for, with the range of versions that was tested.
 
-    Empty where the program runs without having been installed.
+    Empty where the program runs without having been installed. With `extras`, also those that it can do without.
 
     >>> read_requirements()["torchaudio"]
     '==2.11.0'
@@ -40,12 +40,12 @@ def read_requirements() -> dict[str, str]:
     except metadata.PackageNotFoundError:
         return {}
 
-    found = {}
+    found: dict[str, str] = {}
     for line in lines:
         requirement, _, marker = line.partition(";")
         name = re.match(r"[\w.-]+", requirement)
-        if name is not None and "extra" not in marker:
-            found[name[0]] = requirement[name.end() :].strip()
+        if name is not None and (extras or "extra" not in marker):
+            found.setdefault(name[0], requirement[name.end() :].strip())
     return found
 
 
@@ -65,7 +65,7 @@ def install_command(*distributions: str) -> str:
     torch and torchaudio are compiled for the same devices or do not work together. So a torch that was built for one
     kind of device keeps its build, and torchaudio follows it.
     """
-    ranges = read_requirements()
+    ranges = read_requirements(extras=True)
     wanted = [shlex.quote(name + ranges.get(name, "")) for name in distributions]
     python = shlex.quote(sys.executable)
     has_pip = importlib.util.find_spec("pip") is not None

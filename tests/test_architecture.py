@@ -55,6 +55,8 @@ OWNERS = {
     "typer": ("cli/",),
     "rich": ("cli/", "model/frame_bar.py"),
     "click": (),
+    "huggingface_hub": ("workflows/share.py",),
+    "watchfiles": ("workflows/watch.py",),
 }
 
 WITHOUT_TORCH = (

@@ -5,6 +5,7 @@ Knows where these are and whether they are whole; downloads nothing and builds n
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -13,7 +14,7 @@ from pathlib import Path
 
 import platformdirs
 
-from audiolm_cli.checkpoints.folder import CONFIG, Folder, read_folder
+from audiolm_cli.checkpoints.folder import CODEC_TENSORS, CONFIG, Folder, read_folder
 from audiolm_cli.checkpoints.notes import read_note
 from audiolm_cli.checkpoints.source import HUGGINGFACE, Source, Wanted, at_endpoint, parse_source
 from audiolm_cli.checkpoints.stamps import verify_hash
@@ -227,6 +228,24 @@ def known_hash(name: str, cache: Path | None = None) -> str:
     if len(known.sha256) == 64 or not path.is_file():
         return known.sha256 if len(known.sha256) == 64 else ""
     return verify_hash(path, known.bytes, known.sha256)
+
+
+def folder_codes_hash(folder: Folder) -> str:
+    """The hash of the codes of a codec that a folder carries, or names."""
+    own = folder.files[CODEC_TENSORS].sha256 if folder.carries_codec else ""
+    return str(folder.codec.get("sha256", own))
+
+
+def codec_by_hash(sha256: str, cache: Path | None = None) -> Folder | None:
+    """A bundled or cached folder that carries the codec with these weights, else one with the same codes, or None."""
+    folders = []
+    for path in (*bundled_folders().values(), *cached_folders(cache_dir(cache)).values()):
+        with contextlib.suppress(ModelError):
+            folders.append(read_folder(path))
+
+    folders = [folder for folder in folders if folder.carries_codec]
+    same = [folder for folder in folders if folder.files[CODEC_TENSORS].sha256 == sha256]
+    return next(iter(same + [folder for folder in folders if folder_codes_hash(folder) == sha256]), None)
 
 
 def wanted_file(known: KnownCodec, endpoint: str = HUGGINGFACE) -> Wanted:

@@ -17,6 +17,8 @@ from audiolm_cli.errors import UsageError
 
 WEIGHTS = (".safetensors", ".bin", ".th", ".pt")
 """What the name of a file of weights ends in; anything else addresses a folder."""
+ARCHIVE = ".zip"
+"""What the name of a file ends in that holds a folder."""
 HUGGINGFACE = "https://huggingface.co"
 
 _PART = r"[A-Za-z0-9][A-Za-z0-9._-]*"
@@ -42,6 +44,11 @@ class Source:
         return PurePosixPath(self._path).suffix.lower() in WEIGHTS
 
     @property
+    def is_archive(self) -> bool:
+        """Whether it is a file that holds a folder."""
+        return self.kind == "file" and PurePosixPath(self._path).suffix.lower() == ARCHIVE
+
+    @property
     def filename(self) -> str:
         """The last part of the address."""
         return PurePosixPath(self._path).name
@@ -51,7 +58,7 @@ class Source:
         """A name for the cache: the repository's or folder's, or the file's without its ending."""
         repository = _REPOSITORY.fullmatch(self.address)
         name = repository[1] if repository else self.filename
-        name = PurePosixPath(name).stem if self.is_weights else name
+        name = PurePosixPath(name).stem if self.is_weights or self.is_archive else name
         return re.sub(r"[^A-Za-z0-9._-]+", "-", name).strip("-.") or "model"
 
     @property
@@ -125,6 +132,21 @@ def parse_source(text: str) -> Source | None:
     if parts.username or parts.password:
         raise UsageError("an address with a user or password in it is not used; it would end up in records")
     return Source(text=text, kind="web", address=urlunsplit(parts._replace(path=parts.path.rstrip("/"), fragment="")))
+
+
+def parse_repository(text: str) -> str:
+    """The repository `owner/name` that `hf:owner/name` stands for, as a place to write to.
+
+    Raises:
+        UsageError: it is none, or more than that.
+
+    >>> parse_repository("hf:me/piano")
+    'me/piano'
+    """
+    found = _HF.fullmatch(text)
+    if found is None or found[3] or found[4]:
+        raise UsageError(f"{text!r} is no repository to write to; expected hf:owner/name")
+    return f"{found[1]}/{found[2]}"
 
 
 def at_endpoint(url: str, endpoint: str) -> str:

@@ -41,6 +41,8 @@ COMMANDS = (
     ("models pull", "audiolm_cli.cli.models:pull_command"),
     ("models verify", "audiolm_cli.cli.models:verify_command"),
     ("models rm", "audiolm_cli.cli.models:rm_command"),
+    ("models export", "audiolm_cli.cli.models:export_command"),
+    ("models push", "audiolm_cli.cli.models:push_command"),
     ("evaluate", "audiolm_cli.cli.evaluate:evaluate_command"),
     ("demo", "audiolm_cli.cli.demo:demo_command"),
     ("config", "audiolm_cli.cli.config:config_command"),

@@ -47,6 +47,14 @@ EXAMPLES: dict[str, tuple[str, str]] = {
     "models pull": ("audiolm models pull encodec-32khz", "audiolm models pull hf:owner/repo --name theirs"),
     "models verify": ("audiolm models verify piano", "audiolm models verify runs/mine"),
     "models rm": ("audiolm models rm encodec-32khz", "audiolm models rm theirs"),
+    "models export": (
+        "audiolm models export runs/mine mine.zip",
+        "audiolm models export piano piano.zip --license mit",
+    ),
+    "models push": (
+        "audiolm models push runs/mine hf:owner/mine --license cc-by-4.0",
+        "audiolm models push runs/mine hf:owner/mine -f --evaluation numbers.json",
+    ),
     "config": ("audiolm config", "audiolm config continue"),
     "guide": ("audiolm guide", "audiolm guide training"),
     "doctor": ("audiolm doctor", "audiolm doctor --json"),

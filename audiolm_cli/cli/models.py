@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -31,6 +32,19 @@ Mirrors = Annotated[
     list[str] | None,
     options.shared("--mirror", metavar="URL", help="Another address of the same file; repeatable."),
 ]
+
+
+Licence = Annotated[
+    str,
+    options.shared("--license", metavar="ID", help="Its terms, such as cc-by-4.0. Default: what its training says."),
+]
+Evaluation = Annotated[
+    Path | None,
+    options.shared("--evaluation", metavar="JSON", help="For the card: what `audiolm evaluate --json` printed of it."),
+]
+Zip = Annotated[str, typer.Argument(metavar="ZIP", help="The file to write.")]
+Repository = Annotated[str, typer.Argument(metavar="hf:OWNER/NAME", help="The repository on Hugging Face.")]
+Private = Annotated[bool, options.shared("--private", help="Show a new repository to you alone.")]
 
 
 @spread
@@ -164,6 +178,65 @@ def verify_command(
             out.print_json({"name": name, "path": path, "verified": True})
         else:
             out.print(f"{name}: verified, {path}")
+
+
+@spread
+def export_command(
+    *,
+    name: Name,
+    target: Zip,
+    licence: Licence = "",
+    evaluation: Evaluation = None,
+    force: options.Force = False,
+    display: options.QuickDisplay,
+    cache_dir: options.CacheDir = None,
+) -> None:
+    """Write a model or codec into one file, with a card, to give it away."""
+    with Renderer(**display.to_dict()) as out:
+        from audiolm_cli.workflows.share import export_model
+
+        given = {"licence": licence, "evaluation": evaluation, "force": force, "cache": cache_dir}
+        path = export_model(name, target, on_event=out.on_event, **given)  # type: ignore[arg-type]
+        if out.json:
+            out.print_json({"name": name, "path": path})
+        else:
+            out.print(str(path))
+
+
+@spread
+def push_command(
+    *,
+    name: Name,
+    target: Repository,
+    licence: Licence = "",
+    evaluation: Evaluation = None,
+    private: Private = False,
+    force: options.Force = False,
+    display: options.QuickDisplay,
+    offline: options.Offline = False,
+    cache_dir: options.CacheDir = None,
+) -> None:
+    """Write a model or codec into a repository on Hugging Face, with a card."""
+    from audiolm_cli.cli.fetching import fetch_config
+
+    with Renderer(**display.to_dict()) as out:
+        from audiolm_cli.workflows.share import push_model
+
+        url = push_model(
+            name,
+            target,
+            fetch_config(offline),
+            licence=licence,
+            evaluation=evaluation,
+            private=private,
+            force=force,
+            cache=cache_dir,
+            on_event=out.on_event,
+        )
+        if out.json:
+            out.print_json({"name": name, "url": url})
+        else:
+            out.print(url)
 
 
 def _size(size: int) -> str:

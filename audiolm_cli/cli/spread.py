@@ -35,6 +35,7 @@ PLACES = frozenset(
     (
         "DIR",
         "HTML",
+        "JSON",
         "IN...",
         "NAME|PATH",
         "NAME|SOURCE",
@@ -44,6 +45,7 @@ PLACES = frozenset(
         "RUN",
         "TOKENS",
         "LABELS",
+        "ZIP",
     )
 )
 """What stands for a file or a folder in `--help`."""

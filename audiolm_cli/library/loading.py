@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,16 +11,16 @@ from torch.overrides import TorchFunctionMode
 
 from audiolm_cli.checkpoints.catalogue import (
     KNOWN_CODECS,
-    bundled_folders,
     cache_dir,
-    cached_folders,
+    codec_by_hash,
     find_checkpoint,
+    folder_codes_hash,
     known_hash,
     resolve,
     resolve_model,
 )
 from audiolm_cli.checkpoints.fields import UNKNOWN
-from audiolm_cli.checkpoints.folder import CODEC_TENSORS, MODEL_TENSORS, Folder, load_tensors, read_folder
+from audiolm_cli.checkpoints.folder import CODEC_TENSORS, MODEL_TENSORS, Folder, load_tensors
 from audiolm_cli.checkpoints.header import check_amount, read_shapes
 from audiolm_cli.codec import spectral
 from audiolm_cli.codec.base import Codec
@@ -175,24 +174,7 @@ def codes_hash(name_or_path: str, cache: Path | None = None) -> str:
     """
     if name_or_path in KNOWN_CODECS:
         return codec_hash(name_or_path, cache)
-    return _folder_codes_hash(resolve(name_or_path, cache))
-
-
-def _folder_codes_hash(folder: Folder) -> str:
-    own = folder.files[CODEC_TENSORS].sha256 if folder.carries_codec else ""
-    return str(folder.codec.get("sha256", own))
-
-
-def codec_by_hash(sha256: str, cache: Path | None = None) -> Folder | None:
-    """A bundled or cached folder that carries the codec with these weights, else one with the same codes, or None."""
-    folders = []
-    for path in (*bundled_folders().values(), *cached_folders(cache_dir(cache)).values()):
-        with contextlib.suppress(ModelError):
-            folders.append(read_folder(path))
-
-    folders = [folder for folder in folders if folder.carries_codec]
-    same = [folder for folder in folders if folder.files[CODEC_TENSORS].sha256 == sha256]
-    return next(iter(same + [folder for folder in folders if _folder_codes_hash(folder) == sha256]), None)
+    return folder_codes_hash(resolve(name_or_path, cache))
 
 
 def codec_training(folder: Folder) -> dict[str, Any]:

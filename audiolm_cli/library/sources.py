@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from audiolm_cli.checkpoints.archive import unpack
 from audiolm_cli.checkpoints.catalogue import (
     BUNDLED_CODEC,
     KNOWN_CODECS,
@@ -142,7 +143,9 @@ def _fetch_into_place(source: Source, fetcher: Fetcher, target: Path, sha256: st
 
 def _bring_folder(source: Source, fetcher: Fetcher, staging: Path, name: str, sha256: str) -> str:
     """Bring a model or codec folder into `staging`; returns its hash."""
-    if source.kind == "file":
+    if source.is_archive and not os.path.isdir(source.address):
+        unpack(Path(source.address), staging)
+    elif source.kind == "file":
         origin = resolve(os.path.join(source.address, ""))
         verify_folder(origin)
         for filename in (CONFIG, CARD, *origin.files):

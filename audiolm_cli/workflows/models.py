@@ -72,7 +72,8 @@ def verify(name: str, cache_dir: Path | None = None) -> Path:
     folder = catalogue.resolve(name, cache)
     verify_folder(folder)
     if not folder.carries_codec:
-        known = catalogue.KNOWN_CODECS.get(folder.codec["name"])
-        if known is None or not str(folder.codec.get("sha256", "")).startswith(known.sha256):
+        known, sha256 = catalogue.KNOWN_CODECS.get(folder.codec["name"]), str(folder.codec.get("sha256", ""))
+        is_known = known is not None and sha256.startswith(known.sha256)
+        if not is_known and catalogue.codec_by_hash(sha256, cache) is None:
             raise ModelError(f"{folder.path} needs codec {folder.codec['name']}, which this audiolm does not know")
     return folder.path

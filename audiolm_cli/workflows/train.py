@@ -14,7 +14,15 @@ import torch
 from torch import Tensor
 
 from audiolm_cli.checkpoints.catalogue import BEST, resolve
-from audiolm_cli.checkpoints.folder import CODEC_TENSORS, MODEL_TENSORS, Folder, FolderFacts, load_tensors, write_folder
+from audiolm_cli.checkpoints.folder import (
+    CARD,
+    CODEC_TENSORS,
+    MODEL_TENSORS,
+    Folder,
+    FolderFacts,
+    load_tensors,
+    write_folder,
+)
 from audiolm_cli.checkpoints.locks import LOCKS, hold, read_holder
 from audiolm_cli.config.shapes import complete_shape
 from audiolm_cli.data.folders import find_audio
@@ -28,6 +36,7 @@ from audiolm_cli.files import scratch_folder, write_whole
 from audiolm_cli.library.loading import codec_training
 from audiolm_cli.library.store_codec import StoreCodec
 from audiolm_cli.model.decoders import Decoders
+from audiolm_cli.reports.card import plain_card
 from audiolm_cli.reports.past import SETTINGS, TOKENS
 from audiolm_cli.reports.verdict import Verdict
 from audiolm_cli.tokenizing.assembly import list_failures
@@ -330,6 +339,6 @@ def _write_model(prepared: Prepared, weights: dict[str, Tensor], training: Mappi
             training=training,
         ),
         tensors=tensors,
-        texts={"MODEL_CARD.md": f"# {run.name}\n\nTrained with `audiolm train`; its facts are in `config.json`.\n"},
+        texts={CARD: plain_card(run.name)},
         force=True,
     )

@@ -38,6 +38,7 @@ NO_PLACES = {
     "URL",
     "X",
     "[TOPIC]",
+    "hf:OWNER/NAME",
 }
 """What else stands for a value in `--help`."""
 
