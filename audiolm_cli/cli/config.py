@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass, field
 from typing import Annotated, Any
 
@@ -62,8 +63,9 @@ def config_command(
         if out.json:
             out.print_json({"settings": settings, "presets": _presets(files), "files": _files(files)})
         else:
-            with_settings = sum(any(map(is_setting, one.params)) for one in known.values())
-            _show(out, settings, files, everywhere=with_settings)
+            # `watch` has hardly any: those of the command that it runs hold.
+            counts = Counter(option.name for one in known.values() for option in filter(is_setting, one.params))
+            _show(out, settings, files, everywhere=max(counts.values()))
 
 
 def find_settings(
@@ -149,7 +151,7 @@ def _files(files: list[SettingsFile]) -> list[dict[str, Any]]:
 
 
 def _show(out: Renderer, settings: list[Setting], files: list[SettingsFile], *, everywhere: int) -> None:
-    """The settings as a table, then presets and files, a line each; so many commands have settings at all."""
+    """The settings as a table, then presets and files, a line each; a setting of every command has so many."""
     several = len({tuple(setting.commands) for setting in settings}) > 1
     rows = []
     for setting in settings:

@@ -203,7 +203,7 @@ def test_completion_is_offered() -> None:
     done = subprocess.run(
         [sys.executable, "-m", "audiolm_cli"], capture_output=True, text=True, timeout=60, env={**os.environ, **asked}
     )
-    assert set(done.stdout.split()) == {"list", "info", "path", "pull", "verify", "rm"}
+    assert set(done.stdout.split()) == {"list", "info", "path", "pull", "verify", "rm", "export", "push"}
 
 
 @pytest.mark.parametrize(
