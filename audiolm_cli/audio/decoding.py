@@ -17,6 +17,7 @@ import numpy as np
 from audiolm_cli.audio.ffmpeg import Source, open_ffmpeg
 from audiolm_cli.audio.headers import find_data_chunks, lacks_bytes, sniff
 from audiolm_cli.audio.links import find_links
+from audiolm_cli.audio.metadata import read_metadata
 from audiolm_cli.audio.opening import Section, cut_out, open_readable, read_head, unknown_format
 from audiolm_cli.audio.recording import BITS, FLOATS, SampleStream
 from audiolm_cli.audio.sndfile import CUT_SHORT, RefusedError, open_sndfile
@@ -86,7 +87,11 @@ def _open_link(stream: BinaryIO, source: str | Path, label: str, through_ffmpeg:
             raise AudioInputError(f"{label}: {reason}; pipe a WAV, for example with: ffmpeg -i FILE -f wav -")
         span = (stream.start, stream.stop) if isinstance(stream, Section) else None
         asked = Source(path=Path(source), span=span, label=label, reason=reason)
-        yield stack.enter_context(open_ffmpeg(asked, format or Path(source).suffix[1:].upper() or "UNKNOWN"))
+        samples = stack.enter_context(open_ffmpeg(asked, format or Path(source).suffix[1:].upper() or "UNKNOWN"))
+        metadata = read_metadata(stream, samples.format)
+        if metadata is not None:  # libsndfile may have stumbled over something in front of the samples
+            samples.metadata = metadata.on_side(behind=True)
+        yield samples
 
 
 def _join_links(

@@ -16,13 +16,14 @@ from typing import BinaryIO
 import numpy as np
 import soundfile
 
-from audiolm_cli.audio.headers import find_chunk
+from audiolm_cli.audio.headers import iter_chunks
+from audiolm_cli.audio.metadata import count_bytes
 from audiolm_cli.audio.recording import BITS, FLOATS
 from audiolm_cli.audio.writing import (
     RIFF_BYTES,
     AudioSpec,
     as_stored,
-    encode_audio,
+    encode_unread,
     encoder_as_output_error,
     in_file_order,
     named_format,
@@ -66,7 +67,7 @@ def write_growing(target: str | Path, blocks: Iterable[np.ndarray], spec: AudioS
         spec = replace(spec, subtype="PCM_16")
 
     N, _ = spec.shape
-    if N * _frame_bytes(spec) > RIFF_BYTES:
+    if N * _frame_bytes(spec) + count_bytes(spec.metadata) > RIFF_BYTES:
         raise UsageError(f"{target}: would be over 4 GB, more than a WAV can grow to; leave out --stream")
 
     with encoder_as_output_error(target):
@@ -94,35 +95,39 @@ def grown_seconds(path: str | Path) -> float:
 class Header:
     """The head of a WAV, for any number of samples."""
 
-    def __init__(self, form: bytes, info: bytes, frame_bytes: int, *, counted: bool) -> None:
+    def __init__(self, chunks: list[tuple[bytes, bytes]], tail: bytes, frame_bytes: int) -> None:
         """Keep what all heads of the file have in common.
 
         Args:
-            form: content of the "fmt " chunk.
-            info: content of the "LIST" chunk, which holds the tags; empty when there are none.
+            chunks: names and contents of the chunks in front of the samples.
+            tail: the chunks behind them, which are written when the samples are.
             frame_bytes: bytes of a sample of all channels.
-            counted: whether there is a "fact" chunk.
         """
-        self.frame_bytes = frame_bytes
-        self._form, self._info, self._counted = form, info, counted
+        self.frame_bytes, self.tail = frame_bytes, tail
+        self._chunks = chunks
 
     @classmethod
     def like(cls, spec: AudioSpec) -> Header:
-        """The head that libsndfile writes for such a file."""
+        """The head that libsndfile writes for such a file, with what else it is to hold."""
         _, C = spec.shape
+        left_out = (b"data", b"PEAK", *(() if spec.subtype in FLOATS else (b"fact",)))
         with scratch_file() as stream:
-            encode_audio(stream, iter(()), replace(spec, shape=(0, C)))
-            form, info = _read_chunk(stream, b"fmt "), _read_chunk(stream, b"LIST")
-        return cls(form, info, _frame_bytes(spec), counted=spec.subtype in FLOATS)
+            encode_unread(stream, iter(()), replace(spec, shape=(0, C)))
+            places = list(iter_chunks(stream))
+            data_at, data_bytes = next((start, size) for name, start, size in places if name == b"data")
+            chunks = [(name, _read_at(stream, start, size)) for name, start, size in places if start < data_at]
+            tail_at = data_at + data_bytes
+            tail = _read_at(stream, tail_at, stream.seek(0, os.SEEK_END) - tail_at)
+        return cls([chunk for chunk in chunks if chunk[0] not in left_out], tail, _frame_bytes(spec))
 
-    def bytes(self, count: int) -> bytes:
-        """The head of a file of `count` samples; equally long for all."""
-        chunks = _frame_chunk(b"fmt ", self._form)
-        chunks += _frame_chunk(b"fact", struct.pack("<I", count)) if self._counted else b""
-        chunks += _frame_chunk(b"LIST", self._info) if self._info else b""
+    def bytes(self, count: int, *, ends: bool = False) -> bytes:
+        """The head of a file of `count` samples, which ends in the tail or not; equally long for all."""
+        counted = struct.pack("<I", count)
+        chunks = b"".join(_frame_chunk(name, counted if name == b"fact" else content) for name, content in self._chunks)
 
         size = count * self.frame_bytes
         riff = 4 + len(chunks) + 8 + size + size % 2  # "WAVE", chunks, head of "data", samples, padding
+        riff += len(self.tail) if ends else 0
         return b"RIFF" + struct.pack("<I", riff) + b"WAVE" + chunks + b"data" + struct.pack("<I", size)
 
 
@@ -177,17 +182,17 @@ def _append(file: BinaryIO, data: Iterator[bytes], head: Header, start: int = 0,
     finally:
         with uninterrupted():
             file.truncate(samples_at + written)  # a part of which only a piece was written
-            _write_at(file, samples_at + written, bytes(written % 2))
-            _write_at(file, start, head.bytes(written // head.frame_bytes))
+            _write_at(file, samples_at + written, bytes(written % 2) + head.tail)
+            _write_at(file, start, head.bytes(written // head.frame_bytes, ends=True))
             file.seek(0, os.SEEK_END)
 
 
 def _send(stdout: BinaryIO, data: Iterator[bytes], head: Header, count: int) -> None:
     """Write to a pipe a file of `count` samples."""
-    _write_all(stdout, head.bytes(count))
+    _write_all(stdout, head.bytes(count, ends=True))
     for part in data:
         _write_all(stdout, part)
-    _write_all(stdout, bytes(count * head.frame_bytes % 2))
+    _write_all(stdout, bytes(count * head.frame_bytes % 2) + head.tail)
 
 
 def _can_go_back(descriptor: int) -> bool:
@@ -212,14 +217,8 @@ def _write_all(file: BinaryIO, data: bytes) -> None:
         rest = rest[file.write(rest) :]
 
 
-def _read_chunk(stream: BinaryIO, name: bytes) -> bytes:
-    """The content of a chunk, empty where there is none."""
-    start = find_chunk(stream, name)
-    if start is None:
-        return b""
-
-    stream.seek(start - 4)
-    (size,) = struct.unpack("<I", stream.read(4))
+def _read_at(stream: BinaryIO, position: int, size: int) -> bytes:
+    stream.seek(position)
     return stream.read(size)
 
 

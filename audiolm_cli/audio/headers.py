@@ -179,6 +179,10 @@ def find_mends(stream: BinaryIO) -> list[tuple[int, bytes]]:
         if size == bytes(4) and len(following) == 4 and following not in AFTER_DATA:
             return [(start - 4, b"\xff" * 4)]  # which means: up to the end
 
+    # A BW64 is an RF64 that may say where each channel comes from; libsndfile knows the older name.
+    if magic == b"BW64":
+        return [(0, b"RF64")]
+
     # libsndfile takes all samples of a W64 with a mask for integers: it gets their encoding without the mask.
     if magic == b"riff" and (start := find_chunk(stream, b"fmt ")) is not None:
         stream.seek(start)

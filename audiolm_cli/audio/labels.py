@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
 
-from audiolm_cli.audio.tags import decode_text
+from audiolm_cli.audio.id3 import decode_text
 from audiolm_cli.config.musical import Musical, Time, parse_time, read_position
 from audiolm_cli.errors import UsageError
 

@@ -11,7 +11,7 @@ import struct
 from dataclasses import dataclass
 from typing import BinaryIO
 
-from audiolm_cli.audio.flac import read_flac_comments, write_flac_comment
+from audiolm_cli.audio.flac import CHANNEL_MASK, read_flac_comments, write_flac_comment
 from audiolm_cli.audio.headers import append_aiff_chunk, find_chunk, overwrite, replace_bytes
 
 SPEAKERS = (
@@ -44,8 +44,6 @@ OGG_ORDERS |= {7: "L C R Ls Rs Cs LFE", 8: "L C R Ls Rs Rls Rrs LFE"}
 TWINS = {"Ls": "Rls", "Rs": "Rrs", "Rls": "Ls", "Rrs": "Rs"}
 """Surrounds that stand in for each other where there is one pair of them."""
 
-CHANNEL_MASK = "WAVEFORMATEXTENSIBLE_CHANNEL_MASK"
-"""The comment of a FLAC file that holds a mask."""
 PCM_GUID = bytes.fromhex("000000001000800000aa00389b71")
 AMBISONIC_GUID = bytes.fromhex("00002107d3118644c8c1ca000000")
 """The ends of the GUIDs that tell a WAV's channels for loudspeakers from those of a sound field."""

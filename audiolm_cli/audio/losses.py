@@ -10,11 +10,16 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from audiolm_cli.audio.id3 import parse_id3
 from audiolm_cli.audio.layout import describe_lost
+from audiolm_cli.audio.metadata import list_unheld
 from audiolm_cli.audio.recording import BITS, FLOATS, Recording, as_float
 from audiolm_cli.audio.writing import AudioSpec, as_stored, find_lost_tags
-from audiolm_cli.wording import counted
+from audiolm_cli.wording import MOST_NAMES, counted
 
+HOMES = {"RIFF": "; name it .wav", "AIFF": "; name it .aiff", "CAF": "; name it .caf", "FLAC": "; name it .flac"}
+HOMES |= {"OGG": "; name it .ogg", "MP3": "; name it .mp3", "W64": "; name it .w64"}
+"""What to do where a file holds less than the recording does, by the family of the recording."""
 COMPARED_SAMPLES = 1 << 20
 """Samples of all channels that are compared at a time."""
 
@@ -24,9 +29,9 @@ class Loss:
     """One thing of a recording that is not in a file as it was."""
 
     kind: str
-    """"clipped", "rounded", "lossy", "loudspeakers", "tags" or "comment"."""
+    """"clipped", "rounded", "lossy", "loudspeakers", "tags", "metadata", "markers" or "comment"."""
     count: int
-    """How many samples (of all channels), channels, tags or characters."""
+    """How many samples (of all channels), channels, tags, other things, markers or characters."""
     message: str
     """What is lost, and what to do about it."""
 
@@ -46,12 +51,27 @@ def find_losses(path: str, recording: Recording, kept: Iterable[slice], spec: Au
     if moved := describe_lost(recording.layout, spec.format, spec.subtype, C):
         losses.append(Loss(kind="loudspeakers", count=C, message=f"{moved}; name it .wav to keep them"))
 
-    if names := find_lost_tags(recording.tags, spec.format):
+    names = find_lost_tags(recording.tags, spec.format)
+    if spec.metadata is not None:  # which may have an ID3 tag beside
+        names = [name for name in names if name not in parse_id3(spec.metadata.tag)]
+    if names:
         what = f"{counted(len(names), 'tag')} of the recording ({', '.join(names)})"
         how = "are too long or have no place" if len(names) > 1 else "is too long or has no place"
         losses.append(Loss(kind="tags", count=len(names), message=f"{what} {how} in {spec.format}; name it .flac"))
 
+    if names := _list_unheld(recording, spec.format):
+        home = HOMES.get(recording.metadata.family, "") if recording.metadata else ""
+        verb = "have" if len(names) > 1 else "has"
+        message = f"{', '.join(names[:MOST_NAMES])} of the recording {verb} no place in {spec.format}{home}"
+        losses.append(Loss(kind="metadata", count=len(names), message=message))
+
     return [Loss(kind=loss.kind, count=loss.count, message=f"{path}: {loss.message}") for loss in losses]
+
+
+def _list_unheld(recording: Recording, format: str) -> list[str]:
+    """What else of a recording a format does not hold."""
+    metadata = recording.metadata
+    return [] if metadata is None else list_unheld(metadata, format, recording.markers)
 
 
 def _find_sample_losses(recording: Recording, kept: list[slice], spec: AudioSpec) -> list[Loss]:

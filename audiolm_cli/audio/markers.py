@@ -1,4 +1,4 @@
-"""The markers, regions and loops that a WAV holds, as sequencers, editors and samplers write them.
+"""The markers, regions and loops that a WAV or an AIFF holds, as sequencers, editors and samplers write them.
 
 Knows nothing about samples, nor about what a marker is for.
 """
@@ -6,11 +6,11 @@ Knows nothing about samples, nor about what a marker is for.
 from __future__ import annotations
 
 import struct
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import BinaryIO
 
-from audiolm_cli.audio.headers import read_chunks
-from audiolm_cli.audio.tags import decode_text
+from audiolm_cli.audio.chunks import Chunk
+from audiolm_cli.audio.id3 import decode_text
 
 CUE = struct.Struct("<II4sIII")
 """A cue point: its id, its place in a playlist, the chunk that it lies in, two offsets of that, and the sample."""
@@ -20,8 +20,10 @@ LOOP = struct.Struct("<IIIIII")
 """The id of a loop, its kind, its first and its last sample, a fraction, and how often it is played."""
 LOOPS_AT, LOOP_COUNT_AT = 36, 28
 """Where in a smpl chunk its loops and their number stand."""
-MOST_BYTES = 1 << 24
-"""Chunks are read so far."""
+MARK = struct.Struct(">HIB")
+"""A marker of an AIFF: its id, its place, and how long its name is, which follows."""
+AIFF_LOOP, AIFF_LOOPS_AT = struct.Struct(">HHH"), (8, 14)
+"""A loop of an AIFF, as `list_aiff_loops` returns it, and where in an INST chunk the two loops stand."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,24 +40,18 @@ class Marker:
     """Whether it is a loop of a sampler."""
 
 
-def read_markers(stream: BinaryIO) -> tuple[Marker, ...]:
-    """The markers of a WAV or RF64 in order; none for other files, and as far as they are whole.
-
-    Args:
-        stream: the open file.
-    """
-    cues: dict[int, int] = {}
+def read_riff_markers(chunks: Sequence[Chunk]) -> tuple[Marker, ...]:
+    """The markers in the chunks of a WAV in order, as far as they are whole."""
+    cues, lengths = read_places(chunks)
     names: dict[int, str] = {}
-    lengths: dict[int, int] = {}
     loops: list[tuple[int, int, int]] = []
-    for name, content in read_chunks(stream, MOST_BYTES, (b"cue ", b"LIST", b"smpl")):
-        if name == b"cue ":
-            cues |= {point[0]: point[5] for point in _unpack_all(CUE, content[4:])}
-        elif name == b"smpl" and len(content) >= LOOPS_AT:
+    for chunk in chunks:
+        content = chunk.content
+        if chunk.kind == b"LISTadtl":
+            _read_labels(content, names, {})
+        elif chunk.name == b"smpl" and len(content) >= LOOPS_AT:
             (count,) = struct.unpack_from("<I", content, LOOP_COUNT_AT)
             loops += [(loop[0], loop[2], loop[3] + 1) for loop in _unpack_all(LOOP, content[LOOPS_AT:])[:count]]
-        elif content[:4] == b"adtl":
-            _read_labels(content, names, lengths)
 
     markers = [
         Marker(
@@ -71,6 +67,53 @@ def read_markers(stream: BinaryIO) -> tuple[Marker, ...]:
         if stop > start:
             markers.append(Marker(name=own or f"loop {number}", start=start, stop=stop, loops=True))
     return tuple(sorted(markers, key=lambda marker: marker.start))
+
+
+def read_places(chunks: Sequence[Chunk]) -> tuple[dict[int, int], dict[int, int]]:
+    """The samples of the cue points of a WAV by their ids, and how long the regions are that begin at some of them."""
+    cues: dict[int, int] = {}
+    lengths: dict[int, int] = {}
+    for chunk in chunks:
+        if chunk.name == b"cue ":
+            cues |= {point[0]: point[5] for point in _unpack_all(CUE, chunk.content[4:])}
+        elif chunk.kind == b"LISTadtl":
+            _read_labels(chunk.content, {}, lengths)
+    return cues, lengths
+
+
+def read_aiff_markers(chunks: Sequence[Chunk]) -> tuple[Marker, ...]:
+    """The markers and loops in the chunks of an AIFF, likewise. A marker at which a loop ends is no other one."""
+    marks = {mark[0]: mark[1:] for chunk in chunks if chunk.name == b"MARK" for mark in iter_aiff_marks(chunk.content)}
+    loops: list[Marker] = []
+    ends: set[int] = set()
+    for chunk in chunks:
+        for mode, first, last in list_aiff_loops(chunk.content) if chunk.name == b"INST" else ():
+            if mode and first in marks and last in marks and marks[first][0] < marks[last][0]:
+                name = marks[first][1] or f"loop {len(loops) + 1}"
+                loops.append(Marker(name=name, start=marks[first][0], stop=marks[last][0], loops=True))
+                ends.add(last)
+
+    points = [
+        Marker(name=name or str(number), start=place)
+        for number, (id_, (place, name)) in enumerate(marks.items(), start=1)
+        if id_ not in ends
+    ]
+    return tuple(sorted([*points, *loops], key=lambda marker: marker.start))
+
+
+def iter_aiff_marks(content: bytes) -> Iterator[tuple[int, int, str]]:
+    """The id, the place and the name of each marker in a MARK chunk, as far as they are whole."""
+    position = 2
+    while position + MARK.size <= len(content):
+        id_, place, size = MARK.unpack_from(content, position)
+        text = content[position + MARK.size : position + MARK.size + size]
+        yield id_, place, decode_text(text).strip()
+        position += MARK.size + size + (size + 1) % 2
+
+
+def list_aiff_loops(content: bytes) -> list[tuple[int, int, int]]:
+    """How each of the two loops of an INST chunk is played, 0 being not at all, and the ids of its two markers."""
+    return [AIFF_LOOP.unpack_from(content, at) for at in AIFF_LOOPS_AT if len(content) >= at + AIFF_LOOP.size]
 
 
 def _read_labels(content: bytes, names: dict[int, str], lengths: dict[int, int]) -> None:

@@ -51,7 +51,8 @@ def _read(source: str | Path, label: str, max_duration_s: float | None, *, throu
             name="stdin" if str(source) == "-" else Path(source).stem,
             layout=stream.layout,
             tempo=stream.tempo,
-            markers=stream.markers,
+            metadata=stream.metadata,
+            markers=() if stream.metadata is None else stream.metadata.markers,
         )
 
 

@@ -12,6 +12,7 @@ import numpy as np
 
 from audiolm_cli.audio.layout import Layout
 from audiolm_cli.audio.markers import Marker
+from audiolm_cli.audio.metadata import Metadata
 from audiolm_cli.audio.tempo import Tempo
 
 BITS = {
@@ -62,6 +63,8 @@ class Recording:
     """Which loudspeakers the channels are for; None where the file says nothing."""
     tempo: Tempo | None = None
     """The tempo that the file says its music has; None where it says nothing."""
+    metadata: Metadata | None = None
+    """What else the file holds; None where it is of a format that is not written."""
     markers: tuple[Marker, ...] = ()
     """The named places and stretches that the file holds, in order."""
 
@@ -103,7 +106,7 @@ class SampleStream:
     """As in `Recording`."""
     tempo: Tempo | None = None
     """As in `Recording`."""
-    markers: tuple[Marker, ...] = ()
+    metadata: Metadata | None = None
     """As in `Recording`."""
     blocks: Iterator[np.ndarray]
     """[n, C] of any sizes n, of the type in `Recording.samples`. At the end an AudioInputError is raised if the file is

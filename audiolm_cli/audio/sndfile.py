@@ -17,7 +17,7 @@ import soundfile
 from audiolm_cli.audio.checks import check_finite, check_kind, check_not_empty, check_promise, lacks_data
 from audiolm_cli.audio.headers import FLAC_HEAD_BYTES, read_data_size, states_flac_length, states_mpeg_length
 from audiolm_cli.audio.layout import read_layout
-from audiolm_cli.audio.markers import read_markers
+from audiolm_cli.audio.metadata import read_metadata
 from audiolm_cli.audio.opening import Section, cut_out
 from audiolm_cli.audio.recording import SampleStream
 from audiolm_cli.audio.tags import read_tags
@@ -112,7 +112,7 @@ def open_sndfile(stream: BinaryIO, label: str) -> Iterator[SampleStream]:
         layout = read_layout(source, file.format, file.subtype, file.channels)
         tags = read_tags(stream, file)
         tempo = read_tempo(stream, tags)
-        markers = read_markers(stream) if file.format in ("WAV", "WAVEX", "RF64") else ()
+        metadata = read_metadata(stream, file.format)
         source.seek(position)
 
         samples = SampleStream(
@@ -122,7 +122,7 @@ def open_sndfile(stream: BinaryIO, label: str) -> Iterator[SampleStream]:
             subtype=file.subtype,
             tags=tags,
             tempo=tempo,
-            markers=markers,
+            metadata=metadata,
             layout=layout,
             blocks=iter(()),
         )

@@ -22,10 +22,11 @@ import numpy as np
 import soundfile
 
 from audiolm_cli.audio.headers import append_aiff_chunk, find_chunk, overwrite, replace_bytes
+from audiolm_cli.audio.id3 import merge_id3
 from audiolm_cli.audio.layout import Layout, file_order, needs_extensible, write_layout
+from audiolm_cli.audio.metadata import Metadata, count_bytes, write_metadata
 from audiolm_cli.audio.recording import BITS, FLOATS, Recording, as_float, quantize
 from audiolm_cli.audio.sndfile import ForwardFile, HeldFile, cause_of
-from audiolm_cli.audio.tags import make_id3
 from audiolm_cli.errors import OutputError, UsageError
 from audiolm_cli.files import DeferringFile, as_output_error, describe_folder, replacing, scratch_file
 from audiolm_cli.stopping import uninterrupted
@@ -64,10 +65,10 @@ UNHELD_TAGS = {
 """What formats have no place for."""
 ID3_TAGS = {"MP3": TAGS, "AIFF": ("album", "tracknumber", "date", "genre", "license", "software")}
 """Tags that are not left to libsndfile: in an MP3 it takes text for Latin-1, and an AIFF has few by itself."""
+NO_TEXT = {0: " ", 0xFFFE: "\ufffd", 0xFFFF: "\ufffd"}
+"""Characters that end text for libsndfile, or end the program when it writes a FLAC, and what stands for them."""
 WRITTEN_SAMPLES = 1 << 16
 """Samples that libsndfile gets at a time, and that are compared at a time when the file is read back."""
-MIRRORED = bytes(int(f"{byte:08b}"[::-1], 2) for byte in range(256))
-"""Every byte with its bits the other way round."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -87,6 +88,8 @@ class AudioSpec:
     is too long is cut to what the format reads back."""
     layout: Layout | None = None
     """Which loudspeakers the channels are for, in the order in which they come; the file has its format's order."""
+    metadata: Metadata | None = None
+    """What else the file is to hold, as `fit_metadata` returns it for this format."""
 
 
 def output_format(path: str | Path, recording: Recording) -> tuple[str, str]:
@@ -172,7 +175,7 @@ def write_blocks(target: str | Path, blocks: Iterable[np.ndarray], spec: AudioSp
         OutputError: as `write_audio`.
     """
     N, C = spec.shape
-    size = N * C * _sample_bytes(spec.subtype)
+    size = N * C * _sample_bytes(spec.subtype) + count_bytes(spec.metadata)
     if size > RIFF_BYTES and spec.format in ("WAV", "WAVEX"):
         spec = replace(spec, format="RF64")
     if size > RIFF_BYTES and spec.format in ("AIFF", "AU"):
@@ -204,6 +207,20 @@ def encode_audio(stream: DeferringFile, blocks: Iterator[np.ndarray], spec: Audi
         OSError: the disk is full, or what is read back is not what was written.
     """
     N, C = spec.shape
+    dtype, checksums = encode_unread(stream, blocks, spec)
+
+    # Only these subtypes give back exactly what they were given.
+    is_exact = spec.subtype in FLOATS or (spec.subtype in BITS and spec.subtype not in ("ULAW", "ALAW"))
+    _read_back(stream, np.empty((WRITTEN_SAMPLES, C), dtype), N, checksums if is_exact else None)
+
+
+def encode_unread(stream: DeferringFile, blocks: Iterator[np.ndarray], spec: AudioSpec) -> tuple[np.dtype, list[int]]:
+    """Write an audio file into an open file; the type of its samples, and the CRC-32 of each block.
+
+    Raises:
+        OSError: the disk is full.
+    """
+    _, C = spec.shape
     dtype: np.dtype = np.dtype(np.float32)
     checksums: list[int] = []
     with HeldFile(stream, "w", spec.sample_rate_hz, C, spec.subtype, format=spec.format, closefd=False) as file:
@@ -217,10 +234,7 @@ def encode_audio(stream: DeferringFile, blocks: Iterator[np.ndarray], spec: Audi
 
     _fix_headers(stream, spec)
     stream.check()
-
-    # Only these subtypes give back exactly what they were given.
-    is_exact = spec.subtype in FLOATS or (spec.subtype in BITS and spec.subtype not in ("ULAW", "ALAW"))
-    _read_back(stream, np.empty((WRITTEN_SAMPLES, C), dtype), N, checksums if is_exact else None)
+    return dtype, checksums
 
 
 def find_lost_tags(tags: dict[str, str], format: str) -> list[str]:
@@ -319,7 +333,7 @@ def _equal_blocks(blocks: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
 
 def _set_tags(file: soundfile.SoundFile, spec: AudioSpec) -> None:
     """Store the tags that libsndfile has a place for."""
-    for key, text in _fit_tags(spec).items():
+    for key, text in fit_tags(spec).items():
         if key not in ID3_TAGS.get(spec.format, ()):
             setattr(file, key, text)
 
@@ -327,29 +341,29 @@ def _set_tags(file: soundfile.SoundFile, spec: AudioSpec) -> None:
 def _add_id3(stream: BinaryIO, spec: AudioSpec) -> None:
     """Store the other tags, in front of the sound of an MP3 and behind that of an AIFF."""
     own = ID3_TAGS.get(spec.format, ())
-    data = make_id3({key: text for key, text in _fit_tags(spec).items() if key in own})
+    tag = spec.metadata.tag if spec.metadata and own else b""
+    data = merge_id3(
+        tag, {key: text for key, text in fit_tags(spec).items() if key in own or (tag and key == "comment")}
+    )
     if data and spec.format == "AIFF":
         append_aiff_chunk(stream, b"ID3 ", data)
     elif data:
         replace_bytes(stream, 0, 0, data)
 
 
-def _fit_tags(spec: AudioSpec) -> dict[str, str]:
+def fit_tags(spec: AudioSpec) -> dict[str, str]:
     """The tags that the format has a place for, as far as they fit."""
     limit = TAG_BYTES.get(spec.format, OTHER_TAG_BYTES)
     fitting = {}
     for key in TAGS:
         if key not in UNHELD_TAGS.get(spec.format, ()):
-            text = spec.tags.get(key, "").replace("\0", " ")
+            text = spec.tags.get(key, "").translate(NO_TEXT)
             fitting[key] = text.encode("utf-8", "replace")[:limit].decode("utf-8", "ignore")
     return {key: text for key, text in fitting.items() if text}
 
 
 def _fix_headers(stream: BinaryIO, spec: AudioSpec) -> None:
     """Overwrite what would differ from one writing to the next, and what libsndfile counts wrong."""
-    if spec.format == "OGG":
-        _fix_serial(stream)
-
     peak = find_chunk(stream, b"PEAK")
     if peak is not None:  # its second field is the time of writing
         overwrite(stream, peak + 4, bytes(4))
@@ -364,6 +378,7 @@ def _fix_headers(stream: BinaryIO, spec: AudioSpec) -> None:
 
     write_layout(stream, spec.layout, spec.format, spec.subtype, C)
     _add_id3(stream, spec)
+    write_metadata(stream, spec.metadata, spec.format, fit_tags(spec))
 
 
 def _read_back(stream: BinaryIO, block: np.ndarray, num_samples: int, checksums: list[int] | None) -> None:
@@ -390,30 +405,3 @@ def _read_back(stream: BinaryIO, block: np.ndarray, num_samples: int, checksums:
 
         if count < num_samples:
             raise OSError(errno.EIO, f"only {count} of {num_samples} samples were written")
-
-
-def _fix_serial(stream: BinaryIO) -> None:
-    """Give an Ogg stream a serial number that follows from its content, where libsndfile takes a random one."""
-    stream.seek(0)
-    data = bytearray(stream.read())
-
-    # Every page starts with a head of 27 bytes and a table of its segments' lengths. Blank its serial and checksum.
-    pages, position = [], 0
-    while position < len(data):
-        segments = data[position + 26]
-        head = 27 + segments
-        size = head + sum(data[position + 27 : position + head])
-        pages.append((position, size))
-        data[position + 14 : position + 18] = data[position + 22 : position + 26] = bytes(4)
-        position += size
-
-    serial = struct.pack("<I", zlib.crc32(data))
-    for position, size in pages:
-        data[position + 14 : position + 18] = serial
-        data[position + 22 : position + 26] = struct.pack("<I", _ogg_checksum(data[position : position + size]))
-    overwrite(stream, 0, data)
-
-
-def _ogg_checksum(page: bytearray) -> int:
-    """Ogg's CRC-32: zlib's polynomial with the bits of every byte the other way round, and no inversions."""
-    return int(f"{zlib.crc32(page.translate(MIRRORED), 0xFFFFFFFF) ^ 0xFFFFFFFF:032b}"[::-1], 2)

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from audiolm_cli.audio import Recording, to_native
+from audiolm_cli.audio.moves import Moves
 from audiolm_cli.config.generation import SamplingConfig
 from audiolm_cli.events import Note, OnEvent, ignore
 from audiolm_cli.wording import counted
@@ -139,6 +140,38 @@ def kept_stretches(filled: Filled) -> list[slice]:
     starts = [0, *(gap.stop for gap in filled.gaps)]
     stops = [*(gap.start for gap in filled.gaps), filled.recording.num_samples]
     return [slice(start, stop) for start, stop in zip(starts, stops, strict=True)]
+
+
+def find_moves(filled: Filled, *, only_new: bool = False) -> Moves:
+    """Where the recording's samples are in what `splice` returns.
+
+    What is made anew throughout, sample for sample, keeps its places.
+    """
+    recording, gaps, pieces = filled.recording, filled.gaps, filled.take.pieces
+    whole = len(gaps) == 1 and gaps[0].stop - gaps[0].start == recording.num_samples == pieces[0].num_samples
+    kept: list[tuple[int, int, int]] = [(0, recording.num_samples, 0)] if whole else []
+    shift = 0
+    for number, stretch in enumerate(() if whole or only_new else kept_stretches(filled)):
+        kept.append((stretch.start, stretch.stop, stretch.start + shift))
+        if number < len(gaps):
+            shift += pieces[number].num_samples - (gaps[number].stop - gaps[number].start)
+
+    first = gaps[0]
+    begins_at = 0
+    if first.start == 0 and not whole:
+        begins_at = first.stop - pieces[0].num_samples
+    elif only_new:
+        begins_at = first.start
+
+    new = sum(piece.num_samples for piece in pieces)
+    left = 0 if only_new else recording.num_samples - sum(gap.stop - gap.start for gap in gaps)
+    return Moves(
+        kept=tuple(kept),
+        begins_at=begins_at,
+        length=new + left,
+        rate_hz=recording.sample_rate_hz,
+        was_long=recording.num_samples,
+    )
 
 
 def generated_spans(filled: Filled, *, only_new: bool = False) -> list[tuple[float, float]]:

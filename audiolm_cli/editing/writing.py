@@ -20,15 +20,17 @@ from audiolm_cli.audio import (
     write_blocks,
     write_growing,
 )
+from audiolm_cli.audio.metadata import fit_metadata, move_metadata
 from audiolm_cli.config.generation import GenerateConfig, SamplingConfig
 from audiolm_cli.config.musical import Musical
 from audiolm_cli.editing.jobs import STREAM, Job, write_under_free_name
 from audiolm_cli.editing.picture import plot_recording
 from audiolm_cli.editing.result import Output
 from audiolm_cli.editing.session import Session
-from audiolm_cli.editing.splicing import Filled, Spliced, generated_spans, kept_stretches, splice
+from audiolm_cli.editing.splicing import Filled, Spliced, find_moves, generated_spans, kept_stretches, splice
 from audiolm_cli.events import Note
 from audiolm_cli.version import __version__
+from audiolm_cli.wording import MOST_NAMES, counted
 
 LONGEST_COMMENT = 150
 """Characters of the input's own comment that go into the new one."""
@@ -57,14 +59,15 @@ def write_take(
     recording, take, only_new = filled.recording, filled.take, session.config.only_new
     sampling = describe_sampling(take.drawn)
     comment = write_comment(session, recording, command, take.seed, settings, sampling)
-    tagged = dataclasses.replace(recording, tags=recording.tags | {"comment": comment})
+    moved, gone = move_places(filled, only_new=only_new)
+    tagged = dataclasses.replace(moved, tags=recording.tags | {"comment": comment})
 
     result = splice(filled, session.on_event, only_new=only_new)
     generated = generated_spans(filled, only_new=only_new)
     is_replaced = [(gap.start, gap.stop) for gap in filled.gaps] == [(0, recording.num_samples)]
     original = recording if is_replaced and not only_new else None
     write_samples(session, job, number, tagged, result, generated, original=original, stream=stream)
-    losses = report_losses(session, job, number, filled)
+    losses = report_losses(session, job, number, filled, gone)
     return Output(
         path=job.paths[number - 1],
         seed=take.seed,
@@ -80,14 +83,43 @@ def write_take(
     )
 
 
-def report_losses(session: Session, job: Job, number: int, filled: Filled) -> list[Loss]:
+def move_places(filled: Filled, *, only_new: bool) -> tuple[Recording, list[str]]:
+    """The recording with its markers, and all else that names a place, where they belong in what `splice` returns.
+
+    Returns:
+        It, with its old samples, and the names of the markers that lay in what was replaced.
+    """
+    recording = filled.recording
+    if recording.metadata is None:
+        return recording, []
+
+    moves = find_moves(filled, only_new=only_new)
+    metadata, gone = move_metadata(recording.metadata, moves)
+    return dataclasses.replace(recording, metadata=metadata, markers=metadata.markers), gone
+
+
+def report_losses(session: Session, job: Job, number: int, filled: Filled, gone: list[str]) -> list[Loss]:
     """What of the recording itself is not in a take's file as it was; said with the first take, since all are alike.
+
+    Args:
+        session: gets the messages.
+        job: names the file.
+        number: of the take.
+        filled: the recording and the take.
+        gone: the names of markers that lay in what was replaced.
 
     That a format is lossy is no warning: whoever names a file .mp3 knows, and may be told quietly.
     """
     path, recording = job.paths[number - 1], filled.recording
     kept = [] if session.config.only_new else kept_stretches(filled)
     losses = find_losses(path, recording, kept, describe_file(path, recording, recording.samples.shape))
+
+    if gone:
+        where = "outside of the new audio" if session.config.only_new else "inside what was made anew"
+        verb = "is" if len(gone) == 1 else "are"
+        names = ", ".join(gone[:MOST_NAMES])
+        message = f"{path}: {counted(len(gone), 'marker')} {where} {verb} left out: {names}"
+        losses.append(Loss(kind="markers", count=len(gone), message=message))
 
     missing = len(recording.tags.get("comment", "")) - LONGEST_COMMENT
     if missing > 0:
@@ -107,6 +139,9 @@ def describe_file(path: str, like: Recording, shape: tuple[int, int]) -> AudioSp
         UsageError: its format cannot hold them.
     """
     kind, subtype = output_format(path, like)
+    metadata = like.metadata
+    if metadata is not None:
+        metadata = fit_metadata(metadata, kind, like.markers, like.tempo, like.sample_rate_hz)
     return AudioSpec(
         shape=shape,
         sample_rate_hz=like.sample_rate_hz,
@@ -114,6 +149,7 @@ def describe_file(path: str, like: Recording, shape: tuple[int, int]) -> AudioSp
         subtype=subtype,
         tags=like.tags,
         layout=like.layout,
+        metadata=metadata,
     )
 
 

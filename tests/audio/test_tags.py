@@ -16,7 +16,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from audiolm_cli.audio import AudioSpec, read_audio, write_blocks, write_growing
-from audiolm_cli.audio.tags import decode_text, make_id3, parse_id3
+from audiolm_cli.audio.id3 import decode_text, make_id3, parse_id3
 
 RATE_HZ = 44100
 TITLE = "Für Élise"
@@ -98,6 +98,13 @@ def test_tags_come_back(tmp_path: Path, name: str) -> None:
     lost = {"license"} if name in ("x.wav", "x.rf64") else set()
     assert {key: got.tags.get(key) for key in TAGS} == TAGS | dict.fromkeys(lost)
     assert got.num_samples == 4801
+
+
+@pytest.mark.parametrize("name", KINDS)
+def test_text_that_is_none(tmp_path: Path, name: str) -> None:
+    """As UTF-16 that was read a byte too late gives it; in a FLAC, it ended the program."""
+    got = read_audio(save(tmp_path / name, {"title": "A\uffff", "album": "\ufffe", "artist": "B"}))
+    assert got.tags["title"] == "A\ufffd" and got.tags["artist"] == "B"
 
 
 @needs_ffprobe
