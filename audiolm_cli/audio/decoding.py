@@ -14,11 +14,13 @@ from typing import BinaryIO
 
 import numpy as np
 
-from audiolm_cli.audio.ffmpeg import Source, open_ffmpeg
+from audiolm_cli.audio.ffmpeg import has_ffmpeg, open_ffmpeg
+from audiolm_cli.audio.foreign import Source
 from audiolm_cli.audio.headers import find_data_chunks, lacks_bytes, sniff
 from audiolm_cli.audio.links import find_links
 from audiolm_cli.audio.metadata import read_metadata
 from audiolm_cli.audio.opening import Section, cut_out, open_readable, read_head, unknown_format
+from audiolm_cli.audio.pyav import has_pyav, open_pyav
 from audiolm_cli.audio.recording import BITS, FLOATS, SampleStream
 from audiolm_cli.audio.sndfile import CUT_SHORT, RefusedError, open_sndfile
 from audiolm_cli.errors import AudioInputError
@@ -26,7 +28,7 @@ from audiolm_cli.errors import AudioInputError
 
 @contextlib.contextmanager
 def open_samples(source: str | Path, label: str, *, through_ffmpeg: bool = False) -> Iterator[SampleStream]:
-    """The samples of a file; what libsndfile does not read goes through the `ffmpeg` program if it is installed.
+    """The samples of a file; what libsndfile does not read goes through the `ffmpeg` program, or through PyAV.
 
     Args:
         source: a file; "-" is standard input.
@@ -87,7 +89,8 @@ def _open_link(stream: BinaryIO, source: str | Path, label: str, through_ffmpeg:
             raise AudioInputError(f"{label}: {reason}; pipe a WAV, for example with: ffmpeg -i FILE -f wav -")
         span = (stream.start, stream.stop) if isinstance(stream, Section) else None
         asked = Source(path=Path(source), span=span, label=label, reason=reason)
-        samples = stack.enter_context(open_ffmpeg(asked, format or Path(source).suffix[1:].upper() or "UNKNOWN"))
+        read = open_pyav if has_pyav() and not has_ffmpeg() else open_ffmpeg
+        samples = stack.enter_context(read(asked, format or Path(source).suffix[1:].upper() or "UNKNOWN"))
         metadata = read_metadata(stream, samples.format)
         if metadata is not None:  # libsndfile may have stumbled over something in front of the samples
             samples.metadata = metadata.on_side(behind=True)

@@ -14,26 +14,35 @@ import shutil
 import subprocess
 import threading
 from collections.abc import Iterator
-from dataclasses import dataclass
-from pathlib import Path
 from struct import Struct
-from typing import Any, BinaryIO, cast
+from typing import BinaryIO, cast
 
 import numpy as np
 
-from audiolm_cli.audio.checks import check_finite, check_kind, check_not_empty, check_promise
+from audiolm_cli.audio.checks import check_finite, check_kind
+from audiolm_cli.audio.foreign import (
+    CHECKED,
+    ESTIMATING,
+    PROTOCOLS,
+    Probe,
+    Source,
+    changed_kind,
+    check_length,
+    leave_out_padding,
+    pick_tags,
+    settle_subtype,
+    stated_duration,
+    stated_samples,
+)
 from audiolm_cli.audio.layout import Layout, read_layout
-from audiolm_cli.audio.recording import BITS, SampleStream
+from audiolm_cli.audio.recording import SampleStream
 from audiolm_cli.audio.sndfile import BLOCK_SAMPLES
 from audiolm_cli.audio.tempo import tag_tempo
 from audiolm_cli.errors import AudioInputError
+from audiolm_cli.packages import install_command
 
 TIMEOUT_S = 600.0
 """How long ffmpeg may take to say something."""
-NO_SOUND = "matches no streams"
-"""In what ffmpeg says of a picture, or a film without sound."""
-ESTIMATING = b"Estimating duration from bitrate"
-"""What it warns of where a container says nothing that can be true, as a WAV with FLAC in it may."""
 SAID_LINES = 20
 """Of what ffmpeg says, this much is kept."""
 MOST_HEAD_BYTES = 1 << 24
@@ -44,138 +53,16 @@ _KIND = Struct("<2xHI")
 """Channels and sample rate in Hz, in the chunk "fmt "."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class Transfer:
-    """How samples come from ffmpeg."""
-
-    encoder: str
-    """What ffmpeg makes of them."""
-    dtype: str
-    """Its samples, as numpy names them."""
-    bits: int
-    """Of integers; 0 for floating point."""
-
-
-SHORT, LONG = (
-    Transfer(encoder="pcm_s16le", dtype="<i2", bits=16),
-    Transfer(encoder="pcm_s32le", dtype="<i4", bits=32),
-)
-SINGLE, DOUBLE = (
-    Transfer(encoder="pcm_f32le", dtype="<f4", bits=0),
-    Transfer(encoder="pcm_f64le", dtype="<f8", bits=0),
-)
-TRANSFERS = {"u8": SHORT, "s16": SHORT, "s32": LONG, "s64": DOUBLE, "flt": SINGLE, "dbl": DOUBLE}
-"""By ffmpeg's name for what its decoder gives: the format that takes it in unchanged (but for 64-bit integers)."""
-EXACT_FLOATS = ("pcm_", "wavpack", "mp4als", "dsd_", "dst")
-"""Beginnings of the names of codecs whose floating point is the recording, not what a lossy codec made of it."""
-LADDER = ("PCM_U8", "PCM_16", "PCM_24", "PCM_32")
-"""Integer subtypes, the coarsest first."""
-KNOWN_LOSSY = {"vorbis": "VORBIS", "opus": "OPUS", "mp3": "MPEG_LAYER_III"}
-"""Lossy codecs that libsndfile knows by another name."""
-TAGS = {"track": "tracknumber", "year": "date", "tbpm": "bpm", "tmpo": "bpm", "tempo": "bpm"} | {
-    key: key for key in ("title", "artist", "album", "date", "genre", "comment", "copyright", "license", "bpm")
-}
-"""ffmpeg's names of tags, and libsndfile's."""
-STATING = ("mov", "matroska", "wv", "tta", "ape", "flac", "wav", "w64", "aiff", "caf", "au", "dsf", "iff", "tak")
-"""Containers that state their length, as ffmpeg names them; of others ffmpeg estimates it."""
-TOLERANCE_S = 0.1
-TOLERANCE_SAMPLES = 4096
-"""Containers may state this much more than there is to decode: a codec's delay, times in milliseconds."""
-DAMAGE_S = 0.01
-"""They may state this much more where ffmpeg has complained: it leaves out what it cannot decode, and goes on."""
-CHECKED = ("flac", "wavpack")
-"""Codecs with a checksum in each block that ffmpeg does not look at unless it is told to."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Probe:
-    """What ffprobe says about the first audio stream of a file."""
-
-    codec: str
-    """ffmpeg's name of it."""
-    sample_format: str
-    """What the decoder gives, as ffmpeg names it: "s16", "flt", ...; planar ones by the same names."""
-    bits: int
-    """Bits of an integer sample, as the codec or the container states them; 0 where neither does."""
-    duration_s: float
-    """What the container states; 0 where it states nothing."""
-    tags: dict[str, str]
-    """Text, by libsndfile's names."""
-
-    @property
-    def transfer(self) -> Transfer:
-        """How its samples come without loss."""
-        return TRANSFERS.get(self.sample_format, SINGLE)
-
-    @property
-    def subtype(self) -> str:
-        """The encoding, in libsndfile's names, by what is stated; "UNKNOWN" for lossy ones that it does not know."""
-        transfer = self.transfer
-        if transfer.bits:
-            return subtype_of(min(self.bits or transfer.bits, transfer.bits))
-        if self.sample_format in TRANSFERS and self.codec.startswith(EXACT_FLOATS):
-            return "DOUBLE" if transfer is DOUBLE else "FLOAT"
-        return KNOWN_LOSSY.get(self.codec, "UNKNOWN")
-
-
-@dataclass(frozen=True, kw_only=True)
-class Source:
-    """What ffmpeg is to read, and what to say when it cannot."""
-
-    path: Path
-    """The file."""
-    span: tuple[int, int] | None = None
-    """Its bytes from the one to the other; None are all."""
-    label: str
-    """Its name, for messages."""
-    reason: str
-    """Why ffmpeg is asked, for messages."""
-
-    @property
-    def url(self) -> str:
-        """How ffmpeg is told about it."""
-        if self.span is None:
-            return f"file:{self.path}"
-        start, stop = self.span
-        return f"subfile,,start,{start},end,{stop},,:file:{self.path}"
-
-    def find_program(self, name: str) -> str:
-        """Where ffmpeg or ffprobe is.
-
-        Raises:
-            AudioInputError: it is not installed.
-        """
-        program = shutil.which(name)
-        if program is None:
-            known = "ffmpeg" if name == "ffmpeg" else "ffprobe, a part of ffmpeg,"
-            raise AudioInputError(
-                f"{self.label}: {self.reason}; install {known} to read it, or convert it to WAV or FLAC"
-            )
-        return program
-
-    def failure(self, said: bytes) -> AudioInputError:
-        """The error when ffmpeg cannot decode the file either, with the last line of what it said."""
-        lines = said.decode("utf-8", "replace").strip().splitlines()
-        if not lines or any(NO_SOUND in line for line in lines):
-            return AudioInputError(f"{self.label}: there is no sound in it; expected an audio file")
-        return AudioInputError(f"{self.label}: {self.reason}, and ffmpeg cannot decode it either ({lines[-1]})")
-
-
-def subtype_of(bits: int) -> str:
-    """The coarsest integer subtype that holds so many bits."""
-    return next(name for name in LADDER if BITS[name] >= bits)
-
-
 def probe(source: Source) -> Probe:
     """What ffprobe says about the first audio stream.
 
     Raises:
         AudioInputError: ffmpeg is not installed, or finds no audio.
     """
-    source.find_program("ffmpeg")  # the name that a message should have
+    _find_program(source, "ffmpeg")  # the name that a message should have
     wanted = "stream=codec_name,sample_fmt,bits_per_raw_sample,bits_per_sample,duration:stream_tags"
     wanted += ":format=format_name,duration,nb_streams:format_tags"
-    command = [source.find_program("ffprobe"), "-v", "level+warning", "-protocol_whitelist", "file,pipe,subfile"]
+    command = [_find_program(source, "ffprobe"), "-v", "level+warning", "-protocol_whitelist", PROTOCOLS]
     command += ["-select_streams", "a:0", "-show_entries", wanted, "-of", "json", source.url]
     try:
         done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, timeout=TIMEOUT_S, check=False)
@@ -194,12 +81,17 @@ def probe(source: Source) -> Probe:
 
     # Tags of a stream (Ogg) and of a file, whose letters some formats make large.
     tags = {key.lower(): text for each in (stream, container) for key, text in each.get("tags", {}).items()}
+    # Matroska has the length of the longest stream, and perhaps that of each in a tag.
+    alone = container.get("nb_streams") == 1
+    texts = [stream.get("duration"), tags.get("duration"), container.get("duration") if alone else None]
+    is_estimate = ESTIMATING.encode() in done.stderr
     return Probe(
         codec=stream.get("codec_name", "unknown"),
         sample_format=stream.get("sample_fmt", "unknown").removesuffix("p"),
         bits=_to_int(stream.get("bits_per_raw_sample")) or _to_int(stream.get("bits_per_sample")),
-        duration_s=0.0 if ESTIMATING in done.stderr else _stated_duration(stream, container, tags.get("duration", "")),
-        tags={TAGS[key]: text for key, text in tags.items() if key in TAGS and text},
+        duration_s=0.0 if is_estimate else stated_duration(str(container.get("format_name", "")), texts),
+        tags=pick_tags(tags),
+        num_samples=stated_samples(tags),
     )
 
 
@@ -221,7 +113,7 @@ def open_ffmpeg(source: Source, format: str) -> Iterator[SampleStream]:
     # Playlists must not lead it anywhere else: it opens local files and pipes alone. A stream that changes its rate
     # or its channels is refused, where ffmpeg would convert it and say nothing. Text is not passed on: with a long one,
     # ffmpeg's WAV states no size in front of it that could be true.
-    command = [source.find_program("ffmpeg"), "-nostdin", "-v", "error", "-protocol_whitelist", "file,pipe,subfile"]
+    command = [_find_program(source, "ffmpeg"), "-nostdin", "-v", "error", "-protocol_whitelist", PROTOCOLS]
     command += ["-err_detect", "crccheck+explode"] if found.codec in CHECKED else []
     command += ["-guess_layout_max", "2", "-reinit_filter", "0", "-i", source.url, "-map", "0:a:0", "-bitexact"]
     command += ["-map_metadata", "-1"]
@@ -240,7 +132,7 @@ def open_ffmpeg(source: Source, format: str) -> Iterator[SampleStream]:
                 layout=layout,
                 blocks=iter(()),
             )
-            stream.blocks = output.read_blocks(stream)
+            stream.blocks = leave_out_padding(output.read_blocks(stream), found.num_samples)
             yield stream
         finally:
             program.kill()
@@ -303,28 +195,15 @@ class _Output:
 
         if self._program.wait():
             raise self._failure()
-        self._check_length(count, stream)
-
-        # A container may state fewer bits than its codec gives: companded sound has 8, and needs 16.
-        if used:
-            needed = 32 - ((used & -used).bit_length() - 1)
-            stream.subtype = subtype_of(max(needed, BITS[stream.subtype]))
+        self._listener.join()
+        if not count and self._said:
+            raise self._failure()
+        check_length(self._source, self._found, stream, count, complained=bool(self._said))
+        settle_subtype(stream, used)
 
     def close(self) -> None:
         """Wait for what listens to the program, which has ended."""
         self._listener.join()
-
-    def _check_length(self, count: int, stream: SampleStream) -> None:
-        """Refuse a file that holds less than its container promises."""
-        rate_hz, label = stream.sample_rate_hz, self._source.label
-        promised = self._found.duration_s * rate_hz
-        self._listener.join()
-        tolerance = TOLERANCE_S * rate_hz + (0 if stream.lossless else TOLERANCE_SAMPLES)
-        if promised - count > (DAMAGE_S * rate_hz if self._said else tolerance):
-            check_promise(label, count, promised, rate_hz)
-        if not count and self._said:
-            raise self._failure()
-        check_not_empty(label, count)
 
     def _listen(self) -> None:
         """Keep the last lines that the program says."""
@@ -347,23 +226,26 @@ class _Output:
         self._listener.join()
         said = b"".join(self._said)
         if b"inject frame into filter" in said:
-            what = "changes its sample rate or its channels in the middle"
-            return AudioInputError(f"{self._source.label}: {what}; split it there, or convert it to WAV or FLAC")
+            return changed_kind(self._source)
         return self._source.failure(said)
 
 
-def _stated_duration(stream: dict[str, Any], container: dict[str, Any], tagged: str) -> float:
-    """Seconds that a container states for a stream; 0 where it states none, or only those of a longer stream."""
-    if not str(container.get("format_name", "")).split(",")[0].startswith(STATING):
-        return 0.0
+def has_ffmpeg() -> bool:
+    """Whether the program is installed."""
+    return shutil.which("ffmpeg") is not None
 
-    # Matroska has the length of the longest stream, and perhaps that of each in a tag, as hours:minutes:seconds.
-    alone = container.get("nb_streams") == 1
-    for text in (stream.get("duration"), tagged, container.get("duration") if alone else None):
-        parts = str(text or "").split(":")
-        with contextlib.suppress(ValueError):
-            return sum(float(part) * 60**power for power, part in enumerate(reversed(parts)))
-    return 0.0
+
+def _find_program(source: Source, name: str) -> str:
+    """Where ffmpeg or ffprobe is.
+
+    Raises:
+        AudioInputError: it is not installed.
+    """
+    program = shutil.which(name)
+    if program is None:
+        known = "ffprobe, a part of ffmpeg" if name == "ffprobe" else f"ffmpeg, or run: {install_command('av')}"
+        raise AudioInputError(f"{source.label}: {source.reason}; convert it to WAV or FLAC, install {known}")
+    return program
 
 
 def _pick_errors(said: bytes) -> bytes:

@@ -16,8 +16,7 @@ def read_audio(source: str | Path, *, max_duration_s: float | None = None) -> Re
     """The whole of an audio file, with its exact samples.
 
     Args:
-        source: a file; "-" is standard input. What libsndfile does not read goes through the `ffmpeg` program if it is
-            installed.
+        source: a file; "-" is standard input. What libsndfile does not read goes through `ffmpeg` or its libraries.
         max_duration_s: refuse what is longer than this, in seconds.
 
     Raises:

@@ -32,7 +32,7 @@ class AudioStream:
 
 @contextlib.contextmanager
 def open_stream(path: Path, *, through_ffmpeg: bool = False) -> Iterator[AudioStream]:
-    """A file as a stream of blocks; what libsndfile does not read goes through the `ffmpeg` program if it is installed.
+    """A file as a stream of blocks; what libsndfile does not read goes through `ffmpeg` or its libraries.
 
     Args:
         path: the file.

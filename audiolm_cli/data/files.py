@@ -26,7 +26,7 @@ FFMPEG_SUFFIXES = (
     *(".avi", ".flv", ".mpg", ".mpeg", ".vob", ".m2ts", ".dts", ".mlp", ".thd", ".ra", ".rm", ".spx", ".ogv", ".ogx"),
     *(".sph", ".voc", ".8svx"),
 )
-"""Sound and film that only the `ffmpeg` program reads."""
+"""Sound and film that only `ffmpeg` reads, as a program or as libraries."""
 READABLE_SUFFIXES = (*AUDIO_SUFFIXES, *FFMPEG_SUFFIXES)
 SPLITS = ("train", "dev", "test")
 MOST_SAMPLES = 2**40

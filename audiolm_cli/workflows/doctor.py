@@ -203,12 +203,15 @@ def _hide_secrets(name: str, value: str) -> str:
 
 
 def _check_ffmpeg() -> Finding:
-    path = shutil.which("ffmpeg")
+    """What reads the formats that libsndfile does not: the program comes first, as in `audio.decoding`."""
+    path, version = shutil.which("ffmpeg"), installed_version("av")
     if path:
         return Finding(name="ffmpeg", status="ok", value=path)
-    return Finding(
-        name="ffmpeg", status="warn", value="not on PATH", remedy="install ffmpeg to read M4A, AAC, WMA and video files"
-    )
+    if version:
+        return Finding(name="ffmpeg", status="ok", value=f"its libraries, by PyAV {version}")
+
+    remedy = f"to read M4A, AAC, WMA and video files, install ffmpeg, or run: {install_command('av')}"
+    return Finding(name="ffmpeg", status="warn", value="neither on PATH nor by PyAV", remedy=remedy)
 
 
 def _check_compute() -> Iterator[Finding]:

@@ -13,7 +13,7 @@ import pytest
 import soundfile
 from matplotlib.image import imsave
 
-from audiolm_cli.audio import find_sounding, open_stream, read_audio, resample, resample_blocks, scan
+from audiolm_cli.audio import decoding, find_sounding, open_stream, read_audio, resample, resample_blocks, scan
 from audiolm_cli.errors import AudioInputError
 
 RATE_HZ = 16_000
@@ -102,7 +102,8 @@ def test_a_picture_is_said_to_hold_no_sound(damaged: bool, tmp_path: Path) -> No
 def test_without_ffmpeg_it_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "a.m4a").write_bytes(bytes(range(256)) * 10)
     monkeypatch.setenv("PATH", str(tmp_path))
-    with pytest.raises(AudioInputError, match="install ffmpeg"):
+    monkeypatch.setattr(decoding, "has_pyav", lambda: False)
+    with pytest.raises(AudioInputError, match="install ffmpeg, or run"):
         whole(tmp_path / "a.m4a")
 
 

@@ -127,10 +127,19 @@ def test_a_damaged_codec_fails(audiolm: Any, piano: Path, cache: Path) -> None:
 
 
 def test_missing_ffmpeg_is_a_warning(audiolm: Any, piano: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Only some formats need it."""
+    """Only some formats need it, and PyAV does in its place."""
     monkeypatch.setattr(workflow.shutil, "which", lambda _: None)
-    shown = audiolm("doctor", "--json")
-    assert (shown.exit_code, checks(shown)["ffmpeg"]["status"]) == (0, "warn")
+    for version, status in (("", "warn"), ("18.1.0", "ok")):
+        versions = {"av": version}
+        monkeypatch.setattr(
+            workflow, "installed_version", lambda name, own=versions: own.get(name, installed_version(name))
+        )
+        shown = audiolm("doctor", "--json")
+        check = checks(shown)["ffmpeg"]
+        assert (shown.exit_code, check["status"]) == (0, status)
+        assert ("PyAV 18.1.0" in check["value"]) == bool(version) and ("pip install" in check["remedy"]) != bool(
+            version
+        )
 
 
 @pytest.mark.parametrize("imports", [("torch", "torchaudio")], indirect=True)
