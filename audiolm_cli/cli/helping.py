@@ -12,7 +12,7 @@ from typer.core import TyperCommand, TyperGroup
 
 from audiolm_cli.cli.chosen import name_places, take_settings
 from audiolm_cli.cli.options import RARE
-from audiolm_cli.cli.refusing import explain_refusal
+from audiolm_cli.cli.refusing import explain_refusal, find_missing_dashes
 from audiolm_cli.errors import UsageError
 
 EXAMPLES: dict[str, tuple[str, str]] = {
@@ -96,8 +96,10 @@ class Command(TyperCommand):
         """Take the options out of a command line.
 
         Raises:
-            UsageError: an option does not take the value that it was given, or a settings file does not fit.
+            UsageError: an option does not take the value that it was given, or belongs behind `--`; or a settings file
+                does not fit.
         """
+        words = list(args)  # which Typer takes away one by one
         try:
             take_settings(ctx, args)
             rest = super().parse_args(ctx, args)
@@ -109,6 +111,11 @@ class Command(TyperCommand):
             if type(error) is not typer.BadParameter:  # something is missing, of which Typer tells more
                 raise
             raise UsageError(explain_refusal(ctx, error)) from error
+        except typer.TyperException as error:
+            mended = find_missing_dashes(ctx, words, error)
+            if not mended:
+                raise
+            raise UsageError(f"-- is missing in front of the command: {mended}") from error
 
     def invoke(self, ctx: Any) -> Any:
         """Run the command.

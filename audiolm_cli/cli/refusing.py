@@ -1,4 +1,4 @@
-"""What is said of a value that an option does not take: one line with the option, what it takes, and what was given.
+"""What is said of what an option does not take, and of an option that stands in the wrong place: each in one line.
 
 Knows nothing about what the options are for.
 """
@@ -11,6 +11,7 @@ import typer
 
 from audiolm_cli.cli.chosen import given_by
 from audiolm_cli.config.base import describe_range
+from audiolm_cli.wording import join_words
 
 KINDS = {bool: "true or false", int: "a whole number", float: "a number"}
 """Types of options whose values Typer checks, in words."""
@@ -33,6 +34,25 @@ def explain_refusal(context: typer.Context, error: typer.BadParameter) -> str:
     if not expected or not hasattr(cause, "errors"):
         return f"{name}: {error.message}"
     return f"{name} must be {expected}, got {cause.errors()[0]['input']!r}"
+
+
+def find_missing_dashes(context: typer.Context, words: list[str], error: typer.TyperException) -> str:
+    """A command line as it was meant: with `--` in front of another command, to which an unknown option belongs.
+
+    Empty where the error is another one, or the command takes no other behind `--`.
+    """
+    unknown = getattr(error, "option_name", None)
+    command: Any = context.command
+    takes_another = any((option.metavar or "").startswith("-- ") for option in command.params)
+    if unknown is None or not takes_another or "--" in words:
+        return ""
+
+    program: Any = context.find_root().command
+    before = [place for place, word in enumerate(words) if word.startswith(unknown)][:1]
+    places = [place for place, word in enumerate(words[: before[0]] if before else []) if word in program.commands]
+    if not places or places[-1] == 0:  # a folder may be called as a command is
+        return ""
+    return join_words(["audiolm", str(context.info_name), *words[: places[-1]], "--", *words[places[-1] :]])
 
 
 def _describe_expected(option: Any) -> str:

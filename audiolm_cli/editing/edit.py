@@ -70,17 +70,17 @@ def run_edit(session: Session, jobs: list[Job], edit: Edit) -> Generation:
     result = summarise(session, outputs, edit.settings, failed)
     if not outputs or jobs[0].page is None:
         return result
-    return dataclasses.replace(result, page=write_page(page, jobs[0].page, session.config))
+    return dataclasses.replace(result, page=write_page(page, jobs[0].page, jobs[0].page_target, session.config))
 
 
-def write_page(page: TakesPage, path: str, config: GenerateConfig) -> str:
-    """Write a page where `plan_page` said, and return where it is.
+def write_page(page: TakesPage, path: str, target: str, config: GenerateConfig) -> str:
+    """Write a page where `plan_page` said, which was told to name it after `target`, and return where it is.
 
     Raises:
         OutputError: it cannot be written.
     """
     paths, alone = [path], dataclasses.replace(config, takes=1, best_of=None)
-    write_under_free_name(paths, 1, str(config.page), alone, lambda own: page.write(Path(own), force=config.force))
+    write_under_free_name(paths, 1, target, alone, lambda own: page.write(Path(own), force=config.force))
     return paths[0]
 
 

@@ -43,6 +43,8 @@ class Job:
     """One picture per take, or none."""
     page: str | None = None
     """The page that all jobs of a command share, or none."""
+    page_target: str = ""
+    """What the page is named after."""
     target: str = STREAM
     """What the takes are named after."""
     picture: str = ""
@@ -64,7 +66,11 @@ def plan_jobs(inputs: list[str], verb: str, config: GenerateConfig) -> list[Job]
         check_picture(plot)
     make_folder(config.output)
     check_output(config, len(inputs))
-    page = plan_page(config)
+    page_target = config.page
+    if page_target is not None and config.watched and inputs:  # each recording comes alone, and has a page of its own
+        page_target = name_after(page_target, Path(inputs[0]).stem)
+    # Before the first one has come, no more than the kind of name is to be checked.
+    page = plan_page(config if inputs else dataclasses.replace(config, force=True), page_target)
 
     jobs: list[Job] = []
     taken: set[str] = set()
@@ -74,7 +80,7 @@ def plan_jobs(inputs: list[str], verb: str, config: GenerateConfig) -> list[Job]
         # Names that are taken already get the input's place behind their stem.
         stem = "stdin" if source == STREAM else Path(source).stem
         for name in itertools.chain([stem], (f"{stem}-{extra}" for extra in itertools.count(number))):
-            own = plot if plot is None or is_alone else plot.with_name(f"{plot.stem}.{name}{plot.suffix}")
+            own = None if plot is None else str(plot) if is_alone else name_after(plot, name)
             target = output_path(config.output, name, verb)
             if config.watched and config.output is None:
                 target = str(Path(source).with_name(target))
@@ -93,24 +99,47 @@ def plan_jobs(inputs: list[str], verb: str, config: GenerateConfig) -> list[Job]
             named_format(path)
 
         taken |= {*paths, *plots}
-        picture = "" if own is None else str(own)
-        jobs.append(Job(source=source, paths=paths, plots=plots, page=page, target=target, picture=picture))
+        jobs.append(
+            Job(
+                source=source,
+                paths=paths,
+                plots=plots,
+                page=page,
+                page_target=page_target or "",
+                target=target,
+                picture=own or "",
+            )
+        )
     return jobs
 
 
-def plan_page(config: GenerateConfig) -> str | None:
+def name_after(path: str | Path, stem: str) -> str:
+    """The name that a picture or a page has where each recording has one of its own.
+
+    >>> name_after("takes.html", "kick")
+    'takes.kick.html'
+    """
+    path = Path(path)
+    return str(path.with_name(f"{path.stem}.{stem}{path.suffix}"))
+
+
+def plan_page(config: GenerateConfig, target: str | None) -> str | None:
     """Where the page of takes goes, if one is wanted.
+
+    Args:
+        config: the settings.
+        target: what it is named after; None is no page.
 
     Raises:
         UsageError: its name does not end in `.html`, or there will be no files for it to show.
         OutputError: it exists already or cannot be written.
     """
-    if config.page is None:
+    if target is None:
         return None
     if config.output == STREAM:
         raise UsageError("--page shows files, and -o - leaves none; write the audio to a file")
 
-    (page,) = name_takes(config.page, dataclasses.replace(config, takes=1, best_of=None))
+    (page,) = name_takes(target, dataclasses.replace(config, takes=1, best_of=None))
     check_page(Path(page), config.force, "--page")
     return page
 

@@ -41,7 +41,7 @@ def demo(
         OutputError: the folder cannot be made, a file is there already, or the disk is full.
     """
     config = dataclasses.replace(config, takes=1, seed=DEMO_SEED if config.seed is None else config.seed)
-    page_path = plan_page(config)
+    page_path = plan_page(config, config.page)
     session = open_session(config, SamplingConfig(), on_event, Stopwatch.since(started))
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -71,7 +71,7 @@ def demo(
     result = summarise(session, outputs, settings={})
     if page_path is None:
         return result
-    return dataclasses.replace(result, page=write_page(page, page_path, config))
+    return dataclasses.replace(result, page=write_page(page, page_path, str(config.page), config))
 
 
 def _plan_job(folder: Path, name: str, config: GenerateConfig) -> Job:

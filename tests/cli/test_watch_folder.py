@@ -366,6 +366,25 @@ def test_the_same_name_again_is_numbered_and_with_f_replaced(
     assert "new/a.continued.wav: exists already" in shown.stderr
 
 
+def test_each_file_has_a_page_of_its_own(audiolm: Any, studio: Path, come: Callable[..., None]) -> None:
+    """Named after it, as its picture is; a page from before is in nobody's way, and none is written over."""
+    (studio / "takes.html").write_text("older")
+    come("a.wav", "b.wav", "a.wav")
+    shown = audiolm("watch", "bounces", "--", "continue", "--page", "takes.html")
+    pages = [line.split()[0] for line in shown.stdout.splitlines() if "(page" in line]
+    assert pages == ["takes.a.html", "takes.b.html", "takes.a-2.html"], shown.stderr
+    for page, name, other in (("takes.a.html", "a", "b"), ("takes.b.html", "b", "a")):
+        text = (studio / page).read_text()
+        assert f"bounces/{name}.wav" in text and f"bounces/{other}.wav" not in text
+    assert (studio / "takes.html").read_text() == "older"
+
+    come("b.wav")
+    words = ("watch", "bounces", "--", "continue", "-o", "new/", "--page", "takes.html")
+    shown = audiolm(*words)
+    assert "takes.b.html: exists already" in shown.stderr and not list((studio / "new").iterdir())
+    assert "takes.b.html  (page" in audiolm(*words, "-f").stdout
+
+
 def test_tempo_and_markers_are_those_of_each_file(
     audiolm: Any, studio: Path, come: Callable[..., None], piano: Piano
 ) -> None:
@@ -432,6 +451,9 @@ def test_for_programs(audiolm: Any, studio: Path, come: Callable[..., None]) -> 
     ("words", "code", "told"),
     [
         ([], 2, "say behind -- what to do with each file"),
+        (["continue", "-d", "4"], 2, "-- is missing in front of the command: audiolm watch bounces -- continue -d 4"),
+        (["--settle", "2", "infill", "--gap=1:2"], 2, "audiolm watch bounces --settle 2 -- infill --gap=1:2"),
+        (["--", "continue", "--page", "x.png"], 2, "give a name that ends in .html"),
         (["--", "train"], 2, "watch runs continue, infill, loop or restyle, not 'train'"),
         (["--", "continue", "a.wav"], 2, "continue gets its files from bounces; leave out a.wav"),
         (["--", "continue", "-"], 2, "leave out -"),
