@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import BinaryIO
 
-from audiolm_cli.audio.headers import LAYOUTS, Layout, iter_chunks, overwrite, replace_bytes
+from audiolm_cli.audio.headers import LAYOUTS, Layout, iter_chunks, overwrite, read_at, replace_bytes
 
 MOST_BYTES = 1 << 26
 """So much of a file's chunks is kept."""
@@ -24,6 +24,8 @@ OWN = {
     "CAF": (b"desc", b"data", b"chan", b"peak", b"pakt", b"kuki", b"ovvw", b"edct", b"free"),
 }
 """What is made anew for every file: it describes its samples, or holds tags, for which others are responsible."""
+ID3_CHUNKS = (b"id3 ", b"ID3 ")
+"""Chunks that hold an ID3 2 tag, by their names in a WAV and in an AIFF."""
 FILLERS = (b"JUNK", b"junk", b"PAD ", b"FLLR", b"free")
 """Chunks that hold room, and nothing else."""
 
@@ -52,7 +54,7 @@ def read_other_chunks(stream: BinaryIO, family: str) -> tuple[tuple[Chunk, ...],
     chunk: sizes may be wrong.
     """
     length = stream.seek(0, os.SEEK_END)
-    layout = LAYOUTS[_read_at(stream, 0, 4)]
+    layout = LAYOUTS[read_at(stream, 0, 4)]
     found: list[Chunk] = []
     large: list[str] = []
     behind, room = False, MOST_BYTES
@@ -71,8 +73,26 @@ def read_other_chunks(stream: BinaryIO, family: str) -> tuple[tuple[Chunk, ...],
             continue
 
         room -= size
-        found.append(Chunk(_full_name(stream, layout, name, start), _read_at(stream, start, size), behind))
+        found.append(Chunk(_full_name(stream, layout, name, start), read_at(stream, start, size), behind))
     return tuple(found), tuple(large)
+
+
+def pack_riff_chunk(name: bytes, content: bytes) -> bytes:
+    """A chunk of a WAV, or a part of one, with its name, its size, and padding to an even number of bytes."""
+    return name + struct.pack("<I", len(content)) + content + bytes(len(content) % 2)
+
+
+def list_foreign_chunks(stream: BinaryIO) -> tuple[str, ...]:
+    """The names of the chunks of a RIFX, whose numbers are the other way round, that are not made anew for every file.
+
+    Text is not among them: libsndfile reads it.
+    """
+    names = []
+    for name, start, _ in list(iter_chunks(stream)):
+        kind = read_at(stream, start, 4) if name == b"LIST" else name
+        if kind not in (*OWN["RIFF"], *FILLERS, b"INFO"):
+            names.append(kind.decode("latin-1").strip())
+    return tuple(dict.fromkeys(names))
 
 
 def put_chunks(stream: BinaryIO, family: str, chunks: Sequence[Chunk], join: Callable[[Chunk, Chunk], Chunk]) -> None:
@@ -85,7 +105,7 @@ def put_chunks(stream: BinaryIO, family: str, chunks: Sequence[Chunk], join: Cal
             this place.
         join: what such a one becomes, given the one of the recording as well.
     """
-    magic = _read_at(stream, 0, 4)
+    magic = read_at(stream, 0, 4)
     layout = LAYOUTS[magic]
     written, (data_at, data_end) = _read_written(stream, layout)
 
@@ -126,7 +146,7 @@ def _read_written(stream: BinaryIO, layout: Layout) -> tuple[list[Chunk], tuple[
         if name == layout.data:
             place = start - head_bytes, start + size if size < 2**32 - 1 else _wide_end(stream, start)
         else:
-            content = _read_at(stream, start, size)
+            content = read_at(stream, start, size)
             found.append(Chunk(_full_name(stream, layout, name, start), content, place != (0, 0)))
     return found, place
 
@@ -134,7 +154,7 @@ def _read_written(stream: BinaryIO, layout: Layout) -> tuple[list[Chunk], tuple[
 def _wide_end(stream: BinaryIO, start: int) -> int:
     """Where the samples of an RF64 end."""
     content = next(start for name, start, _ in iter_chunks(stream) if name == b"ds64")
-    return start + struct.unpack("<Q", _read_at(stream, content + 8, 8))[0]
+    return start + struct.unpack("<Q", read_at(stream, content + 8, 8))[0]
 
 
 def _full_name(stream: BinaryIO, layout: Layout, name: bytes, start: int) -> bytes:
@@ -142,7 +162,7 @@ def _full_name(stream: BinaryIO, layout: Layout, name: bytes, start: int) -> byt
     if layout.id_bytes == 4:
         return name
     head = start - layout.id_bytes - struct.calcsize(layout.size)
-    full = _read_at(stream, head, layout.id_bytes)
+    full = read_at(stream, head, layout.id_bytes)
     return name if full[4:] == W64_SUFFIX else full
 
 
@@ -163,8 +183,3 @@ def _state_size(stream: BinaryIO, magic: bytes) -> None:
         overwrite(stream, 20, struct.pack("<Q", total - 8))  # in the chunk ds64, which is the first
     elif magic in (b"RIFF", b"FORM"):
         overwrite(stream, 4, struct.pack(LAYOUTS[magic].size, total - 8))
-
-
-def _read_at(stream: BinaryIO, position: int, size: int) -> bytes:
-    stream.seek(position)
-    return stream.read(size)

@@ -16,7 +16,8 @@ from typing import BinaryIO
 import numpy as np
 import soundfile
 
-from audiolm_cli.audio.headers import iter_chunks
+from audiolm_cli.audio.chunks import pack_riff_chunk
+from audiolm_cli.audio.headers import iter_chunks, read_at
 from audiolm_cli.audio.metadata import count_bytes
 from audiolm_cli.audio.recording import BITS, FLOATS
 from audiolm_cli.audio.writing import (
@@ -115,15 +116,17 @@ class Header:
             encode_unread(stream, iter(()), replace(spec, shape=(0, C)))
             places = list(iter_chunks(stream))
             data_at, data_bytes = next((start, size) for name, start, size in places if name == b"data")
-            chunks = [(name, _read_at(stream, start, size)) for name, start, size in places if start < data_at]
+            chunks = [(name, read_at(stream, start, size)) for name, start, size in places if start < data_at]
             tail_at = data_at + data_bytes
-            tail = _read_at(stream, tail_at, stream.seek(0, os.SEEK_END) - tail_at)
+            tail = read_at(stream, tail_at, stream.seek(0, os.SEEK_END) - tail_at)
         return cls([chunk for chunk in chunks if chunk[0] not in left_out], tail, _frame_bytes(spec))
 
     def bytes(self, count: int, *, ends: bool = False) -> bytes:
         """The head of a file of `count` samples, which ends in the tail or not; equally long for all."""
         counted = struct.pack("<I", count)
-        chunks = b"".join(_frame_chunk(name, counted if name == b"fact" else content) for name, content in self._chunks)
+        chunks = b"".join(
+            pack_riff_chunk(name, counted if name == b"fact" else content) for name, content in self._chunks
+        )
 
         size = count * self.frame_bytes
         riff = 4 + len(chunks) + 8 + size + size % 2  # "WAVE", chunks, head of "data", samples, padding
@@ -215,13 +218,3 @@ def _write_all(file: BinaryIO, data: bytes) -> None:
     rest = memoryview(data)
     while rest:
         rest = rest[file.write(rest) :]
-
-
-def _read_at(stream: BinaryIO, position: int, size: int) -> bytes:
-    stream.seek(position)
-    return stream.read(size)
-
-
-def _frame_chunk(name: bytes, content: bytes) -> bytes:
-    """A chunk with its name, its size, and padding to an even number of bytes."""
-    return name + struct.pack("<I", len(content)) + content + bytes(len(content) % 2)

@@ -218,6 +218,12 @@ def read_chunks(stream: BinaryIO, most: int, names: tuple[bytes, ...]) -> Iterat
             yield name, stream.read(max(0, min(size, most)))
 
 
+def read_at(stream: BinaryIO, position: int, size: int) -> bytes:
+    """Up to `size` bytes of a file, from a position on."""
+    stream.seek(position)
+    return stream.read(size)
+
+
 def overwrite(stream: BinaryIO, position: int, data: bytes | bytearray) -> None:
     """Write over as many bytes in the middle of a file."""
     stream.seek(position)

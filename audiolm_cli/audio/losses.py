@@ -17,9 +17,10 @@ from audiolm_cli.audio.recording import BITS, FLOATS, Recording, as_float
 from audiolm_cli.audio.writing import AudioSpec, as_stored, find_lost_tags
 from audiolm_cli.wording import MOST_NAMES, counted
 
-HOMES = {"RIFF": "; name it .wav", "AIFF": "; name it .aiff", "CAF": "; name it .caf", "FLAC": "; name it .flac"}
-HOMES |= {"OGG": "; name it .ogg", "MP3": "; name it .mp3", "W64": "; name it .w64"}
-"""What to do where a file holds less than the recording does, by the family of the recording."""
+SUFFIXES = {"RIFF": ".wav", "AU": ".au"} | {
+    name: f".{name.lower()}" for name in ("AIFF", "CAF", "FLAC", "OGG", "MP3", "W64")
+}
+"""Of the family of a recording, how a file is named that holds all that it holds."""
 COMPARED_SAMPLES = 1 << 20
 """Samples of all channels that are compared at a time."""
 
@@ -59,19 +60,18 @@ def find_losses(path: str, recording: Recording, kept: Iterable[slice], spec: Au
         how = "are too long or have no place" if len(names) > 1 else "is too long or has no place"
         losses.append(Loss(kind="tags", count=len(names), message=f"{what} {how} in {spec.format}; name it .flac"))
 
-    if names := _list_unheld(recording, spec.format):
-        home = HOMES.get(recording.metadata.family, "") if recording.metadata else ""
+    if recording.metadata and (names := list_unheld(recording.metadata, spec.format, recording.markers)):
+        suffix = SUFFIXES[recording.metadata.family]
         verb = "have" if len(names) > 1 else "has"
-        message = f"{', '.join(names[:MOST_NAMES])} of the recording {verb} no place in {spec.format}{home}"
+        message = f"{', '.join(names[:MOST_NAMES])} of the recording {verb} no place in {spec.format}; name it {suffix}"
+        losses.append(Loss(kind="metadata", count=len(names), message=message))
+
+    if recording.metadata and (names := list(recording.metadata.left_out)):
+        what = f"{', '.join(names[:MOST_NAMES])} of the recording"
+        message = f"audiolm does not carry over {what}; add it again with the program that wrote it"
         losses.append(Loss(kind="metadata", count=len(names), message=message))
 
     return [Loss(kind=loss.kind, count=loss.count, message=f"{path}: {loss.message}") for loss in losses]
-
-
-def _list_unheld(recording: Recording, format: str) -> list[str]:
-    """What else of a recording a format does not hold."""
-    metadata = recording.metadata
-    return [] if metadata is None else list_unheld(metadata, format, recording.markers)
 
 
 def _find_sample_losses(recording: Recording, kept: list[slice], spec: AudioSpec) -> list[Loss]:

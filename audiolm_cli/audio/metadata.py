@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import BinaryIO
 
-from audiolm_cli.audio.chunks import FILLERS, OWN, Chunk, put_chunks, read_other_chunks
+from audiolm_cli.audio.chunks import FILLERS, ID3_CHUNKS, OWN, Chunk, list_foreign_chunks, put_chunks, read_other_chunks
 from audiolm_cli.audio.flac import (
     CUE_SHEET,
     LONGEST_BLOCK,
@@ -28,26 +28,27 @@ from audiolm_cli.audio.markers import Marker, read_aiff_markers, read_riff_marke
 from audiolm_cli.audio.moves import Moves
 from audiolm_cli.audio.ogg import list_ogg_comments, settle_ogg
 from audiolm_cli.audio.placed import (
-    W64_MARKERS,
     move_aiff_chunks,
     move_caf_chunks,
     move_flac_blocks,
     move_id3,
     move_riff_chunks,
-    move_w64_chunks,
     pack_aiff_markers,
     pack_riff_markers,
 )
-from audiolm_cli.audio.tags import INFO, MOST_TAG_BYTES, iter_info, list_ape_texts
+from audiolm_cli.audio.tags import BPM_COMMENTS, INFO, MOST_TAG_BYTES, iter_info, list_ape_texts
 from audiolm_cli.audio.tempo import Tempo
 
 FAMILIES = {"WAV": "RIFF", "WAVEX": "RIFF", "RF64": "RIFF"} | {
     name: name for name in ("W64", "AIFF", "CAF", "FLAC", "OGG", "MP3", "AU")
 }
 """Formats that hold the same in the same way, by libsndfile's names."""
-ID3_CHUNKS = (b"id3 ", b"ID3 ")
 MARKS = (b"cue ", b"plst", b"smpl", b"MARK", b"mark", b"strg")
 """Chunks that hold markers, which other formats may hold in their own way."""
+W64_MARKERS = bytes.fromhex("5662f7ab2d39d21186c700c04f8edb8a")
+"""The name of the chunk with the markers of a W64."""
+UNKNOWN_PLACES = {"W64": (W64_MARKERS, "the markers of a W64"), "CAF": (b"regn", "the regions of a CAF")}
+"""Chunks that name places in a way that nobody describes, by family, and what they are called."""
 PICTURE_COMMENT = b"METADATA_BLOCK_PICTURE"
 """The comment of an Ogg that holds a picture."""
 KNOWN_COMMENTS = (
@@ -81,7 +82,7 @@ class Metadata:
     id3: bytes = b""
     """The ID3 2 tag of an MP3."""
     left_out: tuple[str, ...] = ()
-    """What is not here, although the file has it."""
+    """What is not here, although the file has it or had it: no file made from it will have it, of whatever format."""
 
     def on_side(self, *, behind: bool) -> Metadata:
         """The same with all chunks behind the samples, or in front of them."""
@@ -135,6 +136,8 @@ def read_metadata(stream: BinaryIO, format: str) -> Metadata | None:
     if family in OWN and head[:4] in (b"RIFF", b"RF64", b"riff", b"FORM", b"caff"):
         chunks, large = read_other_chunks(stream, family)
         return Metadata(family=family, chunks=chunks, left_out=large)
+    if family == "RIFF" and head[:4] == b"RIFX":
+        return Metadata(family=family, left_out=list_foreign_chunks(stream))
 
     if family == "FLAC":
         blocks, comments, left_out = read_flac_blocks(stream)
@@ -162,9 +165,10 @@ def move_metadata(metadata: Metadata, moves: Moves) -> tuple[Metadata, list[str]
         chunks, lost = move_flac_blocks(metadata.chunks, moves, bytes([CUE_SHEET]))
         return replace(metadata, chunks=tuple(chunks)), lost
 
+    metadata = _leave_out_unknown_places(metadata, moves)
     movers: dict[str, Callable[[Sequence[Chunk], Moves], tuple[list[Chunk], list[str]]]] = {
         "RIFF": move_riff_chunks,
-        "W64": move_w64_chunks,
+        "W64": move_riff_chunks,
         "AIFF": move_aiff_chunks,
         "CAF": move_caf_chunks,
     }
@@ -191,7 +195,7 @@ def fit_metadata(
         return metadata
 
     fields, pictures = metadata.fields, metadata.pictures
-    if tempo is not None and not any(name in ("BPM", "TBPM", "TEMPO") for name, _ in fields):
+    if tempo is not None and not any(name in BPM_COMMENTS for name, _ in fields):
         fields.append(("BPM", f"{tempo.bpm:.10g}"))
     comments = tuple(f"{name}={text}".encode("utf-8", "replace") for name, text in fields)
     if metadata.family in ("FLAC", "OGG"):
@@ -223,10 +227,14 @@ def fit_metadata(
 
 
 def list_unheld(metadata: Metadata, format: str, markers: Sequence[Marker]) -> list[str]:
-    """What of a recording's metadata a file of this format does not hold, in the words of those who wrote it."""
-    family, found = FAMILIES[format], list(metadata.left_out)
+    """What of a recording's metadata a file of this format does not hold, in the words of those who wrote it.
+
+    What no file would hold is in `Metadata.left_out`.
+    """
+    family = FAMILIES[format]
     if family == metadata.family:
-        return found
+        return []
+    found: list[str] = []
 
     holds_tags = family in ("FLAC", "OGG", "MP3", "RIFF", "AIFF")
     if markers and family not in ("RIFF", "AIFF"):
@@ -237,7 +245,8 @@ def list_unheld(metadata: Metadata, format: str, markers: Sequence[Marker]) -> l
     elif family in ("FLAC", "OGG"):
         found += other_frames(metadata.tag)
 
-    known = {*ID3_CHUNKS, *MARKS, *FILLERS, *OWN.get(metadata.family, ()), b"acid", b"info", W64_MARKERS}
+    known = {*ID3_CHUNKS, *FILLERS, *OWN.get(metadata.family, ()), b"acid", b"info"}
+    known |= set(MARKS) if metadata.family in ("RIFF", "AIFF") else set()  # others' are not read
     for chunk in metadata.chunks:
         if metadata.family == "FLAC":
             found += (
@@ -245,6 +254,8 @@ def list_unheld(metadata: Metadata, format: str, markers: Sequence[Marker]) -> l
             )
         elif chunk.kind == b"LISTINFO":
             found += [name.decode("latin-1") for name, _, _ in iter_info(chunk.content) if name not in INFO]
+        elif chunk.name == W64_MARKERS:
+            found.append(UNKNOWN_PLACES["W64"][1])
         elif chunk.name not in known and chunk.kind != b"LISTadtl":
             found.append(chunk.name[:4].decode("latin-1").strip())
     return list(dict.fromkeys(found))
@@ -283,6 +294,15 @@ def write_metadata(stream: BinaryIO, metadata: Metadata | None, format: str, tag
 def count_bytes(metadata: Metadata | None) -> int:
     """About how large it is in a file."""
     return 0 if metadata is None else sum(len(chunk.content) + 64 for chunk in metadata.chunks)
+
+
+def _leave_out_unknown_places(metadata: Metadata, moves: Moves) -> Metadata:
+    """The same without chunks that name places in a way that nobody describes, where places have changed."""
+    name, words = UNKNOWN_PLACES.get(metadata.family, (b"", ""))
+    kept = tuple(chunk for chunk in metadata.chunks if chunk.name != name)
+    if not moves.changes_places or kept == metadata.chunks:
+        return metadata
+    return replace(metadata, chunks=kept, left_out=(*metadata.left_out, words))
 
 
 def _join_texts(own: Chunk, theirs: Chunk) -> Chunk:

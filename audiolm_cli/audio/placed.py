@@ -10,7 +10,7 @@ import struct
 from collections.abc import Sequence
 from dataclasses import replace
 
-from audiolm_cli.audio.chunks import Chunk
+from audiolm_cli.audio.chunks import ID3_CHUNKS, Chunk, pack_riff_chunk
 from audiolm_cli.audio.id3 import CHAPTER, OF_THE_FILE, TIMED, Frame, is_of_sound, join_id3, split_id3
 from audiolm_cli.audio.markers import (
     AIFF_LOOP,
@@ -43,15 +43,16 @@ SEGMENT = struct.Struct("<III")
 CAF_MARKER = struct.Struct(">Id")
 """What the marker of a CAF begins with: its kind, and its place."""
 CAF_MARKER_BYTES, CAF_MARKERS_AT = 28, 8
+"""The size of such a marker, and where in their chunk they begin."""
 FORWARD = 1
-"""How a loop is played."""
+"""How a loop of an AIFF is played."""
 ANY_NOTE = struct.pack(">6Bh", 60, 0, 0, 127, 1, 127, 0)
 """What an INST chunk begins with: a base note, and all notes at all velocities."""
-W64_MARKERS = bytes.fromhex("5662f7ab2d39d21186c700c04f8edb8a")
 TRACK_INDEX = struct.Struct(">QB3x")
 TRACK = struct.Struct(">QB12sB13xB")
 """Of the cue sheet of a FLAC: where a track begins, its number, its code, its kind, and how many indices it has."""
 TRACKS_AT, LEAD_OUT = 396, (170, 255)
+"""Where its tracks begin, and the numbers of the one that is behind all others, on a disc and elsewhere."""
 
 
 def move_marker(marker: Marker, moves: Moves) -> Marker | None:
@@ -64,7 +65,7 @@ def move_marker(marker: Marker, moves: Moves) -> Marker | None:
 
 
 def move_riff_chunks(chunks: Sequence[Chunk], moves: Moves) -> tuple[list[Chunk], list[str]]:
-    """The chunks of a WAV, and the names of what lay in what was replaced."""
+    """The chunks of a WAV or a W64, and the names of what lay in what was replaced."""
     lost = [marker.name for marker in read_riff_markers(chunks) if move_marker(marker, moves) is None]
     starts, lengths = read_places(chunks)
     places: dict[int, tuple[int, int]] = {}
@@ -92,20 +93,12 @@ def move_riff_chunks(chunks: Sequence[Chunk], moves: Moves) -> tuple[list[Chunk]
             content = _move_origin(chunk.content, moves)
         elif chunk.name == b"iXML":
             content = _move_ixml(chunk.content, moves)
-        elif chunk.name in (b"id3 ", b"ID3 "):
+        elif chunk.name in ID3_CHUNKS:
             content, names = move_id3(chunk.content, moves)
             lost += names
         if content is not None:
             found.append(replace(chunk, content=content))
     return found, lost
-
-
-def move_w64_chunks(chunks: Sequence[Chunk], moves: Moves) -> tuple[list[Chunk], list[str]]:
-    """The chunks of a W64, whose markers nobody describes."""
-    kept = [chunk for chunk in chunks if chunk.name != W64_MARKERS or not moves.changes_places]
-    lost = ["the markers of a W64"] if len(kept) < len(chunks) else []
-    found, more = move_riff_chunks(kept, moves)
-    return found, lost + more
 
 
 def move_aiff_chunks(chunks: Sequence[Chunk], moves: Moves) -> tuple[list[Chunk], list[str]]:
@@ -123,7 +116,7 @@ def move_aiff_chunks(chunks: Sequence[Chunk], moves: Moves) -> tuple[list[Chunk]
             content = pack_aiff_marks(kept)
         elif chunk.name == b"INST":
             content = _drop_aiff_loops(content, {id_ for id_, place in places.items() if place is not None})
-        elif chunk.name in (b"ID3 ", b"id3 "):
+        elif chunk.name in ID3_CHUNKS:
             content, names = move_id3(content, moves)
             lost += names
         found.append(replace(chunk, content=content))
@@ -135,9 +128,6 @@ def move_caf_chunks(chunks: Sequence[Chunk], moves: Moves) -> tuple[list[Chunk],
     found, lost = [], []
     for chunk in chunks:
         content = chunk.content
-        if chunk.name == b"regn" and moves.changes_places:
-            lost.append("the regions of a CAF")
-            continue
         if chunk.name == b"mark":
             content, gone = _move_caf_markers(content, moves)
             lost += [f"marker {number}" for number in gone]
@@ -189,11 +179,13 @@ def pack_riff_markers(markers: Sequence[Marker], rate_hz: int) -> list[Chunk]:
     points, labels, loops = b"", b"", b""
     for number, marker in enumerate(markers, start=1):
         points += CUE.pack(number, marker.start, b"data", 0, 0, marker.start)
-        labels += _sub_chunk(b"labl", struct.pack("<I", number) + marker.name.encode("utf-8", "replace") + b"\0")
+        labels += pack_riff_chunk(b"labl", struct.pack("<I", number) + marker.name.encode("utf-8", "replace") + b"\0")
         if marker.loops and marker.stop is not None:
             loops += LOOP.pack(number, 0, marker.start, marker.stop - 1, 0, 0)
         elif marker.stop is not None:
-            labels += _sub_chunk(b"ltxt", LABELLED_TEXT.pack(number, marker.stop - marker.start, b"rgn ", 0, 0, 0, 0))
+            labels += pack_riff_chunk(
+                b"ltxt", LABELLED_TEXT.pack(number, marker.stop - marker.start, b"rgn ", 0, 0, 0, 0)
+            )
     if not markers:
         return []
 
@@ -264,7 +256,7 @@ def _move_labels(content: bytes, places: dict[int, tuple[int, int]], gone: set[i
         if kind == b"ltxt" and id_ in places and len(body) >= LABELLED_TEXT.size:
             body = body[:4] + struct.pack("<I", places[id_][1] - places[id_][0]) + body[8:]
         if id_ not in gone:
-            kept += _sub_chunk(kind, body)
+            kept += pack_riff_chunk(kind, body)
         position += 8 + size + size % 2
     return content[:4] + kept if kept else None
 
@@ -388,7 +380,3 @@ def _drop_chapters(frame: Frame, gone: set[bytes]) -> Frame:
     kept = [name for name in listed if name not in gone]
     head = id_ + b"\0" + rest[:1] + bytes([len(kept)])
     return frame._replace(content=head + b"".join(name + b"\0" for name in kept) + b"\0".join(more))
-
-
-def _sub_chunk(name: bytes, content: bytes) -> bytes:
-    return name + struct.pack("<I", len(content)) + content + bytes(len(content) % 2)

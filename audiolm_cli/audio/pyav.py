@@ -152,24 +152,11 @@ def _read_blocks(
     Raises:
         AudioInputError: the stream changes, a sample is no number, or there are fewer than promised.
     """
-    count, used, held, held_samples = 0, 0, [], 0
-    kind = stream.sample_rate_hz, stream.channels
-    for frame in frames:
-        if (frame.sample_rate, len(frame.layout.channels)) != kind:
-            raise changed_kind(source)
-        held.append(_to_native(frame, stream))
-        held_samples += len(held[-1])
-        if held_samples < BLOCK_SAMPLES:
-            continue
-
-        block, held, held_samples = np.concatenate(held), [], 0
-        used |= _count_bits(block, stream, count, source)
-        count += len(block)
-        yield block
-
-    if held:
-        block = np.concatenate(held)
-        used |= _count_bits(block, stream, count, source)
+    count = used = 0
+    for block in _iter_blocks(stream, source, frames):
+        check_finite(block, count, stream.sample_rate_hz, source.label)
+        if block.dtype == np.int32:
+            used |= int(np.bitwise_or.reduce(block, axis=None))
         count += len(block)
         yield block
 
@@ -179,14 +166,25 @@ def _read_blocks(
     settle_subtype(stream, used)
 
 
-def _count_bits(block: np.ndarray, stream: SampleStream, offset: int, source: Source) -> int:
-    """The bits that samples use, of integers.
+def _iter_blocks(stream: SampleStream, source: Source, frames: Iterator[Any]) -> Iterator[np.ndarray]:
+    """The samples of frames, in blocks [n, C] of at least `BLOCK_SAMPLES` but for the last.
 
     Raises:
-        AudioInputError: one is no number.
+        AudioInputError: the stream changes.
     """
-    check_finite(block, offset, stream.sample_rate_hz, source.label)
-    return int(np.bitwise_or.reduce(block, axis=None)) if block.dtype == np.int32 else 0
+    held: list[np.ndarray] = []
+    held_samples = 0
+    for frame in frames:
+        if (frame.sample_rate, len(frame.layout.channels)) != (stream.sample_rate_hz, stream.channels):
+            raise changed_kind(source)
+        held.append(_to_native(frame, stream))
+        held_samples += len(held[-1])
+        if held_samples >= BLOCK_SAMPLES:
+            yield np.concatenate(held)
+            held, held_samples = [], 0
+
+    if held:
+        yield np.concatenate(held)
 
 
 def _to_native(frame: Any, stream: SampleStream) -> np.ndarray:

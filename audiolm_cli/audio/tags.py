@@ -12,8 +12,9 @@ from typing import BinaryIO
 
 import soundfile
 
+from audiolm_cli.audio.chunks import ID3_CHUNKS
 from audiolm_cli.audio.flac import read_flac_comments
-from audiolm_cli.audio.headers import read_chunks, read_synchsafe
+from audiolm_cli.audio.headers import read_at, read_chunks, read_synchsafe
 from audiolm_cli.audio.id3 import FRAMES, decode_text, parse_id3
 from audiolm_cli.audio.ogg import read_ogg_comments
 from audiolm_cli.audio.trailing import ID3V1_BYTES
@@ -64,7 +65,7 @@ def read_tags(stream: BinaryIO, file: soundfile.SoundFile) -> dict[str, str]:
 
     # What is read here is whole; of several kinds of tags in one file, ID3 2 is the one that names its encoding.
     chunked = file.format in ("WAV", "WAVEX", "RF64", "AIFF")
-    chunks = read_chunks(stream, MOST_TAG_BYTES, (b"LIST", b"id3 ", b"ID3 ", *AIFF_TEXTS)) if chunked else iter(())
+    chunks = read_chunks(stream, MOST_TAG_BYTES, (b"LIST", *ID3_CHUNKS, *AIFF_TEXTS)) if chunked else iter(())
     id3: dict[str, str] = {}
     for name, content in chunks:
         if name == b"LIST":
@@ -76,10 +77,10 @@ def read_tags(stream: BinaryIO, file: soundfile.SoundFile) -> dict[str, str]:
 
     # A FLAC has tags of its own, beside which those around it count for less.
     if file.format in ("MP3", "FLAC"):
-        head = _read_at(stream, 0, 10)
+        head = read_at(stream, 0, 10)
         if head[:3] == b"ID3":
-            id3 = parse_id3(_read_at(stream, 0, min(MOST_TAG_BYTES, 10 + read_synchsafe(head[6:]))))
-        if b"TAG" in _read_at(stream, max(0, stream.seek(0, os.SEEK_END) - OLD_TAG_BYTES), OLD_TAG_BYTES):
+            id3 = parse_id3(read_at(stream, 0, min(MOST_TAG_BYTES, 10 + read_synchsafe(head[6:]))))
+        if b"TAG" in read_at(stream, max(0, stream.seek(0, os.SEEK_END) - OLD_TAG_BYTES), OLD_TAG_BYTES):
             for weaker in (_read_ape(stream), _read_id3v1(stream)):
                 id3 = {key: text for key, text in weaker.items() if text} | id3
         if file.format == "FLAC":
@@ -114,7 +115,7 @@ def _read_strings(file: soundfile.SoundFile) -> dict[str, str]:
 
 def _read_id3v1(stream: BinaryIO) -> dict[str, str]:
     """The tags in the last 128 bytes of a file."""
-    data = _read_at(stream, max(0, stream.seek(0, os.SEEK_END) - ID3V1_BYTES), ID3V1_BYTES)
+    data = read_at(stream, max(0, stream.seek(0, os.SEEK_END) - ID3V1_BYTES), ID3V1_BYTES)
     if len(data) < ID3V1_BYTES or data[:3] != b"TAG":
         return {}
     tags = {key: decode_text(data[start:stop]).strip() for key, (start, stop) in OLD_FIELDS.items()}
@@ -138,13 +139,13 @@ def _iter_ape(stream: BinaryIO) -> Iterator[tuple[str, int, bytes]]:
     """Name, kind and content of the items in an APE tag at the end of a file, or in front of an ID3 1 tag there."""
     length = stream.seek(0, os.SEEK_END)
     for end in (length, length - ID3V1_BYTES):
-        footer = _read_at(stream, max(0, end - APE_FOOTER.size), APE_FOOTER.size)
+        footer = read_at(stream, max(0, end - APE_FOOTER.size), APE_FOOTER.size)
         if len(footer) < APE_FOOTER.size or not footer.startswith(b"APETAGEX"):
             continue
 
         _, _, size, count, _ = APE_FOOTER.unpack(footer)
         size = min(size, MOST_TAG_BYTES, end)
-        body, position = _read_at(stream, end - size, max(0, size - APE_FOOTER.size)), 0
+        body, position = read_at(stream, end - size, max(0, size - APE_FOOTER.size)), 0
         for _ in range(min(count, len(body))):
             if (stop := body.find(b"\0", position + 8)) < 0:
                 break
@@ -152,8 +153,3 @@ def _iter_ape(stream: BinaryIO) -> Iterator[tuple[str, int, bytes]]:
             yield body[position + 8 : stop].decode("ascii", "replace"), flags >> 1 & 3, body[stop + 1 : stop + 1 + size]
             position = stop + 1 + size
         return
-
-
-def _read_at(stream: BinaryIO, position: int, size: int) -> bytes:
-    stream.seek(position)
-    return stream.read(size)

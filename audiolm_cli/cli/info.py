@@ -9,7 +9,7 @@ import typer
 from audiolm_cli.cli import options
 from audiolm_cli.cli.render import Renderer
 from audiolm_cli.cli.spread import spread
-from audiolm_cli.wording import join_words
+from audiolm_cli.wording import counted, join_words
 
 if TYPE_CHECKING:
     from audiolm_cli.workflows.info import FileInfo
@@ -37,7 +37,7 @@ def list_rows(info: FileInfo) -> list[tuple[str, str]]:
     """What a file holds, a line for each thing."""
     rate_hz, level = info.sample_rate_hz, info.level
     rows = [
-        ("format", f"{info.format} {info.subtype}, {info.channels} channels at {rate_hz} Hz"),
+        ("format", f"{info.format} {info.subtype}, {counted(info.channels, 'channel')} at {rate_hz} Hz"),
         ("length", f"{info.duration_s:.3f} s, {info.num_samples} samples"),
         (
             "level",

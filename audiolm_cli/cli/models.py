@@ -195,8 +195,15 @@ def export_command(
     with Renderer(**display.to_dict()) as out:
         from audiolm_cli.workflows.share import export_model
 
-        given = {"licence": licence, "evaluation": evaluation, "force": force, "cache": cache_dir}
-        path = export_model(name, target, on_event=out.on_event, **given)  # type: ignore[arg-type]
+        path = export_model(
+            name,
+            target,
+            licence=licence,
+            evaluation=evaluation,
+            force=force,
+            cache=cache_dir,
+            on_event=out.on_event,
+        )
         if out.json:
             out.print_json({"name": name, "path": path})
         else:

@@ -67,7 +67,7 @@ def write_take(
     is_replaced = [(gap.start, gap.stop) for gap in filled.gaps] == [(0, recording.num_samples)]
     original = recording if is_replaced and not only_new else None
     write_samples(session, job, number, tagged, result, generated, original=original, stream=stream)
-    losses = report_losses(session, job, number, filled, gone)
+    losses = report_losses(session, job, number, filled, moved, gone)
     return Output(
         path=job.paths[number - 1],
         seed=take.seed,
@@ -98,7 +98,9 @@ def move_places(filled: Filled, *, only_new: bool) -> tuple[Recording, list[str]
     return dataclasses.replace(recording, metadata=metadata, markers=metadata.markers), gone
 
 
-def report_losses(session: Session, job: Job, number: int, filled: Filled, gone: list[str]) -> list[Loss]:
+def report_losses(
+    session: Session, job: Job, number: int, filled: Filled, moved: Recording, gone: list[str]
+) -> list[Loss]:
     """What of the recording itself is not in a take's file as it was; said with the first take, since all are alike.
 
     Args:
@@ -106,13 +108,14 @@ def report_losses(session: Session, job: Job, number: int, filled: Filled, gone:
         job: names the file.
         number: of the take.
         filled: the recording and the take.
+        moved: the recording as `move_places` returns it.
         gone: the names of markers that lay in what was replaced.
 
     That a format is lossy is no warning: whoever names a file .mp3 knows, and may be told quietly.
     """
     path, recording = job.paths[number - 1], filled.recording
     kept = [] if session.config.only_new else kept_stretches(filled)
-    losses = find_losses(path, recording, kept, describe_file(path, recording, recording.samples.shape))
+    losses = find_losses(path, moved, kept, describe_file(path, moved, recording.samples.shape))
 
     if gone:
         where = "outside of the new audio" if session.config.only_new else "inside what was made anew"

@@ -131,7 +131,7 @@ def push_model(
     disable_progress_bars()
     logging.set_verbosity_error()
     hub = HfApi(endpoint=config.endpoint, token=token, library_name="audiolm", library_version=__version__)
-    with told_of_the_hub(target, config.endpoint):
+    with hub_errors_as_ours(target, config.endpoint):
         on_event(Activity(stage="upload"))
         hub.create_repo(repository, private=private, exist_ok=force)
         additions = [
@@ -207,7 +207,7 @@ def read_evaluation(path: Path, folder: Folder) -> str:
 
 
 @contextlib.contextmanager
-def told_of_the_hub(target: str, endpoint: str) -> Iterator[None]:
+def hub_errors_as_ours(target: str, endpoint: str) -> Iterator[None]:
     """Turn what huggingface_hub raises into errors that say what to do.
 
     Raises:

@@ -10,6 +10,7 @@ import shutil
 import struct
 import subprocess
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -26,8 +27,9 @@ from mutagen.id3 import APIC, CHAP, COMM, CTOC, GEOB, ID3, TALB, TCOM, TIT2, TLE
 from studio_files import PNG, acid, adtl, aiff, bext, chunk, chunks_of, cue, inst, ixml, mark, smpl, wav
 
 from audiolm_cli.audio import AudioSpec, Recording, output_format, read_audio, write_blocks, write_growing
+from audiolm_cli.audio.chunks import Chunk
 from audiolm_cli.audio.markers import Marker
-from audiolm_cli.audio.metadata import fit_metadata, list_unheld, move_metadata
+from audiolm_cli.audio.metadata import W64_MARKERS, Metadata, fit_metadata, list_unheld, move_metadata
 from audiolm_cli.audio.moves import Moves
 
 RATE_HZ = 16000
@@ -440,6 +442,11 @@ def test_a_caf(tmp_path: Path) -> None:
     assert found[b"uuid"] == bytes(range(30))
     assert [struct.unpack_from(">d", found[b"mark"], 12 + 28 * number)[0] for number in (0, 1)] == [100, 5500]
 
+    # Its markers are not read, so that no other format gets them.
+    assert list_unheld(got.metadata, "WAV", ()) == ["mark", "uuid"]
+    moved, gone = move_metadata(replace(got.metadata, chunks=(Chunk(b"regn", b"x"),)), MOVES)
+    assert moved.left_out == ("the regions of a CAF",) and (moved.chunks, gone) == ((), [])
+
 
 def test_a_w64_and_an_au(tmp_path: Path) -> None:
     """Chunks with names of any bytes, and a text."""
@@ -456,6 +463,12 @@ def test_a_w64_and_an_au(tmp_path: Path) -> None:
     write(read_audio(tmp_path / "a.w64"), tmp_path / "b.w64")
     assert (tmp_path / "b.w64").read_bytes()[24:at] == data[24:at] and more in (tmp_path / "b.w64").read_bytes()
     np.testing.assert_array_equal(read_audio(tmp_path / "b.w64").samples[:, 0] >> 16, noise()[:, 0])
+
+    metadata = Metadata(family="W64", chunks=(Chunk(W64_MARKERS, b"x"), Chunk(b"zzZZ", b"y")))
+    assert move_metadata(metadata, SAME) == (metadata, [])
+    assert list_unheld(metadata, "WAV", ()) == ["the markers of a W64", "zzZZ"]
+    moved, gone = move_metadata(metadata, MOVES)
+    assert moved.left_out == ("the markers of a W64",) and (moved.chunks, gone) == (metadata.chunks[1:], [])
 
     soundfile.write(tmp_path / "a.au", noise(), RATE_HZ, "PCM_16")
     data = (tmp_path / "a.au").read_bytes()

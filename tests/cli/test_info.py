@@ -60,6 +60,9 @@ def test_what_a_file_holds(audiolm: Any) -> None:
     ):
         assert words in told, told
 
+    soundfile.write("mono.wav", soundfile.read("take.wav")[0][:, 0], 22050)
+    assert "WAV PCM_16, 1 channel at 22050 Hz" in audiolm("info", "mono.wav").stdout
+
     facts = json.loads(audiolm("info", "take.wav", "--json").stdout)
     assert facts["tempo"] == {"bpm": 120.0, "meter": "4/4", "where": "its acid chunk"} and facts["bars"] == 0.5
     assert facts["markers"][1] == {"name": "Verse", "start": 5512, "stop": None, "loops": False}

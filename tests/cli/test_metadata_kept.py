@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import soundfile
 from mutagen.id3 import COMM, ID3, TIT2
 from studio_files import acid, adtl, bext, chunk, chunks_of, cue, smpl, wav
 
@@ -104,6 +105,30 @@ def test_what_a_format_does_not_hold_is_said_in_one_line(go: Any) -> None:
     assert "no place" not in go("continue", "out.flac", "-d", 0.5, "-o", "again.wav")
     again = read_audio("again.wav")
     assert again.tempo is not None and again.tempo.bpm == 96
+
+
+def test_what_audiolm_does_not_carry_over_is_said(go: Any) -> None:
+    """Whatever the output is called, it is not told to take the name that it has."""
+    data = read_audio("take.wav").samples[:, 0] >> 16
+    soundfile.write("turned.wav", data.astype(np.int16), 16000, "PCM_16", endian="BIG")
+    content = Path("turned.wav").read_bytes()
+    assert content[:4] == b"RIFX"
+    point = struct.pack(">III4sIII", 1, 1, 100, b"data", 0, 0, 100)
+    content += chunk(b"cue ", point, ">") + chunk(b"bext", bytes(602), ">") + chunk(b"JUNK", bytes(8), ">")
+    Path("turned.wav").write_bytes(content[:4] + struct.pack(">I", len(content) - 8) + content[8:])
+    for target in ("from-turned.wav", "from-turned.flac"):
+        (line,) = [line for line in go("continue", "turned.wav", "-d", 0.5, "-o", target).splitlines() if "cue" in line]
+        assert line.endswith(
+            f"{target}: audiolm does not carry over cue, bext of the recording; add it again with the program that "
+            "wrote it"
+        )
+
+    # What a FLAC holds of the file that it was made from.
+    soundfile.write("own.flac", data.astype(np.int16), 16000)
+    content = Path("own.flac").read_bytes()
+    Path("own.flac").write_bytes(content[:42] + bytes([2, 0, 0, 8]) + b"riffRIFF" + content[42:])
+    said = go("continue", "own.flac", "-d", 0.5, "-o", "from-own.flac")
+    assert "audiolm does not carry over RIFF header of the recording" in said and "name it" not in said
 
 
 def test_losses_are_in_the_json(audiolm: Any, tiny_model: Path) -> None:
