@@ -125,15 +125,7 @@ def codec_of(folder: Folder, device: torch.device, cache: Path | None = None) ->
     Raises:
         ModelError: it is not here, or damaged.
     """
-    device = codec_device(device)
-    if folder.codec["family"] in (UNKNOWN, "spectral") and not folder.carries_codec:
-        known = codec_by_hash(str(folder.codec.get("sha256", "")), cache)
-        if known is not None:
-            return codec_of(known, device, cache)
-        raise ModelError(
-            f"{folder.path}: was trained on codes of the codec {folder.codec['name']}, which is not here; "
-            f"place its folder in the cache ({cache_dir(cache)}), or train again and name it with --codec"
-        )
+    device, folder = codec_device(device), codec_carrier(folder, cache)
     if not folder.carries_codec:
         return _load_known_codec(str(folder.codec["name"]), device, cache)
     if folder.codec["family"] == "spectral":
@@ -143,6 +135,25 @@ def codec_of(folder: Folder, device: torch.device, cache: Path | None = None) ->
 
     config = EncodecConfig.from_dict(folder.codec["config"])
     return EncodecCodec.from_state(load_tensors(folder, CODEC_TENSORS), config).to(device)
+
+
+def codec_carrier(folder: Folder, cache: Path | None = None) -> Folder:
+    """The folder that has the codec of a model or codec folder: itself, or the one that it names.
+
+    One that names a codec of the catalogue is given back as it is.
+
+    Raises:
+        ModelError: the codec is not here.
+    """
+    if folder.carries_codec or folder.codec["family"] not in (UNKNOWN, "spectral"):
+        return folder
+    known = codec_by_hash(str(folder.codec.get("sha256", "")), cache)
+    if known is None:
+        raise ModelError(
+            f"{folder.path}: was trained on codes of the codec {folder.codec['name']}, which is not here; "
+            f"place its folder in the cache ({cache_dir(cache)}), or train again and name it with --codec"
+        )
+    return known
 
 
 def _load_spectral(folder: Folder, device: torch.device) -> Codec:

@@ -39,7 +39,14 @@ from audiolm_cli.data.files import AudioFile, split_files
 from audiolm_cli.devices import prepare_cpu
 from audiolm_cli.errors import DataError, ModelError, OutputError, UsageError
 from audiolm_cli.events import Activity, Note, OnEvent, ignore
-from audiolm_cli.library.loading import codec_hash, codec_training, codes_hash, load_codec, pick_codec_device
+from audiolm_cli.library.loading import (
+    codec_carrier,
+    codec_hash,
+    codec_training,
+    codes_hash,
+    load_codec,
+    pick_codec_device,
+)
 from audiolm_cli.reports.verdict import Verdict, judge_codec_training
 from audiolm_cli.tokenizing.recordings import copying_opener, open_recordings
 from audiolm_cli.training.codec.consistency import ConsistencyReport
@@ -314,7 +321,7 @@ def _write_codec(request: CodecTrainRequest, trainee: Trainee, origin: _Origin |
     tensors, texts, model = {CODEC_TENSORS: compact_codec(codec)}, {}, None
     if origin is not None and request.config.keep_codes:
         record["sha256"] = origin.codes_sha256
-        tensors[CODEC_TENSORS] |= _as_stored(trainee, origin.folder)
+        tensors[CODEC_TENSORS] |= _as_stored(trainee, origin.carrier)
         model = origin.folder if origin.folder is not None and origin.folder.kind == "model" else None
 
     if model is not None:
@@ -399,7 +406,9 @@ class _Origin:
     training: dict[str, Any]
     """How it was trained, as far as that is known."""
     folder: Folder | None
-    """The codec, or the model that has it; None for a catalogued codec."""
+    """The codec, or a model of its codes; None for a catalogued codec."""
+    carrier: Folder | None
+    """The folder that has its weights; None for a catalogued codec."""
 
 
 def _find_origin(init: str, cache: Path | None) -> _Origin:
@@ -411,18 +420,24 @@ def _find_origin(init: str, cache: Path | None) -> _Origin:
     sha256, codes = codec_hash(init, cache), codes_hash(init, cache)
     if init in KNOWN_CODECS:
         licence = KNOWN_CODECS[init].licence
-        return _Origin(sha256=sha256, codes_sha256=codes, licence=licence, training={}, folder=None)
+        return _Origin(sha256=sha256, codes_sha256=codes, licence=licence, training={}, folder=None, carrier=None)
     folder = resolve(init, cache)
-    verify_folder(folder)
+    carrier = codec_carrier(folder, cache)
+    for needed in {folder.path: folder, carrier.path: carrier}.values():
+        verify_folder(needed)
     named = None if folder.carries_codec else KNOWN_CODECS.get(str(folder.codec["name"]))
-    training = codec_training(folder)
+    training = codec_training(carrier)
     licence = named.licence if named is not None else str(training.get("licence") or folder.licence)
-    return _Origin(sha256=sha256, codes_sha256=codes, licence=licence, training=training, folder=folder)
+    return _Origin(
+        sha256=sha256, codes_sha256=codes, licence=licence, training=training, folder=folder, carrier=carrier
+    )
 
 
 def _as_stored(trainee: Trainee, folder: Folder | None) -> dict[str, Tensor]:
     """What did not learn of a codec whose codes were kept, as its folder has it: to the bit."""
-    if folder is None or isinstance(trainee, EncodecTrainee):  # whose tensors are not rounded for disk
+    if (
+        folder is None or not folder.carries_codec or isinstance(trainee, EncodecTrainee)
+    ):  # whose tensors are not rounded for disk
         return {}
     learned = {id(parameter) for parameter in trainee.after_quantizer}
     names = {name for name, own in trainee.codec.named_parameters() if id(own) in learned}

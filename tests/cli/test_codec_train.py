@@ -20,7 +20,14 @@ import safetensors.torch
 import soundfile
 import torch
 
-from audiolm_cli.checkpoints.folder import read_folder
+from audiolm_cli.checkpoints.folder import (
+    CODEC_TENSORS,
+    MODEL_TENSORS,
+    FolderFacts,
+    load_tensors,
+    read_folder,
+    write_folder,
+)
 from audiolm_cli.cli.codec_train import show_codec
 from audiolm_cli.cli.render import Renderer
 from audiolm_cli.codec import encodec_shape
@@ -277,6 +284,28 @@ def test_kept_codes_of_a_model(audiolm: Any, recordings: Path, tiny_model: Path,
     trained = read_folder(tmp_path / "run" / "best")
     assert trained.training["codec"]["config"]["keep_codes"]
     assert codec_hash(str(trained.path)) == codec_hash(str(tmp_path / "tuned"))
+
+
+def test_kept_codes_of_a_model_that_names_its_codec(recordings: Path, tiny_model: Path, tmp_path: Path) -> None:
+    """What comes out carries its codec, and is what a model that carries one would have become."""
+    whole = read_folder(tiny_model)
+    tensors = {name: load_tensors(whole, name) for name in (MODEL_TENSORS, CODEC_TENSORS)}
+    record = {**whole.codec, "sha256": codes_hash(str(tiny_model))}
+    codec, model = (
+        FolderFacts(kind=kind, name=kind, model=shape, codec=record, training=whole.training)
+        for kind, shape in (("codec", None), ("model", whole.model))
+    )
+    cache = tmp_path / "cache"
+    write_folder(cache / "codec", codec, tensors={CODEC_TENSORS: tensors[CODEC_TENSORS]}, texts={})
+    write_folder(tmp_path / "naming", model, tensors={MODEL_TENSORS: tensors[MODEL_TENSORS]}, texts={})
+
+    config = dataclasses.replace(STEPS, keep_codes=True, steps=2)
+    found = [
+        train_codec(CodecTrainRequest(recordings, tmp_path / name, config=config, init=str(init), cache=cache)).folder
+        for name, init in (("out", tmp_path / "naming"), ("other", tiny_model))
+    ]
+    assert found[0].files == found[1].files and {MODEL_TENSORS, CODEC_TENSORS} <= set(found[0].files)
+    assert codes_hash(str(tmp_path / "out")) == codes_hash(str(tiny_model))
 
 
 def test_a_damaged_start_is_refused_at_once(audiolm: Any, recordings: Path, tiny_model: Path, tmp_path: Path) -> None:
