@@ -194,13 +194,15 @@ def test_folders_that_may_not_be_read_are_named(tmp_path: Path, monkeypatch: pyt
             raise PermissionError(13, "Permission denied", str(path))
         return scandir(path)
 
-    monkeypatch.setattr(os, "scandir", refuse)
-    found = find_audio([tmp_path])
+    with monkeypatch.context() as patch:  # the folder is removed after the test, which reads it as well
+        patch.setattr(os, "scandir", refuse)
+        found = find_audio([tmp_path])
+        with pytest.raises(DataError, match=r"locked: cannot be read \(Permission denied\)"):
+            find_audio([tmp_path / "locked"])
+
     assert names(found, tmp_path) == ["a.wav"]
     reason = "this folder cannot be read (Permission denied)"
     assert sorted(found.problems) == [f"{tmp_path / name}: {reason}" for name in ("locked", "sub/locked")]
-    with pytest.raises(DataError, match=r"locked: cannot be read \(Permission denied\)"):
-        find_audio([tmp_path / "locked"])
 
 
 def test_sources_that_overlap(tmp_path: Path) -> None:
