@@ -59,7 +59,8 @@ def _describe_model(shape: ModelConfig, rate_hz: float | None) -> Iterator[tuple
     yield "window", f"{window} of context and new audio; attention within the context: {shape.context_attention}"
     N = shape.ar_codebooks
     own = "codebook 1" if N == 1 else f"codebooks 1 to {N}"
-    heard = "all codebooks" if shape.context_codebooks == "all" else f"{own} alone"
+    hears_all = shape.context_codebooks == "all" or shape.num_quantizers == N
+    heard = "all codebooks" if hears_all else f"{own} alone"
     makes = f"makes {own}; " if N > 1 else ""
     holding = ", with a term for holding the code before" if shape.ar_holding else ""
     yield "AR decoder", f"{makes}hears {heard} of the context{holding}"

@@ -23,7 +23,8 @@ from audiolm_cli.events import Note, OnEvent
 STRETCH_S = 1.5
 """How long silence or repetition must last to be a fault."""
 FEW_CODES = 3
-"""Different first codes in such a stretch, at most, that are a repetition."""
+"""Different pairs of the first two codes in such a stretch, at most, that are a repetition. The first code alone may
+describe many frames together, and a chord that is held keeps it."""
 SILENT_RMS = 0.002
 """Everything below is silence, at the training level: -54 dB."""
 SWELL_S = 0.5
@@ -127,7 +128,7 @@ class Guard:
         # Next to silence, or to a note that is held, more of it is right.
         near = [left[0, max(0, left.shape[1] - self._stretch) :], right[0, : self._stretch]]
         quiet = [len(side) > 0 and float(frame_rms(codec, side[None]).max()) < SILENT_RMS for side in near]
-        repeats = [len(side) == self._stretch and len(side[:, 0].unique()) <= FEW_CODES for side in near]
+        repeats = [len(side) == self._stretch and len(_first_codes(side).unique()) <= FEW_CODES for side in near]
         self._silence_is_fine = any(quiet) or not any(len(side) for side in sides)
         self._repeating_is_fine = any(repeats)
 
@@ -151,7 +152,7 @@ class Guard:
             return Fault("silence", float(silent.mean()))
 
         # Sorted, a stretch changes as often as it has different codes, less one.
-        windows = codes[:, 0].unfold(0, self._stretch, 1).sort(-1).values  # [stretches, frames of a stretch]
+        windows = _first_codes(codes).unfold(0, self._stretch, 1).sort(-1).values  # [stretches, frames of a stretch]
         few = (windows.diff(dim=-1) != 0).sum(-1) < FEW_CODES
         if few.any() and not self._repeating_is_fine:
             return Fault("repetition", float(few.float().mean()))
@@ -160,6 +161,12 @@ class Guard:
             return None
         sunk = _mean_rms(rms, self._sink) < SINK_RATIO * self._softest
         return Fault("sinking", float(sunk.float().mean())) if sunk.any() else None
+
+
+def _first_codes(codes: Tensor) -> Tensor:
+    """The first two codes of each frame of codes [T, K] as one number [T]; the first alone where there is no other."""
+    first, second = codes[:, 0], codes[:, 1] if codes.shape[1] > 1 else 0
+    return first * (1 << 24) + second  # no codebook is larger, see `ModelConfig`
 
 
 def _mean_rms(rms: Tensor, frames: int) -> Tensor:

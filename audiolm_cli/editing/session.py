@@ -27,6 +27,7 @@ from audiolm_cli.editing.ruler import Ruler
 from audiolm_cli.errors import UsageError
 from audiolm_cli.events import AUDIO_S, Note, OnEvent, Progress, ignore
 from audiolm_cli.library.loading import Loaded, load_model
+from audiolm_cli.model.decode import guidance_of
 from audiolm_cli.model.decoders import Decoders
 
 LoadModel = Callable[[str, torch.device, str, Path | None], Loaded]
@@ -142,6 +143,7 @@ class Session:
         return dataclasses.replace(
             self.sampling,
             temperature=usual if self.sampling.temperature is None else self.sampling.temperature,
+            guidance=guidance_of(self.sampling, self.model.config),
             nar_passes=self.sampling.nar_passes or self.model.config.nar_passes,
         )
 

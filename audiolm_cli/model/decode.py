@@ -16,7 +16,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from audiolm_cli.config.generation import SamplingConfig
+from audiolm_cli.config.generation import GUIDANCE, SamplingConfig
+from audiolm_cli.config.shapes import ModelConfig
 from audiolm_cli.cores import Cores
 from audiolm_cli.devices import float64_device
 from audiolm_cli.model.decoders import Decoders
@@ -40,6 +41,13 @@ class Timing:
     """In the NAR decoder."""
     frames: int = 0
     """Frames generated, all takes together."""
+
+
+def guidance_of(sampling: SamplingConfig, model: ModelConfig) -> float:
+    """The guidance that was asked for, or else what is usual for a model of this shape."""
+    if sampling.guidance is not None:
+        return sampling.guidance
+    return 1.0 if model.has_nar else GUIDANCE
 
 
 class GuidedAR:
@@ -191,6 +199,7 @@ def fill_codebooks(
     noise = noise.to(float64_device(model.device))
     order = noise[:, -1].argsort(-1).argsort(-1).to(model.device)  # int64 [B, M], when each frame comes
     passes = sampling.nar_passes or model.config.nar_passes
+    guidance = guidance_of(sampling, model.config)
     cores = cores or Cores()
     N = model.config.ar_codebooks
     if known_codebooks < N:
@@ -201,7 +210,7 @@ def fill_codebooks(
             # The context is read once for all passes of a codebook.
             memory = model.nar_memory(context, geometry, k)
             unguided = None
-            if sampling.guidance != 1 and _is_asked(model, geometry):
+            if guidance != 1 and _is_asked(model, geometry):
                 unguided = model.unstyled.nar_memory(context[:1, :0], alone, k)
 
             for known, now in plan_passes(order, passes):
@@ -209,7 +218,7 @@ def fill_codebooks(
                 logits = model.nar_read(memory, target, geometry, k, known, now)  # [B, n, V]
                 if unguided is not None:
                     null = model.unstyled.nar_read(unguided, target, alone, k, known, now)
-                    logits = guide_logits(logits, null, sampling.guidance)
+                    logits = guide_logits(logits, null, guidance)
 
                 drawn = sample_fine(logits, sampling, noise[:, k - 1].gather(1, now.to(noise.device)))
                 target[..., k] = target[..., k].scatter(1, now, drawn)
@@ -234,7 +243,7 @@ def _complete_frames(
     codes = target[..., :N].clone()
     uniforms = F.pad(noise[:, : N - 1].mT, (1, 0))  # [B, M, N]; the first codebook is always known
     with cores.share():
-        ar = GuidedAR(model, context, geometry, len(target), sampling.guidance)
+        ar = GuidedAR(model, context, geometry, len(target), guidance_of(sampling, model.config))
 
     previous: Tensor | None = None
     with cores.step() as begin_step:
@@ -316,7 +325,7 @@ def _generate_first(
     takes, M, N = len(generators), geometry.gap, model.config.ar_codebooks
     noise = draw_uniforms(generators, M * N).view(takes, M, N).to(float64_device(context.device))
     with cores.share():
-        ar = GuidedAR(model, context, geometry, takes, sampling.guidance)
+        ar = GuidedAR(model, context, geometry, takes, guidance_of(sampling, model.config))
 
     codes = torch.full((takes, M, N), -1, dtype=torch.long, device=context.device)
     is_running = torch.ones(takes, dtype=torch.bool, device=context.device)

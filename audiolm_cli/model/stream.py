@@ -13,7 +13,7 @@ from torch import Tensor
 from audiolm_cli.config.generation import SamplingConfig
 from audiolm_cli.cores import Cores
 from audiolm_cli.devices import float64_device
-from audiolm_cli.model.decode import GuidedAR, Timing, draw_frame, fill_codebooks
+from audiolm_cli.model.decode import GuidedAR, Timing, draw_frame, fill_codebooks, guidance_of
 from audiolm_cli.model.decoders import Decoders
 from audiolm_cli.model.geometry import Geometry
 from audiolm_cli.model.sampling import draw_uniforms
@@ -54,7 +54,7 @@ class StreamedWindow:
         self._fine_noise = draw_uniforms([generator], M * K).view(1, K, M).to(exact)
 
         with cores.share():
-            self._ar = GuidedAR(model, context, geometry, 1, sampling.guidance)
+            self._ar = GuidedAR(model, context, geometry, 1, guidance_of(sampling, model.config))
         self._ahead = torch.zeros(1, M, N, dtype=torch.long, device=context.device)
         timing.ar_s += time.perf_counter() - started
 

@@ -15,7 +15,7 @@ from audiolm_cli.evaluation.unpaired import FEWEST
 LEVELS = {
     "round_trip_whole": "codec round trip, whole clip",
     "round_trip": "codec round trip",
-    "first_codebook": "true codebook 1 + NAR",
+    "first_codebook": "true codebook 1, others generated",
     "generated": "all generated",
 }
 

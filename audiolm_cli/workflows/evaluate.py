@@ -12,15 +12,15 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from torch import Tensor
 
 from audiolm_cli.checkpoints.catalogue import KNOWN_CODECS, resolve
 from audiolm_cli.codec.base import Codec
-from audiolm_cli.codec.spectral import SpectralCodec
 from audiolm_cli.data.manifest import read_store
 from audiolm_cli.data.tokens import TokenClip
 from audiolm_cli.devices import pick_device, prepare_cpu
 from audiolm_cli.editing.embedding import check_page
-from audiolm_cli.editing.familiarity import is_strange, pianos_codec
+from audiolm_cli.editing.familiarity import is_strange, knows_only_pianos
 from audiolm_cli.errors import UsageError
 from audiolm_cli.evaluation.baselines import measure_baselines
 from audiolm_cli.evaluation.choosing import Training
@@ -68,7 +68,7 @@ class Evaluation:
     no_piano: int | None
     """Excerpts that do not sound like a piano, where the model is the bundled one and knows only these; else None."""
     levels: dict[str, dict[str, Any]]
-    """Mean distances from the original: codec round trip, true codebook 1 + NAR, all generated. Each has its "value",
+    """Mean distances from the original: codec round trip, true codebook 1, all generated. Each has its "value",
     and "low" and "high", the ends of its interval of 95 %, for which recordings are drawn again with replacement; both
     are None where there is only one recording."""
     codebook_size: int
@@ -166,8 +166,8 @@ class _Subject:
     """Hash that identifies the codec's codes."""
     codec: Codec
     model: Decoders | None
-    pianos: SpectralCodec | None = None
-    """The codec, where the model is the one that knows only pianos."""
+    only_pianos: bool = False
+    """Whether the model is the one that knows only pianos."""
     past: PastTraining | None = None
     """How its training went, where its run folder is still there."""
     tokens: Path | None = None
@@ -192,10 +192,17 @@ def _load_subject(name_or_path: str, device: str, cache: Path | None) -> _Subjec
         codes_sha256=codes_hash(name_or_path, cache),
         codec=loaded.codec,
         model=loaded.model,
-        pianos=pianos_codec(loaded),
+        only_pianos=knows_only_pianos(loaded),
         past=read_past_training(run),
         tokens=find_tokens(run),
     )
+
+
+def _count_strange(subject: _Subject, recorded: list[Tensor]) -> int | None:
+    """Excerpts [1, N] that do not sound like a piano; None where the model is not said to know only these."""
+    if subject.model is None or not subject.only_pianos:
+        return None
+    return sum(is_strange(subject.model, subject.codec, wav[None]) for wav in recorded)
 
 
 def _measure(
@@ -226,7 +233,7 @@ def _measure(
         measured=sample.choice.reason,
         held_out=sample.choice.held_out,
         clips=len(sample.excerpts),
-        no_piano=None if subject.pianos is None else sum(is_strange(subject.pianos, wav[None]) for wav in recorded),
+        no_piano=_count_strange(subject, recorded),
         levels={name: _spell_out(own) for name, own in compared.levels().items()},
         codebook_size=subject.codec.codebook_size,
         codebook_perplexity=codebook_perplexities(sample.codes, subject.codec.codebook_size),

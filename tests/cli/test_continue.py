@@ -409,11 +409,11 @@ def test_json(go: Any, take: Path, tiny_model: Path) -> None:
     result = json.loads(shown.stdout)
     assert set(result) == {"outputs", "model", "device", "dtype", "version", "settings", "timing", "failed", "page"}
     sampling = {
-        "temperature": 1.05,
+        "temperature": 1.0,
         "top_k": 0,
         "top_p": 1.0,
         "min_p": 0.0,
-        "nar_temperature": 0.95,
+        "nar_temperature": 0.9,
         "guidance": 1.0,
         "nar_passes": 1,
     }

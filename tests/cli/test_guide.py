@@ -24,6 +24,7 @@ PAGES = (OVERVIEW, *TOPICS)
 WIDEST = 76
 """Columns that a line of code has on an 80-column terminal."""
 SMALL = {
+    "--ar-codebooks": "4",
     "--steps": "2",
     "--batch-frames": "80",
     "--num-epochs": "1",

@@ -51,16 +51,16 @@ def test_the_bundle_is_undamaged_and_small() -> None:
 def test_the_codec_keeps_the_notes(loaded: Loaded, wav: torch.Tensor) -> None:
     decoded = loaded.codec.decode(loaded.codec.encode(wav))[..., : wav.shape[-1]]
     pair = wav[0, 0], decoded[0, 0]
-    assert mel_distance(*pair) < 0.2
-    assert spectral_distance(*pair) < 0.1
+    assert mel_distance(*pair) < 0.25
+    assert spectral_distance(*pair) < 0.15
     assert chroma_correlation(*pair) > 0.9
 
 
 def test_it_predicts_music_it_never_saw(loaded: Loaded, wav: torch.Tensor) -> None:
     codes = loaded.codec.encode(wav)[:, :400]
     scores = score_windows(loaded.model, codes)
-    assert scores.total_bits < 0.75 * 44  # 44 bits are uniform
-    assert scores.top10[0] > 0.5
+    assert scores.total_bits < 0.4 * 99  # 99 bits are uniform
+    assert scores.top10[0] > 0.9
 
 
 def test_its_own_prompt_helps_more_than_a_constant_one(loaded: Loaded, wav: torch.Tensor) -> None:
@@ -84,13 +84,13 @@ def test_continue_writes_what_it_promises(audiolm: Callable[..., object], tmp_pa
 
 
 def likeliest(model: Decoders, codes: torch.Tensor) -> tuple[torch.Tensor, float]:
-    """The likeliest codes [4, M] of the second half of codes [1, T, 4], and their total cross-entropy."""
+    """The likeliest codes [K, M] of the second half of codes [1, T, K], and their total cross-entropy."""
     half = codes.shape[1] // 2
     geometry = Geometry(half, codes.shape[1] - half)
     context, target = geometry.split(codes)
     with torch.inference_mode():
-        parts = [model.ar_predict(context, target, geometry)[0]]
-        parts += [model.nar_predict(context, target, geometry, k) for k in (1, 2, 3)]
+        parts = model.ar_predict(context, target, geometry)
+        parts += [model.nar_predict(context, target, geometry, k) for k in range(len(parts), codes.shape[2])]
     likely = torch.cat([part.logits[..., : model.eos].argmax(-1) for part in parts])
     return likely, sum(part.loss().item() for part in parts)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -113,11 +114,17 @@ def test_as_a_function(audiolm: Any, knowing_model: Path, take: Path) -> None:
     assert again.audio.shape == made.audio.shape
 
 
-def test_a_folder_of_before_loads_as_it_is() -> None:
-    """The bundled model says nothing of prompts and styles: three segments, no styles, every weight the file's."""
-    folder = resolve("piano")
-    assert folder.model is not None and not {"prompt_from", "styles"} & set(folder.model)
-    model, weights = load_model("piano", torch.device("cpu"), "fp32").model, load_tensors(folder, MODEL_TENSORS)
+def test_a_folder_of_before_loads_as_it_is(tiny_model: Path, tmp_path: Path) -> None:
+    """One that says nothing of prompts and styles: three segments, no styles, every weight the file's."""
+    shutil.copytree(tiny_model, tmp_path / "before")
+    config = tmp_path / "before" / "config.json"
+    facts = json.loads(config.read_text())
+    assert [facts["model"].pop(name) for name in ("prompt_from", "styles")] == ["split", []]
+    config.write_text(json.dumps(facts))
+
+    folder = resolve(str(tmp_path / "before"))
+    model = load_model(str(folder.path), torch.device("cpu"), "fp32").model
+    weights = load_tensors(folder, MODEL_TENSORS)
     assert len(model.ar_segments.weight) == len(model.nar_segments.weight) == 3 and model.ar_styles is None
     state = model.state_dict()
     assert state.keys() == weights.keys()

@@ -82,12 +82,15 @@ def test_music_has_no_fault(codec: Codec, music: torch.Tensor) -> None:
 def test_one_code_for_ever(codec: Codec, music: torch.Tensor) -> None:
     """From 1.5 s on, unless the context does it as well."""
     stuck = music[0, 100:250].clone()
-    stuck[50:, 0] = stuck[50:51, 0]
+    held = stuck.clone()
+    held[50:, 0] = held[50:51, 0]
+    stuck[50:, :2] = stuck[50:51, :2]
     guard = Guard(codec, music[:, :100], music[:, :0])
     fault = guard.find_fault(stuck)
     assert fault is not None and fault.kind == "repetition" and 0.2 < fault.share < 0.5
     assert guard.find_fault(stuck[:100]) is None  # 1 s of it
     assert Guard(codec, stuck[None], music[:, :0]).find_fault(stuck) is None
+    assert guard.find_fault(held) is None, "a chord that is held"
 
 
 def test_silence(codec: Codec, music: torch.Tensor, silence: torch.Tensor, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -221,7 +221,7 @@ def test_filling_a_gap_repeats_with_its_seed(model: Decoders) -> None:
 
 def test_a_take_that_ends_does_not_end_the_others(ending: Decoders) -> None:
     """Over several windows, each take comes out as long as it does alone."""
-    seeds = range(10)
+    seeds = range(24)
     filler = GapFiller(model=ending, sampling=SamplingConfig(), until_end=True)
     made = filler.fill(codes(5), codes(0), 60, seeded(*seeds))
     own = lengths(made)

@@ -1,20 +1,19 @@
 """Put a trained run into the package as the bundled `piano` model, with a model card made of its measurements.
 
-    python tests/recipe/render.py ...                                        MIDI to AUDIO (see there)
-    audiolm codec train AUDIO -o CODEC
-    audiolm tokenize AUDIO -o TOKENS --codec CODEC
-    audiolm train TOKENS -o RUN --preset tiny --num-decoder-layers 6
-    audiolm evaluate AUDIO -m RUN --tokens TOKENS --json > evaluation.json   and of other recordings
-    python tests/recipe/bundle.py RUN CODEC TOKENS "a sentence on the machine" "title=evaluation.json" ...
+    python tests/recipe/render.py MIDI AUDIO ...                             and again, with --again _second
+    audiolm tokenize AUDIO -o STORE --codec sound
+    python tests/recipe/join_stores.py TOKENS STORE... --again _second
+    audiolm train TOKENS -o RUN --preset tiny --num-decoder-layers 6 --ar-codebooks 9
+    audiolm evaluate RECORDINGS -m RUN --tokens TOKENS --json > evaluation.json
+    python tests/recipe/bundle.py RUN TOKENS "a sentence on the machine" "title=evaluation.json" ... --again _second
 
-After `train`, `audiolm codec train AUDIO -o TUNED --init RUN --keep-codes` makes a model with a better decoder of its
-codec, which is then both RUN and CODEC. CODEC may also be a bundled model, whose codec then stays as it is. Every
-number of the card is read from the folders, the token store and the evaluations, of which the first is that of
-recordings held out of AUDIO.
+The codec is the bundled `sound`, which the model names and does not carry. Every number of the card is read from the
+folders, the token store, the evaluations, and tables in Markdown (`title=table.md`), as `judge.py` prints them.
 """
 
 from __future__ import annotations
 
+import argparse
 import json
 import sys
 from collections.abc import Mapping
@@ -23,12 +22,12 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parent))
 
+from join_stores import piece_of
 from render import draw
 
 from audiolm_cli.checkpoints.catalogue import bundled_folders, resolve
 from audiolm_cli.checkpoints.folder import (
     CARD,
-    CODEC_TENSORS,
     MODEL_TENSORS,
     Folder,
     FolderFacts,
@@ -36,39 +35,37 @@ from audiolm_cli.checkpoints.folder import (
     write_folder,
 )
 from audiolm_cli.config.base import declared, flag_of
-from audiolm_cli.config.shapes import SpectralChanges
+from audiolm_cli.config.shapes import ModelConfig, SpectralChanges
+from audiolm_cli.data.files import SPLITS
 from audiolm_cli.data.manifest import read_facts, read_store
+from audiolm_cli.data.tokens import TokenClip
 from audiolm_cli.library.loading import codec_training
 from audiolm_cli.reports.tables import markdown, table
 
-AGAIN = "_second"
-"""What `render.py --again` was given."""
 ASSETS = Path(__file__).resolve().parents[2] / "audiolm_cli" / "assets"
 
 CARD_TEXT = """# piano
 
-A small AudioLM and its spectral codec for solo piano, bundled with audiolm: 32 kHz mono, 50 frames per second, 4
-codebooks of 2048 codes (2.2 kbit/s).
+A small AudioLM for solo piano, bundled with audiolm, on the codes of the bundled codec `sound`: {shape}.
 
 ## What it is for, and what it is bad at
 
 `piano` is for trying audiolm at once. It is also a starting point for fine-tuning on a small set of piano recordings.
 
-- The model knows three sampled pianos, dry and in rooms, at many levels and tunings. Other pianos come out less
-  faithfully: how much so is measured below. Other instruments come out as something like a piano.
-- The model hears 10 s. It keeps texture, register and tempo for a few seconds. It does not know form, and it wanders in
-  key.
-- The model was trained on performed pop arrangements and some classical pieces, and continues in those manners.
-- The codec estimates phases from magnitudes. Attacks are softer than the original's.
+- The model knows sampled pianos, dry and in rooms, at many levels and tunings. Other pianos come out less faithfully:
+  how much so is measured below. Other instruments come out as something like a piano.
+- The model hears {window_s:g} s. It keeps texture, register and harmony for a while. It does not know form.
+- The model was trained on performed pop arrangements and classical pieces, and continues in those manners.
+- What `sound` does not carry, the model cannot make: `audiolm models info sound --json` has that codec's own card.
 
 ## Data
 
 Solo piano rendered from MIDI, 32 kHz mono: POP909 (Music X Lab, MIT licence) and GiantMIDI-Piano (ByteDance, CC BY
 4.0). `tests/recipe/render.py` renders it. The piano, room, transposition, tempo, tuning, tone, level and noise are
-drawn from the recording's name; {again} of the recordings are of a piece that is there already. The pianos are samples
-of the Salamander Grand Piano V3 (Alexander Holm, CC BY 3.0), and fluidsynth with FluidR3 GM (Frank Wen, MIT licence)
-and MuseScore General (S. Christian Collins, MIT licence). Recordings are split by a hash of their content: 2.5 % for
-validation, 4 % held out for the numbers below.
+drawn from the recording's name. There are {recordings} recordings of {pieces} pieces. The pianos are samples of the
+Salamander Grand Piano V3 (Alexander Holm, CC BY 3.0), of Headroom Piano at two microphones (Bengt Nilsson, CC BY 4.0),
+and fluidsynth with FluidR3 GM (Frank Wen, MIT licence) and MuseScore General (S. Christian Collins, MIT licence).
+Recordings are split by a hash of their piece: 2.5 % for validation, 4 % held out.
 
 {data}
 
@@ -78,28 +75,18 @@ validation, 4 % held out for the numbers below.
 {commands}
 ```
 
-`piano` in a command is the model that was bundled when the command ran.
-
-{machine} The weights are those of the best validation. They are stored in float16, except for the codebooks.
+{machine} The weights are those of the best validation, stored in float16.
 
 {training}
 
 ## Held-out numbers
 
-`audiolm evaluate RECORDINGS -m RUN --tokens TOKENS --json`, on the same machine.
-
 {evaluation}
-
-The mel distance is a mean absolute difference of log10 mel magnitudes over seven window lengths (32 to 2048). The
-spectral distance is one of log10 STFT magnitudes at window 2048. The chroma correlation is that of 12-class
-chromagrams. The level *all generated* compares with what the recording really does next, which a continuation need not
-do. MMD is the maximum mean discrepancy, without bias, of the log-mel statistics of each second; 0 is no difference. In
-brackets: where 95 % of the values lie when the recordings are drawn again.
 
 ## Licence
 
-The weights are under the MIT licence; GiantMIDI-Piano (CC BY 4.0) and the Salamander Grand Piano (CC BY 3.0, Alexander
-Holm) ask for credit.
+The weights are under the MIT licence; GiantMIDI-Piano (CC BY 4.0), the Salamander Grand Piano (CC BY 3.0, Alexander
+Holm) and Headroom Piano (CC BY 4.0, Bengt Nilsson) ask for credit.
 """
 
 
@@ -140,57 +127,45 @@ def codec_command(training: Mapping[str, Any]) -> str:
     return " ".join([*words, f"--steps {config['steps']} --clips {config['clips']}"])
 
 
-def lm_command(training: Mapping[str, Any], layers: int) -> str:
+def lm_command(training: Mapping[str, Any], shape: ModelConfig) -> str:
     """The command that trained an AudioLM."""
     config = training["config"]
-    start = f"--init {training['init']}" if training["init"] else f"--preset tiny --num-decoder-layers {layers}"
+    start = f"--preset tiny --num-decoder-layers {shape.num_layers} --ar-codebooks {shape.ar_codebooks}"
+    if training["init"]:
+        start = f"--init {training['init']}"
     stage = f" --train-stage {config['train_stage']}" if config["train_stage"] else ""
     size = f"--steps {config['steps']} --batch-frames {config['batch_frames']}"
     return f"audiolm train TOKENS -o RUN {start}{stage} {size}"
 
 
-def commands(codecs: list[Mapping[str, Any]], models: list[Mapping[str, Any]], layers: int) -> str:
-    """All of them in order, a line each; a codec that kept its codes may be trained when the AudioLM is."""
-    made = max(i for i, own in enumerate(codecs, start=1) if not own["config"].get("keep_codes"))  # the codes
-    before, after = codecs[:made], codecs[made:]
-    return "\n".join(
-        [
-            *map(codec_command, before),
-            "audiolm tokenize AUDIO -o TOKENS --codec CODEC",
-            *(lm_command(own, layers) for own in models),
-            *map(codec_command, after),
-        ]
-    )
-
-
-def rendered_again(tokens: Path) -> int:
-    """How many recordings of a store are other renderings of a piece that is there as well (`render.py --again`)."""
-    names = {clip.id.split("@")[0] for split in ("train", "dev", "test") for clip in read_store(tokens, split)}
-    return sum(name.endswith(AGAIN) and name.removesuffix(AGAIN) in names for name in names)
-
-
-def hours_by_piano(tokens: Path) -> str:
-    """A table of the token store's hours."""
-    facts, hours = read_facts(tokens), dict[str, dict[str, float]]()
-    for split in ("train", "dev", "test"):
-        for clip in read_store(tokens, split):
+def hours_by_piano(clips: dict[str, list[TokenClip]], frames_per_s: float) -> str:
+    """A table of the hours of a token store's clips, by split."""
+    hours: dict[str, dict[str, float]] = {}
+    for split, own in clips.items():
+        for clip in own:
             piano = draw(clip.id.split("@")[0]).piano  # clips between silences are named by where they begin
-            by_split = hours.setdefault(piano, dict.fromkeys(("train", "dev", "test"), 0.0))
-            by_split[split] += len(clip.codes) * facts.hop_samples / facts.sample_rate_hz / 3600
+            by_split = hours.setdefault(piano, dict.fromkeys(clips, 0.0))
+            by_split[split] += len(clip.codes) / frames_per_s / 3600
     rows = [[piano, *found.values()] for piano, found in sorted(hours.items())]
     return table(["hours", "train", "validation", "held out"], rows)
 
 
-def card(model: Folder, codec: Folder, tokens: Path, evaluations: dict[str, dict[str, Any]], machine: str) -> str:
-    """The model card; every number in it is read from the folders or the evaluations."""
-    codecs, models = history(spectral_training(codec)), history(lm_training(model))
+def card(model: Folder, tokens: Path, evaluations: dict[str, str], machine: str, endings: list[str]) -> str:
+    """The model card; every number in it is read from the folder, the token store or the evaluations."""
+    shape, trainings, facts = ModelConfig.from_dict(model.model), history(lm_training(model)), read_facts(tokens)
+    clips = {split: read_store(tokens, split) for split in SPLITS}
+    recordings = {clip.id.split("@")[0] for own in clips.values() for clip in own}
+    frames_per_s = facts.sample_rate_hz / facts.hop_samples
     return CARD_TEXT.format(
-        data=hours_by_piano(tokens),
-        commands=commands(codecs, models, model.model["num_layers"]),
-        again=rendered_again(tokens),
+        shape=f"{frames_per_s:g} frames per second of {facts.num_codebooks} codes",
+        window_s=shape.max_frames / frames_per_s,
+        recordings=len(recordings),
+        pieces=len({piece_of(name, endings) for name in recordings}),
+        data=hours_by_piano(clips, frames_per_s),
+        commands="\n".join(lm_command(own, shape) for own in trainings),
         machine=machine,
-        training=trainings_table([("codec", codecs), ("AudioLM", models)]),
-        evaluation="\n\n".join(f"### {title}\n\n{markdown(found)}" for title, found in evaluations.items()),
+        training=trainings_table([("AudioLM", trainings)]),
+        evaluation="\n\n".join(f"### {title}\n\n{found}" for title, found in evaluations.items()),
     )
 
 
@@ -215,31 +190,47 @@ def _reached(training: Mapping[str, Any]) -> str:
     held_out = training["held_out"]
     if "log" in held_out:
         return f"log {held_out['log']:.4f}"
-    passes = "several NAR passes" if training["config"]["nar_known"] else "one NAR pass"
-    return f"{held_out['total_bits']:.2f} bits, {passes}"
+    return f"{held_out['total_bits']:.2f} bits per frame"
 
 
-def main(run: str, codec_folder: str, tokens: str, machine: str, *titled: str) -> None:
+def read_evaluation(file: Path, model: Folder) -> str:
+    """An evaluation as Markdown: a table as it is, or what `audiolm evaluate --json` said of this very model."""
+    if file.suffix == ".md":
+        return file.read_text().strip()
+
+    found = json.loads(file.read_text())
+    if found["model"]["sha256"] != model.sha256:
+        raise SystemExit(f"{file}: that is of another model")
+    return markdown(found)
+
+
+def main() -> None:
     """Write `assets/piano`."""
-    model, codec = resolve(run), resolve(codec_folder)
-    if model.files[CODEC_TENSORS].sha256 != codec.files[CODEC_TENSORS].sha256:
-        sys.exit(f"{run} has another codec than {codec_folder}")
-    evaluations = {title: json.loads(Path(file).read_text()) for title, file in (one.split("=", 1) for one in titled)}
-    for title, evaluation in evaluations.items():
-        if evaluation["model"]["sha256"] != model.sha256:
-            sys.exit(f"{title}: that is of another model than {run}")
-    training = {**lm_training(model), "codec": spectral_training(codec), "licence": "MIT"}
+    parser = argparse.ArgumentParser()
+    parser.add_argument("run")
+    parser.add_argument("tokens", type=Path)
+    parser.add_argument("machine")
+    parser.add_argument("evaluations", nargs="*", metavar="TITLE=FILE")
+    parser.add_argument("--again", nargs="*", default=[], metavar="ENDING", help="as render.py had them")
+    given = parser.parse_args()
+
+    model, sound = resolve(given.run), resolve("sound")
+    if model.codec["sha256"] != sound.codec["sha256"]:
+        raise SystemExit(f"{given.run} has other codes than the bundled codec sound")
+    titled = (one.split("=", 1) for one in given.evaluations)
+    evaluations = {title: read_evaluation(Path(file), model) for title, file in titled}
+
     folder = write_folder(
         ASSETS / "piano",
         FolderFacts(
             kind="model",
             name="piano",
             model=model.model,
-            codec={**model.codec, "name": "piano-codec"},
-            training=training,
+            codec=model.codec,
+            training={**lm_training(model), "licence": "MIT"},
         ),
-        tensors={name: load_tensors(model, name) for name in (MODEL_TENSORS, CODEC_TENSORS)},
-        texts={CARD: card(model, codec, Path(tokens), evaluations, machine)},
+        tensors={MODEL_TENSORS: load_tensors(model, MODEL_TENSORS)},
+        texts={CARD: card(model, given.tokens, evaluations, given.machine, given.again)},
         force=True,
     )
     megabytes = sum(entry.bytes for entry in folder.files.values()) / 1e6
@@ -247,4 +238,4 @@ def main(run: str, codec_folder: str, tokens: str, machine: str, *titled: str) -
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:])
+    main()
