@@ -254,14 +254,19 @@ def other_frames(data: bytes) -> list[str]:
     named = {"TXXX", "TXX", PICTURE, OLDER_PICTURE, *FIELDS, *OF_THE_FILE}
     found = []
     for frame in frames:
-        if frame.name not in named and _known_key(frame, version) is None and is_of_sound(frame, version):
+        if frame.name not in named and _known_key(frame, version) is None and not counts_samples(frame, version):
             found.append(frame.name)
     return sorted(set(found))
 
 
-def is_of_sound(frame: Frame, version: int) -> bool:
-    """Whether a frame of a tag of this version is no comment that counts the samples of its file."""
-    return frame.name not in DESCRIBED or _describe(frame, version) not in GAPLESS
+def counts_samples(frame: Frame, version: int) -> bool:
+    """Whether a frame of a tag of this version is a comment that counts the samples of its file."""
+    return frame.name in DESCRIBED and _describe(frame, version) in GAPLESS
+
+
+def list_timed_frames(data: bytes) -> list[str]:
+    """The names of the frames of a tag that name moments in the sound, other than chapters."""
+    return sorted({frame.name for frame in split_id3(data)[1]} & set(TIMED))
 
 
 def _known_key(frame: Frame, version: int) -> str | None:

@@ -15,8 +15,11 @@ from audiolm_cli.audio.id3 import decode_text
 from audiolm_cli.config.musical import Musical, Time, parse_time, read_position
 from audiolm_cli.errors import UsageError
 
-KNOWN = "a label track of Audacity, a CSV of Reaper's region/marker manager, or a session as text of Pro Tools"
-"""What is read."""
+UNKNOWN = (
+    "is not a label track of Audacity, a CSV of Reaper's region/marker manager, or a session as text of Pro Tools; "
+    "export the markers as one of these"
+)
+"""What is said of any other file."""
 MOST_BYTES = 1 << 24
 """A longer file is no list of labels."""
 PRO_TOOLS_MARKERS = "M A R K E R S  L I S T I N G"
@@ -61,7 +64,7 @@ def read_labels(path: str, rate_hz: int) -> list[Label]:
     elif filled and all(_AUDACITY.fullmatch(line) or line.startswith("\\") for line in filled):
         labels = _parse_audacity(filled)
     else:
-        raise UsageError(f"{path}: is not {KNOWN}")
+        raise UsageError(f"{path}: {UNKNOWN}")
 
     if not labels:
         raise UsageError(f"{path}: holds no markers")
@@ -82,7 +85,7 @@ def _read_text(path: str) -> str:
     if data.startswith(UTF16_MARKS):
         return data.decode("utf-16", "replace")
     if len(data) > MOST_BYTES or b"\0" in data:
-        raise UsageError(f"{path}: is not {KNOWN}")
+        raise UsageError(f"{path}: {UNKNOWN}")
     return decode_text(data)
 
 

@@ -23,7 +23,16 @@ from audiolm_cli.audio.flac import (
     unpack_picture,
 )
 from audiolm_cli.audio.headers import overwrite, read_synchsafe, replace_bytes
-from audiolm_cli.audio.id3 import FRAMES, Picture, make_frames, merge_id3, other_frames, read_fields, read_pictures
+from audiolm_cli.audio.id3 import (
+    FRAMES,
+    Picture,
+    list_timed_frames,
+    make_frames,
+    merge_id3,
+    other_frames,
+    read_fields,
+    read_pictures,
+)
 from audiolm_cli.audio.markers import Marker, read_aiff_markers, read_riff_markers
 from audiolm_cli.audio.moves import Moves
 from audiolm_cli.audio.ogg import list_ogg_comments, settle_ogg
@@ -158,6 +167,7 @@ def read_metadata(stream: BinaryIO, format: str) -> Metadata | None:
 
 def move_metadata(metadata: Metadata, moves: Moves) -> tuple[Metadata, list[str]]:
     """The same for a file whose samples have moved, and the names of the markers that lay in what was replaced."""
+    metadata = _leave_out_unmovable(metadata, moves)
     if metadata.family == "MP3":
         tag, lost = move_id3(metadata.id3, moves)
         return replace(metadata, id3=tag), lost
@@ -165,7 +175,6 @@ def move_metadata(metadata: Metadata, moves: Moves) -> tuple[Metadata, list[str]
         chunks, lost = move_flac_blocks(metadata.chunks, moves, bytes([CUE_SHEET]))
         return replace(metadata, chunks=tuple(chunks)), lost
 
-    metadata = _leave_out_unknown_places(metadata, moves)
     movers: dict[str, Callable[[Sequence[Chunk], Moves], tuple[list[Chunk], list[str]]]] = {
         "RIFF": move_riff_chunks,
         "W64": move_riff_chunks,
@@ -296,13 +305,17 @@ def count_bytes(metadata: Metadata | None) -> int:
     return 0 if metadata is None else sum(len(chunk.content) + 64 for chunk in metadata.chunks)
 
 
-def _leave_out_unknown_places(metadata: Metadata, moves: Moves) -> Metadata:
-    """The same without chunks that name places in a way that nobody describes, where places have changed."""
+def _leave_out_unmovable(metadata: Metadata, moves: Moves) -> Metadata:
+    """The same, where places have changed, without chunks that name some in a way that nobody describes.
+
+    Frames of an ID3 tag that do so are named here, and left out by `move_id3`.
+    """
+    if not moves.changes_places:
+        return metadata
     name, words = UNKNOWN_PLACES.get(metadata.family, (b"", ""))
     kept = tuple(chunk for chunk in metadata.chunks if chunk.name != name)
-    if not moves.changes_places or kept == metadata.chunks:
-        return metadata
-    return replace(metadata, chunks=kept, left_out=(*metadata.left_out, words))
+    gone = [*([words] if len(kept) < len(metadata.chunks) else []), *list_timed_frames(metadata.tag)]
+    return replace(metadata, chunks=kept, left_out=(*metadata.left_out, *gone))
 
 
 def _join_texts(own: Chunk, theirs: Chunk) -> Chunk:

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from audiolm_cli.audio.chunks import ID3_CHUNKS, Chunk, pack_riff_chunk
-from audiolm_cli.audio.id3 import CHAPTER, OF_THE_FILE, TIMED, Frame, is_of_sound, join_id3, split_id3
+from audiolm_cli.audio.id3 import CHAPTER, OF_THE_FILE, TIMED, Frame, counts_samples, join_id3, split_id3
 from audiolm_cli.audio.markers import (
     AIFF_LOOP,
     AIFF_LOOPS_AT,
@@ -148,16 +148,18 @@ def move_flac_blocks(blocks: Sequence[Chunk], moves: Moves, cue_sheet: bytes) ->
 
 
 def move_id3(data: bytes, moves: Moves) -> tuple[bytes, list[str]]:
-    """An ID3 2 tag with its chapters at their new places, and the names of what is gone."""
+    """An ID3 2 tag with its chapters at their new places, and the names of those that lay in what was replaced.
+
+    Other frames that name moments in the sound stay where no place has changed.
+    """
     version, frames = split_id3(data)
     lost: list[str] = []
     kept: list[Frame] = []
     gone: set[bytes] = set()
     for frame in frames:
-        if frame.name in OF_THE_FILE or not is_of_sound(frame, version):
+        if frame.name in OF_THE_FILE or counts_samples(frame, version):
             continue
         if frame.name in TIMED and moves.changes_places:
-            lost.append(frame.name)
             continue
         if frame.name == "CHAP":
             moved = _move_chapter(frame, moves)

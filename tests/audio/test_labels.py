@@ -86,7 +86,7 @@ def test_pro_tools(tmp_path: Path) -> None:
         ("WEBVTT\n\n00:01.000 --> 00:02.000\ncough\n", "is not a label track of Audacity"),
         ("1.0 2.0 spaces are no tabs\n", "is not a label track of Audacity"),
         ("1.0\t2.0\tok\nsomething else\n", "is not a label track of Audacity"),
-        (b"RIFF\0\0\0\0WAVE", "is not a label track of Audacity"),
+        (b"RIFF\0\0\0\0WAVE", "a session as text of Pro Tools; export the markers as one of these"),
         ("#,Name,Start,End,Length\n", "holds no markers"),
         ("#,Name,Start,End,Length\nM1,x,00:00:01:12,,\n", "line 2: '00:00:01:12' is not a time that is known"),
         ("#,Name,Start,End,Length\nM1,x,0.1.00,,\n", "line 2: 'bar0beat1.00': bars are counted from 1"),

@@ -23,7 +23,7 @@ from hypothesis import strategies as st
 from matplotlib.image import imsave
 from mutagen.flac import FLAC
 from mutagen.flac import Picture as FlacPicture
-from mutagen.id3 import APIC, CHAP, COMM, CTOC, GEOB, ID3, TALB, TCOM, TIT2, TLEN, TXXX, CTOCFlags
+from mutagen.id3 import APIC, CHAP, COMM, CTOC, GEOB, ID3, SYLT, TALB, TCOM, TIT2, TLEN, TXXX, CTOCFlags
 from studio_files import PNG, acid, adtl, aiff, bext, chunk, chunks_of, cue, inst, ixml, mark, smpl, wav
 
 from audiolm_cli.audio import AudioSpec, Recording, output_format, read_audio, write_blocks, write_growing
@@ -312,6 +312,21 @@ def test_an_mp3(tmp_path: Path, version: int) -> None:
     chapters = {frame.element_id: (frame.start_time, frame.end_time) for frame in tag.getall("CHAP")}
     assert chapters == {"a": (0, 100), "c": (281, 531)} and tag.getall("CTOC")[0].child_element_ids == ["a", "c"]
     assert complaints(tmp_path / "out.mp3") == []
+
+
+def test_moments_in_a_tag(tmp_path: Path) -> None:
+    """They stay where nothing moves. Where sound moves they are left out, which is no matter of markers in a gap."""
+    soundfile.write(tmp_path / "in.mp3", noise() / 2**15, RATE_HZ, format="MP3")
+    tag = ID3()
+    tag.add(SYLT(encoding=3, lang="eng", format=2, type=1, desc="", text=[("la", 100), ("li", 300)]))
+    tag.add(TIT2(encoding=3, text="Title"))
+    tag.save(tmp_path / "in.mp3")
+    recording = read_audio(tmp_path / "in.mp3")
+    assert write(recording, tmp_path / "same.mp3") == []
+    assert ID3(tmp_path / "same.mp3").getall("SYLT")[0].text == [("la", 100), ("li", 300)]
+    assert write(recording, tmp_path / "moved.mp3", MOVES) == []
+    assert "SYLT" not in str(ID3(tmp_path / "moved.mp3").keys())
+    assert recording.metadata is not None and move_metadata(recording.metadata, MOVES)[0].left_out == ("SYLT",)
 
 
 def tag_flac(path: Path) -> Path:
