@@ -142,7 +142,7 @@ def generate(
         context: codes [1 or takes, L, K] in memory order (`Geometry.split`).
         geometry: context and gap on the timeline; `geometry.gap` frames come out.
         sampling: how codes are drawn.
-        generators: one per take; a take depends on its own generator alone.
+        generators: one per take; a take depends on its own generator alone (on a GPU, but for rounding).
         until_end: let the model end the piece: the result is then as long as its longest take and shorter takes are
             filled with -1 after their end.
         on_frame: called with the number of AR frames done.
@@ -152,6 +152,13 @@ def generate(
     timing = timing if timing is not None else Timing()
     cores = cores or Cores()
     home, context = context.device, context.to(model.device)
+
+    # Products of one row and of several round differently, which is heard once a code flips. A take must not depend on
+    # how many are made with it, so a CPU makes one after the other. A GPU would be idle most of the time.
+    if len(generators) > 1 and model.device.type == "cpu":
+        return _generate_apart(model, context, geometry, sampling, generators, until_end, on_frame, timing, cores).to(
+            home
+        )
 
     started = time.perf_counter()
     first = _generate_first(
@@ -164,6 +171,47 @@ def generate(
     timing.nar_s += time.perf_counter() - started
     timing.frames += int((first[..., 0] >= 0).sum())
     return codes.to(home)
+
+
+def _generate_apart(
+    model: Decoders,
+    context: Tensor,
+    geometry: Geometry,
+    sampling: SamplingConfig,
+    generators: list[torch.Generator],
+    until_end: bool,
+    on_frame: Callable[[int], None] | None,
+    timing: Timing,
+    cores: Cores,
+) -> Tensor:
+    """What `generate` gives, each take made by itself; frames are counted as if all takes came together."""
+    takes, told, made = len(generators), 0, list[Tensor]()
+
+    def report(count: int) -> None:
+        nonlocal told
+        done = (len(made) * geometry.gap + count) // takes
+        if on_frame is not None and done > told:
+            told = done
+            on_frame(done)
+
+    for i, generator in enumerate(generators):
+        own = context if len(context) == 1 else context[i : i + 1]
+        made.append(
+            generate(
+                model,
+                own,
+                geometry,
+                sampling,
+                [generator],
+                until_end=until_end,
+                on_frame=report,
+                timing=timing,
+                cores=cores,
+            )
+        )
+
+    longest = max(codes.shape[1] for codes in made)
+    return torch.cat([F.pad(codes, (0, 0, 0, longest - codes.shape[1]), value=-1) for codes in made])
 
 
 @torch.inference_mode()
