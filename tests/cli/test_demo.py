@@ -55,7 +55,7 @@ def test_it_is_the_same_every_time(
     assert shown.stdout.splitlines()[0] == "audiolm-demo/prompt.wav  (as it was)"
     assert audiolm("demo", "b", "-m", tiny_model).exit_code == 0
     told = json.loads(audiolm("demo", "c", "-m", tiny_model, "--seed", 2, "--json").stdout)
-    assert told["settings"]["nar_passes"] == 1 and told["settings"]["temperature"] == 1.05  # as they were used
+    assert told["settings"]["nar_passes"] == 1 and told["settings"]["temperature"] == 1.0  # as they were used
     made = [Path(folder, "continued.wav").read_bytes() for folder in ("audiolm-demo", "b", "c")]
     assert made[0] == made[1] != made[2]
 
