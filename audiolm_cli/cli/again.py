@@ -9,6 +9,7 @@ import typer
 from audiolm_cli.cli import options
 from audiolm_cli.cli.render import Renderer
 from audiolm_cli.cli.spread import spread
+from audiolm_cli.errors import ModelError
 from audiolm_cli.wording import join_words
 
 File = Annotated[str, typer.Argument(metavar="PATH", help="An audio file that audiolm has made.")]
@@ -41,7 +42,16 @@ def again_command(
 
         words = plan_again(file, source, output, with_model)
         out.note(join_words(["audiolm", *words]))
-        run_words(context, [*words, *flags_of(display, force=force, offline=offline)])
+        out.close()  # the command has a display of its own
+
+        try:
+            run_words(context, [*words, *flags_of(display, force=force, offline=offline)])
+        except ModelError as error:
+            if with_model is not None:
+                raise
+            raise ModelError(
+                f"{error}; {file} has no more than a model's name: --with-model names its folder"
+            ) from error
         out.note(compare_with(file, words[words.index("-o") + 1]))
 
 

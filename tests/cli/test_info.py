@@ -15,6 +15,8 @@ import soundfile
 
 from audiolm_cli.audio import read_audio
 from audiolm_cli.audio.peaks import measure_loudness
+from audiolm_cli.cli import render
+from audiolm_cli.cli.render import Renderer
 
 Piano = Callable[..., np.ndarray]
 RATE_HZ = 22050
@@ -129,6 +131,8 @@ def test_the_same_again(audiolm: Any, tiny_model: Path, piano: Piano, words: lis
 def test_what_made_it_another(audiolm: Any, tiny_model: Path) -> None:
     """Another recording of that name: it is made all the same, and said to differ; the input may be named."""
     assert audiolm("continue", "take.wav", "-d", 0.2, "-m", tiny_model, "--seed", 7, "-o", "new.wav").exit_code == 0
+    shown = audiolm("again", "new.wav")
+    assert shown.exit_code == 4 and "new.wav has no more than a model's name: --with-model names" in shown.stderr
     audiolm("models", "pull", tiny_model, "--name", tiny_model.name)
     Path("other").mkdir()
     Path("take.wav").rename("other/first.wav")
@@ -141,6 +145,24 @@ def test_what_made_it_another(audiolm: Any, tiny_model: Path) -> None:
     assert shown.exit_code == 0 and "new.again.wav differs from new.wav" in shown.stderr
     assert audiolm("again", "new.wav").exit_code == 7  # it is there already
     assert audiolm("again", "new.wav", "-f").exit_code == 0
+
+
+def test_one_bar_at_a_time(audiolm: Any, tiny_model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In a terminal, that of `again` is off the screen before the command draws its own."""
+    assert audiolm("continue", "take.wav", "-d", 0.2, "-m", tiny_model, "--seed", 7, "-o", "new.wav").exit_code == 0
+    open_bars: list[int] = []
+    monkeypatch.setattr(render, "_is_terminal", lambda: True)
+    enter = Renderer.__enter__
+
+    def count(self: Renderer) -> Renderer:
+        open_bars.append(sum(own._bar is not None for own in seen))
+        seen.append(self)
+        return enter(self)
+
+    seen: list[Renderer] = []
+    monkeypatch.setattr(Renderer, "__enter__", count)
+    assert audiolm("again", "new.wav", "--with-model", tiny_model).exit_code == 0
+    assert open_bars == [0, 0]
 
 
 @pytest.mark.parametrize(
