@@ -435,9 +435,7 @@ def _find_origin(init: str, cache: Path | None) -> _Origin:
 
 def _as_stored(trainee: Trainee, folder: Folder | None) -> dict[str, Tensor]:
     """What did not learn of a codec whose codes were kept, as its folder has it: to the bit."""
-    if (
-        folder is None or not folder.carries_codec or isinstance(trainee, EncodecTrainee)
-    ):  # whose tensors are not rounded for disk
+    if folder is None or isinstance(trainee, EncodecTrainee):  # whose tensors are not rounded for disk
         return {}
     learned = {id(parameter) for parameter in trainee.after_quantizer}
     names = {name for name, own in trainee.codec.named_parameters() if id(own) in learned}
