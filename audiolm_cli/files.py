@@ -28,6 +28,11 @@ def hash_file(path: Path) -> str:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
+def count_bytes(folder: Path) -> int:
+    """Bytes of all files under a folder; 0 where it is missing. What symbolic links lead to does not count."""
+    return sum(file.lstat().st_size for file in folder.rglob("*") if file.is_symlink() or file.is_file())
+
+
 def write_whole(target: str | Path, data: bytes, *, force: bool) -> None:
     """Write a whole file, or nothing: an error or a crash leaves no half of it, and an old file as it was.
 

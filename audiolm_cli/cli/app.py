@@ -19,7 +19,7 @@ from audiolm_cli.cli import json_lines
 from audiolm_cli.cli.failures import report_error
 from audiolm_cli.cli.helping import Command, Program, epilog_of, panel_of
 from audiolm_cli.cli.render import Renderer
-from audiolm_cli.cli.surroundings import STOPPED, flush_stdout, leave, stop_signals
+from audiolm_cli.cli.surroundings import ENDED, STOPPED, flush_stdout, leave, stop_signals
 from audiolm_cli.errors import OutputError, SomeInputsFailedError
 from audiolm_cli.version import __version__
 
@@ -99,7 +99,7 @@ def main(args: Sequence[str] | None = None) -> NoReturn:
             code = STOPPED + signals.came
         signals.act = leave
         code = _flushed(code, settings)
-        if signals.came is not None:
+        if signals.came is not None and not settings.get(ENDED):
             Renderer(progress=settings["progress"]).note("audiolm: stopped")
     sys.exit(code)
 

@@ -132,7 +132,10 @@ def _describe_training(training: dict[str, Any], name: str) -> Iterator[tuple[st
 
 
 def _describe_work(trainings: list[dict[str, Any]]) -> list[str]:
-    """Steps and time of computing of all together, as far as they say."""
-    steps = sum(training.get("config", {}).get("steps") or 0 for training in trainings)
+    """Steps up to the weights and time of computing of all together, as far as they say."""
+    from audiolm_cli.reports.card import count_steps
+
+    steps, planned = (sum(each) for each in zip(*map(count_steps, trainings), strict=True))
+    done = f"{steps} of {planned} planned steps" if len(trainings) == 1 and steps < planned else f"{steps} steps"
     minutes = sum(training.get("minutes") or 0 for training in trainings)
-    return [f"{steps} steps"] * (steps > 0) + [f"{length_of(60 * minutes)} of computing"] * (minutes > 0)
+    return [done] * (planned > 0) + [f"{length_of(60 * minutes)} of computing"] * (minutes > 0)

@@ -21,7 +21,7 @@ File = Annotated[str, typer.Argument(metavar="PATH", help="An audio file.")]
 def info_command(file: File, *, display: options.QuickDisplay) -> None:
     """Show what an audio file holds: format, level, tempo, markers, tags, its settings."""
     with Renderer(**display.to_dict()) as out:
-        from audiolm_cli.workflows.info import describe_file
+        from audiolm_cli.workflows.info import describe_file, suggest_again
 
         info = describe_file(file)
         if out.json:
@@ -30,7 +30,9 @@ def info_command(file: File, *, display: options.QuickDisplay) -> None:
         out.table(("what", "value"), list_rows(info))
         if info.command is not None:
             out.print(f"made by: {join_words(info.command)}")
-            out.hint(f"make it again: {join_words(['audiolm', 'again', file])}")
+        words = suggest_again(info)
+        if words is not None:
+            out.hint(f"make it again: {join_words(words)}")
 
 
 def list_rows(info: FileInfo) -> list[tuple[str, str]]:

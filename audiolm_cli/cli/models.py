@@ -11,6 +11,7 @@ from audiolm_cli.cli import options
 from audiolm_cli.cli.described import describe_checkpoint
 from audiolm_cli.cli.render import Renderer
 from audiolm_cli.cli.spread import spread
+from audiolm_cli.wording import join_words
 
 Name = Annotated[str, typer.Argument(metavar="NAME", help="A name from `audiolm models list`, or a folder's path.")]
 
@@ -208,6 +209,7 @@ def export_command(
             out.print_json({"name": name, "path": path})
         else:
             out.print(str(path))
+            out.note(f"whoever gets it: {join_words(['audiolm', 'models', 'pull', f'file:{path.name}'])}")
 
 
 @spread

@@ -18,6 +18,8 @@ from audiolm_cli.stopping import StopSignals, find_handler
 
 STOPPED = 128
 """The exit code of a program that a signal ended, less the number of the signal."""
+ENDED = "ended"
+"""Where the program keeps, beside its settings, that a command which only a signal ends has said that it has ended."""
 
 
 def settle_in() -> None:

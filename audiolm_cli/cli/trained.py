@@ -18,6 +18,7 @@ def show_training(out: Renderer, result: Trained) -> None:
         SomeInputsFailedError: some recordings could not be read.
     """
     from audiolm_cli.tokenizing.recordings import check_failures
+    from audiolm_cli.training.state import STATE_FOLDER
 
     if not result.main:
         return
@@ -28,6 +29,10 @@ def show_training(out: Renderer, result: Trained) -> None:
         for line in result.verdict.lines() if result.verdict is not None else []:
             out.paragraph(line)
         out.print(f"{result.run}  (use it: audiolm continue IN -m {result.run})")
+        out.note(
+            f"{size(result.run_bytes)} of disk; {result.run / STATE_FOLDER} ({size(result.state_bytes)}) is only for "
+            "going on with more --steps, and may be deleted"
+        )
     check_failures(result.failed)
 
 

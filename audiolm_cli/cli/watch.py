@@ -14,7 +14,7 @@ from audiolm_cli.cli.generated import WATCH, Watched
 from audiolm_cli.cli.options import Display
 from audiolm_cli.cli.render import Renderer
 from audiolm_cli.cli.spread import spread
-from audiolm_cli.cli.surroundings import flush_stdout
+from audiolm_cli.cli.surroundings import ENDED, flush_stdout
 from audiolm_cli.errors import OwnOutputError, UsageError
 from audiolm_cli.wording import counted, listed
 
@@ -72,6 +72,7 @@ def watch_command(context: typer.Context, folder: Folder, words: Words = [], *, 
                 kept.made.clear()
                 flush_stdout()
         finally:
+            context.find_root().obj[ENDED] = True
             out.note(summarise(made, failed, [str(path) for path in watch.unfinished]))
 
 

@@ -31,7 +31,7 @@ from audiolm_cli.checkpoints.source import Source, hub_copies, parse_source
 from audiolm_cli.config.fetching import FetchConfig
 from audiolm_cli.errors import ModelError, NetworkError, OutputError, UsageError
 from audiolm_cli.events import Note, OnEvent, ignore
-from audiolm_cli.files import hash_file
+from audiolm_cli.files import count_bytes, hash_file
 from audiolm_cli.library.sources import STAGING, Confirm, Fetcher, accept, ask, pull_source
 
 POLL_S = 0.5
@@ -162,7 +162,7 @@ def remove(name: str, cache: Path) -> tuple[Path, int]:
                 path.unlink()
                 return path, size
 
-            size = sum(file.lstat().st_size for file in path.rglob("*") if file.is_symlink() or file.is_file())
+            size = count_bytes(path)
             aside = cache / STAGING / f"removed-{path.name}"
             shutil.rmtree(aside, ignore_errors=True)
             aside.parent.mkdir(exist_ok=True)

@@ -148,8 +148,17 @@ def describe_licence(folder: Folder, licence: str) -> Iterator[str]:
         yield "\n".join(f"- Of {what}: {terms or 'not stated'}." for what, terms in made_of)
 
 
+def count_steps(training: Mapping[str, Any]) -> tuple[int, int]:
+    """After how many steps the weights that a training left were taken, and how many it was to have.
+
+    A training goes on after its best weights. What earlier versions wrote has the latter number alone.
+    """
+    planned = int((training.get("config") or {}).get("steps") or 0)
+    return int(training.get("step", planned)), planned
+
+
 def _describe_run(what: str, training: Mapping[str, Any]) -> list[object]:
     """A row about one training."""
     hours, minutes = training.get("hours"), training.get("minutes")
-    steps = (training.get("config") or {}).get("steps") or ""
-    return [what, float(hours) if hours else "", steps, length_of(60 * minutes) if minutes else ""]
+    steps, _ = count_steps(training)
+    return [what, float(hours) if hours else "", steps or "", length_of(60 * minutes) if minutes else ""]

@@ -30,6 +30,7 @@ from audiolm_cli.training.running import Running
 from audiolm_cli.training.state import (
     STATE_FOLDER,
     check_same_settings,
+    keep_newest_state,
     load_state,
     optimizer_tensors,
     restore_optimizer,
@@ -162,6 +163,8 @@ class Trainer:
 
             if signals.came is not None:
                 self.on_event(note_saved(self.step, self.saved))
+            if self.ranks.main:
+                keep_newest_state(self.state_folder, self.saved)
 
     def _train(self, on_best: OnBest, on_sample: OnSample | None, signals: StopSignals) -> None:
         """Step after step until the last one is done, patience has run out, or a signal came."""

@@ -24,7 +24,7 @@ STATE_FOLDER = "state"
 MANIFEST = "manifest.json"
 TENSORS = "state.safetensors"
 KEPT_STATES = 2
-"""How many saved states stay: the newest, and one to go back to where that is damaged."""
+"""How many saved states stay while a training runs: the newest, and one to go back to where that is damaged."""
 MAY_CHANGE = (
     "steps",
     "num_epochs",
@@ -86,8 +86,15 @@ def save_state(folder: Path, step: int, tensors: dict[str, Tensor], meta: dict[s
             "free some space and start the same command again, which goes on from the state before"
         ) from error
 
-    _remove_old_states(final)
+    _remove_old_states(final, KEPT_STATES)
     return final
+
+
+def keep_newest_state(folder: Path, step: int) -> None:
+    """Remove all states under `folder` but that of this step, of a training that has ended in order."""
+    newest = folder / f"step-{step:07d}"
+    if newest.is_dir():
+        _remove_old_states(newest, 1)
 
 
 def _write_state(folder: Path, step: int, tensors: dict[str, Tensor], meta: dict[str, Any]) -> None:
@@ -99,12 +106,12 @@ def _write_state(folder: Path, step: int, tensors: dict[str, Tensor], meta: dict
     write_synced(folder / MANIFEST, json.dumps({"step": step, "sha256": digest, "meta": meta}))
 
 
-def _remove_old_states(newest: Path) -> None:
-    """Remove all but `KEPT_STATES` of the states beside `newest`, which has just been written, and itself."""
+def _remove_old_states(newest: Path, count: int) -> None:
+    """Remove all but `count` of the states beside `newest`, which has just been written, and itself."""
     states = sorted(newest.parent.glob("step-*"))
 
     # States of later steps did not verify, or this step would not have been done.
-    kept = states[: states.index(newest) + 1][-KEPT_STATES:]
+    kept = states[: states.index(newest) + 1][-count:]
     for old in set(states) - set(kept):
         shutil.rmtree(old, ignore_errors=True)
 

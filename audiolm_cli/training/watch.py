@@ -13,6 +13,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -26,12 +27,13 @@ from audiolm_cli.events import Activity, Event, Note, TrainStep, Validation
 from audiolm_cli.files import write_whole
 from audiolm_cli.model.decoders import Decoders
 from audiolm_cli.reports.board import Board
-from audiolm_cli.reports.curves import CURVES, draw_curves, headline, read_history
-from audiolm_cli.reports.past import BASELINES, JOURNAL, read_baselines
+from audiolm_cli.reports.curves import CURVES, History, draw_curves, headline, read_history
+from audiolm_cli.reports.past import BASELINES, JOURNAL, find_tokens, read_baselines
 from audiolm_cli.reports.verdict import Outcome, Verdict, judge
 from audiolm_cli.training.batches import fixed_windows
 from audiolm_cli.training.preflight.preparing import Prepared
 from audiolm_cli.training.samples import Sample, SampleWriter
+from audiolm_cli.wording import join_words
 
 MOST_FRAMES = 3_000_000
 """Training frames that the baselines are fitted on at most: 17 hours."""
@@ -95,6 +97,15 @@ class Watch:
         with self._warning_of("TensorBoard"):
             self.board.close()
 
+    def tell_best(self) -> None:
+        """Of a training that was stopped, say which weights there are so far, and how to see what they are worth."""
+        history = read_history(self.run / JOURNAL)
+        if history.best is None:
+            self.listener(Note(message=f"no model yet: the first validation is at step {self.config.validate_every}"))
+            return
+        for line in describe_best(history, self.run, self.started_from):
+            self.listener(Note(message=line))
+
     def verdict(self, model: Decoders) -> Verdict | None:
         """How good the best weights, which `model` holds, are in words; None when nothing was validated."""
         history = read_history(self.run / JOURNAL)
@@ -154,6 +165,24 @@ class Watch:
         text = json.dumps({"codes_sha256": digest, "baselines": [asdict(baseline) for baseline in found]}, indent=1)
         write_whole(path, text.encode(), force=True)
         return found
+
+
+def describe_best(history: History, run: Path, started_from: str) -> list[str]:
+    """Which weights a run has so far, how to use them, and how to measure them; there was a validation."""
+    assert history.best is not None, "there was no validation"
+    (step, scores), (first, untouched) = history.best, history.held_out[0]
+    use = f"{join_words(['audiolm', 'continue', 'IN', '-m', str(run)])} uses these weights"
+    bits = f"{scores['total_bits']:.2f} bits per frame"
+    if step == 0:
+        lines = [f"no step so far is better than {started_from} as it was ({bits}); {use}"]
+    else:
+        before = f" (untouched {untouched['total_bits']:.2f})" if first == 0 else ""
+        lines = [f"best so far: step {step}, {bits}{before}; {use}"]
+
+    tokens = find_tokens(run)
+    if tokens is not None:
+        lines.append(f"how good they are: {join_words(['audiolm', 'evaluate', str(tokens), '-m', str(run)])}")
+    return lines
 
 
 def baseline_codes(corpus: Corpus, shape: ModelConfig, count: int) -> tuple[list[np.ndarray], list[np.ndarray]]:

@@ -127,6 +127,21 @@ def plan_again(path: str, source: str | None, output: str | None, model: str | N
     return [*PROGRAM[1:], *words, "-o", target]
 
 
+def suggest_again(info: FileInfo) -> list[str] | None:
+    """The words of the `audiolm again` that finds the recording from here; None where the file is not made again."""
+    if info.command is None:
+        return None
+    words, source = ["audiolm", "again", info.path], (info.made or {}).get("input")
+    if not isinstance(source, str):
+        return [*words, "--input", "RECORDING"]
+
+    try:
+        find_beside(source, info.path, "")
+    except UsageError:
+        return [*words, "--input", f"PATH/TO/{Path(source).name}"]
+    return words
+
+
 def find_beside(name: str, path: str, remedy: str) -> str:
     """A file by its name: beside another one, or in the current folder.
 

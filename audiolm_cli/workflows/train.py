@@ -32,7 +32,7 @@ from audiolm_cli.distributed import join_processes
 from audiolm_cli.errors import DataError, ModelError, OutputError, UsageError
 from audiolm_cli.evaluation.model import score_windows
 from audiolm_cli.events import Note, ignore
-from audiolm_cli.files import scratch_folder, write_whole
+from audiolm_cli.files import count_bytes, scratch_folder, write_whole
 from audiolm_cli.library.loading import codec_training
 from audiolm_cli.library.store_codec import StoreCodec
 from audiolm_cli.model.decoders import Decoders
@@ -73,6 +73,10 @@ class Trained:
     """How good the model is, in words; None when it was never validated, and in all processes but the first."""
     main: bool = True
     """Whether this process is the first, which speaks for all."""
+    run_bytes: int = 0
+    """What the run folder takes of the disk; 0 in all processes but the first."""
+    state_bytes: int = 0
+    """What the state in it takes, which only a training that goes on needs."""
     failed: list[str] = field(default_factory=list)
     """Recordings, folders and links that could not be read, with the reason."""
 
@@ -160,12 +164,18 @@ def _train(request: TrainRequest) -> Trained:
         _run_trainer(prepared, model, watch)
         ranks.wait()
 
-    folder, verdict = resolve(str((run / BEST).resolve())), None
-    if watch is not None:
-        load_folder_weights(model, folder)
-        verdict = watch.verdict(model)
-    failed = [] if store == request.source else list_failures(store)
-    return Trained(folder=folder, run=run, verdict=verdict, main=ranks.main, failed=failed)
+    folder, failed = resolve(str((run / BEST).resolve())), [] if store == request.source else list_failures(store)
+    if watch is None:
+        return Trained(folder=folder, run=run, verdict=None, main=False, failed=failed)
+    load_folder_weights(model, folder)
+    return Trained(
+        folder=folder,
+        run=run,
+        verdict=watch.verdict(model),
+        run_bytes=count_bytes(run),
+        state_bytes=count_bytes(run / STATE_FOLDER),
+        failed=failed,
+    )
 
 
 def _find_or_make_store(request: TrainRequest) -> Path:
@@ -215,6 +225,7 @@ def _run_trainer(prepared: Prepared, model: Decoders, watch: Watch | None) -> No
             **before,
             "hours": round(prepared.hours, 3),
             "frames": prepared.corpus.frames,
+            "step": trainer.step,
             "minutes": round(trainer.elapsed_s / 60, 1),
             "held_out": scores.to_dict(),
         }
@@ -222,6 +233,10 @@ def _run_trainer(prepared: Prepared, model: Decoders, watch: Watch | None) -> No
 
     try:
         trainer.run(keep, None if watch is None else watch.on_sample, score_start=prepared.fine_tunes)
+    except (SystemExit, KeyboardInterrupt):  # what a signal led to
+        if watch is not None:
+            watch.tell_best()
+        raise
     finally:
         if watch is not None:
             watch.close()

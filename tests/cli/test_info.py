@@ -165,6 +165,27 @@ def test_one_bar_at_a_time(audiolm: Any, tiny_model: Path, monkeypatch: pytest.M
     assert open_bars == [0, 0]
 
 
+def test_the_line_that_makes_it_again(audiolm: Any, tiny_model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In a terminal, with --input where the recording is not found from here."""
+    monkeypatch.setattr(render, "_is_terminal", lambda: True)
+    monkeypatch.setenv("COLUMNS", "300")
+    made = audiolm("continue", "take.wav", "-d", 0.2, "-m", tiny_model, "--seed", 7, "-o", "new.wav", "--no-progress")
+    assert made.exit_code == 0
+
+    def suggested() -> list[str]:
+        (line,) = [line for line in audiolm("info", "new.wav").stderr.splitlines() if "make it again: " in line]
+        return shlex.split(line.split("make it again: ")[1])
+
+    assert suggested() == ["audiolm", "again", "new.wav"]
+    Path("other").mkdir()
+    Path("take.wav").rename("other/take.wav")
+    assert suggested() == ["audiolm", "again", "new.wav", "--input", "PATH/TO/take.wav"]
+
+    _, *words = (word.replace("PATH/TO", "other") for word in suggested())
+    shown = audiolm(*words, "--with-model", tiny_model)
+    assert shown.exit_code == 0 and "new.again.wav has the samples of new.wav" in shown.stderr
+
+
 @pytest.mark.parametrize(
     ("comment", "told"),
     [

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import shlex
 import stat
 import struct
 import sys
@@ -23,7 +24,7 @@ from audiolm_cli.model.decoders import build
 from audiolm_cli.reports.card import plain_card
 
 HELD_OUT = {"bits": [2.25, 5.5, 7.0, 8.0], "top1": [0.5, 0.25, 0.1, 0.1], "top10": [0.9, 0.5, 0.3, 0.2]}
-TRAINED = {"hours": 1.5, "minutes": 61.0, "config": {"steps": 400}, "init": "piano", "held_out": HELD_OUT}
+TRAINED = {"hours": 1.5, "minutes": 61.0, "step": 380, "config": {"steps": 400}, "init": "piano", "held_out": HELD_OUT}
 
 
 @pytest.fixture
@@ -61,9 +62,12 @@ def test_a_model_goes_into_a_file_and_comes_out_of_it(audiolm: Any, run: Folder,
     """With the same hash, under the file's name, or unpacked by hand; the same model gives the same bytes."""
     shown = audiolm("models", "export", "run", "mine.zip")
     assert (shown.exit_code, shown.stdout) == (0, "mine.zip\n")
-    assert shown.stderr == "warning: licence unknown: say what the recordings' owners allow with --license\n"
+    warning, told = shown.stderr.splitlines()
+    assert warning == "warning: licence unknown: say what the recordings' owners allow with --license"
 
-    pulled = audiolm("models", "pull", "file:mine.zip")
+    program, *words = shlex.split(told.removeprefix("whoever gets it: "))
+    assert (program, *words) == ("audiolm", "models", "pull", "file:mine.zip")
+    pulled = audiolm(*words)
     assert pulled.stdout == f"{cache / 'mine'}\n", pulled.stderr
     assert read_folder(cache / "mine").sha256 == run.sha256
     assert weights_of(cache / "mine") == weights_of(run.path)
@@ -88,14 +92,14 @@ def test_the_card_says_what_is_known_and_no_more(audiolm: Any, run: Folder, cach
     card = (cache / "mine" / "MODEL_CARD.md").read_text()
     assert card.startswith("# my run\n\nA codec language model for audiolm")
     assert "2 layers of width 32, with its codec (4 codebooks of 32 codes)" in card
-    assert "| this model | 1.500 | 400 | 61 min |" in card and "It started from `piano`." in card
+    assert "| this model | 1.500 | 380 | 61 min |" in card and "It started from `piano`." in card
     assert "| bits per frame | 2.250 | 5.500 | 7.000 | 8.000 | 22.750 |" in card
     assert "| it is among the ten likeliest | 90 % | 50 % | 30 % | 20 % |" in card
     assert "audiolm models pull file:my-run.zip --name my-run\naudiolm continue take.wav -m my-run" in card
     assert "## Licence\n\nUnknown: whoever gives it away has not stated it" in card
 
     shown = audiolm("models", "export", "run", "said.zip", "--license", "CC-BY-4.0")
-    assert shown.stderr == ""
+    assert shown.stderr == "whoever gets it: audiolm models pull file:said.zip\n"
     audiolm("models", "pull", "said.zip")
     assert "## Licence\n\nCC-BY-4.0, as whoever gives it away states." in (cache / "said" / "MODEL_CARD.md").read_text()
     assert read_folder(cache / "said").licence == "CC-BY-4.0"
@@ -171,7 +175,7 @@ def test_a_model_that_names_a_bundled_codec(audiolm: Any, tmp_path: Path, cache:
         write_folder(tmp_path / name, facts, tensors={MODEL_TENSORS: build(shape).state_dict()}, texts={})
 
     target = tmp_path / "mine.zip"
-    assert audiolm("models", "export", tmp_path / "mine", target).stderr == ""
+    assert audiolm("models", "export", tmp_path / "mine", target, "-q").stderr == ""
     with zipfile.ZipFile(target) as packed:
         assert sorted(packed.namelist()) == ["mine/MODEL_CARD.md", "mine/config.json", "mine/model.safetensors"]
         assert "the codec sound, which is not part of it" in packed.read("mine/MODEL_CARD.md").decode()

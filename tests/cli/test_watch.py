@@ -6,6 +6,7 @@ import dataclasses
 import json
 import os
 import re
+import shlex
 import shutil
 import signal
 from collections.abc import Callable
@@ -16,11 +17,13 @@ import numpy as np
 import pytest
 import soundfile
 
+from audiolm_cli.checkpoints.catalogue import resolve
 from audiolm_cli.config.shapes import PRESETS, ModelConfig
 from audiolm_cli.config.training import TrainConfig
 from audiolm_cli.data.tokens import Corpus, TokenClip
 from audiolm_cli.events import Event, Note, TrainStep, Validation
 from audiolm_cli.reports.board import BOARD
+from audiolm_cli.reports.card import count_steps
 from audiolm_cli.reports.curves import CURVES
 from audiolm_cli.training import watch
 from audiolm_cli.training.preflight.preparing import prepare
@@ -153,7 +156,7 @@ def test_what_cannot_be_drawn_does_not_end_the_training(
     assert [sum(f"{what} cannot be made (" in text for text in said) for what in (CURVES, "samples", "Board")] == [
         1
     ] * 3
-    assert ["step-0000003"] in states and states[-1] == ["step-0000003", "step-0000006"]
+    assert ["step-0000003", "step-0000006"] in states and states[-1] == ["step-0000006"]
 
 
 def test_a_signal_decides_how_a_training_ends(tokens: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -177,6 +180,59 @@ def test_a_signal_decides_how_a_training_ends(tokens: Path, tmp_path: Path, monk
             )
         )
     assert drawn and (tmp_path / "run" / "state" / "step-0000004").is_dir()
+
+
+def test_a_stopped_training_says_what_it_has(
+    audiolm: Any, tokens: Path, tmp_path: Path, no_pictures: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its best weights, with lines that use and measure them, and one state; before a validation, that it has none."""
+    monkeypatch.setitem(PRESETS, "tiny", SHAPE)
+
+    def said_when_stopped(run: str, step: int, init: Path | None = None) -> list[str]:
+        said: list[str] = []
+
+        def stop(event: Event) -> None:
+            if isinstance(event, Note):
+                said.append(event.message)
+            elif isinstance(event, TrainStep) and event.step == step:
+                os.kill(os.getpid(), signal.SIGINT)
+
+        config = dataclasses.replace(STEPS, steps=9, sample_every=0)
+        with pytest.raises(KeyboardInterrupt):
+            request = TrainRequest(tokens, tmp_path / run, shape=SHAPE, config=config, on_event=stop)
+            train(dataclasses.replace(request, init=None if init is None else str(init)))
+        return said[next(i for i, message in enumerate(said) if message.startswith("saved at step")) :]
+
+    assert said_when_stopped("early", 2) == [
+        "saved at step 2; the same command goes on from there",
+        "no model yet: the first validation is at step 3",
+    ]
+
+    run = tmp_path / "own"
+    _, best, measure = said_when_stopped("own", 7)
+    assert [path.name for path in (run / "state").iterdir()] == ["step-0000007"]
+    scores = {entry["step"]: entry["validation"]["total_bits"] for entry in journal(run) if "validation" in entry}
+    step = min(scores, key=lambda step: scores[step])
+    use = f"audiolm continue IN -m {run} uses these weights"
+    assert best == f"best so far: step {step}, {scores[step]:.2f} bits per frame; {use}"
+    assert shlex.split(measure.removeprefix("how good they are: ")) == (
+        ["audiolm", "evaluate", str(tokens), "-m", str(run)]
+    )
+
+    _, best, _ = said_when_stopped("fine", 4, run)
+    scores = {
+        entry["step"]: entry["validation"]["total_bits"]
+        for entry in journal(tmp_path / "fine")
+        if "validation" in entry
+    }
+    assert set(scores) == {0, 3}
+    better = f"best so far: step 3, {scores[3]:.2f} bits per frame (untouched {scores[0]:.2f}); audiolm continue IN"
+    same = f"no step so far is better than own as it was ({scores[0]:.2f} bits per frame); audiolm continue IN"
+    assert best.startswith(better if scores[3] < scores[0] else same)
+
+    steps, planned = count_steps(resolve(str(run)).training)
+    assert (steps, planned) == (step, 9)
+    assert re.search(rf"trained +on .*, {step} of 9 planned steps", audiolm("models", "info", run).stdout)
 
 
 def test_before_the_start(watched: tuple[Trained, list[Event]]) -> None:
@@ -232,6 +288,9 @@ def test_the_verdict(
     first, *rest = shown.stdout.splitlines()
     assert first.startswith("held-out: ") and "the unigram" in first and "the bigram" in first
     assert any(line.startswith("no over-fitting: ") for line in rest) and rest[-1].endswith(f"-m {tmp_path / 'run'})")
+    state = tmp_path / "run" / "state"
+    assert re.search(rf"\d MB of disk; {state} \(\d+ MB\) is only for going on with more --steps", shown.stderr)
+    assert [path.name for path in state.iterdir()] == ["step-0000001"]
     shown = audiolm("train", tmp_path / "tokens", "-o", tmp_path / "run", *options, "--json")
     verdict = json.loads(shown.stdout)["verdict"]
     assert verdict["findings"][0] == first and verdict["overfits"] is False
