@@ -66,5 +66,6 @@ def show_trial(out: Renderer, trial: Trial) -> None:
     if not out.json and trial.outlook is not None:
         memory = f" and {size(trial.memory_bytes)} of memory" if trial.memory_bytes else ""
         busy = f",{trial.outlook.condition}" if trial.outlook.condition else ""
-        out.paragraph(f"ready to train: about {duration(trial.outlook.seconds)}{memory}{busy}")
+        how = "at most" if trial.outlook.at_most else "about"
+        out.paragraph(f"ready to train: {how} {duration(trial.outlook.seconds)}{memory}{busy}")
     check_failures(trial.failed)

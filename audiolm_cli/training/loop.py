@@ -168,7 +168,7 @@ class Trainer:
 
     def _train(self, on_best: OnBest, on_sample: OnSample | None, signals: StopSignals) -> None:
         """Step after step until the last one is done, patience has run out, or a signal came."""
-        running = Running(self.model.config.num_quantizers, self.model.device)
+        running: Running | None = None
         started, before_s = time.monotonic(), self.elapsed_s
         while True:
             self.elapsed_s = before_s + time.monotonic() - started
@@ -185,6 +185,8 @@ class Trainer:
             if reason or self.step >= self.config.steps:
                 return
 
+            # Its clock starts with the first step: a validation before that does not come again with every step.
+            running = running or Running(self.model.config.num_quantizers, self.model.device)
             report = self._take_step()
             self._report(report, running)
             if self.unusable >= self.config.unusable_steps:

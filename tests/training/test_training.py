@@ -27,7 +27,7 @@ from audiolm_cli.config.training import CodecTrainConfig, TrainConfig
 from audiolm_cli.data.files import AudioFile, open_audio
 from audiolm_cli.data.tokens import Corpus, TokenClip
 from audiolm_cli.errors import DataError, OutputError, UsageError
-from audiolm_cli.evaluation.model import score_windows
+from audiolm_cli.evaluation.model import ModelScores, score_windows
 from audiolm_cli.events import Activity, Event, Note, OnEvent, Progress, TrainStep, Validation, ignore
 from audiolm_cli.model.decoders import Decoders, build
 from audiolm_cli.training.batches import draw_known
@@ -431,6 +431,21 @@ def test_a_signal_is_answered_while_the_step_computes(tmp_path: Path, monkeypatc
     finally:
         signal.signal(signal.SIGINT, before)
     assert heard[WAITS] < ended[0] and "saved at step 3; the same command goes on from there" in heard
+
+
+def test_the_time_left_is_that_of_steps(tmp_path: Path) -> None:
+    """A validation before the first step does not come again with every step that is left."""
+    seen: list[Event] = []
+
+    def score(model: Decoders, windows: Tensor) -> ModelScores:
+        time.sleep(2.0)
+        return score_windows(model, windows)
+
+    config = dataclasses.replace(CONFIG, steps=3, validate_every=3)
+    trainer = Trainer(tiny(), config, CORPUS, tmp_path, score, seen.append)
+    trainer.run(lambda weights, scores: None, score_start=True)
+    first = next(event for event in seen if isinstance(event, TrainStep))
+    assert (first.step, first.steps) == (1, 3) and first.eta_s < 2 * 2.0
 
 
 def raise_stopped(number: int, frame: object) -> None:

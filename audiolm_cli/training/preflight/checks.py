@@ -22,9 +22,11 @@ from torch import Tensor
 
 from audiolm_cli.devices import total_memory
 from audiolm_cli.errors import AudioLMError, DataError, MemoryLimitError, ModelError, OutputError
+from audiolm_cli.evaluation.model import score_windows
 from audiolm_cli.events import Activity
 from audiolm_cli.model.decoders import Decoders
 from audiolm_cli.model.geometry import Geometry
+from audiolm_cli.training.batches import fixed_windows
 from audiolm_cli.training.preflight.preparing import Prepared
 from audiolm_cli.training.running import peak_memory_bytes
 from audiolm_cli.training.state import optimizer_tensors
@@ -39,6 +41,8 @@ SMALL_BATCH, SMALL_FRAMES = 2, 64
 """Windows on which a model to start from is tried, and the frames of each at most."""
 TIMED_STEPS, MOST_TIMED_STEPS, TIMED_S = 3, 10, 3.0
 """Real steps that are timed, behind one that warms up: three, and of short ones more, until there are ten or 3 s."""
+TIMED_WINDOWS = 4
+"""Windows that are scored to see how long a validation takes, at most."""
 PATIENCE_S = 20.0
 """Only the first step is timed when it takes longer than this."""
 BUSY = 0.3
@@ -71,17 +75,19 @@ class Expected:
 
     step_s: float
     """Seconds per step, while the computer is as busy as it was."""
+    score_s: float
+    """Seconds per validation, the same."""
     waited: float
-    """Share of that time in which the step waited for cores that other programs used; 0 beside a GPU."""
+    """Share of that time in which a step waited for cores that other programs used; 0 beside a GPU."""
     memory_bytes: int
     """Most memory in use; 0 where unknown."""
     state_bytes: int
     """Size of one saved state."""
 
     @property
-    def free_step_s(self) -> float | None:
-        """Seconds per step on a free computer, at most; None where it was free."""
-        return (1 - self.waited) * self.step_s if self.waited >= BUSY else None
+    def free_share(self) -> float | None:
+        """Share of these seconds that a free computer takes, at most; None where it was free."""
+        return 1 - self.waited if self.waited >= BUSY else None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -237,6 +243,7 @@ def time_steps(prepared: Prepared, model: Decoders) -> tuple[Finding, Expected |
             computed.append(time.thread_time() - used)
             if times[0] > PATIENCE_S or (step >= TIMED_STEPS and sum(times[1:]) >= TIMED_S):
                 break
+        score_s = _time_scoring(prepared, model)
     except (torch.OutOfMemoryError, MemoryError, MemoryLimitError):
         found = f"a step of {config.batch_frames} frames does not fit into the memory of {device}"
         remedy = "use a smaller --batch-frames or --preset"
@@ -249,6 +256,7 @@ def time_steps(prepared: Prepared, model: Decoders) -> tuple[Finding, Expected |
     copied = sum(p.numel() * p.element_size() for p in model.parameters())  # in memory only for this check
     expected = Expected(
         step_s=step_s,
+        score_s=score_s,
         waited=waited,
         memory_bytes=max(0, peak_memory_bytes(device) - copied),
         state_bytes=state_bytes(stepper),
@@ -257,6 +265,15 @@ def time_steps(prepared: Prepared, model: Decoders) -> tuple[Finding, Expected |
     if waited >= BUSY:
         found += f", of which {100 * waited:.0f} % waiting for other programs"
     return Finding(name="a real step", status="ok", found=found), expected
+
+
+def _time_scoring(prepared: Prepared, model: Decoders) -> float:
+    """Seconds that a validation takes, by a part of its windows."""
+    count = prepared.config.validation_windows
+    windows = fixed_windows(prepared.corpus.dev, prepared.shape.max_frames, min(count, TIMED_WINDOWS))  # [N, T, K]
+    started = time.perf_counter()
+    score_windows(model, torch.from_numpy(windows))
+    return (time.perf_counter() - started) * count / len(windows)
 
 
 def check_memory(expected: Expected, device: torch.device) -> Finding:

@@ -10,7 +10,6 @@ from dataclasses import dataclass
 
 from audiolm_cli.config.shapes import PRESETS, ModelConfig
 from audiolm_cli.config.training import TrainConfig
-from audiolm_cli.evaluation.model import CONTINUATION_PROMPT
 from audiolm_cli.events import Note
 from audiolm_cli.model.decoders import Decoders
 from audiolm_cli.training.preflight.checks import Checked, Expected, Finding, run_checks
@@ -21,8 +20,6 @@ FRAMES_PER_PARAMETER = 0.2
 """Fewer training frames than this per parameter bring a warning."""
 FINE_TUNING_H = 1 / 3
 """Hours of audio below which fine-tuning brings a warning, too."""
-VALIDATION_COST = 1 / 3
-"""A frame scored by one decoder costs this share of a frame trained on: the forward pass alone."""
 
 
 def announce(prepared: Prepared, model: Decoders) -> None:
@@ -91,22 +88,17 @@ def raise_failure(findings: list[Finding]) -> None:
         raise failed.error(f"check {failed.name}: {failed.found}; {failed.remedy}")
 
 
-def expected_seconds(config: TrainConfig, shape: ModelConfig, step_s: float, fine_tunes: bool) -> float:
+def expected_seconds(config: TrainConfig, step_s: float, score_s: float, fine_tunes: bool) -> float:
     """How long the whole training will take: its steps, its validations, and the verdict at its end.
 
     Args:
         config: how it is trained.
-        shape: the model's.
         step_s: seconds of a step.
+        score_s: seconds of a validation.
         fine_tunes: whether the model to start from is scored, too.
     """
-    # Fine codebooks are scored in several passes, each over what the earlier ones knew as well.
-    passes = CONTINUATION_PROMPT + (1 - CONTINUATION_PROMPT) * (shape.nar_passes + 1) / 2
-    scored = config.validation_windows * shape.max_frames * (1 + (shape.num_quantizers - shape.ar_codebooks) * passes)
-    trained = config.batch_frames * (2 if shape.has_nar and not config.train_stage else 1)  # by both decoders or one
-
     scorings = math.ceil(config.steps / config.validate_every) + fine_tunes + 1
-    return (config.steps + scorings * scored / trained * VALIDATION_COST) * step_s
+    return config.steps * step_s + scorings * score_s
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -117,6 +109,8 @@ class Outlook:
     """While the computer is as busy as it was when a step was timed."""
     free_s: float | None
     """On a free computer, at most; None where it was free."""
+    at_most: bool
+    """Whether it may end sooner, where its patience runs out."""
 
     @property
     def condition(self) -> str:
@@ -128,17 +122,15 @@ class Outlook:
 
 def look_ahead(prepared: Prepared, expected: Expected) -> Outlook:
     """How long the training will take, by what its checks have found."""
-
-    def all_of(step_s: float) -> float:
-        return expected_seconds(prepared.config, prepared.shape, step_s, prepared.fine_tunes)
-
-    free = expected.free_step_s
-    return Outlook(seconds=all_of(expected.step_s), free_s=None if free is None else all_of(free))
+    config, free = prepared.config, expected.free_share
+    seconds = expected_seconds(config, expected.step_s, expected.score_s, prepared.fine_tunes)
+    return Outlook(seconds=seconds, free_s=None if free is None else free * seconds, at_most=config.patience > 0)
 
 
 def forecast(prepared: Prepared, expected: Expected) -> str:
     """One line: how long, how much memory."""
     outlook = look_ahead(prepared, expected)
     memory = f", {expected.memory_bytes / 1e9:.1f} GB of memory" if expected.memory_bytes else ""
+    most, up_to = ("at most ", "up to ") if outlook.at_most else ("", "")
     steps = counted(prepared.config.steps, "step")
-    return f"expected: {length_of(outlook.seconds)} for {steps}{outlook.condition}{memory}"
+    return f"expected: {most}{length_of(outlook.seconds)} for {up_to}{steps}{outlook.condition}{memory}"

@@ -21,7 +21,7 @@ from audiolm_cli.events import Event, Note, ignore
 from audiolm_cli.library.store_codec import StoreCodec
 from audiolm_cli.model.decoders import Decoders, build
 from audiolm_cli.training.preflight import checks
-from audiolm_cli.training.preflight.checks import Finding, run_checks
+from audiolm_cli.training.preflight.checks import Expected, Finding, run_checks
 from audiolm_cli.training.preflight.outlook import expected_seconds, forecast, go_through, look_ahead, too_little
 from audiolm_cli.training.preflight.preparing import Prepared
 from audiolm_cli.training.preflight.request import TrainRequest
@@ -132,7 +132,8 @@ def test_a_fault_is_found(
 def test_what_only_brings_a_warning(listed: Listed) -> None:
     """Short clips, nothing held out, and a model to start from that knows nothing of this sound."""
     assert "join short recordings" in listed(train=clips(frames=100))[0].remedy
-    assert "over-fitting" in listed(dev=[])[0].remedy
+    few = clips()
+    assert "over-fitting" in listed(train=few, dev=few)[0].remedy
     start = listed(model=certain(), fine_tunes=True)[2]
     assert (start.name, start.status) == ("loss at the start", "warning") and "--init" in start.remedy
     assert "a blind guess has 3.47" in start.found
@@ -189,17 +190,35 @@ def test_one_decoder_alone(listed: Listed, stage: int) -> None:
 
 
 def test_expected_time() -> None:
-    """Steps and scorings: 10 of 2 s; 2 validations and the verdict, of 2 windows of 40 frames through 4 decoders."""
-    step_s = 2.0
-    scored_s = 2 * 40 * 4 / (2 * 80) / 3 * 2
-    assert expected_seconds(CONFIG, SHAPE, step_s, False) == pytest.approx(20 + 3 * scored_s)
-    assert expected_seconds(CONFIG, SHAPE, step_s, True) == pytest.approx(20 + 4 * scored_s)
+    """Steps and scorings: 10 of 2 s; 2 validations and the verdict of 3 s, and the model to start from."""
+    assert expected_seconds(CONFIG, 2.0, 3.0, False) == pytest.approx(20 + 3 * 3)
+    assert expected_seconds(CONFIG, 2.0, 3.0, True) == pytest.approx(20 + 4 * 3)
 
-    # A second of four passes knows a quarter, the last one all: 0.4 + 0.6 * 2.5 of a window for each fine codebook.
-    several = dataclasses.replace(SHAPE, nar_passes=4)
-    assert expected_seconds(CONFIG, several, step_s, False) == pytest.approx(20 + 3 * scored_s / 4 * (1 + 3 * 1.9))
-    one = dataclasses.replace(CONFIG, train_stage=1)
-    assert expected_seconds(one, SHAPE, step_s, False) == pytest.approx(20 + 3 * 2 * scored_s)
+
+def test_a_validation_is_timed(
+    model: Decoders, prepared: Callable[..., Prepared], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Some of its windows; what the time of the training is made of."""
+    scored: list[int] = []
+
+    def score(model: Decoders, windows: torch.Tensor) -> None:
+        scored.append(len(windows))
+        time.sleep(0.1)
+
+    monkeypatch.setattr(checks, "score_windows", score)
+    given = prepared(config=dataclasses.replace(CONFIG, validation_windows=24))
+    _, expected = checks.time_steps(given, model)
+    assert scored == [4] and expected is not None and 0.6 <= expected.score_s < 3
+    seconds = expected_seconds(given.config, expected.step_s, expected.score_s, False)
+    assert look_ahead(given, expected).seconds == seconds
+
+
+def test_patience_may_end_a_training_sooner(model: Decoders, prepared: Callable[..., Prepared]) -> None:
+    """Then what is expected is the most."""
+    expected = Expected(step_s=60.0, score_s=60.0, waited=0.0, memory_bytes=0, state_bytes=0)
+    assert forecast(prepared(), expected) == "expected: 13 min for 10 steps"
+    patient = prepared(config=dataclasses.replace(CONFIG, patience=3))
+    assert forecast(patient, expected) == "expected: at most 13 min for up to 10 steps"
 
 
 class Waiting(checks.Stepper):
@@ -228,7 +247,7 @@ def test_what_is_expected_of_a_busy_computer_is_said_to_be(
     assert "% waiting for other programs" in finding.found
     assert "if this computer stays as busy as it is now" in forecast(given, expected)
 
-    half = dataclasses.replace(expected, step_s=3600.0, waited=0.5, memory_bytes=0)
+    half = dataclasses.replace(expected, step_s=3600.0, score_s=600.0, waited=0.5, memory_bytes=0)
     said = forecast(given, half)
     whole_s = look_ahead(given, half).seconds
     assert look_ahead(given, half).free_s == whole_s / 2 and length_of(whole_s / 2) in said
