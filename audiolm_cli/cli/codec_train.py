@@ -86,6 +86,7 @@ def codec_train_command(
     if filters is not None and family != "encodec":
         raise UsageError("--filters is the width of an EnCodec network; add --family encodec")
     with Renderer(**display.to_dict()) as out:
+        out.load_torch()
         from audiolm_cli.codec.encodec_shape import EncodecConfig
         from audiolm_cli.tokenizing.recordings import check_failures
         from audiolm_cli.workflows.codec_train import CodecTrainRequest, train_codec

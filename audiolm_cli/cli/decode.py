@@ -37,6 +37,7 @@ def decode_command(
     """Decode a token store, or single clips of it, back to audio."""
     display.check_stdout(output)
     with Renderer(**display.to_dict()) as out:
+        out.load_torch()
         from audiolm_cli.workflows.decode import decode, find_codec_name
 
         fetch_missing(out, cache_dir, offline, codec or find_codec_name(tokens))

@@ -35,6 +35,7 @@ def demo_command(
     """Write a prompt, its continuation and an infill, with their pictures."""
     started = time.perf_counter()
     with Renderer(**display.to_dict()) as out:
+        out.load_torch()
         from audiolm_cli.workflows.demo import demo
 
         fetch_missing(out, config.cache_dir, offline, model=config.model)

@@ -59,6 +59,7 @@ def evaluate_command(
     if report is None:
         check_heard()
     with Renderer(**display.to_dict()) as out:
+        out.load_torch()
         from audiolm_cli.tokenizing.recordings import check_failures
         from audiolm_cli.workflows.evaluate import evaluate
 

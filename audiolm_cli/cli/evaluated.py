@@ -12,8 +12,11 @@ if TYPE_CHECKING:
 
 
 def show_evaluation(out: Renderer, result: Evaluation) -> None:
-    """A verdict in words, then the tables: drawn in a terminal, with what they mean, and as Markdown elsewhere."""
-    from audiolm_cli.reports.tables import format_cell, markdown, tables_of
+    """A verdict in words, then the tables: drawn in a terminal, with what they mean, and as Markdown elsewhere.
+
+    A terminal has the short ones, and with -v all.
+    """
+    from audiolm_cli.reports.tables import format_cell, markdown, screen_tables
     from audiolm_cli.reports.verdict import judge_evaluation
 
     values = result.to_dict()
@@ -23,7 +26,9 @@ def show_evaluation(out: Renderer, result: Evaluation) -> None:
         out.print("")
         out.print(markdown(values))
         return
-    for table in tables_of(values):
+    for table in screen_tables(values, detailed=out.is_verbose):
         out.print("")
         out.table(table.columns, [[format_cell(cell) for cell in row] for row in table.rows])
         out.paragraph(table.note)
+    more = "" if out.is_verbose else "more tables: -v; "
+    out.hint(f"{more}all figures: --json; with pictures and audio: --report PAGE.html")

@@ -82,6 +82,7 @@ def generating(context: Any, config: GenerateConfig, display: Display, play: boo
     watched: Watched | None = context.find_root().obj.get(WATCH)
     with Renderer(**display.to_dict()) as out:
         fetch_missing(out, config.cache_dir, offline, model=config.model)
+        out.load_torch()
         shared: dict[str, Any] = {"on_event": out.on_event, "started": started}
         if watched is not None:
             config = dataclasses.replace(config, watched=True)

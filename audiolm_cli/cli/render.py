@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from audiolm_cli.cli.bars import Bars
 
 LINE_EVERY_S = 10.0
-STARTING, WORKING = "starting", "working"
+STARTING, LOADING, WORKING = "starting", "load torch", "working"
 """What a terminal says until the first report, and after a stage until the next report."""
 PAGE_WIDTH = 100
 """Columns of a page of text; longer lines are tiring to read."""
@@ -68,8 +68,7 @@ class Renderer:
 
     def __enter__(self) -> Self:
         self._entered = True
-        if self._progress and _is_terminal():
-            self._draw_activity(Activity(stage=STARTING))
+        self._draw_start(STARTING)
         return self
 
     def __exit__(
@@ -77,6 +76,14 @@ class Renderer:
     ) -> None:
         self._entered = False
         self.close()
+
+    def load_torch(self) -> None:
+        """Say in a terminal what is being waited for: on a busy computer, importing torch takes many seconds."""
+        self._draw_start(LOADING)
+
+    def _draw_start(self, stage: str) -> None:
+        if self._progress and _is_terminal():
+            self._draw_activity(Activity(stage=stage))
 
     def close(self) -> None:
         """Take the bar or the table off the screen."""
@@ -169,6 +176,11 @@ class Renderer:
     def is_read_by_programs(self) -> bool:
         """Whether stderr holds objects, with no room for a question to a person."""
         return self._lines is not None
+
+    @property
+    def is_verbose(self) -> bool:
+        """Whether a person asks for more than is usual."""
+        return self._verbose > 0
 
     @property
     def is_narrow(self) -> bool:

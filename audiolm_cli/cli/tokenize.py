@@ -48,6 +48,7 @@ def tokenize_command(
     os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", CACHED_SHAPES)
     ranks = torchrun_ranks()
     with Renderer(**display.to_dict() | {"quiet": display.quiet or not ranks.main}) as out:
+        out.load_torch()
         from audiolm_cli.devices import give_back_freed_memory
         from audiolm_cli.tokenizing.recordings import check_failures
         from audiolm_cli.workflows.tokenize import tokenize

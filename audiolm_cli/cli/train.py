@@ -311,6 +311,7 @@ def train_command(
     shape = dataclasses.replace(_shape(preset, sizes), **heard)
     ranks = torchrun_ranks()
     with Renderer(**display.to_dict() | {"quiet": display.quiet or not ranks.main}) as out:
+        out.load_torch()
         from audiolm_cli.training.preflight.preparing import needed_for_training
         from audiolm_cli.training.preflight.request import TrainRequest
         from audiolm_cli.workflows.train import train, try_training

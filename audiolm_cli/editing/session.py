@@ -25,7 +25,7 @@ from audiolm_cli.editing.guards import FaultLog
 from audiolm_cli.editing.result import Stopwatch
 from audiolm_cli.editing.ruler import Ruler
 from audiolm_cli.errors import UsageError
-from audiolm_cli.events import AUDIO_S, Note, OnEvent, Progress, ignore
+from audiolm_cli.events import AUDIO_S, Activity, Note, OnEvent, Progress, ignore
 from audiolm_cli.library.loading import Loaded, load_model
 from audiolm_cli.model.decode import guidance_of
 from audiolm_cli.model.decoders import Decoders
@@ -172,6 +172,8 @@ def open_session(
     prepare_cpu(config.threads)
     cores = Cores()  # looked at from here on, so that what loading shows is known when the work begins
     cache = None if config.cache_dir is None else Path(config.cache_dir)
+    if load is load_model:  # another one may have it in memory
+        on_event(Activity(stage="load the model"))
     loaded = load(config.model, pick_device(config.device), config.dtype, cache)
 
     if config.dtype not in ("auto", loaded.dtype):

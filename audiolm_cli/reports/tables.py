@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from audiolm_cli.evaluation.unpaired import FEWEST
+from audiolm_cli.reports.verdict import whole_percent
 
 LEVELS = {
     "round_trip_whole": "codec round trip, whole clip",
@@ -18,7 +19,17 @@ LEVELS = {
     "first_codebook": "true codebook 1, others generated",
     "generated": "all generated",
 }
-
+CONTINUATIONS = {
+    "original": "true continuations",
+    "generated": "all generated",
+    "another": "another recording's",
+}
+EXPLAINED = {
+    "mel": "Mel distance: 0 is the same sound; of a round trip, 0.2 is clean and 0.35 dull.",
+    "spectral": "Spectral distance: 0 is the same sound.",
+    "chroma": "Chroma correlation: 1 is the same harmony at the same times.",
+}
+MEASURES = {"mel": "mel distance", "spectral": "spectral distance", "chroma": "chroma correlation"}
 
 INTERVALS = "In brackets: where 95 % of the values lie when the recordings are drawn again."
 
@@ -54,6 +65,31 @@ def tables_of(result: Mapping[str, Any]) -> list[Table]:
     return [*_describe_codes(result), *_describe_sound(result)]
 
 
+def screen_tables(result: Mapping[str, Any], *, detailed: bool = False) -> list[Table]:
+    """The tables that a terminal of 80 columns has room for: each codebook is a line in them, not a column.
+
+    Without `detailed` only those that say how good a model or codec is.
+    """
+    if not detailed:
+        return [
+            _list_codebooks(result),
+            *_describe_levels(result, ("mel", "chroma")),
+            *_describe_distribution(result.get("sound"), lacking=False),
+            *_describe_harmony(result),
+        ]
+    return [
+        _list_codebooks(result),
+        *_list_predictors(result),
+        *_describe_context(result["context"]),
+        *_describe_levels(result, ("mel", "chroma")),
+        *_describe_levels(result, ("spectral",)),
+        *_list_changes(result),
+        *_describe_seams(result),
+        *_describe_distribution(result.get("sound")),
+        *_describe_continuations(result),
+    ]
+
+
 def format_cell(cell: object) -> str:
     """A cell as text; floats with three digits after the point."""
     return f"{cell:.3f}" if isinstance(cell, float) else str(cell)
@@ -74,8 +110,7 @@ def _describe_codes(result: Mapping[str, Any]) -> list[Table]:
     usage = Table(
         columns=["use of the codebooks", *names],
         rows=[["perplexity", *(f"{p:.0f}" for p in result["codebook_perplexity"])]],
-        note=f"Perplexity: as if so many of the {V} codes were used, all equally often. Few codes in use mean that the "
-        "codec hardly hears differences.",
+        note=f"Perplexity: {_explain_perplexity(V)}",
     )
     scores = result["scores"]
     if not scores:
@@ -116,6 +151,95 @@ def _describe_codes(result: Mapping[str, Any]) -> list[Table]:
     ]
 
 
+def _explain_perplexity(codebook_size: int) -> str:
+    return (
+        f"as if so many of the {codebook_size} codes were used, all equally often. Few codes in use mean that the "
+        "codec hardly hears differences."
+    )
+
+
+def _list_codebooks(result: Mapping[str, Any]) -> Table:
+    """What a person looks at first, a line for each codebook."""
+    K, V, scores = len(result["codebook_perplexity"]), result["codebook_size"], result["scores"]
+    names = [str(k + 1) for k in range(K)]
+    used = [f"{p:.0f}" for p in result["codebook_perplexity"]]
+    if not scores:
+        columns = ["codebook", "codes in use"]
+        return Table(
+            columns=columns, rows=list(zip(names, used, strict=True)), note=f"In use: {_explain_perplexity(V)}"
+        )
+
+    columns, cells = ["codebook", "bits"], [[*names, "all"], _with_sum(scores["bits"], scores["total_bits"])]
+    explained = ""
+    bigram = next((own for own in result["baselines"] if own["name"] == "bigram" and len(own["bits"]) == K), None)
+    if bigram is not None:
+        columns.append("bigram")
+        cells.append(_with_sum(bigram["bits"], bigram["total_bits"]))
+        explained = " The bigram needs no network: it is a table of which code follows which."
+
+    columns += ["top-1 %", "top-10 %", "codes in use"]
+    cells += [[str(whole_percent(share)) for share in scores[name]] + [""] for name in ("top1", "top10")]
+    cells.append([*used, ""])
+    return Table(
+        columns=columns,
+        rows=list(zip(*cells, strict=True)),
+        note=f"Bits: how much of each frame the model cannot foresee. {math.log2(V):.0f} are a blind guess, fewer are "
+        f"better. Codebook 1 carries the notes, the others the detail.{explained} Top-1, top-10: how often the true "
+        "code is the likeliest, and among the ten likeliest; of codebook 1, top-10 over 50 % is usable and over 80 % "
+        f"good. In use: {_explain_perplexity(V)}",
+    )
+
+
+def _list_predictors(result: Mapping[str, Any]) -> list[Table]:
+    """The bits of the model and of all that it is compared with, a line for each codebook."""
+    if not result["scores"]:
+        return []
+    K = len(result["codebook_perplexity"])
+    compared = {"model": result["scores"]}
+    if result["one_pass"]:
+        compared["one pass"] = result["one_pass"]
+    compared |= {own["name"]: own for own in result["baselines"]}
+
+    # One that predicts the first codebook alone has no sum.
+    cells = [
+        _with_sum(own["bits"], own["total_bits"]) if len(own["bits"]) == K else [*map(_bits, own["bits"]), *[""] * K]
+        for own in compared.values()
+    ]
+    names = [*(str(k + 1) for k in range(K)), "all"]
+    return [
+        Table(
+            columns=["bits of", *compared],
+            rows=list(zip(names, *cells, strict=True)),
+            note="All but the model need no network. Unigram: how often each code comes; bigram and 5-gram: after the "
+            "one before, or the four before; repeat-last: that the code stays.",
+        )
+    ]
+
+
+def _list_changes(result: Mapping[str, Any]) -> list[Table]:
+    """The codes that stay, in whole percent."""
+    K = len(result["codebook_perplexity"])
+    return [
+        Table(
+            columns=["% that stay, codebook", *(str(k + 1) for k in range(K))],
+            rows=[
+                [change, *(str(whole_percent(share)) for share in shares)]
+                for change, shares in result["consistency"].items()
+            ],
+            note=own.note,
+        )
+        for own in _describe_consistency(result)
+    ]
+
+
+def _with_sum(bits: Sequence[float], total: float) -> list[str]:
+    return [*map(_bits, bits), _bits(total)]
+
+
+def _bits(value: float) -> str:
+    return f"{value:.2f}"
+
+
 def _describe_context(context: Mapping[str, float] | None) -> list[Table]:
     if context is None:
         return []
@@ -135,57 +259,78 @@ def _describe_context(context: Mapping[str, float] | None) -> list[Table]:
 
 def _describe_sound(result: Mapping[str, Any]) -> list[Table]:
     """How near the codec and the model come to the recordings."""
-    found = []
-    if result["levels"]:
-        after = (
-            " Except for the whole clip, of what follows the first 40 % of each excerpt." if result["scores"] else ""
-        )
-        found.append(
-            Table(
-                columns=["against the original", "mel distance", "spectral distance", "chroma correlation"],
-                rows=[
-                    [LEVELS[name], *(format_figure(own[measure]) for measure in ("mel", "spectral", "chroma"))]
-                    for name, own in result["levels"].items()
-                ],
-                note="Mel and spectral distance: 0 is the same sound; of a round trip, 0.2 in mel bands is clean and "
-                "0.35 dull. Chroma correlation: 1 is the same harmony at the same times. The first lines are the best "
-                f"that a model can sound like; a good continuation may be far from the original.{after} {INTERVALS}",
-            )
-        )
-    if result["consistency"]:
-        found.append(
-            Table(
-                columns=["codes that stay", *(f"codebook {k + 1}" for k in range(len(result["codebook_perplexity"])))],
-                rows=[[change, *_percentages(shares)] for change, shares in result["consistency"].items()],
-                note="Share of codes that are the same when a clip has noise, is quieter, begins later or was an MP3. "
-                "What changes there is not heard: a codebook of which few codes stay describes noise, and a model has "
-                "to learn that.",
-            )
-        )
-    if seams := result["seams"]:
-        labels = {"original": "in the original", "placed": "continued", "bare": "pasted without care"}
-        found.append(
-            Table(
-                columns=["at the seam (medians)", "jump over local RMS", "spectral flux z-score"],
-                rows=[
-                    [label, *(format_figure(seams[f"{name}_{measure}"]) for measure in ("jump", "flux_z"))]
-                    for name, label in labels.items()
-                ],
-                note="Jump: the step in the waveform where the new part begins, over the loudness there; a click is 2 "
-                "and more. Flux: how sudden the sound changes there, in standard deviations of its changes around.",
-            )
-        )
-    return [*found, *_describe_distribution(result.get("sound")), *_describe_continuations(result)]
+    return [
+        *_describe_levels(result, tuple(MEASURES)),
+        *_describe_consistency(result),
+        *_describe_seams(result),
+        *_describe_distribution(result.get("sound")),
+        *_describe_continuations(result),
+    ]
 
 
-def _describe_distribution(sound: Mapping[str, Any] | None) -> list[Table]:
-    """How far the sound of each version is from the originals', as distributions."""
-    if sound is None:
+def _describe_levels(result: Mapping[str, Any], measures: Sequence[str]) -> list[Table]:
+    """How far round trips and continuations are from the original."""
+    if not result["levels"]:
+        return []
+    after = " Except for the whole clip, of what follows the first 40 % of each excerpt." if result["scores"] else ""
+    return [
+        Table(
+            columns=["against the original", *(MEASURES[measure] for measure in measures)],
+            rows=[
+                [LEVELS[name], *(format_figure(own[measure]) for measure in measures)]
+                for name, own in result["levels"].items()
+            ],
+            note=f"{' '.join(EXPLAINED[measure] for measure in measures)} The first lines are the best that a model "
+            f"can sound like; a good continuation may be far from the original.{after} {INTERVALS}",
+        )
+    ]
+
+
+def _describe_consistency(result: Mapping[str, Any]) -> list[Table]:
+    """Which codes stay when a clip changes in a way that is hardly heard."""
+    if not result["consistency"]:
+        return []
+    return [
+        Table(
+            columns=["codes that stay", *(f"codebook {k + 1}" for k in range(len(result["codebook_perplexity"])))],
+            rows=[[change, *_percentages(shares)] for change, shares in result["consistency"].items()],
+            note="Share of codes that are the same when a clip has noise, is quieter, begins later or was an MP3. "
+            "What changes there is not heard: a codebook of which few codes stay describes noise, and a model has "
+            "to learn that.",
+        )
+    ]
+
+
+def _describe_seams(result: Mapping[str, Any]) -> list[Table]:
+    """How smooth the seams are."""
+    seams = result["seams"]
+    if not seams:
+        return []
+    labels = {"original": "in the original", "placed": "continued", "bare": "pasted without care"}
+    return [
+        Table(
+            columns=["at the seam (medians)", "jump over local RMS", "spectral flux z-score"],
+            rows=[
+                [label, *(format_figure(seams[f"{name}_{measure}"]) for measure in ("jump", "flux_z"))]
+                for name, label in labels.items()
+            ],
+            note="Jump: the step in the waveform where the new part begins, over the loudness there; a click is 2 "
+            "and more. Flux: how sudden the sound changes there, in standard deviations of its changes around.",
+        )
+    ]
+
+
+def _describe_distribution(sound: Mapping[str, Any] | None, *, lacking: bool = True) -> list[Table]:
+    """How far the sound of each version is from the originals', as distributions.
+
+    Where too few recordings are there for that, the table says so, unless `lacking` is False.
+    """
+    if sound is None or not (lacking or sound["figures"]):
         return []
     labels = LEVELS | {"original": "two halves of the originals"}
-    lacking = f"needs {FEWEST} recordings; these are {sound['recordings']}"
+    reason = f"needs {FEWEST} recordings; these are {sound['recordings']}"
     rows = [
-        [labels[name], count, format_figure(sound["figures"][name]) if sound["figures"] else lacking]
+        [labels[name], count, format_figure(sound["figures"][name]) if sound["figures"] else reason]
         for name, count in sound["rows"].items()
     ]
     return [
@@ -200,27 +345,32 @@ def _describe_distribution(sound: Mapping[str, Any] | None) -> list[Table]:
     ]
 
 
+def _describe_harmony(result: Mapping[str, Any]) -> list[Table]:
+    """Whether continuations keep to the harmony of their prompts."""
+    harmony = result.get("harmony")
+    if not harmony:
+        return []
+    return [
+        Table(
+            columns=["harmony of the prompt", "chroma correlation"],
+            rows=[[label, format_figure(harmony[name])] for name, label in CONTINUATIONS.items() if name in harmony],
+            note="How alike the pitch classes of a continuation are to those of its own prompt: 1 is the same shares. "
+            "The nearer to true continuations, and the farther from another recording's, the better a model keeps to "
+            "the harmony.",
+        )
+    ]
+
+
 def _describe_continuations(result: Mapping[str, Any]) -> list[Table]:
     """Whether continuations keep to their prompts, repeat themselves, or recite."""
-    found = []
-    labels = {"original": "true continuations", "generated": "all generated", "another": "another recording's"}
-    if harmony := result.get("harmony"):
-        found.append(
-            Table(
-                columns=["harmony of the prompt", "chroma correlation"],
-                rows=[[label, format_figure(harmony[name])] for name, label in labels.items() if name in harmony],
-                note="How alike the pitch classes of a continuation are to those of its own prompt: 1 is the same "
-                "shares. The nearer to true continuations, and the farther from another recording's, the better a "
-                "model keeps to the harmony.",
-            )
-        )
+    found = _describe_harmony(result)
     if repetition := result.get("repetition"):
         matches = result["longest_match_frames"]
         found.append(
             Table(
                 columns=["codebook 1", "repetition", *(["longest match, frames"] if matches else [])],
                 rows=[
-                    [labels[name], format_figure(own), *([matches[name]] if matches else [])]
+                    [CONTINUATIONS[name], format_figure(own), *([matches[name]] if matches else [])]
                     for name, own in repetition.items()
                 ],
                 note="Repetition: share of the stretches of 8 frames that came before."

@@ -265,8 +265,8 @@ def _compare_with_start(outcome: Outcome, untouched: Mapping[str, Any]) -> str:
 
 def _judge_first_codebook(best: Mapping[str, Any]) -> tuple[str, bool]:
     """The sentence, and whether enough was learned to listen to."""
-    top10 = _whole_percent(best["top10"][0])
-    sentence = f"codebook 1 (the notes): top-10 {top10} %, top-1 {_whole_percent(best['top1'][0])} %"
+    top10 = whole_percent(best["top10"][0])
+    sentence = f"codebook 1 (the notes): top-10 {top10} %, top-1 {whole_percent(best['top1'][0])} %"
 
     if top10 < AR_TOP10:
         return f"{sentence}: below the {AR_TOP10} % that a usable model has; expect noise or wandering", False
@@ -277,8 +277,8 @@ def _judge_first_codebook(best: Mapping[str, Any]) -> tuple[str, bool]:
 
 def _judge_other_codebooks(best: Mapping[str, Any], baselines: Sequence[BaselineResult]) -> str:
     shares, bits = best["top10"][1:], best["bits"][1:]
-    top10 = _whole_percent(sum(shares) / len(shares))
-    each = " ".join(str(_whole_percent(share)) for share in shares)
+    top10 = whole_percent(sum(shares) / len(shares))
+    each = " ".join(str(whole_percent(share)) for share in shares)
     sentence = f"codebooks 2 to {len(bits) + 1} (the detail): top-10 {top10} % on average ({each})"
 
     if top10 >= NAR_TOP10:
@@ -346,6 +346,6 @@ def _is_improving(outcome: Outcome) -> bool:
     return last < (1 - STILL_FALLING) * before
 
 
-def _whole_percent(share: float) -> int:
+def whole_percent(share: float) -> int:
     """Whole percent, rounded down, so that what is shown as reached is reached."""
     return math.floor(100 * share + 1e-6)

@@ -30,7 +30,7 @@ from audiolm_cli.evaluation.excerpts import Windows, codebook_perplexities, draw
 from audiolm_cli.evaluation.intervals import Figure
 from audiolm_cli.evaluation.model import ModelScores, context_use, continuation_geometry, mean_scores, score_windows
 from audiolm_cli.evaluation.sample import Sample, holds_codes, read_codes, read_recordings
-from audiolm_cli.events import Note, OnEvent, ignore
+from audiolm_cli.events import Activity, Note, OnEvent, ignore
 from audiolm_cli.library.loading import codec_hash, codes_hash, load_codec, load_model
 from audiolm_cli.model.decoders import Decoders
 from audiolm_cli.reports.page import write_page
@@ -138,6 +138,7 @@ def evaluate(
     if report is not None:
         check_page(report, force, "--report")
     prepare_cpu(threads)
+    on_event(Activity(stage="load the model"))
     subject = _load_subject(model, device, cache)
     training = Training(name=subject.name, tokens=tokens or subject.tokens)
     if not holds_codes(source):

@@ -13,10 +13,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import soundfile
 import typer
 from terminal import Terminal
 
-from audiolm_cli.cli import options
+from audiolm_cli.cli import options, render
 from audiolm_cli.cli.app import COMMANDS, OPENMP, app
 from audiolm_cli.cli.options import parse_time
 from audiolm_cli.cli.render import LINE_EVERY_S, Renderer
@@ -338,6 +339,24 @@ def test_a_terminal_gets_a_bar_that_goes_away(monkeypatch: pytest.MonkeyPatch) -
     out.on_event(Progress(stage="encode", done=0, total=1))
     out.on_event(Progress(stage="encode", done=1, total=1))
     assert stream.getvalue().count("\x1b[?25h") == 2  # a finished stage gives the cursor back by itself
+
+
+def test_what_a_start_waits_for_is_said(
+    audiolm: Any, tiny_model: Path, piano: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Torch, and then the model, before the recording is read."""
+    soundfile.write(tmp_path / "take.wav", piano(1.0, 16000), 16000)
+    stages: list[str] = []
+    draw = Renderer._draw_activity
+
+    def note(out: Renderer, event: Activity) -> None:
+        stages.append(event.stage)
+        draw(out, event)
+
+    monkeypatch.setattr(render, "_is_terminal", lambda: True)
+    monkeypatch.setattr(Renderer, "_draw_activity", note)
+    made = audiolm("continue", tmp_path / "take.wav", "-d", 0.2, "-m", tiny_model, "-o", tmp_path / "new.wav")
+    assert made.exit_code == 0 and stages[:4] == ["starting", "load torch", "load the model", "read and encode"]
 
 
 def test_something_moves_from_start_to_end(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -265,4 +265,7 @@ def test_words_come_first_and_tables_are_drawn_in_a_terminal(
     monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
     drawn = audiolm("evaluate", tmp_path / "a.flac", "-m", tiny_model, *FEW).stdout
     assert drawn.startswith("measured on the recording of") and "| --- |" not in drawn and "──" in drawn
-    assert "How much of each frame the model cannot foresee: 5 bits are a blind guess" in " ".join(drawn.split())
+    assert "how much of each frame the model cannot foresee. 5 are a blind guess" in " ".join(drawn.split())
+    more = audiolm("evaluate", tmp_path / "a.flac", "-m", tiny_model, *FEW, "-v").stdout
+    for words in ("spectral distance", "repeat-last", "that stay", "at the seam"):
+        assert words in more and words not in drawn
