@@ -13,6 +13,7 @@ from audiolm_cli.audio.reading import read_audio
 from audiolm_cli.audio.recording import Recording, to_native
 from audiolm_cli.audio.scanning import Downmix, Scan, find_sounding, scan
 from audiolm_cli.audio.signals import balance, mid, resample
+from audiolm_cli.audio.stereo_image import StereoImage, measure_image
 from audiolm_cli.audio.streaming import AudioStream, open_stream, resample_blocks
 from audiolm_cli.audio.writing import (
     AudioSpec,
@@ -31,12 +32,14 @@ __all__ = [
     "Loss",
     "Recording",
     "Scan",
+    "StereoImage",
     "balance",
     "check_growing",
     "find_losses",
     "find_sounding",
     "grown_seconds",
     "holds_several",
+    "measure_image",
     "mel_filters",
     "mid",
     "named_format",

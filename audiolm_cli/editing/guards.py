@@ -2,9 +2,9 @@
 
 Judges codes and how loud they will be. Knows nothing about how they are sampled, or sampled again.
 
-The bounds are what recordings of piano at the training level keep: no half second is so loud, or so much louder than
-what came before; stretches with so few different codes are silent; and three seconds are seldom so much softer than the
-softest three before.
+The bounds are what recordings at the training level keep, but for one in fifty: no stretch is so loud, or so much
+louder than what came before; stretches with so few different codes are silent; and no stretch is so much softer than
+the softest one around it.
 """
 
 from __future__ import annotations
@@ -22,20 +22,21 @@ from audiolm_cli.events import Note, OnEvent
 
 STRETCH_S = 1.5
 """How long silence or repetition must last to be a fault."""
-FEW_CODES = 3
-"""Different pairs of the first two codes in such a stretch, at most, that are a repetition. The first code alone may
-describe many frames together, and a chord that is held keeps it."""
+FEW_CODES, FIRST_CODES = 3, 3
+"""Different sets of so many first codes in such a stretch, at most, that are a repetition. The first code alone may
+describe many frames together: a chord that is held keeps it, and a long note of a flute keeps two."""
 SILENT_RMS = 0.002
 """Everything below is silence, at the training level: -54 dB."""
-SWELL_S = 0.5
-"""Over how long loudness is taken."""
-SWELL_RMS, SWELL_RATIO = 0.25, 2.5
-"""Louder than this, and than this many times the loudest of the context, is swelling."""
+SWELLS = ((0.5, 0.25, 2.5), (0.08, 0.3, 2.0))
+"""Seconds, root mean square and ratio: louder over so long than this, and than this many times the loudest of the
+context, is swelling. Codes that do not fit each other decode to a burst, which the shorter time sees."""
 
 SINK_S, SINK_RATIO = 3.0, 0.5
 """Softer over so many seconds than this many times the softest of the context is sinking: 6 dB. Shorter stretches of
 recordings are as soft now and then."""
-
+GAP_RATIO = 0.6
+"""A whole gap, with context on both sides, that is shorter than that is sinking when softer than this many times the
+softest stretch of its length on either side: 4.4 dB."""
 
 WORDS = {
     "silence": ("falls silent", "fall silent", "silent"),
@@ -54,6 +55,15 @@ class Fault:
     """"silence", "repetition", "swelling" or "sinking"."""
     share: float
     """Of its frames, 0..1."""
+    start: int = 0
+    """The frame that it begins with."""
+
+    @classmethod
+    def find(cls, kind: str, wrong: Tensor) -> Fault | None:
+        """The fault of stretches [n] that begin at each frame, some of which are wrong; None where none is."""
+        if not wrong.any():
+            return None
+        return cls(kind, float(wrong.float().mean()), int(wrong.byte().argmax()))
 
     @property
     def state(self) -> str:
@@ -113,17 +123,16 @@ class Guard:
         """Contexts as codes [1 or B, L, K] and [1 or B, R, K]; the first of a batch stands for all."""
         self._codec = codec
         self._stretch = round(STRETCH_S * codec.frame_rate_hz)
-        self._swell = round(SWELL_S * codec.frame_rate_hz)
         self._sink = round(SINK_S * codec.frame_rate_hz)
+        sides = [left[0], right[0]]
+        self._loudness = [frame_rms(codec, side[None])[0] for side in sides if len(side)]  # [frames] of each side
 
         # Nothing is swelling that is no louder than the loudest of the context.
-        sides = [left[0], right[0]]
-        loudness = [frame_rms(codec, side[None])[0] for side in sides]
-        self._loudest = max((float(_mean_rms(rms, self._swell).max()) for rms in loudness if len(rms)), default=0.0)
-
-        # Nothing is sinking that is no softer than the softest of the context.
-        long = [_mean_rms(rms, self._sink) for rms in loudness if len(rms) >= self._sink]
-        self._softest = min((float(means.min()) for means in long), default=0.0)
+        self._bounds = [
+            (frames, max(least, ratio * max(float(_mean_rms(rms, frames).max()) for rms in self._loudness)))
+            for frames, least, ratio in ((round(s * codec.frame_rate_hz), least, ratio) for s, least, ratio in SWELLS)
+            if self._loudness
+        ]
 
         # Next to silence, or to a note that is held, more of it is right.
         near = [left[0, max(0, left.shape[1] - self._stretch) :], right[0, : self._stretch]]
@@ -139,34 +148,39 @@ class Guard:
             return None
 
         rms = frame_rms(self._codec, codes[None])[0]  # [T]
-        if self._loudest > 0:
-            means = _mean_rms(rms, self._swell)
-            swollen = (means > SWELL_RMS) & (means > SWELL_RATIO * self._loudest)
-            if swollen.any():
-                return Fault("swelling", float(swollen.float().mean()))
+        for frames, bound in self._bounds:
+            fault = Fault.find("swelling", _mean_rms(rms, frames) > bound)
+            if fault is not None:
+                return fault
+
+        if len(self._loudness) == 2 and self._sink > T and float(_mean_rms(rms, T)) < GAP_RATIO * self._softest(T):
+            return Fault("sinking", 1.0)
 
         if self._stretch > T:
             return None
-        silent = (rms < SILENT_RMS).float().unfold(0, self._stretch, 1).min(-1).values
-        if silent.any() and not self._silence_is_fine:
-            return Fault("silence", float(silent.mean()))
+        silent = Fault.find("silence", (rms < SILENT_RMS).unfold(0, self._stretch, 1).all(-1))
+        if silent is not None and not self._silence_is_fine:
+            return silent
 
         # Sorted, a stretch changes as often as it has different codes, less one.
         windows = _first_codes(codes).unfold(0, self._stretch, 1).sort(-1).values  # [stretches, frames of a stretch]
-        few = (windows.diff(dim=-1) != 0).sum(-1) < FEW_CODES
-        if few.any() and not self._repeating_is_fine:
-            return Fault("repetition", float(few.float().mean()))
+        few = Fault.find("repetition", (windows.diff(dim=-1) != 0).sum(-1) < FEW_CODES)
+        if few is not None and not self._repeating_is_fine:
+            return few
 
         if self._sink > T:
             return None
-        sunk = _mean_rms(rms, self._sink) < SINK_RATIO * self._softest
-        return Fault("sinking", float(sunk.float().mean())) if sunk.any() else None
+        return Fault.find("sinking", _mean_rms(rms, self._sink) < SINK_RATIO * self._softest(self._sink))
+
+    def _softest(self, frames: int) -> float:
+        """How loud the softest so many frames of the context are; 0 where neither side has as many."""
+        long = [_mean_rms(rms, frames) for rms in self._loudness if len(rms) >= frames]
+        return min((float(means.min()) for means in long), default=0.0)
 
 
 def _first_codes(codes: Tensor) -> Tensor:
-    """The first two codes of each frame of codes [T, K] as one number [T]; the first alone where there is no other."""
-    first, second = codes[:, 0], codes[:, 1] if codes.shape[1] > 1 else 0
-    return first * (1 << 24) + second  # no codebook is larger, see `ModelConfig`
+    """A number for each frame of codes [T, K], int64 [T]: equal where the first codes of two frames are."""
+    return codes[:, :FIRST_CODES].unique(dim=0, return_inverse=True)[1]
 
 
 def _mean_rms(rms: Tensor, frames: int) -> Tensor:

@@ -1,4 +1,4 @@
-"""New codes of a span to audio that fits its place: level, balance, DC offset, and the cross-fades at the seams.
+"""New codes of a span to audio that fits its place: level, stereo image, DC offset, and the cross-fades at the seams.
 
 A stretch at a time, so any length takes constant memory. Knows nothing about files, takes or commands.
 """
@@ -14,7 +14,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from audiolm_cli.audio import balance, mid, resample_blocks
+from audiolm_cli.audio import measure_image, resample_blocks
+from audiolm_cli.audio.level import TRAINING_PEAK
 from audiolm_cli.audio.prediction import extrapolate
 from audiolm_cli.codec.base import Codec, KnownSamples, OnShare, ignore_share
 from audiolm_cli.codec.chunked import halve_chunk
@@ -31,10 +32,13 @@ FADE_S = 0.03
 """Length of the cross-fade inside the span, from the context as it would run on to what was generated."""
 LIMIT_S = 0.01
 """Time over which the level goes down before a peak that would clip, and up again after it."""
+PEAK_RATIO = 2.0
+"""How many times the recording's peak a peak of the span is at most: 6 dB. Codes that do not fit each other, which the
+guards did not get rid of, decode to bursts."""
 LEVEL_RANGE = (0.5, 2.0)
 """How far the level of a span may be moved to match its context."""
-BALANCE_S = 5.0
-"""Seconds of context whose channel balance the span takes over."""
+IMAGE_S = 5.0
+"""Seconds of context on each side whose stereo image the span takes over."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -236,11 +240,14 @@ def _after_zeros(count: int, blocks: Iterable[np.ndarray]) -> Iterator[np.ndarra
         count = 0
 
 
-def limit(mono: np.ndarray, ceiling: float, reach: int) -> np.ndarray:
-    """mono [n] with its level lowered around peaks over the ceiling, smoothly over `reach` samples; else unchanged."""
-    peaks = np.abs(mono)
+def limit(wav: np.ndarray, ceiling: float, reach: int) -> np.ndarray:
+    """wav [C, n] with the level of all channels lowered around peaks over the ceiling, smoothly over `reach` samples.
+
+    Without such peaks, it is `wav` itself.
+    """
+    peaks = np.abs(wav).max(axis=0, initial=0.0)  # [n]
     if not (peaks > ceiling).any():
-        return mono
+        return wav
 
     # The least level that is needed within reach, then smoothed over the same reach.
     needed = torch.from_numpy(np.minimum(1.0, ceiling / np.maximum(peaks, 1e-9)))[None, None].double()  # [1, 1, n]
@@ -248,31 +255,30 @@ def limit(mono: np.ndarray, ceiling: float, reach: int) -> np.ndarray:
     least = -torch.nn.functional.max_pool1d(-needed, width, stride=1, padding=reach)
     padded = torch.nn.functional.pad(least, (reach, reach), mode="replicate")
     smooth = torch.nn.functional.avg_pool1d(padded, width, stride=1)[0, 0].numpy()  # nowhere above what is needed
-    return (mono * smooth).astype(mono.dtype)
+    return (wav * smooth).astype(wav.dtype)
 
 
 def _fit_span(blocks: Iterable[np.ndarray], lead: int, span: Span) -> Iterator[np.ndarray]:
-    """The span float32 [C, n] in balance and DC offset of its contexts, from mono blocks [n] after `lead` samples."""
+    """The span float32 [C, n] in the image and DC offset of its contexts, from mono blocks [n] after `lead` samples."""
     C, n = max(len(span.before), len(span.after)), span.new_samples
-    near = round(BALANCE_S * span.rate_hz)
-    context = np.concatenate([span.before[:, -near:] if near else span.before, span.after[:, :near]], axis=1)
-    gains = balance(context, mid(context)) if context.shape[1] else np.ones(C, np.float32)
-    room = max(0.0, span.ceiling - float(np.abs(span.offsets).max(initial=0.0)))
-    ceiling = room / max(float(np.abs(gains).max()), 1e-9)
+    near = round(IMAGE_S * span.rate_hz)
+    image = measure_image(np.concatenate([span.before[:, -near:], span.after[:, :near]], axis=1), span.rate_hz)
+    loudest = PEAK_RATIO * TRAINING_PEAK / span.gain * float(np.abs(image.gains).max(initial=1.0))
+    ceiling = min(loudest, max(0.0, span.ceiling - float(np.abs(span.offsets).max(initial=0.0))))
     reach = round(LIMIT_S * span.rate_hz)
+    margin = 2 * reach  # a peak lowers the level that far around it
     seam = _Seam.of(span)
 
     buffer, offset, start = np.zeros(0, np.float32), 0, 0  # `offset` is where the buffer begins
     for block in itertools.chain(blocks, (None,)):
         buffer = buffer if block is None else np.concatenate([buffer, block])
-        ready = offset + len(buffer) - lead - 2 * reach  # a peak lowers the level that far around it
+        ready = offset + len(buffer) - lead - margin - image.ahead
         ready = n if block is None else min(ready, n - seam.fade)  # the last piece has room for the fade, as the first
         while start < ready and (block is None or ready - start >= seam.fade):
             stop = ready if ready - start < 2 * near else start + near
-            first = max(offset, lead + start - 2 * reach)
-            mono = limit(buffer[first - offset : lead + stop + 2 * reach - offset], ceiling, reach)
-            body = mono[lead + start - first :][: stop - start]
-            out = np.outer(gains, np.pad(body, (0, stop - start - len(body)))).astype(np.float64)  # [C, stop - start]
+            first, last = lead + start - margin - image.behind, lead + stop + margin + image.ahead
+            wide = limit(image.place(_cut(buffer, first - offset, last - offset)), ceiling, reach)
+            out = wide[:, margin : margin + stop - start]  # float64 [C, stop - start]
 
             if start == 0:
                 seam.fade_in(out)
@@ -282,10 +288,17 @@ def _fit_span(blocks: Iterable[np.ndarray], lead: int, span: Span) -> Iterator[n
                 out += _offset_line(span, start, stop)
             yield out.astype(np.float32)
 
-            kept = max(0, lead + stop - 2 * reach - offset)
+            kept = max(0, lead + stop - margin - image.behind - offset)
             buffer, offset, start = buffer[kept:], offset + kept, stop
     if n == 0:
         yield np.zeros((C, 0), np.float32)
+
+
+def _cut(signal: np.ndarray, first: int, last: int) -> np.ndarray:
+    """The samples `first` to `last` of a signal [n]; zeros where it has none."""
+    inside = signal[max(0, first) : max(0, last)]
+    before = min(max(0, -first), last - first)
+    return np.pad(inside, (before, last - first - before - len(inside)))
 
 
 def _offset_line(span: Span, start: int, stop: int) -> np.ndarray:

@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from audiolm_cli.audio import Recording, balance, mid, resample
+from audiolm_cli.audio import Recording, StereoImage, measure_image, resample
 from audiolm_cli.audio.level import recording_gain
 from audiolm_cli.codec.base import Codec, OnShare
 from audiolm_cli.codec.chunked import decode_chunked
@@ -39,10 +39,10 @@ CARRIED_SHARE = 0.1
 
 
 def restyle_takes(prompt: Tensor, strength: int, session: Session, recording: Recording, gaps: list[Gap]) -> list[Take]:
-    """Takes of a recording after prompt codes [1, P, K], in the balance of its channels; the one gap is all of it."""
+    """Takes of a recording after prompt codes [1, P, K], in its stereo image; the one gap is all of it."""
     with session.stage("encode"):
         codes, wav = encode_recording(recording, session.codec)  # [1, T, K], [1, 1, n]
-        gains = balance(recording.wav(), mid(recording.wav()))
+        image = measure_image(recording.wav(), recording.sample_rate_hz)
     # The first codebook is the recording's own, so no AR temperature was drawn with.
     sampling = dataclasses.replace(session.sampling_for(recording.duration_s, between=False), temperature=None)
 
@@ -61,7 +61,7 @@ def restyle_takes(prompt: Tensor, strength: int, session: Session, recording: Re
         session.watch.model.frames += made.shape[1]
 
         with session.stage("decode"):
-            audio = _render(made, wav, gains, recording, session.codec, report_decoded)
+            audio = _render(made, wav, image, recording, session.codec, report_decoded)
         piece = Piece(num_samples=audio.shape[1], blocks=[audio])
         takes.append(Take(seed=seed, pieces=[piece], drawn=[sampling]))
     return takes
@@ -118,9 +118,9 @@ def restyle_codes(
 
 
 def _render(
-    codes: Tensor, original: Tensor, gains: np.ndarray, recording: Recording, codec: Codec, on_share: OnShare
+    codes: Tensor, original: Tensor, image: StereoImage, recording: Recording, codec: Codec, on_share: OnShare
 ) -> np.ndarray:
-    """Audio float32 [C, N] of codes [1, T, K], as loud as the original and in its balance."""
+    """Audio float32 [C, N] of codes [1, T, K], as loud as the original and in its stereo image."""
     wav = decode_chunked(codec, codes, on_share=on_share)[0]  # [1, n]
     power = original.square().mean().item()
     for _ in range(2):  # once with what is held down, once without
@@ -132,10 +132,8 @@ def _render(
     mono = np.pad(mono, (0, max(0, recording.num_samples - len(mono))))[: recording.num_samples]
     mono = mono / recording_gain(recording, [])
 
-    # Peaks that would clip in the loudest channel are lowered in all.
-    ceiling = peak_ceiling(recording) / max(1e-9, float(np.abs(gains).max()))
-    mono = limit(mono, ceiling, round(LIMIT_S * recording.sample_rate_hz))
-    return np.outer(gains, mono).astype(np.float32)
+    wide = image.place(np.pad(mono, (image.behind, image.ahead)))
+    return limit(wide, peak_ceiling(recording), round(LIMIT_S * recording.sample_rate_hz)).astype(np.float32)
 
 
 def hold_down(made: Tensor, original: Tensor, sample_rate_hz: int) -> Tensor:

@@ -28,7 +28,7 @@ from audiolm_cli.editing.session import Session
 from audiolm_cli.editing.spans import Surroundings, context_samples, open_span
 from audiolm_cli.editing.splicing import Gap, Piece, Repeated, Take
 from audiolm_cli.editing.takes import peak_ceiling
-from audiolm_cli.editing.windows import RETRIES, plan_step
+from audiolm_cli.editing.windows import RETRIES, plan_step, recall
 from audiolm_cli.events import Activity
 from audiolm_cli.model.decode import Timing
 from audiolm_cli.model.decoders import Decoders
@@ -124,7 +124,8 @@ class CodeStream:
             near = near[:, max(0, near.shape[1] - window) :]
             geometry = plan_step(near.shape[1], frames - done, 0, window)
             geometry = dataclasses.replace(geometry, elsewhere=count_frames(self.elsewhere))
-            context = geometry.gather(near, elsewhere=self.elsewhere)  # [1, context frames, K]
+            before = recall(left, near, done, geometry.left)
+            context = geometry.gather(before, elsewhere=self.elsewhere)  # [1, context frames, K]
             streamed = StreamedWindow(self.model, context, geometry, self.sampling, generator, self.timing, self.cores)
 
             made, reached = left[:, :0], 0  # codes of this window that stay, and how far the first codebook is

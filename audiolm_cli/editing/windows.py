@@ -19,8 +19,14 @@ from audiolm_cli.model.decode import Timing, generate
 from audiolm_cli.model.decoders import Decoders
 from audiolm_cli.model.geometry import Geometry, count_frames
 
-RETRIES = 3
-"""How often a step that went wrong is sampled again."""
+BACK = (0.2, 1.0, 1.0, 1.0)
+"""How far before its fault a step that went wrong is sampled again, at each attempt, as shares of the step: at first,
+what went well stays."""
+RETRIES = len(BACK)
+"""How often that is done."""
+PROMPT_SHARE = 0.6
+"""How much of its context a step keeps for the end of the prompt, once that would be out of reach. Without it, what is
+made drifts away from the prompt's key, level and density within minutes."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,8 +58,9 @@ class GapFiller:
     until_end: bool = False
     """Whether the model may end the piece."""
     judge: Callable[[Tensor], Fault | None] | None = None
-    """Says what is wrong with the codes [M, K] of a step of one take. Such a step is drawn again from seeds derived
-    from the take's, up to `RETRIES` times, and the least bad one stays. None takes every step."""
+    """Says what is wrong with the codes [M, K] of a step of one take. Such a step is drawn again from shortly before
+    the fault, with seeds derived from the take's, up to `RETRIES` times, and the least bad one stays. None takes every
+    step."""
     on_fault: Callable[[int, Fault, bool], None] | None = None
     """Called with the take, what was wrong at first, and whether that is mended."""
     on_retry: Callable[[Retry], None] | None = None
@@ -69,8 +76,9 @@ class GapFiller:
         """Codes int64 [takes, frames, K] between left [1 or takes, L, K] and right [1 or takes, R, K] context codes.
 
         A gap that does not fit into the model's window, beside what comes from elsewhere, is filled in steps: onwards
-        from the left context, or, where there is only a right one, backwards from it. With `until_end` a take may end
-        early: the result is then as long as its longest take, and shorter takes are filled with -1 after their end.
+        from the left context, or, where there is only a right one, backwards from it. Each step hears what was made
+        last, and before that the end of the context that all began with. With `until_end` a take may end early: the
+        result is then as long as its longest take, and shorter takes are filled with -1 after their end.
 
         Args:
             left: codes before the gap.
@@ -89,6 +97,10 @@ class GapFiller:
         while done < frames and running:
             before, after = (left, near) if backwards else (near, right)
             geometry = plan_step(before.shape[1], frames - done, after.shape[1], window)
+            if backwards:
+                after = recall(right.flip(1), near.flip(1), done, geometry.right).flip(1)
+            else:
+                before = recall(left, near, done, geometry.left)
             geometry = dataclasses.replace(geometry, elsewhere=count_frames(self.elsewhere))
             context = geometry.gather(before, after, self.elsewhere)
             context = context[:1] if shared and not done else context[running]  # [1 or running, context frames, K]
@@ -169,32 +181,61 @@ class GapFiller:
         for attempt in range(RETRIES):
             if fault is None:
                 break
-            other = self._redraw(context, geometry, retry_generator(generator, done, attempt), take, fault, attempt)
+            again = retry_generator(generator, done, attempt)
+            other = self._redraw(codes, context, geometry, again, take, fault, attempt)
             wrong = self.judge(other)
             if wrong is None or wrong.share < fault.share:
                 codes, fault = other, wrong
         return codes, first, fault is None
 
     def _redraw(
-        self, context: Tensor, geometry: Geometry, generator: torch.Generator, take: int, fault: Fault, attempt: int
+        self,
+        codes: Tensor,
+        context: Tensor,
+        geometry: Geometry,
+        generator: torch.Generator,
+        take: int,
+        fault: Fault,
+        attempt: int,
     ) -> Tensor:
-        """Other codes [M, K] for a step of a take that has a fault."""
+        """Other codes [M, K] for a step of a take that has a fault: the first ones stay, as a longer left context."""
+        kept = max(0, fault.start - round(BACK[attempt] * geometry.gap))
+        rest = dataclasses.replace(geometry, left=geometry.left + kept, gap=geometry.gap - kept)
 
         def report(count: int) -> None:
             if self.on_retry is not None:
-                self.on_retry(Retry(take=take, fault=fault, attempt=attempt + 1, done=count, frames=geometry.gap))
+                done = kept + count
+                self.on_retry(Retry(take=take, fault=fault, attempt=attempt + 1, done=done, frames=geometry.gap))
 
         report(0)
-        return generate(
+        new = generate(
             self.model,
-            context,
-            geometry,
+            torch.cat([context, codes[None, :kept]], dim=1),
+            rest,
             self.sampling,
             [generator],
             on_frame=None if self.on_retry is None else report,
             timing=self.timing,
             cores=self.cores,
         )[0]
+        return torch.cat([codes[:kept], new])
+
+
+def recall(prompt: Tensor, near: Tensor, made: int, frames: int) -> Tensor:
+    """Context codes [B, frames, K] of a step: the last ones, and before them the end of the prompt.
+
+    The jump from one to the other is like a cut in a piece: little to learn, as against a key that is forgotten.
+
+    Args:
+        prompt: [B, L, K], what all began with.
+        near: [B, n, K], the last codes of the prompt and of what was made after it.
+        made: how many frames were made.
+        frames: how many are wanted, at most n.
+    """
+    kept = min(round(PROMPT_SHARE * frames), prompt.shape[1])
+    if made + kept <= frames:  # the last ones reach back that far
+        return _last_frames(near, frames)
+    return torch.cat([_last_frames(prompt, kept), _last_frames(near, frames - kept)], dim=1)
 
 
 def _last_frames(codes: Tensor, count: int) -> Tensor:

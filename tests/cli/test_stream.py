@@ -82,8 +82,11 @@ def joined(parts: list[Portion]) -> torch.Tensor:
 
 @pytest.mark.parametrize("guidance", [1.0, 1.5])
 @pytest.mark.usefixtures("small")
-def test_the_first_codebook_is_that_of_whole_continuations(tiny_model: Path, guidance: float) -> None:
+def test_the_first_codebook_is_that_of_whole_continuations(
+    tiny_model: Path, guidance: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Within one window, frame for frame, with the same seed; the fine ones know less of what follows."""
+    monkeypatch.setattr(Guard, "find_fault", lambda self, codes: None)
     model = load_model(str(tiny_model), torch.device("cpu")).model
     left = torch.randint(32, (1, 8, 4), generator=torch.Generator().manual_seed(4))
     sampling = SamplingConfig(guidance=guidance)

@@ -83,14 +83,14 @@ def test_one_code_for_ever(codec: Codec, music: torch.Tensor) -> None:
     """From 1.5 s on, unless the context does it as well."""
     stuck = music[0, 100:250].clone()
     held = stuck.clone()
-    held[50:, 0] = held[50:51, 0]
-    stuck[50:, :2] = stuck[50:51, :2]
+    held[50:, :2] = held[50:51, :2]
+    stuck[50:, :3] = stuck[50:51, :3]
     guard = Guard(codec, music[:, :100], music[:, :0])
     fault = guard.find_fault(stuck)
     assert fault is not None and fault.kind == "repetition" and 0.2 < fault.share < 0.5
     assert guard.find_fault(stuck[:100]) is None  # 1 s of it
     assert Guard(codec, stuck[None], music[:, :0]).find_fault(stuck) is None
-    assert guard.find_fault(held) is None, "a chord that is held"
+    assert guard.find_fault(held) is None, "a note that is held, as of a flute"
 
 
 def test_silence(codec: Codec, music: torch.Tensor, silence: torch.Tensor, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -118,6 +118,42 @@ def test_swelling(codec: Codec, music: torch.Tensor, monkeypatch: pytest.MonkeyP
     assert fault == Fault("swelling", 1.0)
     assert guard.find_fault(loud) is None  # as loud as the context
     assert Guard(codec, quiet[:, :0], quiet[:, :0]).find_fault(loud[:50]) is None  # nothing to compare with
+
+
+def test_a_burst(codec: Codec, music: torch.Tensor, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A tenth of a second that is far louder than any of the context; it is told where it begins."""
+    from audiolm_cli.editing import guards
+
+    monkeypatch.setattr(guards, "frame_rms", lambda codec, codes: codes[..., 0] / 1000)
+    left = torch.full((1, 100, 4), 150)
+    left[0, 50:55] = 170
+    guard = Guard(codec, left, left[:, :0])
+    made = left[0].repeat(2, 1)
+    made[120:124] = 400
+    fault = guard.find_fault(made)
+    assert fault is not None and fault.kind == "swelling" and 118 <= fault.start <= 120 and fault.share < 0.1
+    made[120:124] = 330
+    assert guard.find_fault(made) is None, "not twice as loud"
+    quiet = left // 5
+    made = quiet[0].clone()
+    made[60:64] = 200
+    assert Guard(codec, quiet, quiet[:, :0]).find_fault(made) is None, "much louder, but not loud"
+
+
+def test_a_gap_that_is_too_soft(codec: Codec, music: torch.Tensor, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Softer than the softest stretch of its length on both sides; an ending or a beginning may be."""
+    from audiolm_cli.editing import guards
+
+    monkeypatch.setattr(guards, "frame_rms", lambda codec, codes: codes[..., 0] / 1000)
+    rising = 100 + torch.arange(100)[None, :, None].expand(1, 100, 4)  # 0.1 to 0.2
+    nothing = rising[:, :0]
+    for level, wrong in ((55, True), (70, False)):
+        made = level + torch.arange(30)[:, None].expand(30, 4) % 5
+        fault = Guard(codec, rising, rising).find_fault(made)
+        assert (fault == Fault("sinking", 1.0)) == wrong
+        assert Guard(codec, rising, nothing).find_fault(made) is None
+        assert Guard(codec, rising, rising[:, :20]).find_fault(made) == fault, "a side that is too short says nothing"
+        assert Guard(codec, rising[:, :20], rising[:, :20]).find_fault(made) is None
 
 
 def test_sinking(codec: Codec, music: torch.Tensor, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -180,6 +216,24 @@ def test_a_step_that_went_wrong_is_sampled_again(parts: tuple[Decoders, Codec]) 
     assert torch.equal(mended[1], plain[1])
     assert torch.equal(fill(model, judge, [1]), mended[:1])
     assert torch.equal(fill(model, lambda codes: None, [1, 2]), plain)
+
+
+def test_what_went_well_before_a_fault_stays_at_first(parts: tuple[Decoders, Codec]) -> None:
+    """Up to a fifth of the step before the fault; later attempts draw the whole step again."""
+    model = parts[0]
+    plain = fill(model, None, [1])[0, :30]
+    for attempts, kept in ((1, 14), (2, 0)):
+        seen: list[torch.Tensor] = []
+        began: list[int] = []
+
+        def judge(codes: torch.Tensor, attempts: int = attempts, seen: list[torch.Tensor] = seen) -> Fault | None:
+            seen.append(codes.clone())
+            return Fault("swelling", 1.0 / len(seen), start=20) if len(seen) <= attempts else None
+
+        made = fill(model, judge, [1], on_retry=lambda retry, began=began: began.append(retry.done))[0, :30]
+        assert torch.equal(seen[0], plain)
+        assert torch.equal(made[:kept], plain[:kept]) and not torch.equal(made[kept:], plain[kept:])
+        assert began[0] == 14 and began[-1] == 30
 
 
 def test_the_least_bad_one_stays(parts: tuple[Decoders, Codec]) -> None:

@@ -182,7 +182,10 @@ def test_the_last_step_hears_the_right_context_from_half_a_window_away(
 def test_a_gap_of_any_length_is_filled(
     model: Decoders, monkeypatch: pytest.MonkeyPatch, left: int, right: int, frames: int
 ) -> None:
-    """Every window fits the model, hears the frames around its own gap, and the frames are counted up to the last."""
+    """Every window fits the model, hears the frames around its own gap, and the frames are counted up to the last.
+
+    Once the end of the context that all began with is out of reach, it has three fifths of what is heard.
+    """
     before, after = codes(left, 1), codes(right, 2)
     steps: list[tuple[Tensor, Geometry, Tensor]] = []
 
@@ -200,15 +203,27 @@ def test_a_gap_of_any_length_is_filled(
     assert [done for done, _ in seen] == list(range(1, frames + 1))
     ends = list(itertools.accumulate(geometry.gap for _, geometry, _ in steps))
     assert [done for done, stop in seen if done == stop] == ends, "the fine codes follow at the end of each step"
-    whole = torch.cat([before.expand(2, -1, -1), made, after.expand(2, -1, -1)], dim=1)
+    before, after = before.expand(2, -1, -1), after.expand(2, -1, -1)
     backwards = left == 0 and right > 0
-    at = left + frames if backwards else left
+    if backwards:  # the same seen from behind
+        before, after, made = after.flip(1), before.flip(1), made.flip(1)
+
+    done = 0
     for context, geometry, new in steps:
         assert geometry.frames <= WINDOW
-        at -= geometry.gap if backwards else 0
-        own_context, own_target = geometry.split(whole[:, at - geometry.left : at + geometry.gap + geometry.right])
-        assert torch.equal(own_context, context.expand(2, -1, -1)) and torch.equal(own_target, new)
-        at += 0 if backwards else geometry.gap
+        heard, beyond = geometry.left, geometry.right
+        if backwards:
+            heard, beyond, new = geometry.right, geometry.left, new.flip(1)
+            context = context.flip(1)
+        assert torch.equal(made[:, done : done + geometry.gap], new)
+
+        kept = min(round(0.6 * heard), before.shape[1])
+        near = torch.cat([before, made[:, :done]], dim=1)
+        if done + kept > heard:
+            near = torch.cat([before[:, before.shape[1] - kept :], near[:, near.shape[1] - heard + kept :]], dim=1)
+        near = near[:, near.shape[1] - heard :]
+        assert torch.equal(context.expand(2, -1, -1), torch.cat([after[:, :beyond], near], dim=1))
+        done += geometry.gap
 
 
 def test_filling_a_gap_repeats_with_its_seed(model: Decoders) -> None:
