@@ -24,7 +24,7 @@ BACK = (0.2, 1.0, 1.0, 1.0)
 what went well stays."""
 RETRIES = len(BACK)
 """How often that is done."""
-PROMPT_SHARE = 0.6
+PROMPT_SHARE = 0.8
 """How much of its context a step keeps for the end of the prompt, once that would be out of reach. Without it, what is
 made drifts away from the prompt's key, level and density within minutes."""
 

@@ -262,8 +262,9 @@ def test_guidance(go: Any, take: Path) -> None:
 def test_what_goes_wrong_is_said(go: Any, take: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """One line where a stretch is made again: a note, or a warning when that did not help."""
     from audiolm_cli.editing.guards import Fault, Guard
+    from audiolm_cli.editing.windows import RETRIES
 
-    faults = iter([Fault("silence", 1.0), None, *[Fault("swelling", 0.5)] * 4])
+    faults = iter([Fault("silence", 1.0), None, *[Fault("swelling", 0.5)] * (1 + RETRIES)])
     monkeypatch.setattr(Guard, "find_fault", lambda self, codes: next(faults))
     shown = go(take, "--gap", "0.5:0.75", "--seed", 1)
     assert shown.exit_code == 0 and "warning" not in shown.stderr

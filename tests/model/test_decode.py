@@ -184,7 +184,7 @@ def test_a_gap_of_any_length_is_filled(
 ) -> None:
     """Every window fits the model, hears the frames around its own gap, and the frames are counted up to the last.
 
-    Once the end of the context that all began with is out of reach, it has three fifths of what is heard.
+    Once the end of the context that all began with is out of reach, it has four fifths of what is heard.
     """
     before, after = codes(left, 1), codes(right, 2)
     steps: list[tuple[Tensor, Geometry, Tensor]] = []
@@ -217,7 +217,7 @@ def test_a_gap_of_any_length_is_filled(
             context = context.flip(1)
         assert torch.equal(made[:, done : done + geometry.gap], new)
 
-        kept = min(round(0.6 * heard), before.shape[1])
+        kept = min(round(0.8 * heard), before.shape[1])
         near = torch.cat([before, made[:, :done]], dim=1)
         if done + kept > heard:
             near = torch.cat([before[:, before.shape[1] - kept :], near[:, near.shape[1] - heard + kept :]], dim=1)
