@@ -55,15 +55,15 @@ def average_around(rows: Tensor, reach: int) -> Tensor:
 def encode_level(level: Tensor, codebook_size: int) -> Tensor:
     """Codes int64 [...] of levels [...]: steps of equal decibels from LOWEST_DB on."""
     decibels = 20 * level.log10() - LOWEST_DB
-    return (decibels / _step_db(codebook_size)).round().long().clamp(0, codebook_size - 1)
+    return (decibels / step_db(codebook_size)).round().long().clamp(0, codebook_size - 1)
 
 
 def decode_level(codes: Tensor, codebook_size: int) -> Tensor:
     """Levels [...] of codes [...]."""
-    decibels = LOWEST_DB + codes * _step_db(codebook_size)
+    decibels = LOWEST_DB + codes * step_db(codebook_size)
     return 10 ** (decibels.clamp(max=HIGHEST_DB) / 20)
 
 
-def _step_db(codebook_size: int) -> float:
+def step_db(codebook_size: int) -> float:
     """Decibels between two codes."""
     return max(FINEST_STEP_DB, math.ceil(HIGHEST_DB - LOWEST_DB) / max(1, codebook_size - 1))

@@ -22,6 +22,7 @@ from audiolm_cli.audio.recording import Recording
 from audiolm_cli.codec.base import Codec
 from audiolm_cli.config.generation import SamplingConfig
 from audiolm_cli.cores import Cores
+from audiolm_cli.editing.dynamics import keep_dynamics
 from audiolm_cli.editing.guards import SINK_S, Fault, Guard, retry_generator
 from audiolm_cli.editing.rendering import AHEAD_FRAMES, Portion, render_stream
 from audiolm_cli.editing.session import Session
@@ -66,7 +67,7 @@ def stream_takes(session: Session, recording: Recording, gaps: list[Gap]) -> lis
         session.report_audio("generate", done / span.gap_frames, span.new_samples / span.rate_hz)
 
     stream = CodeStream(
-        model=session.model,
+        model=keep_dynamics(session.model, codec, span.left.codes, span.right.codes),
         codec=codec,
         sampling=sampling,
         on_fault=partial(session.faults.add, seed),

@@ -14,6 +14,7 @@ from audiolm_cli.audio import Recording
 from audiolm_cli.audio.level import recording_gain
 from audiolm_cli.audio.recording import FLOATS
 from audiolm_cli.config.generation import SamplingConfig
+from audiolm_cli.editing.dynamics import keep_dynamics
 from audiolm_cli.editing.guards import Fault, Guard
 from audiolm_cli.editing.rendering import render_blocks
 from audiolm_cli.editing.session import Session
@@ -169,7 +170,7 @@ def _fill_spans(session: Session, spans: list[Span], candidates: list[_Candidate
         session.on_event(Activity(stage=stage, detail=tries, share=share))
 
     filler = GapFiller(
-        model=session.model,
+        model=keep_dynamics(session.model, session.codec, left, right),
         sampling=sampling,
         elsewhere=session.elsewhere,
         until_end=config.until_end,

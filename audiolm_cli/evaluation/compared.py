@@ -15,6 +15,7 @@ from torch import Tensor
 
 from audiolm_cli.codec.base import Codec
 from audiolm_cli.config.generation import SamplingConfig
+from audiolm_cli.editing.dynamics import keep_dynamics
 from audiolm_cli.editing.guards import Guard
 from audiolm_cli.editing.rendering import render_span
 from audiolm_cli.editing.spans import Surroundings, open_span
@@ -181,7 +182,7 @@ def measure_seams(
         span = open_span(surroundings, new_samples, model.config.max_frames // 2, codec)
 
         left, right = span.left.codes, span.right.codes
-        filler = GapFiller(model=model, sampling=SamplingConfig(), judge=Guard(codec, left, right).find_fault)
+        filler = _filler(model, codec, left, right)
         codes = filler.fill(left, right, span.gap_frames, [torch.Generator().manual_seed(seed + index)])  # [1, M, K]
 
         versions = {
@@ -199,6 +200,15 @@ def measure_seams(
     return {name: groups.median(values) for name, values in figures.items()}
 
 
+def _filler(model: Decoders, codec: Codec, left: Tensor, right: Tensor) -> GapFiller:
+    """What fills a gap between codes [1, L, K] and [1, R, K] as `audiolm continue` does by default."""
+    return GapFiller(
+        model=keep_dynamics(model, codec, left, right),
+        sampling=SamplingConfig(),
+        judge=Guard(codec, left, right).find_fault,
+    )
+
+
 def _generate_levels(model: Decoders, codec: Codec, codes: Tensor, geometry: Geometry, seed: int) -> dict[str, Tensor]:
     """What follows the prompt: with its true first codebook, codes [1, M, K], and all as by `audiolm continue`, codes
     [TAKES, M, K]."""
@@ -209,7 +219,7 @@ def _generate_levels(model: Decoders, codec: Codec, codes: Tensor, geometry: Geo
 
     nothing = context[:, :0]
     generators = [torch.Generator().manual_seed(seed + 1000 * take) for take in range(TAKES)]
-    filler = GapFiller(model=model, sampling=SamplingConfig(), judge=Guard(codec, context, nothing).find_fault)
+    filler = _filler(model, codec, context, nothing)
     generated = filler.fill(context, nothing, geometry.gap, generators)
     return {"first_codebook": first_codebook, "generated": generated}
 

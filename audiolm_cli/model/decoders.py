@@ -22,6 +22,8 @@ from audiolm_cli.model.layers import Decoder
 
 IGNORE = -100
 """Label of a step without a target."""
+OUT_OF_RANGE = -1e4
+"""Logit of a code that is not to be drawn, in every number format. It is finite: guidance takes differences."""
 WEIGHT_STD, AR_EMBEDDING_STD = 0.02, 1.0
 """Deviations of first weights. Small AR embeddings would be drowned by what the first layers add to them.
 `training/optim.py` has the learning rates that belong to these deviations."""
@@ -81,6 +83,23 @@ class DepthLayer(nn.Module):
         """States [..., D] after the embeddings [..., D] of the codes just made."""
         x = states + made
         return x + self.down(F.gelu(self.up(self.norm(x))))
+
+
+class RangedHead(nn.Module):
+    """A head whose logits of codes outside a range are so low that they are never drawn."""
+
+    outside: Tensor
+
+    def __init__(self, head: nn.Module, low: int, high: int, codebook_size: int, device: torch.device) -> None:
+        super().__init__()
+        codes = torch.arange(codebook_size, device=device)
+        self.head = head
+        self.register_buffer("outside", (codes < low) | (codes > high), persistent=False)
+
+    def forward(self, states: Tensor) -> Tensor:
+        """Logits [..., V] of states [..., D]."""
+        logits: Tensor = self.head(states)
+        return logits.masked_fill(self.outside, OUT_OF_RANGE)
 
 
 class NarMemory(NamedTuple):
@@ -209,6 +228,22 @@ class Decoders(nn.Module):
             setattr(styled, segments, nn.Embedding.from_pretrained(vectors.detach()))
         styled.__dict__["_unstyled"] = self
         return styled
+
+    def with_range(self, codebook: int, low: int, high: int) -> Decoders:
+        """This model as one that draws no codes of a further codebook below `low` or above `high`, with the same layers.
+
+        Args:
+            codebook: from 1 on, whichever decoder makes it.
+            low: the lowest code that is drawn.
+            high: the highest.
+        """
+        limited, N = copy.copy(self), self.config.ar_codebooks
+        limited._modules = {**self._modules}
+        name, at = ("ar_depth_heads", codebook - 1) if codebook < N else ("nar_heads", codebook - N)
+        heads = nn.ModuleList(getattr(self, name))
+        heads[at] = RangedHead(heads[at], low, high, self.config.codebook_size, self.device)
+        setattr(limited, name, heads)
+        return limited
 
     def ar_free(self, geometry: Geometry) -> int:
         """How many context frames see each other in the AR decoder, from the first one on, and are not predicted."""
