@@ -230,7 +230,7 @@ class Decoders(nn.Module):
         return styled
 
     def with_range(self, codebook: int, low: int, high: int) -> Decoders:
-        """This model as one that draws no codes of a further codebook below `low` or above `high`, with the same layers.
+        """This model as one that draws codes of a further codebook from `low` to `high` alone, with the same layers.
 
         Args:
             codebook: from 1 on, whichever decoder makes it.
