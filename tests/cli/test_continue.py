@@ -836,7 +836,7 @@ def test_as_a_function(tiny_model: Path, take: Path) -> None:
     )
     assert [output.path for output in result.outputs] == ["take.continued.1.wav", "take.continued.2.wav"]
     stages = [event.stage for event in events if not isinstance(event, Note)]
-    assert set(stages) == {"read and encode", "generate", "fine codes", "decode"}
+    assert set(stages) == {"load the model", "read and encode", "generate", "fine codes", "decode"}
     reports = [event for event in events if isinstance(event, Progress)]
     assert {(report.unit, report.total) for report in reports} == {(AUDIO_S, 0.3)}
     assert [report.done for report in reports].count(0.3) == 3  # all takes generated together, then decoded one by one
