@@ -20,8 +20,8 @@ _generation = functools.partial(setting, panel="Generation")
 _rare = functools.partial(setting, panel=RARE)
 
 DEMO_SEED = 9
-"""The take of the demo, of twelve of its prompt (`tests/recipe/showcase.py`): nothing was made again, and notes, polyphony
-and level are near the prompt's, as a transcriber hears them. Of ten such takes, it looks clearest."""
+"""The take of the demo, of twelve of its prompt (`tests/recipe/showcase.py`). In all of them nothing was made again,
+and notes, polyphony and level are near the prompt's, as a transcriber hears them; this one looks clearest."""
 
 
 @dataclass(frozen=True, kw_only=True)
