@@ -8,6 +8,10 @@ LONGEST_ORDER = 800
 ORDER_S = 0.025
 """Prediction order in seconds of samples, as far as `LONGEST_ORDER` allows: enough for the partials of a chord."""
 SAMPLES_PER_COEFFICIENT = 5
+EDGE = 8
+"""The last samples of a cut or resampled recording may not belong to its sound: so many are looked at."""
+OUTLIER = 6.0
+"""How many times larger than usual, in deviations, the prediction error of a sample is that does not belong."""
 
 
 def extrapolate(wav: np.ndarray, count: int, sample_rate_hz: int) -> np.ndarray:
@@ -23,7 +27,12 @@ def extrapolate(wav: np.ndarray, count: int, sample_rate_hz: int) -> np.ndarray:
     # Predictors are fitted to the last samples of each channel, at full scale.
     scale = np.abs(wav).max(axis=1, keepdims=True, initial=0.0).astype(np.float64) if N else np.zeros((C, 1))
     recent = wav[:, max(0, N - SAMPLES_PER_COEFFICIENT * order) :] / np.where(scale > 0, scale, 1.0)
-    weights = -burg(recent, order)[:, :0:-1]  # [C, order], for the oldest sample first
+    long = recent.shape[1] - EDGE >= 2 * order
+    weights = -burg(recent[:, :-EDGE] if long else recent, order)[:, :0:-1]  # [C, order], for the oldest sample first
+
+    # A predictor would answer a faulty sample with a burst.
+    if long and order:
+        recent = _mend_edge(recent, weights)
 
     # Every sample is the weighted sum of the `order` samples before it.
     ahead = np.concatenate([recent[:, recent.shape[1] - order :], np.zeros((C, count))], axis=1)
@@ -31,6 +40,20 @@ def extrapolate(wav: np.ndarray, count: int, sample_rate_hz: int) -> np.ndarray:
         ahead[:, order + n] = np.einsum("co,co->c", weights, ahead[:, n : n + order])
 
     return ahead[:, order:] * scale
+
+
+def _mend_edge(wav: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """wav [C, N] with those of its last samples predicted that are far from what predictors [C, order] expect."""
+    N, order = wav.shape[1], weights.shape[1]
+    mended = wav.astype(np.float64)
+    for own, weight in zip(mended, weights, strict=True):
+        errors = own[order:] - np.convolve(own[:-1], weight[::-1], mode="valid")  # [N - order]
+        usual = np.median(np.abs(errors[:-EDGE])) / 0.6745  # a deviation that outliers do not change
+        for n in range(N - EDGE, N):
+            expected = weight @ own[n - order : n]
+            if abs(own[n] - expected) > OUTLIER * usual:
+                own[n] = expected
+    return mended
 
 
 def burg(wav: np.ndarray, order: int) -> np.ndarray:

@@ -3,8 +3,9 @@
 Each channel has its share of the mid signal. What is left of a recording is its side signal: it is wider than a mid
 signal alone, and in a stereo recording of a room up to half of the power. A new signal has no side signal of its own,
 so one is made from it by a filter: in each band as loud as in the recording, and as much like the mid signal as there.
-The rest is decorrelated: the filter scatters its phases. This is parametric stereo (Breebaart, van de Par, Kohlrausch
-and Schuijers 2005, "Parametric coding of stereo audio", sections 3 and 6) with one set of parameters for the recording.
+This is parametric stereo (Breebaart, van de Par, Kohlrausch and Schuijers 2005, "Parametric coding of stereo audio",
+sections 3 and 6) with one set of parameters for the recording. What is not like the mid signal is a quarter of a cycle
+away from it, ahead in every other band: with any other phase, a steady tone would be louder in one channel.
 
 Knows nothing about files.
 """
@@ -19,8 +20,6 @@ from audiolm_cli.audio.signals import balance, mid
 
 FILTER_S = 0.04
 """Length of the filter, rounded to a power of two in samples."""
-DECAY_S = 0.006
-"""Time over which the scattered part of the filter falls by 8.7 dB: a longer one sounds like a room."""
 BAND_OCTAVES = 1 / 3
 """Width of the bands."""
 MOST_SIDE = 4.0
@@ -77,11 +76,11 @@ def measure_image(wav: np.ndarray, rate_hz: int) -> StereoImage:
     direction = np.linalg.eigh(rest @ rest.T)[1][:, -1]
     direction *= np.sign(direction[np.abs(direction) > 0.1][0])  # which of both signs comes out is left open
     side = direction @ rest
-    kernel = _fit_filter(middle, side, size, rate_hz)
-    return StereoImage(gains=gains, direction=direction, kernel=kernel, ahead=size // 4)
+    kernel = _fit_filter(middle, side, size)
+    return StereoImage(gains=gains, direction=direction, kernel=kernel, ahead=size // 2 - 1)
 
 
-def _fit_filter(middle: np.ndarray, side: np.ndarray, size: int, rate_hz: int) -> np.ndarray:
+def _fit_filter(middle: np.ndarray, side: np.ndarray, size: int) -> np.ndarray:
     """The filter [size] that gives the mid signal [N] the spectrum of the side signal [N], as like it as that is."""
     power, side_power, like = (_smooth(values) for values in _measure_powers(middle, side, size))
     power += 1e-6 * power.max()
@@ -89,9 +88,9 @@ def _fit_filter(middle: np.ndarray, side: np.ndarray, size: int, rate_hz: int) -
     # In each band, the part that follows the mid signal, and the power of the rest.
     following = np.clip(like / power, -MOST_SIDE, MOST_SIDE)
     apart = np.sqrt(np.clip(side_power / power - following**2, 0, MOST_SIDE**2))
-    noise = np.random.default_rng(0).standard_normal(size) * np.exp(-np.arange(size) / (DECAY_S * rate_hz))
-    phases = np.exp(1j * np.angle(np.fft.rfft(noise)))
-    kernel = np.roll(np.fft.irfft(following + apart * phases), size // 4)
+    bands = np.floor(np.log2(np.maximum(np.arange(len(apart)), 1)) / BAND_OCTAVES).astype(int)
+    quarters = np.where(bands % 2, 1j, -1j)
+    kernel = np.roll(np.fft.irfft(following + apart * quarters), size // 2)
 
     # Cutting it off must not be heard, nor change how loud the side signal is.
     ramp = size // 16

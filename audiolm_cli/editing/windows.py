@@ -19,7 +19,7 @@ from audiolm_cli.model.decode import Timing, generate
 from audiolm_cli.model.decoders import Decoders
 from audiolm_cli.model.geometry import Geometry, count_frames
 
-BACK = (0.2, 1.0, 1.0, 1.0)
+BACK = (0.2, 1.0, 1.0, 1.0, 1.0, 1.0)
 """How far before its fault a step that went wrong is sampled again, at each attempt, as shares of the step: at first,
 what went well stays."""
 RETRIES = len(BACK)

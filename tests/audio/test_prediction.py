@@ -55,3 +55,18 @@ def test_reflections_are_stable() -> None:
     for seed in range(5):
         wav = np.random.default_rng(seed).standard_normal((1, 300)).cumsum(axis=1)
         assert np.abs(np.roots(burg(wav, 20)[0])).max() < 1
+
+
+@pytest.mark.parametrize("off", [0.02, -0.1, 0.5])
+def test_a_faulty_last_sample_is_not_answered(off: float) -> None:
+    """As resampling and careless cuts leave one: the chord runs on as if it were not there."""
+    rate_hz = 44100
+    time_s = np.arange(rate_hz // 2) / rate_hz
+    rng = np.random.default_rng(0)
+    chord = sum(np.sin(2 * np.pi * hz * time_s + hz) / 4 for hz in (220, 277, 330))
+    chord = (chord + 1e-4 * rng.standard_normal(len(time_s)))[None].astype(np.float32)
+    known, count = chord.shape[1] - 1000, 1000
+    faulty = chord[:, :known].copy()
+    faulty[0, -1] += off
+    clean, carried = (extrapolate(wav, count, rate_hz) for wav in (chord[:, :known], faulty))
+    assert np.abs(carried - clean).max() < 0.02

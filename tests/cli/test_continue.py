@@ -812,7 +812,7 @@ def test_a_stretch_that_is_made_again_is_seen(tiny_model: Path, take: Path, monk
 
     again = [event for event in events if isinstance(event, Activity) and event.stage.startswith("again")]
     tries = list(dict.fromkeys((event.stage, event.detail) for event in again))
-    assert tries == [("again: take 2 was too quiet", "try 1/4"), ("again: take 2 was stuck", "try 2/4")]
+    assert tries == [("again: take 2 was too quiet", "try 1/6"), ("again: take 2 was stuck", "try 2/6")]
     for stage, _ in tries:
         *shares, last = [event.share for event in again if event.stage == stage]
         assert shares[0] == 0 and shares == sorted(set(shares)) and shares[-1] < 1
