@@ -23,7 +23,7 @@ from audiolm_cli.editing import rendering, streamed
 from audiolm_cli.editing.guards import Fault, Guard
 from audiolm_cli.editing.rendering import Portion
 from audiolm_cli.editing.streamed import CodeStream
-from audiolm_cli.editing.windows import GapFiller
+from audiolm_cli.editing.windows import RETRIES, GapFiller
 from audiolm_cli.events import Note, ignore
 from audiolm_cli.library.loading import load_model
 from audiolm_cli.model.decode import Timing
@@ -113,7 +113,7 @@ def test_a_portion_that_goes_wrong_is_made_again(tiny_model: Path, monkeypatch: 
     """Before it is heard; what comes before it stays, and what stays wrong is told."""
     left = torch.zeros(1, 8, 4, dtype=torch.long)
     plain = joined(portions(tiny_model, left, 52))
-    for faults, mended in ((1, True), (4, False)):
+    for faults, mended in ((1, True), (1 + RETRIES, False)):
         told: list[bool] = []
         counts = iter([None, *[Fault("silence", 1.0)] * faults])  # the first call is about what was heard: nothing
         monkeypatch.setattr(
