@@ -15,6 +15,8 @@ from rich.text import Text
 
 BAR_WIDTH = 40
 """Columns of a bar, where there is room beside what is said of it."""
+SPEED_S = 600.0
+"""The time left follows from the speed of so many seconds: some work is counted every minute alone."""
 DETAIL_WIDTH = 20
 """A longer detail stands below the bars, where it may take several lines."""
 
@@ -32,6 +34,7 @@ class Bars(Progress):
             TextColumn("{task.fields[beside]}", markup=False),
             console=console,
             transient=True,
+            speed_estimate_period=SPEED_S,
         )
 
     def get_renderables(self) -> Iterable[RenderableType]:

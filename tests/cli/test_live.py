@@ -10,6 +10,7 @@ import pytest
 from rich.console import Console
 from terminal import Terminal
 
+from audiolm_cli.cli.bars import Bars, place_detail
 from audiolm_cli.cli.live import TrainingView, duration, size
 from audiolm_cli.cli.render import LINE_EVERY_S, Renderer
 from audiolm_cli.events import Activity, TrainStep, Validation
@@ -162,3 +163,14 @@ def test_what_goes_on_between_two_steps_stands_in_the_table(monkeypatch: pytest.
         now = 120.0
         out.on_event(step(121))
         assert "make samples" not in drawn(view, 80)[0] and "left" in drawn(view, 80)[0]
+
+
+def test_the_time_left_of_slow_work_is_said() -> None:
+    """As of an evaluation on a busy computer, which counts a clip every minute."""
+    now = [0.0]
+    bars = Bars(Console(file=io.StringIO(), get_time=lambda: now[0]))
+    task = bars.add_task("compare", total=15, amount="", **place_detail(""))
+    for done in range(4):
+        bars.update(task, completed=done)
+        now[0] += 60
+    assert bars.tasks[task].time_remaining == pytest.approx(12 * 60, rel=0.1)
