@@ -49,7 +49,7 @@ def generate_takes(session: Session, recording: Recording, gaps: list[Gap], make
         for first in takes_by_channel[sounding[0]]
     ]
     if config.best_of is not None:
-        together.sort(key=lambda take: -(take.score or 0.0))
+        together.sort(key=lambda take: (len(take.faults), -(take.score or 0.0)))
     return together[: config.takes]
 
 
@@ -61,7 +61,12 @@ def _join_channels(takes: list[Take], channels: list[int], like: Recording) -> T
     """One take with the channels of a recording from takes of one channel each; the other channels are silent."""
     scores = [take.score for take in takes if take.score is not None]
     pieces = [_stack(list(own), channels, like.channels) for own in zip(*(take.pieces for take in takes), strict=True)]
-    return dataclasses.replace(takes[0], pieces=pieces, score=sum(scores) / len(scores) if scores else None)
+    return dataclasses.replace(
+        takes[0],
+        pieces=pieces,
+        score=sum(scores) / len(scores) if scores else None,
+        faults=[fault for take in takes for fault in take.faults],
+    )
 
 
 def _stack(pieces: list[Piece], channels: list[int], count: int) -> Piece:

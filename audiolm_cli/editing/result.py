@@ -38,6 +38,8 @@ class Output:
     """How its codes were drawn: `SamplingConfig` as it was used; where gaps differ, a list with a value for each."""
     score: float | None = None
     """With `best_of`, the mean log2 likelihood per frame that the take was ranked by."""
+    faults: list[str] = field(default_factory=list)
+    """What stretches of it are that making them again did not mend: "too loud"."""
     losses: list[Loss] = field(default_factory=list)
     """What of the input's own samples, loudspeakers and tags is not in the file as it was."""
     plot: str | None = None

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -60,6 +60,9 @@ class Take:
     """How the codes of each gap were drawn: what was asked for, and what was decided where nothing was."""
     score: float | None = None
     """Mean log2 likelihood per frame that it was ranked by; None where nothing was ranked."""
+    faults: list[str] = field(default_factory=list)
+    """What stretches are that making them again did not mend ("too loud"); of one that is made while it is read, they
+    are there in the end."""
 
 
 @dataclass(frozen=True, kw_only=True)

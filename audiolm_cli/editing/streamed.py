@@ -11,7 +11,6 @@ import dataclasses
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from functools import partial
 
 import numpy as np
 import torch
@@ -66,11 +65,18 @@ def stream_takes(session: Session, recording: Recording, gaps: list[Gap]) -> lis
     def report_frames(done: int) -> None:
         session.report_audio("generate", done / span.gap_frames, span.new_samples / span.rate_hz)
 
+    faults: list[str] = []
+
+    def report_fault(fault: Fault, mended: bool) -> None:
+        session.faults.add(seed, fault, mended)
+        if not mended:
+            faults.append(fault.state)
+
     stream = CodeStream(
         model=keep_dynamics(session.model, codec, span.left.codes, span.right.codes),
         codec=codec,
         sampling=sampling,
-        on_fault=partial(session.faults.add, seed),
+        on_fault=report_fault,
         on_retry=lambda fault: session.on_event(Activity(stage=f"again: it was {fault.state}")),
         on_frame=report_frames,
         timing=session.watch.model,
@@ -79,12 +85,13 @@ def stream_takes(session: Session, recording: Recording, gaps: list[Gap]) -> lis
     )
 
     def blocks() -> Iterator[np.ndarray]:
+        faults.clear()
         portions = stream.draw(span.left.codes, span.gap_frames, torch.Generator().manual_seed(seed))
         with session.faults.telling(session.on_event):
             yield from _time_blocks(render_stream(span, portions, codec), session)
 
     piece = Piece(num_samples=gap.new_samples, blocks=Repeated(blocks))
-    return [Take(seed=seed, pieces=[piece], drawn=[sampling])]
+    return [Take(seed=seed, pieces=[piece], drawn=[sampling], faults=faults)]
 
 
 @dataclass(frozen=True, kw_only=True)

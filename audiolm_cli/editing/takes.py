@@ -37,7 +37,8 @@ def make_takes(session: Session, recording: Recording, gaps: list[Gap]) -> list[
     """Alternatives for the gaps of a recording, which are in order and apart (shorter ones with `until_end`).
 
     A gap at the end is a continuation, one at the beginning a prelude. Later gaps hear what was made for those before
-    them, and no gap hears what another one replaces. With `best_of`, the likeliest candidates come back, best first.
+    them, and no gap hears what another one replaces. With `best_of`, the likeliest candidates come back,
+    best first; those in which something stayed wrong come after all others.
 
     Raises:
         UsageError: the prompt is shorter than one frame.
@@ -62,13 +63,21 @@ def make_takes(session: Session, recording: Recording, gaps: list[Gap]) -> list[
             candidates += own
 
     if config.best_of is not None:
-        candidates.sort(key=lambda candidate: -candidate.score)
+        candidates.sort(key=lambda candidate: (len(candidate.faults), -candidate.score))
 
     takes = []
     for candidate in candidates[: config.takes]:
         candidate.render(session)
         score = None if config.best_of is None else candidate.score
-        takes.append(Take(seed=candidate.seed, pieces=candidate.pieces, drawn=candidate.drawn, score=score))
+        takes.append(
+            Take(
+                seed=candidate.seed,
+                pieces=candidate.pieces,
+                drawn=candidate.drawn,
+                score=score,
+                faults=candidate.faults,
+            )
+        )
     return takes
 
 
@@ -86,6 +95,7 @@ class _Candidate:
     pieces: list[Piece] = field(default_factory=list)
     drawn: list[SamplingConfig] = field(default_factory=list)
     scores: list[float] = field(default_factory=list)
+    faults: list[str] = field(default_factory=list)
     span: Span | None = None
     """The gap that was filled last, while it has no audio."""
     codes: torch.Tensor | None = None
@@ -157,6 +167,8 @@ def _fill_spans(session: Session, spans: list[Span], candidates: list[_Candidate
 
     def report_fault(row: int, fault: Fault, mended: bool) -> None:
         session.faults.add(candidates[row].seed, fault, mended)
+        if not mended:
+            candidates[row].faults.append(fault.state)
 
     def report_frames(done: int, stop: int) -> None:
         session.report_audio("generate", done / span.gap_frames, new_s)

@@ -197,6 +197,8 @@ def _show_take(output: Output, command: str) -> _Version:
     facts = [output.path, f"seed {output.seed}", _describe_stretch(start_s, end_s, output.duration_s)]
     if output.score is not None:
         facts.append(f"{output.score:.2f} bits/frame")
+    if output.faults:
+        facts.append(f"stayed {' and '.join(dict.fromkeys(output.faults))} when made again")
     return _Version(
         samples=samples,
         sample_rate_hz=played_hz,

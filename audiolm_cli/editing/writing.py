@@ -78,6 +78,7 @@ def write_take(
         generated=generated,
         sampling=sampling,
         score=take.score,
+        faults=take.faults,
         losses=losses,
         plot=job.plots[number - 1] if job.plots else None,
     )

@@ -272,6 +272,32 @@ def test_what_goes_wrong_is_said(go: Any, take: Path, monkeypatch: pytest.Monkey
     shown = go(take, "--gap", "0.5:0.75", "--seed", 1, "-f", "-q")
     assert shown.stderr.startswith("warning: seed 1: a stretch that becomes far too loud is no better when made again")
 
+    monkeypatch.setattr(Guard, "find_fault", lambda self, codes: Fault("swelling", 0.5))
+    (output,) = json.loads(go(take, "--gap", "0.5:0.75", "--seed", 1, "-f", "--json").stdout)["outputs"]
+    assert output["faults"] == ["too loud"]
+
+
+def test_takes_that_stay_wrong_are_ranked_last(go: Any, take: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever their likelihood: of three, the likeliest two have a fault that stays, each in one of two channels."""
+    from audiolm_cli.editing.guards import Fault, Guard
+    from audiolm_cli.editing.windows import RETRIES
+
+    def ranked(*flags: str) -> list[tuple[int, list[str]]]:
+        words = ("--gap", "0.5:0.75", "--seed", 1, "--best-of", 3, "-n", 3, "-f", "--json")
+        outputs = json.loads(go(take, *words, *flags).stdout)["outputs"]
+        return [(output["seed"], output["faults"]) for output in outputs]
+
+    monkeypatch.setattr(Guard, "find_fault", lambda self, codes: None)
+    likeliest = [seed for seed, faults in ranked() if not faults]
+    for flags in ((), ("--channels", "each")):
+        found = [Fault("silence", 1.0) if seed in likeliest[:2] else None for seed in (1, 2, 3)]
+        one = [fault for fault in found for _ in range(1 + RETRIES if fault else 1)]
+        faults = iter(one * 2)
+        monkeypatch.setattr(Guard, "find_fault", lambda self, codes, faults=faults: next(faults))
+        made = ranked(*flags)
+        assert made[0] == (likeliest[2], [])
+        assert {seed for seed, own in made[1:] if set(own) == {"silent"}} == set(likeliest[:2])
+
 
 def test_gaps_from_the_environment(go: Any, take: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """AUDIOLM_GAP holds one or more, with spaces between."""

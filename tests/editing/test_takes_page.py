@@ -18,7 +18,13 @@ from audiolm_cli.editing.takes_page import TakesPage
 
 
 def add(
-    page: TakesPage, path: Path, rate_hz: int, channels: int, seconds: float, gaps: list[tuple[float, float]]
+    page: TakesPage,
+    path: Path,
+    rate_hz: int,
+    channels: int,
+    seconds: float,
+    gaps: list[tuple[float, float]],
+    faults: list[str] | None = None,
 ) -> None:
     """Noise with gaps in it, and as the only take the same once more."""
     count = round(seconds * rate_hz)
@@ -29,7 +35,7 @@ def add(
     )
     output = Output(
         path=str(path), seed=1, take=1, sample_rate_hz=rate_hz, channels=channels, duration_s=seconds, generated=gaps,
-        sampling={},
+        sampling={}, faults=faults or [],
     )  # fmt: skip
     places = [
         Gap(start=round(a * rate_hz), stop=round(b * rate_hz), new_samples=round((b - a) * rate_hz)) for a, b in gaps
@@ -52,6 +58,15 @@ def test_a_long_recording_is_shown_near_its_gaps(tmp_path: Path) -> None:
     found = Page(page.render())
     assert [len(soundfile.read(io.BytesIO(file))[0]) for file in found.decode("audio/flac")] == [120000, 120000]
     assert len(found.styles) == 2  # the second gap is beyond the end of what is shown
+
+
+def test_what_stayed_wrong_stands_beside_the_take(tmp_path: Path) -> None:
+    """Each kind once; nothing of takes that are as they should be."""
+    for faults, said in (([], ""), (["too loud", "too loud", "silent"], "stayed too loud and silent when made again")):
+        page = TakesPage("t", "a")
+        add(page, tmp_path / "x.w64", 8000, 1, 8.0, [(6.0, 8.0)], faults)
+        text = page.render()
+        assert said in text and text.count("when made again") == bool(faults)
 
 
 @pytest.mark.parametrize(
