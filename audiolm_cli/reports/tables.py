@@ -272,18 +272,19 @@ def _describe_levels(result: Mapping[str, Any], measures: Sequence[str]) -> list
     """How far round trips and continuations are from the original."""
     if not result["levels"]:
         return []
-    after = " Except for the whole clip, of what follows the first 40 % of each excerpt." if result["scores"] else ""
-    return [
-        Table(
-            columns=["against the original", *(MEASURES[measure] for measure in measures)],
-            rows=[
-                [LEVELS[name], *(format_figure(own[measure]) for measure in measures)]
-                for name, own in result["levels"].items()
-            ],
-            note=f"{' '.join(EXPLAINED[measure] for measure in measures)} The first lines are the best that a model "
-            f"can sound like; a good continuation may be far from the original.{after} {INTERVALS}",
-        )
+    rows = [
+        [LEVELS[name], *(format_figure(own[measure]) for measure in measures)] for name, own in result["levels"].items()
     ]
+
+    notes = [EXPLAINED[measure] for measure in measures]
+    notes.append("The first lines are the best that a model can sound like.")
+    notes.append("A good continuation may be far from the original.")
+    if result["scores"]:
+        notes.append("Except for the whole clip, of what follows the first 40 % of each excerpt.")
+    if any("[" in cell for _, *cells in rows for cell in cells):  # one recording has no intervals
+        notes.append(INTERVALS)
+    columns = ["against the original", *(MEASURES[measure] for measure in measures)]
+    return [Table(columns=columns, rows=rows, note=" ".join(notes))]
 
 
 def _describe_consistency(result: Mapping[str, Any]) -> list[Table]:

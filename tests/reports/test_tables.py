@@ -78,3 +78,14 @@ def test_a_codebook_is_a_line() -> None:
     assert list(total) == ["all", "63.00", "63.00", "", "", ""]
     alone = screen_tables(RESULT | {"scores": None, "levels": {}, "sound": None, "harmony": {}})
     assert [list(table.columns) for table in alone] == [["codebook", "codes in use"]]
+
+
+def test_what_is_not_there_is_not_explained() -> None:
+    """One recording has no intervals, so there are no brackets to explain."""
+
+    def notes(low: float | None) -> str:
+        figure = {"value": 0.5, "low": low, "high": low}
+        levels = {name: dict.fromkeys(("mel", "spectral", "chroma"), figure) for name in LEVELS}
+        return " ".join(table.note for table in screen_tables(RESULT | {"levels": levels}))
+
+    assert "In brackets" in notes(0.4) and "In brackets" not in notes(None)
