@@ -504,13 +504,17 @@ def test_a_file_that_changes_while_ranks_share(
     recordings: Path, tiny_codec: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Each rank's is listed, and neither waits for it."""
+    import threading
     from concurrent.futures import ThreadPoolExecutor
 
     from audiolm_cli.tokenizing.workers import EndedTask
     from audiolm_cli.workflows import tokenize
 
+    listed = threading.Barrier(2)
+
     def changing(setup: Any, args: Any, tasks: list[Path], *_: Any) -> Any:
         do = setup(*args)
+        listed.wait(60)  # a rank that lists the files after the change would take it for what they were
         for task, path in enumerate(tasks):
             result = do(path, lambda share: None)
             if path.stem in "ab":
