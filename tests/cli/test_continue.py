@@ -428,6 +428,7 @@ def test_json(go: Any, take: Path, tiny_model: Path) -> None:
             "generated": [[1.0, 1.5]],
             "sampling": sampling,
             "score": None,
+            "faults": [],
             "losses": [],
             "plot": None,
         }
