@@ -59,7 +59,12 @@ def make_takes(session: Session, recording: Recording, gaps: list[Gap]) -> list[
                     candidate.render(session)
                 with session.stage("encode"):
                     spans = _open_spans(session, recording, gaps, number, own, gain, frames)
-                _fill_spans(session, spans, own)
+                # What is right after a context is asked of each context by itself, so that no take hears of another.
+                if all(span is spans[0] for span in spans):
+                    _fill_span(session, spans[0], own)
+                else:
+                    for span, candidate in zip(spans, own, strict=True):
+                        _fill_span(session, span, [candidate])
             candidates += own
 
     if config.best_of is not None:
@@ -155,12 +160,12 @@ def _recording_so_far(recording: Recording, gaps: list[Gap], pieces: list[Piece]
     return np.concatenate(parts[::-1], axis=1)[:, -reach:]
 
 
-def _fill_spans(session: Session, spans: list[Span], candidates: list[_Candidate]) -> None:
-    """Draw the codes of one gap for every candidate, and score them where they are ranked; what was wrong is noted."""
-    span, config = spans[0], session.config
-    shared = all(other is span for other in spans)
-    left = span.left.codes if shared else torch.cat([own.left.codes for own in spans])  # [1 or candidates, L, K]
-    right = span.right.codes
+def _fill_span(session: Session, span: Span, candidates: list[_Candidate]) -> None:
+    """Draw the codes of one gap for candidates whose contexts are the same, and score them where they are ranked.
+
+    What was wrong is noted.
+    """
+    config, left, right = session.config, span.left.codes, span.right.codes
     between = left.shape[1] > 0 and right.shape[1] > 0
     new_s = span.new_samples / span.rate_hz
     sampling = session.sampling_for(new_s, between=between)
@@ -196,11 +201,11 @@ def _fill_spans(session: Session, spans: list[Span], candidates: list[_Candidate
     generators = [candidate.generator for candidate in candidates]
     codes = filler.fill(left, right, span.gap_frames, generators)  # [candidates, gap_frames, K]
 
-    for candidate, own_span, own_codes in zip(candidates, spans, codes, strict=True):
-        candidate.span, candidate.codes = own_span, own_codes
+    for candidate, own_codes in zip(candidates, codes, strict=True):
+        candidate.span, candidate.codes = span, own_codes
         candidate.drawn.append(sampling)
         if config.best_of is not None:
-            candidate.scores.append(_score_codes(session, own_span, own_codes))
+            candidate.scores.append(_score_codes(session, span, own_codes))
 
 
 def _score_codes(session: Session, span: Span, codes: torch.Tensor) -> float:

@@ -5,15 +5,20 @@ from __future__ import annotations
 import dataclasses
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
+from audiolm_cli.audio import Recording
 from audiolm_cli.codec.base import Codec
 from audiolm_cli.codec.level import encode_level
 from audiolm_cli.codec.spectral import SpectralCodec
-from audiolm_cli.config.generation import SamplingConfig
+from audiolm_cli.config.generation import GenerateConfig, SamplingConfig
 from audiolm_cli.config.shapes import ModelConfig
+from audiolm_cli.editing import takes
 from audiolm_cli.editing.dynamics import LEAST_RANGE_DB, keep_dynamics
+from audiolm_cli.editing.session import open_session
+from audiolm_cli.editing.splicing import Gap
 from audiolm_cli.editing.windows import GapFiller
 from audiolm_cli.library.loading import load_codec
 from audiolm_cli.model.decoders import Decoders
@@ -90,3 +95,29 @@ def test_no_level_and_no_context_change_nothing(leveled: Codec, tiny_codec: Path
     level = context(-6, -6)
     assert keep_dynamics(model, load_codec(str(tiny_codec)), level, level) is model
     assert keep_dynamics(model, leveled, level[:, :0], level[:, :0]) is model
+
+
+def test_what_is_right_after_a_context_is_asked_of_it_alone(tiny_model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A later gap hears what its own take has in the one before: several takes are what each is by itself."""
+    heard: list[int] = []
+
+    def keep(model: Decoders, codec: Codec, left: torch.Tensor, right: torch.Tensor) -> Decoders:
+        heard.append(len(left))
+        return keep_dynamics(model, codec, left, right)
+
+    monkeypatch.setattr(takes, "keep_dynamics", keep)
+    samples = np.random.default_rng(0).uniform(-0.3, 0.3, (32000, 1)).astype(np.float32)
+    gaps = [Gap(start=8000, stop=9000, new_samples=1000), Gap(start=16000, stop=17000, new_samples=1000)]
+
+    def make(seed: int, count: int) -> list[np.ndarray]:
+        config = GenerateConfig(model=str(tiny_model), seed=seed, takes=count, threads=1)
+        recording = Recording(
+            samples=samples, sample_rate_hz=16000, format="WAV", subtype="FLOAT", lossless=True, tags={}, name="noise"
+        )
+        made = takes.make_takes(open_session(config, SamplingConfig()), recording, gaps)
+        return [np.concatenate([piece.wav for piece in take.pieces], axis=1) for take in made]
+
+    together = make(1, 2)
+    assert heard == [1, 1, 1]
+    for seed, take in zip((1, 2), together, strict=True):
+        np.testing.assert_array_equal(take, make(seed, 1)[0])
