@@ -53,12 +53,12 @@ def open_stream(path: Path, *, through_ffmpeg: bool = False) -> Iterator[AudioSt
         yield AudioStream(sample_rate_hz=stream.sample_rate_hz, channels=stream.channels, blocks=blocks)
 
 
-def resample_blocks(blocks: Iterator[np.ndarray], from_hz: int, to_hz: int) -> Iterator[np.ndarray]:
+def resample_blocks(blocks: Iterator[np.ndarray], from_hz: float, to_hz: int) -> Iterator[np.ndarray]:
     """The same sound at another sample rate, block by block. The samples are those that `resample` gives at once.
 
     Args:
         blocks: float32 [C, n], C the same throughout.
-        from_hz: their rate, in Hz.
+        from_hz: their rate, in Hz; need not be a whole number.
         to_hz: the rate wanted, in Hz.
 
     Yields:

@@ -26,6 +26,17 @@ Workers = Annotated[
         help="Processes that encode. Default: one per core, if there is work.",
     ),
 ]
+Transpose = Annotated[
+    int,
+    options.shared(
+        "--transpose",
+        min=0,
+        max=12,
+        metavar="N",
+        help="Encode the recordings to train on transposed by up to N semitones up and down, too: a training learns "
+        "from these copies as well.",
+    ),
+]
 CACHED_SHAPES = "8"
 """torch keeps what it prepares for up to 1024 shapes of data, and nearly every clip ends in a shape of its own."""
 
@@ -39,6 +50,7 @@ def tokenize_command(
     device: options.Device = "auto",
     threads: options.Threads = None,
     workers: Workers = None,
+    transpose: Transpose = 0,
     force: options.Force = False,
     display: options.Display,
     offline: options.Offline = False,
@@ -64,6 +76,7 @@ def tokenize_command(
             workers=workers,
             cache=cache_dir,
             force=force,
+            transpose=lambda minutes: transpose,
             ranks=ranks,
             on_event=out.on_event,
         )

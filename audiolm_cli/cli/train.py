@@ -197,6 +197,18 @@ MaxDuration = Annotated[
         help="Seconds of audio per step, in place of --batch-frames.",
     ),
 ]
+Transpose = Annotated[
+    int | None,
+    options.shared(
+        "--transpose",
+        min=0,
+        max=12,
+        metavar="N",
+        panel=_RARE_LENGTH,
+        help="Learn from recordings transposed by up to N semitones up and down, too. Default: 0; with --init 4, and "
+        "less where there is over an hour of audio.",
+    ),
+]
 DryRun = Annotated[
     bool,
     options.shared("--dry-run", panel=_LENGTH, help="Only try everything, and say how long the training would take."),
@@ -276,6 +288,7 @@ def train_command(
     num_epochs: Epochs = None,
     batch_frames: BatchFrames = None,
     max_duration: MaxDuration = None,
+    transpose: Transpose = None,
     dry_run: DryRun = False,
     optimizer: Optimizer = None,
     schedule: Schedule = None,
@@ -329,6 +342,7 @@ def train_command(
             styles=styles,
             config=config,
             init=init,
+            transpose=transpose,
             free=_free(context, given | heard),
             cache=cache_dir,
             ranks=ranks,

@@ -26,6 +26,8 @@ from audiolm_cli.wording import listed
 
 ENDS = "ends"
 """Custom field of a cut that says whether its last frame is the end of its recording."""
+COPY_OF = "copy_of"
+"""Custom field of a cut that is a transposed copy: the id of the one that it is a copy of."""
 FIELDS = ("speaker", "language", "gender")
 """Fields of a supervision that may serve as labels, beside its custom ones."""
 LARGEST_CODE = np.iinfo(np.int16).max
@@ -59,6 +61,8 @@ class Cut:
     """Type, path and key of the array."""
     ends: bool | None
     """Whether the cut ends where its recording does; None when nothing says so."""
+    copy_of: str
+    """The id of the cut that this one is a transposed copy of; empty for all others."""
     fields: dict[str, str]
     """What its first supervision says about the whole of it: speaker, language, gender, and custom texts."""
 
@@ -130,7 +134,8 @@ def read_clip(cut: Cut, arrays: ArrayReader, codebook_size: int) -> TokenClip:
         stored = arrays.read(*cut.storage, cut.first, cut.count)
     except DataError as error:
         raise DataError(f"cut {cut.id}: {error}") from error
-    return TokenClip(id=cut.id, codes=_as_codes(stored, cut, codebook_size), ends=bool(cut.ends))
+    codes = _as_codes(stored, cut, codebook_size)
+    return TokenClip(id=cut.id, codes=codes, ends=bool(cut.ends), copy_of=cut.copy_of)
 
 
 def _as_codes(stored: np.ndarray, cut: Cut, codebook_size: int) -> np.ndarray:
@@ -210,6 +215,7 @@ def _parse_cut(line: dict[str, Any]) -> Cut | str:
         count=_to_frames(duration, shift),
         storage=(str(features["storage_type"]), str(features["storage_path"]), str(features["storage_key"])),
         ends=None if ends is None else bool(ends),
+        copy_of=str(custom.get(COPY_OF) or ""),
         fields=_read_fields(line.get("supervisions") or [{}]),
     )
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -15,7 +16,7 @@ from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from audiolm_cli.data.cuts import ENDS, Cut, read_clip, read_cuts
+from audiolm_cli.data.cuts import COPY_OF, ENDS, Cut, read_clip, read_cuts
 from audiolm_cli.data.files import SPLITS
 from audiolm_cli.data.parts import is_unfinished
 from audiolm_cli.data.storage import KINDS, ArrayReader
@@ -34,6 +35,8 @@ FACTS = "codec.json"
 FEATURES = "codes.h5"
 NAMES = {"train": ("train",), "dev": ("dev", "validation", "valid"), "test": ("test",)}
 """What recipes call the splits in the names of their manifests."""
+COPIES = "transposed"
+"""In place of a split: transposed copies of clips of "train". Their manifest is read by what knows of them alone."""
 SUFFIXES = (".jsonl.gz", ".jsonl")
 SHIFT_TOLERANCE_S = 1e-4
 """Frame shifts that differ by less are the same, written with more or fewer digits."""
@@ -65,6 +68,8 @@ def write_store(
 ) -> dict[str, int]:
     """Write (split, clip) pairs as `cuts_<split>.jsonl.gz` and `codes.h5`; returns the number of cuts of each split.
 
+    Transposed copies have COPIES for their split, and a manifest where there are any.
+
     Args:
         folder: where to write.
         facts: what the codes mean.
@@ -80,7 +85,7 @@ def write_store(
 
     folder.mkdir(parents=True, exist_ok=True)
     features = str((final_folder or folder).resolve() / FEATURES)
-    cuts: dict[str, list[MonoCut]] = {split: [] for split in SPLITS}
+    cuts: defaultdict[str, list[MonoCut]] = defaultdict(list, {split: [] for split in SPLITS})
 
     # HDF5 ends the process on a full disk, so it writes through a file that keeps the error for us.
     with DeferringFile(folder / FEATURES, "w+") as file:
@@ -96,7 +101,7 @@ def write_store(
     for split, members in cuts.items():
         CutSet.from_cuts(members).to_file(folder / f"cuts_{split}.jsonl.gz")
     (folder / FACTS).write_text(json.dumps(facts.__dict__, indent=1) + "\n")
-    return {split: len(members) for split, members in cuts.items()}
+    return {split: len(cuts[split]) for split in SPLITS}
 
 
 @contextmanager
@@ -134,13 +139,15 @@ def _describe_clip(clip: TokenClip, facts: CodecFacts, path: str) -> MonoCut:
         channels=0,
     )
 
-    custom = None if clip.ends else {ENDS: False}
-    return MonoCut(id=clip.id, start=0.0, duration=duration_s, channel=0, features=features, custom=custom)
+    custom: dict[str, object] = {} if clip.ends else {ENDS: False}
+    if clip.copy_of:
+        custom[COPY_OF] = clip.copy_of
+    return MonoCut(id=clip.id, start=0.0, duration=duration_s, channel=0, features=features, custom=custom or None)
 
 
 def find_manifest(folder: Path, split: str) -> Path | None:
     """The manifest of a split in a store, under whichever name recipes give it; None when there is none."""
-    names = [f"cuts_{name}{suffix}" for name in NAMES[split] for suffix in SUFFIXES]
+    names = [f"cuts_{name}{suffix}" for name in NAMES.get(split, (split,)) for suffix in SUFFIXES]
     return next((folder / name for name in names if (folder / name).is_file()), None)
 
 
@@ -220,7 +227,7 @@ def iter_store(
 
     Args:
         folder: the store.
-        split: one of "train", "dev" and "test".
+        split: one of "train", "dev" and "test", or COPIES.
         facts: those of the store, where they are known already.
         on_event: hears which cuts are left out.
 

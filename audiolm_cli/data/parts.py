@@ -28,6 +28,8 @@ PARTIAL = ".partial"
 """Where a store is while it is being made, inside its folder."""
 INPUTS = "inputs.jsonl.gz"
 """What a finished store says about the files it was made of; written last."""
+MOST_SEMITONES = 12
+"""Copies are transposed by at most an octave."""
 VERSION = 1
 """Of the way from files to codes; another one makes other codes."""
 _SHA256 = re.compile(r"[0-9a-f]{64}")
@@ -51,6 +53,8 @@ class Input:
     """Frames of the recording, in a finished store that holds its codes or found it silent."""
     clips: tuple[tuple[str, int, int], ...] = ()
     """Name, first frame in the recording and number of frames of each of its clips in a finished store."""
+    copies: tuple[tuple[str, int, int, int], ...] = ()
+    """The same of its transposed copies, each with its semitones; frames are those of the recording so played."""
 
     def is_current(self) -> bool:
         """Whether the file still is what it was."""
@@ -120,28 +124,31 @@ class Parts:
         """Remember what is known about a file."""
         _write_whole(self._input_file(Path(known.path)), json.dumps(asdict(known)).encode())
 
-    def find(self, sha256: str) -> Part | None:
-        """The codes of a recording by the hash of its file; None when they are not there, or not whole."""
+    def find(self, sha256: str, semitones: int = 0) -> Part | None:
+        """The codes of a recording by the hash of its file, or those of a transposed copy of it.
+
+        None when they are not there, or not whole.
+        """
         try:
-            with np.load(self._codes_file(sha256), allow_pickle=False) as arrays:
+            with np.load(self._codes_file(sha256, semitones), allow_pickle=False) as arrays:
                 part = Part(codes=arrays["codes"], spans=arrays["spans"], frames=int(arrays["frames"]))
             return part if part.fits() else None
         except DAMAGED:  # as a missing one: it is made again
             return None
 
-    def save(self, sha256: str, part: Part) -> None:
-        """Keep the codes of a recording."""
+    def save(self, sha256: str, part: Part, semitones: int = 0) -> None:
+        """Keep the codes of a recording, or of a transposed copy of it."""
         buffer = BytesIO()
         np.savez(buffer, codes=part.codes, spans=part.spans, frames=np.int64(part.frames))
-        _write_whole(self._codes_file(sha256), buffer.getvalue())
+        _write_whole(self._codes_file(sha256, semitones), buffer.getvalue())
 
     def _input_file(self, path: Path) -> Path:
         # Paths may be too long for a name, or hold what no name may.
         name = hashlib.sha256(os.fsencode(os.path.abspath(path))).hexdigest()[:40]
         return self.folder / "inputs" / f"{name}.json"
 
-    def _codes_file(self, sha256: str) -> Path:
-        return self.folder / "codes" / f"{sha256}.npz"
+    def _codes_file(self, sha256: str, semitones: int) -> Path:
+        return self.folder / "codes" / (f"{sha256}{semitones:+d}.npz" if semitones else f"{sha256}.npz")
 
 
 def is_unfinished(store: Path) -> bool:
@@ -179,7 +186,11 @@ def load_inputs(store: Path) -> tuple[dict[str, Any], list[Input]] | None:
 def _as_input(values: dict[str, Any]) -> Input:
     """What a line says, its types checked: the hash becomes the name of a file."""
     clips = tuple((str(name), _count(start), _count(count)) for name, start, count in values.pop("clips", ()))
-    known = Input(**values, clips=clips)
+    copies = tuple(
+        (str(name), _semitones(step), _count(start), _count(count))
+        for name, step, start, count in values.pop("copies", ())
+    )
+    known = Input(**values, clips=clips, copies=copies)
 
     if not all(isinstance(text, str) for text in (known.path, known.sha256, known.problem)):
         raise TypeError("path, sha256 and problem are texts")
@@ -198,6 +209,13 @@ def _count(value: object) -> int:
     """`value`, checked to be a number of frames."""
     if type(value) is not int or not 0 <= value < 2**62:
         raise ValueError(f"{value!r:.40} is no number of frames")
+    return value
+
+
+def _semitones(value: object) -> int:
+    """`value`, checked to be a transposition."""
+    if type(value) is not int or not -MOST_SEMITONES <= value <= MOST_SEMITONES:
+        raise ValueError(f"{value!r:.40} is no number of semitones")
     return value
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Self
 
 import numpy as np
@@ -74,6 +74,8 @@ class TokenClip:
     """True where the last frame is the end of the recording."""
     style: str = ""
     """Label of the recording; empty where it has none."""
+    copy_of: str = ""
+    """The id of the clip that this one is, played faster or slower; empty where the recording is as it was made."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,10 +86,17 @@ class Corpus:
     """Clips to train on."""
     dev: list[TokenClip]
     """Clips to validate on."""
+    copies: list[TokenClip] = field(default_factory=list)
+    """Transposed copies of the clips to train on, which are trained on as well."""
+
+    @property
+    def lessons(self) -> list[TokenClip]:
+        """All that windows are cut from."""
+        return [*self.train, *self.copies]
 
     @property
     def frames(self) -> int:
-        """Frames to train on."""
+        """Frames to train on, copies not counted: how much there is to learn from."""
         return sum(len(clip.codes) for clip in self.train)
 
 

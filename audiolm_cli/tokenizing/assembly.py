@@ -17,16 +17,18 @@ from typing import Any
 import numpy as np
 
 from audiolm_cli.data.files import SPLITS, split_hashes
-from audiolm_cli.data.manifest import FACTS, FEATURES, CodecFacts, TokenClip, write_store
+from audiolm_cli.data.manifest import COPIES, FACTS, FEATURES, CodecFacts, TokenClip, write_store
 from audiolm_cli.data.parts import INPUTS, PARTIAL, VERSION, Input, Part, Parts, load_inputs, save_inputs
 from audiolm_cli.data.storage import ArrayReader
 from audiolm_cli.errors import DataError, OutputError
 from audiolm_cli.events import Note, OnEvent
 from audiolm_cli.files import name_new_file
-from audiolm_cli.wording import printable
+from audiolm_cli.wording import counted, printable
 
 STORE = "store"
 """The finished files, inside the folder of parts, before they move to their place."""
+SEMITONES = "semitones"
+"""Where a store's summary has how far its transposed copies reach."""
 UNREACHED = "unreached"
 """Where a store's summary has the folders and links that could not be read when it was made, with the reason."""
 PLACED = "placed"
@@ -49,6 +51,8 @@ class Tokenized:
     """Audio in the silent stretches."""
     failed: list[str]
     """Recordings, folders and links that could not be read, with the reason."""
+    semitones: int = 0
+    """How far up and down the recordings to train on were transposed, for copies to be trained on as well."""
 
 
 def assemble(
@@ -60,6 +64,7 @@ def assemble(
     *,
     unreached: list[str],
     force: bool,
+    semitones: int = 0,
 ) -> Tokenized:
     """Make the store at `output` of the parts of all inputs, in their order, and remove the parts.
 
@@ -71,24 +76,34 @@ def assemble(
         on_event: hears what is in the store.
         unreached: what lies beside the files and could not be read, with the reason.
         force: overwrite files in `output`; without it, only those that an earlier run left when it was stopped.
+        semitones: how far up and down the transposed copies reach that are among the parts.
 
     Raises:
         DataError: none of the recordings is usable.
         OutputError: another file is where one of the store belongs.
         OSError: the system refuses to write.
     """
-    kept, amounts = _choose_recordings(inputs, parts, facts)
+    kept, amounts = choose_recordings(inputs, parts, facts)
     folder = parts.folder.parent / STORE
     shutil.rmtree(folder, ignore_errors=True)
     clips = _name_clips(kept, parts, facts)
-    cuts = write_store(folder, facts, _iterate_clips(clips, parts), final_folder=output)
+    copies = _name_copies(clips, parts, steps_of(semitones))
+    cuts = write_store(folder, facts, _iterate_clips(clips, copies, parts), final_folder=output)
     summary = {"version": VERSION, "codec_sha256": facts.sha256, "cuts": cuts, UNREACHED: unreached, **amounts}
+    if semitones:
+        summary[SEMITONES] = semitones
 
     # What is in the store of each input, so that a later run knows what is new.
     usable = {known.sha256 for known in inputs if not known.problem}
     lengths = {sha256: _find_part(parts, sha256).frames for sha256 in usable}
     inputs = [
-        replace(known, frames=lengths.get(known.sha256, 0), clips=clips.get(known.sha256, ())) for known in inputs
+        replace(
+            known,
+            frames=lengths.get(known.sha256, 0),
+            clips=clips.get(known.sha256, ()),
+            copies=copies.get(known.sha256, ()),
+        )
+        for known in inputs
     ]
     save_inputs(folder / INPUTS, summary, inputs)
     _publish(folder, output, force)
@@ -99,7 +114,12 @@ def assemble(
     return done
 
 
-def _choose_recordings(inputs: list[Input], parts: Parts, facts: CodecFacts) -> tuple[dict[str, Path], dict[str, Any]]:
+def steps_of(semitones: int) -> list[int]:
+    """The transpositions of copies that reach so far up and down, from the lowest."""
+    return [step for step in range(-semitones, semitones + 1) if step]
+
+
+def choose_recordings(inputs: list[Input], parts: Parts, facts: CodecFacts) -> tuple[dict[str, Path], dict[str, Any]]:
     """The recordings that go into the store by their hash, and how much they hold and leave out.
 
     Raises:
@@ -149,9 +169,20 @@ def summarise(output: Path, summary: dict[str, Any], inputs: list[Input]) -> Tok
             dropped=dict(summary["dropped"]),
             silence_s=float(summary["silence_s"]),
             failed=[known.problem for known in inputs if known.problem] + list(summary.get(UNREACHED, ())),
+            semitones=int(summary.get(SEMITONES, 0)),
         )
     except (KeyError, TypeError, ValueError) as error:
         raise DataError(f"{output / INPUTS}: cannot be read ({error}); make the store anew with -f") from error
+
+
+def semitones_of(store: Path) -> int:
+    """How far up and down the transposed copies in a store reach; 0 where nothing says that there are any.
+
+    Raises:
+        DataError: what says it is damaged.
+    """
+    summary, inputs = load_inputs(store) or ({}, [])
+    return summarise(store, summary, inputs).semitones if summary else 0
 
 
 def list_failures(store: Path) -> list[str]:
@@ -197,15 +228,34 @@ def revive(output: Path, parts: Parts, codec_sha256: str) -> None:
     path = str((output / FEATURES).resolve())
     with ArrayReader(output) as arrays:
         for known in inputs:
-            if not known.frames or parts.find(known.sha256) is not None:
+            if not known.frames:
                 continue
 
-            with contextlib.suppress(DataError, ValueError):
-                codes = [arrays.read("numpy_hdf5", path, name, 0, count) for name, _, count in known.clips]
-                spans = np.array([(start, start + count) for _, start, count in known.clips], np.int64).reshape(-1, 2)
-                joined = np.concatenate(codes) if codes else np.zeros((0, 1), np.int16)
-                if len(joined) == sum(stop - start for start, stop in spans):
-                    parts.save(known.sha256, Part(codes=joined.astype(np.int16), spans=spans, frames=known.frames))
+            _revive_part(parts, known, 0, known.clips, known.frames, arrays, path)
+            for step in {step for _, step, _, _ in known.copies}:
+                clips = tuple((name, start, count) for name, own, start, count in known.copies if own == step)
+                _revive_part(parts, known, step, clips, clips[-1][1] + clips[-1][2], arrays, path)
+
+
+def _revive_part(
+    parts: Parts,
+    known: Input,
+    semitones: int,
+    clips: tuple[tuple[str, int, int], ...],
+    frames: int,
+    arrays: ArrayReader,
+    path: str,
+) -> None:
+    """Take over the codes of a recording, or of a transposed copy of it, unless they are there or cannot be read."""
+    if parts.find(known.sha256, semitones) is not None:
+        return
+
+    with contextlib.suppress(DataError, ValueError):
+        codes = [arrays.read("numpy_hdf5", path, name, 0, count) for name, _, count in clips]
+        spans = np.array([(start, start + count) for _, start, count in clips], np.int64).reshape(-1, 2)
+        joined = np.concatenate(codes) if codes else np.zeros((0, 1), np.int16)
+        if len(joined) == sum(stop - start for start, stop in spans):
+            parts.save(known.sha256, Part(codes=joined.astype(np.int16), spans=spans, frames=frames), semitones)
 
 
 def _name_clips(kept: dict[str, Path], parts: Parts, facts: CodecFacts) -> dict[str, tuple[tuple[str, int, int], ...]]:
@@ -225,8 +275,32 @@ def _name_clips(kept: dict[str, Path], parts: Parts, facts: CodecFacts) -> dict[
     return clips_of
 
 
+def _name_copies(
+    clips: Mapping[str, tuple[tuple[str, int, int], ...]], parts: Parts, steps: list[int]
+) -> dict[str, tuple[tuple[str, int, int, int], ...]]:
+    """Name, semitones, first frame and number of frames of every transposed copy that is there, as `_name_clips`.
+
+    There are as many of each step as the recording has clips, in their order.
+    """
+    taken = {name for own in clips.values() for name, _, _ in own}
+    copies_of: dict[str, tuple[tuple[str, int, int, int], ...]] = {}
+    for sha256, own in clips.items():
+        copies = []
+        for step in steps:
+            part = parts.find(sha256, step)
+            if part is None:
+                continue
+            for (name, _, _), (start, codes) in zip(own, part.clips(), strict=True):
+                copy = f"{name}{step:+d}" if f"{name}{step:+d}" not in taken else f"{name}-{sha256[:8]}{step:+d}"
+                copies.append((copy, step, start, len(codes)))
+        copies_of[sha256] = tuple(copies)
+    return copies_of
+
+
 def _iterate_clips(
-    clips: Mapping[str, tuple[tuple[str, int, int], ...]], parts: Parts
+    clips: Mapping[str, tuple[tuple[str, int, int], ...]],
+    copies: Mapping[str, tuple[tuple[str, int, int, int], ...]],
+    parts: Parts,
 ) -> Iterator[tuple[str, TokenClip]]:
     """Every clip with its split. A clip ends its recording when nothing, or only silence, follows it."""
     homes = split_hashes(clips)
@@ -239,9 +313,17 @@ def _iterate_clips(
             for number, ((name, _, _), array) in enumerate(zip(clips[sha256], codes, strict=True), start=1):
                 yield split, TokenClip(id=name, codes=array, ends=number == len(codes))
 
+    for sha256, named in copies.items():
+        for step in dict.fromkeys(step for _, step, _, _ in named):
+            codes = [codes for _, codes in _find_part(parts, sha256, step).clips()]
+            names = [name for name, own, _, _ in named if own == step]
+            originals = [name for name, _, _ in clips[sha256]]
+            for number, (name, original, array) in enumerate(zip(names, originals, codes, strict=True), start=1):
+                yield COPIES, TokenClip(id=name, codes=array, ends=number == len(codes), copy_of=original)
 
-def _find_part(parts: Parts, sha256: str) -> Part:
-    part = parts.find(sha256)
+
+def _find_part(parts: Parts, sha256: str, semitones: int = 0) -> Part:
+    part = parts.find(sha256, semitones)
     if part is None:
         raise DataError(f"{parts.folder}: the codes of {sha256[:12]}... are gone; run the command again")
     return part
@@ -320,6 +402,8 @@ def _report(done: Tokenized, on_event: OnEvent) -> None:
         left_out += f" ({done.silence_s:.0f} s)"
 
     message = f"tokenized {done.hours:.2f} h: {kept}; dropped: {left_out}; failed: {len(done.failed)}"
+    if done.semitones:
+        message += f"; to learn from, also transposed by up to {counted(done.semitones, 'semitone')} up and down"
     on_event(Note(message=message))
     for line in done.failed:
         on_event(Note(message=line, warning=True))

@@ -6,6 +6,7 @@ Two passes: the first finds the level and the silences, the second encodes what 
 from __future__ import annotations
 
 import contextlib
+import math
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -33,7 +34,9 @@ SCAN_SHARE = 0.15
 OnShare = Callable[[float], None]
 
 
-def encode_recording(path: Path, codec: Codec, decoder: DecoderProcess, on_share: OnShare = lambda share: None) -> Part:
+def encode_recording(
+    path: Path, codec: Codec, decoder: DecoderProcess, on_share: OnShare = lambda share: None, semitones: int = 0
+) -> Part:
     """The codes of the whole frames of a recording, without its silences.
 
     Args:
@@ -41,6 +44,7 @@ def encode_recording(path: Path, codec: Codec, decoder: DecoderProcess, on_share
         codec: what encodes.
         decoder: what decodes.
         on_share: gets the share that is done, 0..1, now and then.
+        semitones: how much higher it is heard than it was made, played as much faster, as a tape is.
 
     Raises:
         AudioInputError: it is damaged, or not what its header says, or the decoder crashes over it.
@@ -50,11 +54,15 @@ def encode_recording(path: Path, codec: Codec, decoder: DecoderProcess, on_share
 
     scan = decoder.scan(path, codec.channels)
     on_share(SCAN_SHARE)
-    frames, spans = frame_spans(scan, codec)
+    frames, spans = frame_spans(scan, codec)  # of the recording as it is, so that copies have the same ones
+    speed = 2.0 ** (semitones / 12)
+    if semitones:
+        spans = [scale_span(span, speed) for span in spans]
+        frames = max(1, int(frames / speed), *(stop for _, stop in spans))
 
     done, total = 0, max(1, sum(stop - start for start, stop in spans))
     pieces = [np.zeros((0, codec.num_codebooks), np.int16)]
-    with leveled_spans(path, scan, codec, spans, decoder) as stretches, torch.inference_mode():
+    with leveled_spans(path, scan, codec, spans, decoder, speed) as stretches, torch.inference_mode():
         for blocks in stretches:
             tensors = (torch.from_numpy(block).to(codec.device) for block in blocks)
             for codes in iter_encode(codec, tensors):  # [n, K]
@@ -98,19 +106,32 @@ def frame_spans(scan: Scan, codec: Codec) -> tuple[int, list[tuple[int, int]]]:
     return frames, spans
 
 
+def scale_span(span: tuple[int, int], speed: float) -> tuple[int, int]:
+    """The whole frames of a recording played at another speed that lie in a span of its frames; at least one."""
+    start = math.ceil(span[0] / speed)
+    return start, max(start + 1, math.floor(span[1] / speed))
+
+
 @contextlib.contextmanager
 def leveled_spans(
-    path: Path, scan: Scan, codec: Codec, spans: list[tuple[int, int]], decoder: DecoderProcess
+    path: Path,
+    scan: Scan,
+    codec: Codec,
+    spans: list[tuple[int, int]],
+    decoder: DecoderProcess,
+    speed: float = 1.0,
 ) -> Iterator[Iterator[Iterator[np.ndarray]]]:
     """Spans of frames of a recording, each as blocks float32 [C, n] at the codec's rate and the training level.
 
-    Each has to be read to its end before the next one.
+    Each has to be read to its end before the next one. At another speed than 1, they are spans of the recording so
+    played.
     """
     gain, hop = np.float32(training_gain(np.array([scan.peak]))), codec.hop_samples
 
     with decoder.open_stream(path, through_ffmpeg=scan.through_ffmpeg) as stream:
         mixed = (scan.mix(block) for block in stream.blocks)
-        blocks = (block * gain for block in resample_blocks(mixed, stream.sample_rate_hz, codec.sample_rate_hz))
+        played_hz = stream.sample_rate_hz * speed
+        blocks = (block * gain for block in resample_blocks(mixed, played_hz, codec.sample_rate_hz))
         yield _cut_spans(blocks, [(start * hop, stop * hop) for start, stop in spans], codec.channels)
 
 

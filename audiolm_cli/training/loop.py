@@ -111,7 +111,7 @@ class Trainer:
         self.model, self.config, self.score, self.on_event = model, config, score, on_event
         self.run_folder, self.state_folder = run_folder, run_folder / STATE_FOLDER
         self.journal = Journal(run_folder / JOURNAL)
-        self.stepper = Stepper(model, config, corpus.train, ranks)
+        self.stepper = Stepper(model, config, corpus.lessons, ranks)
         self.ranks = self.stepper.ranks
         held_out = fixed_windows(corpus.dev, model.config.max_frames, config.validation_windows)
         self.held_out = torch.from_numpy(held_out)

@@ -12,7 +12,7 @@ import multiprocessing
 import os
 import stat
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,8 +21,9 @@ import torch
 
 from audiolm_cli.audio import DecoderProcess
 from audiolm_cli.codec.base import Codec
+from audiolm_cli.data.files import split_hashes
 from audiolm_cli.data.folders import FoundAudio, find_audio
-from audiolm_cli.data.manifest import is_store
+from audiolm_cli.data.manifest import CodecFacts, is_store
 from audiolm_cli.data.parts import VERSION, Input, Parts, load_inputs
 from audiolm_cli.devices import available_cores, give_back_freed_memory, pick_device
 from audiolm_cli.distributed import ALONE, Ranks
@@ -36,16 +37,36 @@ from audiolm_cli.errors import (
 from audiolm_cli.events import Note, OnEvent, Progress, ignore
 from audiolm_cli.files import FULL, hash_file
 from audiolm_cli.library.loading import codec_facts, codes_hash, load_codec, pick_codec_device
-from audiolm_cli.tokenizing.assembly import UNREACHED, Tokenized, assemble, check_free, discard, revive, summarise, tidy
+from audiolm_cli.tokenizing.assembly import (
+    UNREACHED,
+    Tokenized,
+    assemble,
+    check_free,
+    choose_recordings,
+    discard,
+    revive,
+    steps_of,
+    summarise,
+    tidy,
+)
 from audiolm_cli.tokenizing.encoding import encode_recording
 from audiolm_cli.tokenizing.workers import Do, run_workers
-from audiolm_cli.wording import printable
+from audiolm_cli.wording import counted, printable
 
+Transpose = Callable[[float], int]
+"""From minutes of audio to how many semitones up and down transposed copies reach."""
+Task = tuple[Path, int]
+"""A file, and how many semitones higher it is to be heard than it was made."""
 BYTES_PER_WORKER = 8_000_000
 """Starting a worker takes some seconds, so that less work than this is not given to another one."""
 CHANGED = "was changed while it was read; run the command again"
 POLL_S = 0.2
 """How often processes look for what the others have done."""
+
+
+def leave_as_made(minutes: float) -> int:
+    """No transposed copies, however many minutes there are."""
+    return 0
 
 
 def tokenize(
@@ -58,6 +79,7 @@ def tokenize(
     workers: int | None = None,
     cache: Path | None = None,
     force: bool = False,
+    transpose: Transpose = leave_as_made,
     ranks: Ranks = ALONE,
     on_event: OnEvent = ignore,
 ) -> Tokenized:
@@ -79,6 +101,8 @@ def tokenize(
         cache: the checkpoint cache; None is the user's.
         force: replace a store that is there, and try again what could not be read. Codes that are in it already are
             not made again.
+        transpose: given the minutes of audio, up to how many semitones up and down there are to be transposed copies
+            of the recordings to train on. The first of `ranks` makes them.
         ranks: this process among those that share the work; all return when the store is there.
         on_event: gets the progress.
 
@@ -95,7 +119,7 @@ def tokenize(
         )
     if ranks.rank == 0:
         found.announce(on_event, problems=False)
-    if not force and (done := _find_finished_store(output, found, sha256)) is not None:
+    if not force and (done := _find_finished_store(output, found, sha256, transpose)) is not None:
         if ranks.rank == 0:
             _report_finished_store(done, on_event)
         return done
@@ -114,6 +138,7 @@ def tokenize(
         workers=workers,
         cache=cache,
         force=force,
+        transpose=transpose,
         ranks=ranks,
         on_event=on_event,
     )
@@ -142,7 +167,7 @@ def _report_finished_store(done: Tokenized, on_event: OnEvent) -> None:
 def prepare_worker(
     store: str, codec: str, device: str, threads: int, cache: Path | None, sha256: str, loaded: Codec | None = None
 ) -> Do:
-    """What does one file after the other in a worker process: from its path to an `Input`.
+    """What does one file after the other in a worker process: from its path, and semitones, to an `Input`.
 
     Args:
         store: the folder of the store.
@@ -161,21 +186,23 @@ def prepare_worker(
     module = load_codec(codec, pick_device(device), cache) if loaded is None else loaded
     parts = Parts(Path(store), sha256)
 
-    def encode_file(path: Path, on_share: Any) -> Input:
+    def encode_file(task: Task, on_share: Any) -> Input:
+        path, semitones = task
         known = _hash_input(path)
-        if not known.problem and parts.find(known.sha256) is None:
+        if not known.problem and parts.find(known.sha256, semitones) is None:
             try:
-                part = encode_recording(path, module, decoder, on_share)
+                part = encode_recording(path, module, decoder, on_share, semitones)
             except AudioInputError as error:
                 known = _with_problem(known, str(error))
             except MemoryError as error:
                 raise MemoryLimitError(f"{path}: out of memory; use fewer --workers") from error
             else:  # what was read is what was hashed, or the codes are of something else
                 if known.is_current():
-                    parts.save(known.sha256, part)
+                    parts.save(known.sha256, part, semitones)
                 else:
                     known = _with_problem(known, f"{path}: {CHANGED}")
-        parts.save_input(known)
+        if not semitones:
+            parts.save_input(known)
         return known
 
     return encode_file
@@ -195,6 +222,7 @@ class _Work:
     workers: int | None
     cache: Path | None
     force: bool
+    transpose: Transpose
     ranks: Ranks
     on_event: OnEvent
 
@@ -214,19 +242,51 @@ class _Work:
         device = pick_codec_device(self.device, self.on_event)
         codec = load_codec(self.codec, device if workers == 1 else None, self.cache)
         facts = codec_facts(self.codec, codec, self.cache)
-        lost = self._encode([(path, sizes[path]) for path in own], workers, codec if workers == 1 else None)
+        tasks = {(path, 0): sizes[path] for path in own}
+        lost = self._encode("tokenize", tasks, workers, codec if workers == 1 else None)
         if self.ranks.rank:
             for path, reason in lost.items():  # rank 0 waits for news of every file
                 self.parts.save_input(_with_problem(_hash_input(path), reason))
             return self._await_store()
         inputs, unreached = self._await_inputs(lost), self.found.problems
-        parts, output, force = self.parts, self.output, self.force
-        return assemble(inputs, parts, output, facts, self.on_event, unreached=unreached, force=force)
+        semitones = self._transpose(inputs, facts, sizes)
+        return assemble(
+            inputs,
+            self.parts,
+            self.output,
+            facts,
+            self.on_event,
+            unreached=unreached,
+            force=self.force,
+            semitones=semitones,
+        )
 
-    def _encode(self, files: list[tuple[Path, int]], workers: int, codec: Codec | None) -> dict[Path, str]:
+    def _transpose(self, inputs: list[Input], facts: CodecFacts, sizes: Mapping[Path, int]) -> int:
+        """Make the transposed copies of the recordings to train on; returns how many semitones they reach."""
+        kept, amounts = choose_recordings(inputs, self.parts, facts)
+        semitones = self.transpose(60 * amounts["hours"])
+        homes = split_hashes(kept)
+        wanted = [
+            (path, sha256, step)
+            for sha256, path in kept.items()
+            for step in steps_of(semitones)
+            if homes[sha256] == "train" and self.parts.find(sha256, step) is None
+        ]
+
+        if not wanted:
+            return semitones
+
+        by_place = {os.path.abspath(path): path for path in self.paths}
+        tasks = {(by_place[str(path)], step): sizes[by_place[str(path)]] for path, _, step in wanted}
+        workers = min(self._count_workers(sum(tasks.values())), len(tasks))
+        for path, reason in self._encode("transpose", tasks, workers, None).items():
+            self.on_event(Note(message=f"no transposed copy of {path}: {reason}", warning=True))
+        return semitones
+
+    def _encode(self, stage: str, files: Mapping[Task, int], workers: int, codec: Codec | None) -> dict[Path, str]:
         """Encode files, each given with its bytes; returns those of which no news was left, and the reason."""
-        own = [path for path, _ in files]
-        report_share = self._progress(files)
+        own = list(files)
+        report_share = self._progress(stage, list(files.items()))
         setup = (str(self.output), self.codec, self.device, self.threads, self.cache, self.sha256, codec)
         lost: dict[Path, str] = {}
         with (
@@ -234,7 +294,7 @@ class _Work:
             _same_threads(),
         ):
             for ended in reports:
-                path = own[ended.task]
+                path, _ = own[ended.task]
                 if ended.died is not None:
                     reason = f"a worker died over it (exit code {ended.died}), perhaps for want of memory"
                     lost[path] = f"{path}: {reason}; try fewer --workers"
@@ -250,18 +310,18 @@ class _Work:
             most = min(most, 1 + work_bytes // BYTES_PER_WORKER)
         return most
 
-    def _progress(self, files: list[tuple[Path, int]]) -> Callable[[int, float], None]:
+    def _progress(self, stage: str, files: list[tuple[Task, int]]) -> Callable[[int, float], None]:
         """What reports the megabytes done; called with the place of a file of this size and the share of it done."""
         total_mb, done_mb, shares = sum(size for _, size in files) / 1e6, 0.0, [0.0] * len(files)
 
         def report_share(task: int, share: float) -> None:
             nonlocal done_mb
-            path, size = files[task]
+            (path, _), size = files[task]
             done_mb += (share - shares[task]) * size / 1e6
             shares[task] = share
             name = printable(path.name)
             done, total = round(done_mb, 1), round(total_mb, 1)
-            self.on_event(Progress(stage="tokenize", done=done, total=total, unit="MB", detail=name))
+            self.on_event(Progress(stage=stage, done=done, total=total, unit="MB", detail=name))
 
         return report_share
 
@@ -292,13 +352,13 @@ class _Work:
 
     def _await_store(self) -> Tokenized:
         """What rank 0 has made."""
-        while (done := _find_finished_store(self.output, self.found, self.sha256)) is None:
+        while (done := _find_finished_store(self.output, self.found, self.sha256, self.transpose)) is None:
             self.on_event(Progress(stage="wait for rank 0", done=0, total=None))
             time.sleep(POLL_S)
         return done
 
 
-def _find_finished_store(output: Path, found: FoundAudio, sha256: str) -> Tokenized | None:
+def _find_finished_store(output: Path, found: FoundAudio, sha256: str, transpose: Transpose) -> Tokenized | None:
     """What a finished store at `output` holds; None when there is none.
 
     Raises:
@@ -329,7 +389,15 @@ def _find_finished_store(output: Path, found: FoundAudio, sha256: str) -> Tokeni
             f"{output}: already holds a token store of other recordings ({differ}); bring it up to date with -f, "
             "which encodes only what is new, or choose another folder"
         )
-    return summarise(output, summary | {UNREACHED: found.problems}, known)
+    done = summarise(output, summary | {UNREACHED: found.problems}, known)
+    wanted_semitones = transpose(60 * done.hours)
+    if done.semitones != wanted_semitones:
+        there = counted(done.semitones, "semitone")
+        raise OutputError(
+            f"{output}: its transposed copies reach {there} up and down, expected {wanted_semitones}; bring it up to "
+            "date with -f, which encodes only what is new, or choose another folder"
+        )
+    return done
 
 
 def _same_content(known: Input) -> bool:

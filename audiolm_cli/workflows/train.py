@@ -45,11 +45,13 @@ from audiolm_cli.training.preflight.checks import Finding, run_checks
 from audiolm_cli.training.preflight.outlook import Outlook, announce, go_through, look_ahead, raise_failure
 from audiolm_cli.training.preflight.preparing import (
     Prepared,
+    check_transpose,
     codec_for,
     codec_if_here,
     load_folder_weights,
     prepare,
     starting_model,
+    transposing,
 )
 from audiolm_cli.training.preflight.request import TrainRequest
 from audiolm_cli.training.state import STATE_FOLDER, describe_changes
@@ -182,6 +184,8 @@ def _find_or_make_store(request: TrainRequest) -> Path:
     """The token store to train on; the first process makes one of recordings, inside the run folder."""
     run, ranks = request.run, request.ranks
     store = request.source if is_store(request.source) else run / TOKENS
+    if is_store(store):
+        check_transpose(request, store)
     if ranks.main and not is_store(store):
         codec, is_new = codec_for(request), not run.exists()
         try:
@@ -192,6 +196,7 @@ def _find_or_make_store(request: TrainRequest) -> Path:
                     codec,
                     device=str(request.device),
                     cache=request.cache,
+                    transpose=transposing(request),
                     on_event=request.on_event,
                 )
         except DataError:
@@ -307,6 +312,7 @@ def _check_settings(prepared: Prepared) -> None:
         "dropout": request.dropout,
         "prompt_from": request.prompt_from,
         "styles": request.styles,
+        "transpose": request.transpose,
         "shape": own,
         "config": prepared.config.to_dict(),
     }

@@ -480,11 +480,15 @@ def test_a_file_that_kills_its_worker(
     from audiolm_cli.tokenizing.workers import EndedTask
     from audiolm_cli.workflows import tokenize
 
-    def dying(setup: Any, args: Any, tasks: list[Path], *_: Any) -> Any:
+    def dying(setup: Any, args: Any, tasks: list[tuple[Path, int]], *_: Any) -> Any:
         do = setup(*args)
-        for task, path in enumerate(tasks):
+        for task, (path, semitones) in enumerate(tasks):
             fatal = path.name == "piece-1.flac"
-            yield EndedTask(task=task, died=-11) if fatal else EndedTask(task=task, result=do(path, lambda share: None))
+            yield (
+                EndedTask(task=task, died=-11)
+                if fatal
+                else EndedTask(task=task, result=do((path, semitones), lambda share: None))
+            )
 
     monkeypatch.setattr(tokenize, "run_workers", dying)
     result = tokenize.tokenize([recordings], tmp_path / "t", str(tiny_codec))
@@ -512,11 +516,11 @@ def test_a_file_that_changes_while_ranks_share(
 
     listed = threading.Barrier(2)
 
-    def changing(setup: Any, args: Any, tasks: list[Path], *_: Any) -> Any:
+    def changing(setup: Any, args: Any, tasks: list[tuple[Path, int]], *_: Any) -> Any:
         do = setup(*args)
         listed.wait(60)  # a rank that lists the files after the change would take it for what they were
-        for task, path in enumerate(tasks):
-            result = do(path, lambda share: None)
+        for task, (path, semitones) in enumerate(tasks):
+            result = do((path, semitones), lambda share: None)
             if path.stem in "ab":
                 os.utime(path, (1, 1))
             yield EndedTask(task=task, result=result)

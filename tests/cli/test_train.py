@@ -20,7 +20,7 @@ from audiolm_cli.cli.render import Renderer
 from audiolm_cli.cli.trained import show_training
 from audiolm_cli.config.shapes import PRESETS, ModelConfig
 from audiolm_cli.config.training import TrainConfig
-from audiolm_cli.data.manifest import is_store
+from audiolm_cli.data.manifest import COPIES, is_store, read_store
 from audiolm_cli.errors import DataError, ModelError, OutputError, UsageError
 from audiolm_cli.events import Event, Note, Progress, TrainStep
 from audiolm_cli.training.preflight.preparing import NAR_PASSES
@@ -200,6 +200,61 @@ def test_init(audiolm: Any, run: Trained, recordings: Path, tmp_path: Path) -> N
     trained = train(TrainRequest(recordings, tmp_path / "still", init=str(run.run), config=still))
     now, before = (load_tensors(folder, MODEL_TENSORS) for folder in (trained.folder, run.folder))
     assert all((now[name] == before[name]).all() for name in before)  # but for the signs of zeros
+
+
+def test_recordings_are_transposed_for_a_model_to_start_from(
+    audiolm: Any, run: Trained, recordings: Path, tmp_path: Path
+) -> None:
+    """Little audio is learned from in other keys, too, unless --transpose says otherwise; hours and baselines stay."""
+    options = ["--init", run.run, "--steps", 1, "--batch-frames", 80, "--sample-every", 0]
+    shown = audiolm("train", recordings, "-o", tmp_path / "fine", *options)
+    assert shown.exit_code == 0 and "5 clips and 40 transposed ones" in shown.stderr
+    plain = audiolm("train", recordings, "-o", tmp_path / "plain", *options, "--transpose", 0)
+    assert plain.exit_code == 0 and "transposed" not in plain.stderr
+    fine, same = resolve(str(tmp_path / "fine")), resolve(str(tmp_path / "plain"))
+    assert (fine.training["hours"], fine.training["frames"]) == (same.training["hours"], same.training["frames"])
+    assert fine.files["model.safetensors"] != same.files["model.safetensors"], "the step was on other windows"
+    for name in ("fine", "plain"):
+        started = json.loads((tmp_path / name / "train.json").read_text())
+        assert started["transpose"] == (0 if name == "plain" else None)
+    unigrams = [json.loads((tmp_path / name / "baselines.json").read_text()) for name in ("fine", "plain")]
+    assert unigrams[0] == unigrams[1]
+    again = audiolm("train", recordings, "-o", tmp_path / "fine", *options, "--transpose", 1)
+    assert again.exit_code == 2 and "--transpose 1: " in again.stderr and "transposed by 4; " in again.stderr
+    assert audiolm("train", recordings, "-o", tmp_path / "fine", *options).exit_code == 0
+
+
+def test_a_store_has_its_copies_or_none(
+    audiolm: Any, run: Trained, recordings: Path, tiny_codec: Path, tmp_path: Path
+) -> None:
+    """What `tokenize --transpose` wrote trains as the recordings do; --transpose comes too late for a store."""
+    assert audiolm("tokenize", recordings, "-o", tmp_path / "t", "--codec", tiny_codec, "--transpose", 2).exit_code == 0
+    config = dataclasses.replace(STEPS, steps=2)
+    request = {"shape": SHAPE, "config": config}
+    stored = train(TrainRequest(tmp_path / "t", tmp_path / "stored", **request))
+    direct = train(TrainRequest(recordings, tmp_path / "direct", codec=str(tiny_codec), transpose=2, **request))
+    without = train(TrainRequest(recordings, tmp_path / "without", codec=str(tiny_codec), **request))
+    assert weights(stored) == weights(direct) != weights(without)
+    shown = audiolm("train", tmp_path / "t", "-o", tmp_path / "x", "--transpose", 3)
+    assert shown.exit_code == 2 and "give it to audiolm tokenize" in shown.stderr
+
+
+def test_nothing_of_the_end_laid_aside_is_learned_from_a_copy(run: Trained, piano: Piano, tmp_path: Path) -> None:
+    """Of a single recording, the end is held out, and so is that of every copy."""
+    (tmp_path / "one").mkdir()
+    soundfile.write(tmp_path / "one" / "take.wav", piano(20.0, 16000, seed=4), 16000)
+    request = TrainRequest(tmp_path / "one", tmp_path / "run", init=str(run.run), config=STEPS)
+    from audiolm_cli.training.preflight.preparing import prepare, transposing
+    from audiolm_cli.workflows.tokenize import tokenize
+
+    tokenize([request.source], tmp_path / "t", str(run.run), transpose=transposing(request))
+    corpus = prepare(request, tmp_path / "t").corpus
+    (kept,), (end,) = corpus.train, corpus.dev
+    share = len(kept.codes) / (len(kept.codes) + len(end.codes))
+    whole = {clip.id: clip for clip in read_store(tmp_path / "t", COPIES)}
+    assert len(corpus.copies) == 8 and share < 1
+    for copy in corpus.copies:
+        assert len(copy.codes) <= share * len(whole[copy.id].codes) and not copy.ends
 
 
 @pytest.mark.parametrize("made", [1, 2])

@@ -195,6 +195,8 @@ def test_options_reach_the_workflow(audiolm: Any, seen: dict[str, Any], tmp_path
     assert (seen["codec"], seen["init"], seen["cache"], seen["dropout"]) == ("c", None, tmp_path, 0.1)
     assert (seen["source"], seen["run"], seen["shape"].d_model) == (Path("in"), Path("run"), 512)
     assert audiolm("train", "in", "-o", "run", "--init", "m").exit_code == 3 and seen["init"] == "m"
+    assert seen["transpose"] is None
+    assert audiolm("train", "in", "-o", "run", "--transpose", 3).exit_code == 3 and seen["transpose"] == 3
     both = audiolm("train", "in", "-o", "run", "--init", "m", "--preset", "tiny")
     assert both.exit_code == 2 and "--preset and --init" in both.stderr
 

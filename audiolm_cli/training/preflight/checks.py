@@ -153,7 +153,7 @@ def check_clips(prepared: Prepared) -> Finding:
 
 def check_codes(prepared: Prepared) -> Finding:
     """Whether the codes are those of the model's codebooks, and whether they vary."""
-    clips = [*prepared.corpus.train, *prepared.corpus.dev]
+    clips = [*prepared.corpus.lessons, *prepared.corpus.dev]
     low, high = min(int(clip.codes.min()) for clip in clips), max(int(clip.codes.max()) for clip in clips)
     K, V = prepared.shape.num_quantizers, prepared.shape.codebook_size
     found = f"{K} codebooks, codes {low}..{high} of 0..{V - 1}, {1 / prepared.facts.frame_shift_s:g} frames per second"
@@ -231,7 +231,7 @@ def time_steps(prepared: Prepared, model: Decoders) -> tuple[Finding, Expected |
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
     share = max(1, config.batch_frames // prepared.request.ranks.size)
-    stepper = Stepper(model, dataclasses.replace(config, batch_frames=share), prepared.corpus.train)
+    stepper = Stepper(model, dataclasses.replace(config, batch_frames=share), prepared.corpus.lessons)
 
     times: list[float] = []
     computed: list[float] = []  # by this thread, which has a share in everything, and waits where others are kept

@@ -55,8 +55,8 @@ def keep_clips(
 
 
 def label_clips(clips: list[TokenClip], labels: dict[str, str]) -> list[TokenClip]:
-    """The clips with their labels, by name; empty where they have none."""
-    return [dataclasses.replace(clip, style=labels.get(clip.id, "")) for clip in clips]
+    """The clips with their labels, by name; empty where they have none. A copy has that of its original."""
+    return [dataclasses.replace(clip, style=labels.get(clip.copy_of or clip.id, "")) for clip in clips]
 
 
 def hold_out_end(clips: list[TokenClip], window: int) -> tuple[list[TokenClip], TokenClip] | None:
@@ -75,6 +75,28 @@ def hold_out_end(clips: list[TokenClip], window: int) -> tuple[list[TokenClip], 
     kept = [*clips]
     kept[longest] = dataclasses.replace(clip, codes=clip.codes[:-frames], ends=False)
     return kept, dataclasses.replace(clip, codes=clip.codes[-frames:])
+
+
+def cut_copies(copies: list[TokenClip], whole: list[TokenClip], kept: list[TokenClip]) -> list[TokenClip]:
+    """Transposed copies of clips that were kept, without what corresponds to the ends that were not.
+
+    Args:
+        copies: of any of `whole`.
+        whole: clips as they were.
+        kept: those of them that are trained on, some without their end.
+    """
+    lengths = {clip.id: len(clip.codes) for clip in whole}
+    left = {clip.id: len(clip.codes) for clip in kept}
+
+    found = []
+    for copy in copies:
+        own = copy.copy_of
+        if left.get(own) == lengths.get(own) is not None:
+            found.append(copy)
+        elif left.get(own):
+            frames = len(copy.codes) * left[own] // lengths[own]
+            found.append(dataclasses.replace(copy, codes=copy.codes[:frames], ends=False))
+    return found
 
 
 def histogram(durations_s: list[float]) -> str:

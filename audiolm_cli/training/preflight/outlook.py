@@ -27,9 +27,12 @@ def announce(prepared: Prepared, model: Decoders) -> None:
     config, on_event = prepared.config, prepared.request.on_event
     parameters = sum(p.numel() for p in model.parameters())
     passes = config.steps * config.batch_frames / prepared.corpus.frames
+    clips, copies = counted(len(prepared.corpus.train), "clip"), len(prepared.corpus.copies)
+    if copies:
+        clips += f" and {copies} transposed ones"
     message = (
-        f"{prepared.hours:.2f} h in {counted(len(prepared.corpus.train), 'clip')}, {parameters / 1e6:.1f} M "
-        f"parameters, {counted(config.steps, 'step')} of {config.batch_frames} frames ({passes:.1f} times the data) "
+        f"{prepared.hours:.2f} h in {clips}, {parameters / 1e6:.1f} M parameters, "
+        f"{counted(config.steps, 'step')} of {config.batch_frames} frames ({passes:.1f} times the data) "
         f"on {model.device}"
     )
     on_event(Note(message=message))

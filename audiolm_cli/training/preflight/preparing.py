@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,7 @@ from audiolm_cli.codec.spectral import SpectralCodec
 from audiolm_cli.config.shapes import OF_PRESETS, ModelConfig, complete_shape
 from audiolm_cli.config.training import TrainConfig
 from audiolm_cli.data.folders import find_audio
-from audiolm_cli.data.manifest import CodecFacts, read_store
+from audiolm_cli.data.manifest import COPIES, CodecFacts, read_store
 from audiolm_cli.data.styles import check_source, read_styles
 from audiolm_cli.data.tokens import Corpus
 from audiolm_cli.errors import DataError, ModelError, UsageError
@@ -30,8 +31,9 @@ from audiolm_cli.library.loading import codes_hash, load_codec
 from audiolm_cli.library.store_codec import StoreCodec, check_frame_rate, codec_of_store
 from audiolm_cli.model.decoders import Decoders, build, extend_weights, load_weights
 from audiolm_cli.reports.past import read_settings
-from audiolm_cli.training.preflight.clips import hold_out_end, keep_clips, label_clips, sized
-from audiolm_cli.training.preflight.fine_tuning import suit
+from audiolm_cli.tokenizing.assembly import semitones_of
+from audiolm_cli.training.preflight.clips import cut_copies, hold_out_end, keep_clips, label_clips, sized
+from audiolm_cli.training.preflight.fine_tuning import suit, suited_semitones
 from audiolm_cli.training.preflight.request import TrainRequest
 from audiolm_cli.wording import counted
 
@@ -124,6 +126,29 @@ def codec_for(request: TrainRequest) -> str:
     return wanted
 
 
+def transposing(request: TrainRequest) -> Callable[[float], int]:
+    """From minutes of recordings to how many semitones up and down they are transposed, for copies to train on."""
+    chosen = request.transpose
+    if chosen is None and request.origin is not None:
+        return suited_semitones
+    return lambda minutes: chosen or 0
+
+
+def check_transpose(request: TrainRequest, store: Path) -> None:
+    """Refuse to transpose what has codes already by another amount than its copies have.
+
+    Raises:
+        UsageError: it is another one.
+    """
+    wanted = request.transpose
+    there = semitones_of(store) if wanted is not None else None
+    if wanted != there:
+        raise UsageError(
+            f"--transpose {wanted}: {store} has its codes already, transposed by {there}; leave the option out, or "
+            + ("choose another folder with -o" if store != request.source else "give it to audiolm tokenize")
+        )
+
+
 def starting_model(prepared: Prepared) -> Decoders:
     """The model as training begins with it, on its device: the same for the same seed."""
     request = prepared.request
@@ -180,23 +205,25 @@ def _read_corpus(request: TrainRequest, store: Path, facts: CodecFacts, shape: M
     """
     train_clips = read_store(store, "train", request.on_event)
     dev_clips = read_store(store, "dev", request.on_event)
+    copies = read_store(store, COPIES, request.on_event)
     if not train_clips:
         raise DataError(f"{store}: no training clips in it")
     if request.styles is not None:
         labels = read_styles(store, request.styles, facts)
-        train_clips, dev_clips = (label_clips(clips, labels) for clips in (train_clips, dev_clips))
+        train_clips, dev_clips, copies = (label_clips(clips, labels) for clips in (train_clips, dev_clips, copies))
+    whole = train_clips
     train_clips = keep_clips(train_clips, "train", request.config, facts.frame_shift_s, request.on_event)
     dev_clips = keep_clips(dev_clips, "dev", request.config, facts.frame_shift_s, request.on_event)
     if dev_clips:
-        return Corpus(train=train_clips, dev=dev_clips)
+        return Corpus(train=train_clips, dev=dev_clips, copies=cut_copies(copies, whole, train_clips))
 
     parts = hold_out_end(train_clips, shape.max_frames)
     if parts is None:
         request.on_event(Note(message="no held-out clips: validating on the first training clip", warning=True))
-        return Corpus(train=train_clips, dev=train_clips[:1])
+        return Corpus(train=train_clips, dev=train_clips[:1], copies=cut_copies(copies, whole, train_clips))
     seconds = len(parts[1].codes) * facts.frame_shift_s
     request.on_event(Note(message=f"no held-out clips: validating on the last {seconds:.0f} s of {parts[1].id}"))
-    return Corpus(train=parts[0], dev=[parts[1]])
+    return Corpus(train=parts[0], dev=[parts[1]], copies=cut_copies(copies, whole, parts[0]))
 
 
 def _with_styles(request: TrainRequest, shape: ModelConfig, corpus: Corpus) -> ModelConfig:

@@ -47,6 +47,9 @@ class TrainRequest:
     """How to train."""
     init: str | None = None
     """Name or path of a model to start from."""
+    transpose: int | None = None
+    """Up to how many semitones up and down recordings are transposed, for copies to train on as well; None is none,
+    and with `init` as many as the amount of audio asks for. Of recordings only."""
     free: frozenset[str] = frozenset()
     """Settings that nobody chose. With `init`, the amount of data decides those of `config`. Those of the shape that
     differ between presets are those of the run, where it has begun."""
