@@ -27,14 +27,13 @@ Workers = Annotated[
     ),
 ]
 Transpose = Annotated[
-    int,
+    int | None,
     options.shared(
         "--transpose",
         min=0,
         max=12,
         metavar="N",
-        help="Encode the recordings to train on transposed by up to N semitones up and down, too: a training learns "
-        "from these copies as well.",
+        help="For trainings to learn from: copies N semitones up and down.",
     ),
 ]
 CACHED_SHAPES = "8"
@@ -50,7 +49,7 @@ def tokenize_command(
     device: options.Device = "auto",
     threads: options.Threads = None,
     workers: Workers = None,
-    transpose: Transpose = 0,
+    transpose: Transpose = None,
     force: options.Force = False,
     display: options.Display,
     offline: options.Offline = False,
@@ -76,7 +75,7 @@ def tokenize_command(
             workers=workers,
             cache=cache_dir,
             force=force,
-            transpose=lambda minutes: transpose,
+            transpose=lambda minutes: transpose or 0,
             ranks=ranks,
             on_event=out.on_event,
         )
