@@ -22,6 +22,11 @@ class Journal:
         with self.path.open("a") as stream:
             stream.write(line)
 
+    def last_step(self) -> int:
+        """The step of the last whole entry; 0 where there is none."""
+        lines = self.path.read_text().splitlines(keepends=True) if self.path.exists() else []
+        return max((int(step) for line in lines if math.isfinite(step := _read_step(line))), default=0)
+
     def cut(self, step: int) -> None:
         """Drop the entries of the steps after `step`, which will be done again, and lines that are no whole entry."""
         if not self.path.exists():

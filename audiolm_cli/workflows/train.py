@@ -40,7 +40,8 @@ from audiolm_cli.reports.card import plain_card
 from audiolm_cli.reports.past import SETTINGS, TOKENS
 from audiolm_cli.reports.verdict import Verdict
 from audiolm_cli.tokenizing.assembly import list_failures
-from audiolm_cli.training.loop import Scores, Trainer
+from audiolm_cli.training.journal import Journal
+from audiolm_cli.training.loop import JOURNAL, Scores, Trainer
 from audiolm_cli.training.preflight.checks import Finding, run_checks
 from audiolm_cli.training.preflight.outlook import Outlook, announce, go_through, look_ahead, raise_failure
 from audiolm_cli.training.preflight.preparing import (
@@ -161,6 +162,7 @@ def _train(request: TrainRequest) -> Trained:
         announce(prepared, model)
         if ranks.main:
             if not any((run / STATE_FOLDER).glob("step-*")):
+                _check_unfinished(prepared)
                 go_through(prepared, model)
             watch = Watch(prepared, codec_if_here(prepared))
         _run_trainer(prepared, model, watch)
@@ -291,6 +293,25 @@ def _make_folder(run: Path) -> None:
         run.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise OutputError(f"{run}: cannot be created ({error.strerror}); choose another run folder with -o") from error
+
+
+def _check_unfinished(prepared: Prepared) -> None:
+    """Keep a model from being replaced by the first steps of a training that begins anew, for want of a state.
+
+    Raises:
+        OutputError: the run has gone beyond its best model, and there is no state to go on from.
+    """
+    run = prepared.request.run
+    if not (run / BEST).is_dir():
+        return
+    trained = resolve(str((run / BEST).resolve())).training.get("step", 0)
+    if not trained or (trained < prepared.config.steps and Journal(run / JOURNAL).last_step() <= trained):
+        return  # it was killed between its first validation and its first state
+
+    raise OutputError(
+        f"{run}: holds a model of {trained} steps, but no state in {STATE_FOLDER}/ to go on from; use the model as it "
+        f"is (-m {run}), or train on from it into another folder (--init {run} -o OTHER)"
+    )
 
 
 def _check_settings(prepared: Prepared) -> None:
