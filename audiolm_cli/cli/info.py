@@ -57,7 +57,11 @@ def list_rows(info: FileInfo) -> list[tuple[str, str]]:
 
     made = info.made or {}
     rows += [(name, text) for name, text in info.tags.items() if not (made and name == "comment")]
-    rows += [(name, str(value)) for name, value in made.items()]
+    for name, value in made.items():
+        if name == "faults" and isinstance(value, list):
+            rows.append(("stayed", f"{' and '.join(dict.fromkeys(map(str, value)))} when made again"))
+        else:
+            rows.append((name, str(value)))
     return rows
 
 

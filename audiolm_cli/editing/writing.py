@@ -58,7 +58,8 @@ def write_take(
     """
     recording, take, only_new = filled.recording, filled.take, session.config.only_new
     sampling = describe_sampling(take.drawn)
-    comment = write_comment(session, recording, command, take.seed, settings, sampling)
+    made = {**settings, "faults": take.faults or None}  # a stream is not drawn yet, and has none
+    comment = write_comment(session, recording, command, take.seed, made, sampling)
     moved, gone = move_places(filled, only_new=only_new)
     tagged = dataclasses.replace(moved, tags=recording.tags | {"comment": comment})
 

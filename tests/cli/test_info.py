@@ -216,3 +216,19 @@ def test_files_that_are_none(audiolm: Any) -> None:
     for command in ("info", "again"):
         assert audiolm(command, "text.wav").exit_code == 3
         assert audiolm(command, "none.wav").exit_code == 3
+
+
+@pytest.mark.parametrize("wrong", [True, False])
+def test_what_stayed_wrong_is_shown(
+    audiolm: Any, tiny_model: Path, monkeypatch: pytest.MonkeyPatch, wrong: bool
+) -> None:
+    """A file says of itself what a person should listen for."""
+    from audiolm_cli.editing.guards import Fault, Guard
+
+    fault = Fault("silence", 1.0) if wrong else None
+    monkeypatch.setattr(Guard, "find_fault", lambda self, codes: fault if len(codes) else None)
+    assert audiolm("continue", "take.wav", "-m", tiny_model, "-d", 0.4, "-o", "out.wav").exit_code == 0
+    shown = audiolm("info", "out.wav")
+    assert shown.exit_code == 0 and ("when made again" in shown.stdout) == wrong
+    made = json.loads(audiolm("info", "out.wav", "--json").stdout)["made"]
+    assert made.get("faults") == (["silent"] if wrong else None)
