@@ -280,13 +280,15 @@ def _name_copies(
 ) -> dict[str, tuple[tuple[str, int, int, int], ...]]:
     """Name, semitones, first frame and number of frames of every transposed copy that is there, as `_name_clips`.
 
-    There are as many of each step as the recording has clips, in their order.
+    There are as many of each step as the recording has clips, in their order. What is held out has none: a recording
+    may have been one to train on when its copies were made.
     """
+    homes = split_hashes(clips)
     taken = {name for own in clips.values() for name, _, _ in own}
     copies_of: dict[str, tuple[tuple[str, int, int, int], ...]] = {}
     for sha256, own in clips.items():
         copies = []
-        for step in steps:
+        for step in steps if homes[sha256] == "train" else ():
             part = parts.find(sha256, step)
             if part is None:
                 continue

@@ -24,7 +24,7 @@ from audiolm_cli.codec.base import Codec
 from audiolm_cli.data.files import split_hashes
 from audiolm_cli.data.folders import FoundAudio, find_audio
 from audiolm_cli.data.manifest import CodecFacts, is_store
-from audiolm_cli.data.parts import VERSION, Input, Parts, load_inputs
+from audiolm_cli.data.parts import MOST_SEMITONES, VERSION, Input, Parts, load_inputs
 from audiolm_cli.devices import available_cores, give_back_freed_memory, pick_device
 from audiolm_cli.distributed import ALONE, Ranks
 from audiolm_cli.errors import (
@@ -110,7 +110,7 @@ def tokenize(
         DataError: there is no usable recording.
         ModelError: there is no such codec.
         OutputError: another store is there already, or it cannot be written.
-        UsageError: `force` with several ranks.
+        UsageError: `force` with several ranks, or `transpose` gives what is no number of semitones.
     """
     found, sha256 = find_audio(inputs), codes_hash(codec, cache)
     if force and ranks.size > 1:
@@ -265,6 +265,8 @@ class _Work:
         """Make the transposed copies of the recordings to train on; returns how many semitones they reach."""
         kept, amounts = choose_recordings(inputs, self.parts, facts)
         semitones = self.transpose(60 * amounts["hours"])
+        if not 0 <= semitones <= MOST_SEMITONES:
+            raise UsageError(f"transpose is {semitones}, expected 0 to {MOST_SEMITONES} semitones")
         homes = split_hashes(kept)
         wanted = [
             (path, sha256, step)

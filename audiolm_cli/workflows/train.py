@@ -232,6 +232,7 @@ def _run_trainer(prepared: Prepared, model: Decoders, watch: Watch | None) -> No
             **before,
             "hours": round(prepared.hours, 3),
             "frames": prepared.corpus.frames,
+            "transposed_clips": len(prepared.corpus.copies),
             "step": trainer.step,
             "minutes": round(trainer.elapsed_s / 60, 1),
             "held_out": scores.to_dict(),

@@ -14,9 +14,12 @@ import soundfile
 from audiolm_cli.data.manifest import COPIES, read_store
 from audiolm_cli.data.tokens import TokenClip
 from audiolm_cli.distributed import Ranks
+from audiolm_cli.errors import UsageError
+from audiolm_cli.files import hash_file
+from audiolm_cli.tokenizing import assembly
 from audiolm_cli.tokenizing.encoding import encode_recording, scale_span
 from audiolm_cli.training.preflight.clips import cut_copies
-from audiolm_cli.training.preflight.fine_tuning import COPIES_MINUTES, MOST_SEMITONES, suited_semitones
+from audiolm_cli.training.preflight.fine_tuning import COPIES_MINUTES, USUAL_SEMITONES, suited_semitones
 from audiolm_cli.workflows import tokenize as workflow
 
 Piano = Callable[..., np.ndarray]
@@ -128,14 +131,29 @@ def test_what_was_copied_is_not_copied_again(
     encoded.clear()
     soundfile.write(recordings / "new.wav", piano(3, RATE_HZ, seed=40), RATE_HZ)
     transposed(recordings, store, tiny_codec, 2, force=True)
-    names = {name for name, semitones in encoded if not semitones}
-    assert names == {"new.wav"} and {name for name, _ in encoded} <= {"new.wav", "piece-0.wav", "piece-1.wav"} | {
-        f"piece-{i}.wav" for i in range(4)
-    }
+    assert [name for name, semitones in encoded if not semitones] == ["new.wav"]
     before = len(encoded)
     transposed(recordings, tmp_path / "fresh", tiny_codec, 2)
     assert len(encoded) - before > before
     assert (store / "codes.h5").read_bytes() == (tmp_path / "fresh" / "codes.h5").read_bytes()
+
+
+def test_what_is_held_out_later_has_no_copies_any_more(
+    recordings: Path, tiny_codec: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With more recordings, another one may be held out: what was encoded of it before is not learned from."""
+    store = tmp_path / "t"
+    transposed(recordings, store, tiny_codec, 1)
+    learned = sorted(clip.id for clip in read_store(store, "train"))
+    moved = next(name for name in learned if name.startswith("piece"))
+
+    def hold_out(hashes: Any) -> dict[str, str]:
+        return {sha256: "dev" if sha256 == hash_file(recordings / f"{moved}.wav") else "train" for sha256 in hashes}
+
+    monkeypatch.setattr(assembly, "split_hashes", hold_out)
+    transposed(recordings, store, tiny_codec, 1, force=True)
+    assert [clip.id for clip in read_store(store, "dev")] == [moved]
+    assert moved not in {clip.copy_of for clip in read_store(store, COPIES)}
 
 
 def test_another_amount_is_refused(audiolm: Any, recordings: Path, tiny_codec: Path, tmp_path: Path) -> None:
@@ -150,6 +168,8 @@ def test_another_amount_is_refused(audiolm: Any, recordings: Path, tiny_codec: P
     assert "also transposed by up to 2 semitones up and down" in shown.stderr
     assert "nothing to do" in audiolm(*command, "--transpose", 2).stderr
     assert audiolm(*command, "--transpose", 13).exit_code == 2
+    with pytest.raises(UsageError, match="expected 0 to 12 semitones"):
+        transposed(recordings, tmp_path / "far", tiny_codec, 13)
 
 
 def test_the_first_of_several_processes_makes_the_copies(recordings: Path, tiny_codec: Path, tmp_path: Path) -> None:
@@ -182,6 +202,6 @@ def test_copies_lose_what_their_originals_lose() -> None:
 
 
 def test_little_audio_has_many_copies_and_much_has_none() -> None:
-    assert [suited_semitones(minutes) for minutes in (0, 3, 20, 60)] == [MOST_SEMITONES] * 4
+    assert [suited_semitones(minutes) for minutes in (0, 3, 20, 60)] == [USUAL_SEMITONES] * 4
     assert [suited_semitones(minutes) for minutes in (102, 200, 400)] == [2, 1, 0]
     assert all(2 * suited_semitones(m) * m <= COPIES_MINUTES for m in range(1, 1000))

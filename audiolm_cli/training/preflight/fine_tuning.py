@@ -27,7 +27,7 @@ PATIENCE = 3
 """Validations in a row without a better one that end the training."""
 VALIDATIONS_PER_SAMPLE = 3
 """Every so many validations, what was learned can be heard."""
-MOST_SEMITONES, COPIES_MINUTES = 4, 600
+USUAL_SEMITONES, COPIES_MINUTES = 4, 600
 """Transposed copies reach at most so far up and down, and have at most so many minutes: they take time to encode, and
 where there is much audio, they have little to add."""
 SUITED = ("steps", "learning_rate", "warmup_steps", "validate_every", "patience", "sample_every")
@@ -36,7 +36,7 @@ SUITED = ("steps", "learning_rate", "warmup_steps", "validate_every", "patience"
 
 def suited_semitones(minutes: float) -> int:
     """Up to how many semitones up and down recordings of so many minutes are transposed, for more to learn from."""
-    return min(MOST_SEMITONES, int(COPIES_MINUTES / (2 * max(minutes, 1e-9))))
+    return min(USUAL_SEMITONES, int(COPIES_MINUTES / (2 * max(minutes, 1e-9))))
 
 
 def suit(config: TrainConfig, free: Collection[str], frames: int, frame_shift_s: float) -> TrainConfig:
