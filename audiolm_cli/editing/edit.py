@@ -15,7 +15,7 @@ from audiolm_cli.config.base import declared, flag_of
 from audiolm_cli.config.generation import GenerateConfig
 from audiolm_cli.editing.channels import generate_takes
 from audiolm_cli.editing.familiarity import tell_of_strange_sound
-from audiolm_cli.editing.jobs import STREAM, Job, read_input, write_under_free_name
+from audiolm_cli.editing.jobs import STREAM, Job, read_input, tell_of_silence, write_under_free_name
 from audiolm_cli.editing.remaking import read_facts
 from audiolm_cli.editing.result import Failure, Generation, Output
 from audiolm_cli.editing.ruler import Ruler
@@ -94,6 +94,7 @@ def edit_recording(session: Session, job: Job, edit: Edit, page: TakesPage | Non
     ruler = Ruler(recording=recording, source=job.source, config=session.config, on_event=session.on_event)
     session = session.with_prompt(ruler)
     gaps = edit.find_gaps(ruler)
+    tell_of_silence(recording, gaps, job.source, session.on_event)
     tell_of_strange_sound(session, recording, gaps, job.source)
     takes = generate_takes(session, recording, gaps, edit.make)
 

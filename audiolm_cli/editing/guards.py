@@ -37,6 +37,9 @@ recordings are as soft now and then."""
 GAP_RATIO = 0.6
 """A whole gap, with context on both sides, that is shorter than that is sinking when softer than this many times the
 softest stretch of its length on either side: 4.4 dB."""
+LOUD_GAP_S, NEAR_S, LOUD_GAP_RATIO = 1.2, 2.0, 1.4
+"""A whole gap of at most so many seconds is swelling when louder than this many times the loudest stretch of its length
+within so many seconds on either side: 2.9 dB. In recordings, at most one in a hundred is."""
 
 WORDS = {
     "silence": ("falls silent", "fall silent", "silent"),
@@ -134,6 +137,9 @@ class Guard:
             if self._loudness
         ]
 
+        self._short, reach = round(LOUD_GAP_S * codec.frame_rate_hz), round(NEAR_S * codec.frame_rate_hz)
+        self._near = [frame_rms(codec, side[None])[0] for side in (left[0, -reach:], right[0, :reach]) if len(side)]
+
         # Next to silence, or to a note that is held, more of it is right.
         near = [left[0, max(0, left.shape[1] - self._stretch) :], right[0, : self._stretch]]
         quiet = [len(side) > 0 and float(frame_rms(codec, side[None]).max()) < SILENT_RMS for side in near]
@@ -152,6 +158,11 @@ class Guard:
             fault = Fault.find("swelling", _mean_rms(rms, frames) > bound)
             if fault is not None:
                 return fault
+
+        if len(self._near) == 2 and self._short >= T:
+            loudest = max(float(_mean_rms(side, T).max()) for side in self._near)
+            if float(_mean_rms(rms, T)) > LOUD_GAP_RATIO * max(loudest, SILENT_RMS):
+                return Fault("swelling", 1.0)
 
         if len(self._loudness) == 2 and self._sink > T and float(_mean_rms(rms, T)) < GAP_RATIO * self._softest(T):
             return Fault("sinking", 1.0)

@@ -19,6 +19,7 @@ from audiolm_cli.audio import (
 from audiolm_cli.config.generation import GenerateConfig
 from audiolm_cli.editing.embedding import check_page
 from audiolm_cli.editing.picture import check_picture
+from audiolm_cli.editing.splicing import Gap
 from audiolm_cli.errors import AudioInputError, NameTakenError, OutputError, UsageError
 from audiolm_cli.events import Note, OnEvent
 from audiolm_cli.files import check_target
@@ -27,6 +28,9 @@ STREAM = "-"
 """Standard input or output, in place of a path."""
 SHORTEST_CONTEXT_S = 0.1
 """Less context than this is refused: it says nothing."""
+SILENT_DB, LEAST_SILENCE_S, SILENCE_LOOKED_FOR_S = -60.0, 3.0, 30.0
+"""What stays so far below a recording's peak is silence. At an end where new audio goes, so much of it is told, of so
+many seconds that are looked at."""
 LONGEST_INPUT_S = 3600.0
 """Longer inputs are refused: a recording is held in memory."""
 
@@ -243,6 +247,24 @@ def make_folder(output: str | None) -> None:
         Path(output).mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise OutputError(f"{output}: the folder cannot be made ({error.strerror}); choose another with -o") from error
+
+
+def tell_of_silence(recording: Recording, gaps: list[Gap], source: str, on_event: OnEvent) -> None:
+    """Say so where new audio goes before or after a recording that begins or ends in silence, which then goes on."""
+    samples, reach = recording.samples, round(SILENCE_LOOKED_FOR_S * recording.sample_rate_hz)
+    bound = max(float(samples.max(initial=0)), -float(samples.min(initial=0))) * 10 ** (SILENT_DB / 20)
+    if bound == 0:
+        return  # which `read_input` has said
+
+    for gap in gaps:
+        sides = [(samples[:reach], "begins with", gap.stop == 0)]
+        sides += [(samples[-reach:][::-1], "ends in", gap.start == len(samples))]
+        for side, does, is_near in sides:
+            sounds = (side > bound).any(axis=1) | (side < -bound).any(axis=1)
+            silent_s = (int(sounds.argmax()) if sounds.any() else len(side)) / recording.sample_rate_hz
+            if is_near and silent_s >= LEAST_SILENCE_S:
+                text = f"{source} {does} {silent_s:.1f} s of silence, which goes on; cut it off for more of the music"
+                on_event(Note(message=text, warning=True))
 
 
 def read_input(job: Job, on_event: OnEvent) -> Recording:

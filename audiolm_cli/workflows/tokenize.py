@@ -394,10 +394,10 @@ def _find_finished_store(output: Path, found: FoundAudio, sha256: str, transpose
     done = summarise(output, summary | {UNREACHED: found.problems}, known)
     wanted_semitones = transpose(60 * done.hours)
     if done.semitones != wanted_semitones:
-        there = counted(done.semitones, "semitone")
+        there = f"reach {counted(done.semitones, 'semitone')} up and down" if done.semitones else "are missing"
         raise OutputError(
-            f"{output}: its transposed copies reach {there} up and down, expected {wanted_semitones}; bring it up to "
-            "date with -f, which encodes only what is new, or choose another folder"
+            f"{output}: its transposed copies {there}, expected {wanted_semitones or 'none'}; bring it up to date with "
+            "-f, which encodes only what is new, or choose another folder"
         )
     return done
 

@@ -58,6 +58,7 @@ from audiolm_cli.training.preflight.request import TrainRequest
 from audiolm_cli.training.state import STATE_FOLDER, describe_changes
 from audiolm_cli.training.watch import Watch
 from audiolm_cli.version import __version__
+from audiolm_cli.wording import counted
 from audiolm_cli.workflows.tokenize import tokenize
 
 TRIED_FILES = 6
@@ -135,6 +136,14 @@ def try_training(request: TrainRequest) -> Trial:
     if request.styles is not None and not is_store(request.source):
         request.on_event(Note(message="styles are left out of the trial: a few recordings do not show all of them"))
         tried = dataclasses.replace(request, styles=None)
+    place = request.source if is_store(request.source) else request.run / TOKENS
+    if is_store(place):
+        check_transpose(request, place)
+    elif (semitones := transposing(request)(0)) > 0:
+        far = f"up to {counted(semitones, 'semitone')} up and down"
+        request.on_event(
+            Note(message=f"the training will also learn the recordings transposed, {far}; the trial does not")
+        )
     with _trial_store(request) as (store, failed):
         prepared = prepare(tried, store)
     model = starting_model(prepared)

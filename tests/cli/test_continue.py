@@ -581,6 +581,16 @@ def test_a_name_that_is_not_utf8(go: Any, take: Path, here: Path) -> None:
     assert b"caf\xe9.continued.wav" in os.listdir(os.fsencode(here))
 
 
+def test_an_end_in_silence_is_told(go: Any, piano: Any) -> None:
+    """Where new audio goes, and nowhere else: more silence is what follows it."""
+    sound = np.concatenate([np.zeros((22050, 2)), piano(1.0, 22050, 2), np.zeros((4 * 22050, 2))])
+    soundfile.write("rest.wav", sound, 22050, subtype="PCM_16")
+    assert "rest.wav ends in 4." in go("rest.wav", "-d", 0.2, "--seed", 1).stderr
+    assert "of silence" not in go("rest.wav", "-d", 0.2, "--seed", 1, "--before").stderr  # a second is a rest
+    soundfile.write("turned.wav", sound[::-1], 22050, subtype="FLOAT")
+    assert "turned.wav begins with 4." in go("turned.wav", "-d", 0.2, "--seed", 1, "--before").stderr
+
+
 def test_a_silent_prompt_works(go: Any) -> None:
     """With a warning, also when quiet, and in stereo."""
     soundfile.write("silent.wav", np.zeros((22050, 2), np.int16), 22050)

@@ -219,7 +219,13 @@ def test_recordings_are_transposed_for_a_model_to_start_from(
     unigrams = [json.loads((tmp_path / name / "baselines.json").read_text()) for name in ("fine", "plain")]
     assert unigrams[0] == unigrams[1]
     again = audiolm("train", recordings, "-o", tmp_path / "fine", *options, "--transpose", 1)
-    assert again.exit_code == 2 and "--transpose 1: " in again.stderr and "transposed by 4; " in again.stderr
+    assert (
+        again.exit_code == 2 and "--transpose 1: " in again.stderr and "copies transposed by up to 4; " in again.stderr
+    )
+    tried = audiolm("train", recordings, "-o", tmp_path / "fine", *options, "--transpose", 1, "--dry-run")
+    assert tried.exit_code == 2 and "copies transposed by up to 4; " in tried.stderr
+    tried = audiolm("train", recordings, "-o", tmp_path / "new", *options, "--dry-run")
+    assert tried.exit_code == 0 and "learn the recordings transposed, up to 4 semitones" in tried.stderr
     assert audiolm("train", recordings, "-o", tmp_path / "fine", *options).exit_code == 0
 
 
@@ -235,7 +241,9 @@ def test_a_store_has_its_copies_or_none(
     without = train(TrainRequest(recordings, tmp_path / "without", codec=str(tiny_codec), **request))
     assert weights(stored) == weights(direct) != weights(without)
     shown = audiolm("train", tmp_path / "t", "-o", tmp_path / "x", "--transpose", 3)
-    assert shown.exit_code == 2 and "give it to audiolm tokenize" in shown.stderr
+    assert shown.exit_code == 2 and "make the codes anew with audiolm tokenize" in shown.stderr
+    left_out = train(TrainRequest(tmp_path / "t", tmp_path / "left-out", transpose=0, **request))
+    assert weights(left_out) == weights(without)
 
 
 def test_nothing_of_the_end_laid_aside_is_learned_from_a_copy(run: Trained, piano: Piano, tmp_path: Path) -> None:

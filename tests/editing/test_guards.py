@@ -180,6 +180,28 @@ def test_sinking(codec: Codec, music: torch.Tensor, monkeypatch: pytest.MonkeyPa
     assert Guard(codec, nothing, nothing).find_fault(sunk) is None
 
 
+def test_a_short_gap_louder_than_what_is_near(
+    codec: Codec, music: torch.Tensor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In the middle of a decay, what was loud long before is no measure; of longer gaps, it is."""
+    from audiolm_cli.editing import guards
+
+    monkeypatch.setattr(guards, "frame_rms", lambda codec, codes: codes[..., 0] / 1000)
+    left = torch.cat([torch.full((1, 300, 4), 200), torch.full((1, 100, 4), 50)], dim=1)
+    right = torch.full((1, 200, 4), 40)
+
+    def sound(frames: int, level: int) -> torch.Tensor:
+        return level + torch.arange(frames)[:, None].expand(frames, 4) % 5
+
+    guard = Guard(codec, left, right)
+    for frames in (10, 25, 50):  # 50 frames are a second
+        assert guard.find_fault(sound(frames, 75)) == Fault("swelling", 1.0)
+        assert guard.find_fault(sound(frames, 55)) is None
+    assert guard.find_fault(sound(75, 75)) is None
+    assert Guard(codec, left, right[:, :0]).find_fault(sound(25, 75)) is None, "a continuation may rise"
+    assert Guard(codec, left[:, :300], right).find_fault(sound(25, 75)) is None
+
+
 def fill(
     model: Decoders, judge: Callable[[torch.Tensor], Fault | None] | None, seeds: list[int], **more: object
 ) -> torch.Tensor:

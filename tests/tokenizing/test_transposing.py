@@ -162,9 +162,11 @@ def test_another_amount_is_refused(audiolm: Any, recordings: Path, tiny_codec: P
     assert audiolm(*command).exit_code == 0
     shown = audiolm(*command, "--transpose", 2)
     assert shown.exit_code == 7
-    assert "its transposed copies reach 0 semitones up and down, expected 2" in shown.stderr and "-f" in shown.stderr
+    assert "its transposed copies are missing, expected 2" in shown.stderr and "-f" in shown.stderr
     shown = audiolm(*command, "--transpose", 2, "-f", "--json")
     assert shown.exit_code == 0 and json.loads(shown.stdout)["semitones"] == 2
+    plain = audiolm(*command)
+    assert plain.exit_code == 7 and "copies reach 2 semitones up and down, expected none" in plain.stderr
     assert "also transposed by up to 2 semitones up and down" in shown.stderr
     assert "nothing to do" in audiolm(*command, "--transpose", 2).stderr
     assert audiolm(*command, "--transpose", 13).exit_code == 2

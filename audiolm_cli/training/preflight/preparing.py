@@ -135,17 +135,20 @@ def transposing(request: TrainRequest) -> Callable[[float], int]:
 
 
 def check_transpose(request: TrainRequest, store: Path) -> None:
-    """Refuse to transpose what has codes already by another amount than its copies have.
+    """Refuse to transpose what has codes already by another amount than its copies have; 0 leaves a store's out.
 
     Raises:
         UsageError: it is another one.
     """
-    wanted = request.transpose
-    there = semitones_of(store) if wanted is not None else None
+    wanted, is_given = request.transpose, store == request.source
+    if wanted is None or (wanted == 0 and is_given):
+        return
+    there = semitones_of(store)
     if wanted != there:
+        has = f"copies transposed by up to {there}" if there else "no transposed copies"
         raise UsageError(
-            f"--transpose {wanted}: {store} has its codes already, transposed by {there}; leave the option out, or "
-            + ("choose another folder with -o" if store != request.source else "give it to audiolm tokenize")
+            f"--transpose {wanted}: {store} has its codes already, with {has}; leave the option out, or "
+            + ("make the codes anew with audiolm tokenize" if is_given else "choose another folder with -o")
         )
 
 
@@ -205,7 +208,7 @@ def _read_corpus(request: TrainRequest, store: Path, facts: CodecFacts, shape: M
     """
     train_clips = read_store(store, "train", request.on_event)
     dev_clips = read_store(store, "dev", request.on_event)
-    copies = read_store(store, COPIES, request.on_event)
+    copies = [] if request.transpose == 0 else read_store(store, COPIES, request.on_event)
     if not train_clips:
         raise DataError(f"{store}: no training clips in it")
     if request.styles is not None:
