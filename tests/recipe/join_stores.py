@@ -10,29 +10,36 @@ from __future__ import annotations
 
 import argparse
 import hashlib
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
 from audiolm_cli.data.files import SPLITS, split_of
-from audiolm_cli.data.manifest import iter_store, read_facts, write_store
+from audiolm_cli.data.manifest import COPIES, iter_store, read_facts, write_store
 from audiolm_cli.data.tokens import TokenClip
 
 
 def piece_of(recording: str, endings: list[str]) -> str:
-    """The name of the piece that a recording of this name is a rendering of."""
-    stem = Path(recording).stem
+    """The name of the piece that a recording of this name, or a stretch of it between silences, is a rendering of."""
+    stem = Path(re.sub(r"@\d+\.\d\d$", "", recording)).stem
     for ending in endings:
         stem = stem.removesuffix(ending)
     return stem
 
 
 def join(stores: list[Path], endings: list[str]) -> Iterator[tuple[str, TokenClip]]:
-    """Every clip of the stores with the split that its piece is in."""
+    """Every clip of the stores with the split that its piece is in; of transposed copies, those to train on."""
+
+    def home(recording: str) -> str:
+        return split_of(hashlib.sha256(piece_of(recording, endings).encode()).hexdigest())
+
     for store in stores:
         for split in SPLITS:
             for clip in iter_store(store, split):
-                piece = piece_of(clip.id, endings)
-                yield split_of(hashlib.sha256(piece.encode()).hexdigest()), clip
+                yield home(clip.id), clip
+        for clip in iter_store(store, COPIES):
+            if home(clip.copy_of) == "train":
+                yield COPIES, clip
 
 
 def main() -> None:

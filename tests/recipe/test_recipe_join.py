@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from audiolm_cli.data.files import SPLITS
-from audiolm_cli.data.manifest import read_facts, read_store, write_store
+from audiolm_cli.data.manifest import COPIES, read_facts, read_store, write_store
 from audiolm_cli.data.tokens import CodecFacts, TokenClip
 
 FACTS = CodecFacts(name="tiny", sha256="0" * 64, sample_rate_hz=8000, hop_samples=320, num_codebooks=2, codebook_size=8)
@@ -48,6 +48,23 @@ def test_all_clips_are_there_and_split_by_piece(tmp_path: Path, monkeypatch: pyt
             homes.setdefault(join_stores.piece_of(clip.id, ["_second"]), set()).add(split)
     assert len(homes) == 60 and all(len(splits) == 1 for splits in homes.values())
     assert len(joined["train"]) > 90 and joined["dev"] and joined["test"]
+
+
+def test_stretches_and_copies_stay_with_their_piece(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a silence divides is one piece, and no transposed copy is of a piece that is held out."""
+    codes = np.zeros((9, 2), np.int16)
+    names = [f"piece {i}_second@{start}" for i in range(60) for start in ("0.00", "41.28")]
+    clips = [("train", TokenClip(id=name, codes=codes)) for name in names]
+    clips += [(COPIES, TokenClip(id=f"{name}+1", codes=codes, copy_of=name)) for name in names]
+    write_store(tmp_path / "store", FACTS, clips)
+    run(monkeypatch, tmp_path / "joined", tmp_path / "store", "--again", "_second")
+
+    joined = {split: {clip.id for clip in read_store(tmp_path / "joined", split)} for split in SPLITS}
+    for name in names:
+        whole = {f"{name.partition('@')[0]}@{start}" for start in ("0.00", "41.28")}
+        assert any(whole <= members for members in joined.values())
+    assert joined["dev"] | joined["test"]
+    assert {clip.copy_of for clip in read_store(tmp_path / "joined", COPIES)} == joined["train"]
 
 
 def test_codes_of_two_codecs_are_not_joined(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
