@@ -7,7 +7,10 @@
 import importlib
 from typing import Any
 
+from audiolm_cli.reproducing import compute_alike
 from audiolm_cli.version import __version__ as __version__
+
+compute_alike()  # before anything is computed
 
 _LAZY = dict.fromkeys(
     ("continue_audio", "infill_audio", "loop_audio", "restyle_audio", "load_model"), "audiolm_cli.api"

@@ -27,7 +27,7 @@ WORTH = 1.15
 class Cores:
     """The cores that other programs leave free, looked at again and again while something is computed.
 
-    The results do not depend on it: torch computes the same numbers with any number of threads.
+    The results do not depend on it: torch computes the same numbers with any number of threads (`reproducing.py`).
     """
 
     def __init__(

@@ -17,6 +17,7 @@ from audiolm_cli.cores import LOOK_EVERY_S, TRIED_STEPS, Cores
 from audiolm_cli.library.loading import load_model
 from audiolm_cli.model.decode import generate
 from audiolm_cli.model.geometry import Geometry
+from audiolm_cli.reproducing import compute_alike
 
 
 class Computer:
@@ -173,6 +174,21 @@ def test_the_number_of_threads_changes_no_result(dtype: str) -> None:
     for count in (2, 3):
         for one, other in zip(expected, make(count), strict=True):
             assert torch.equal(one, other), count
+
+
+@pytest.mark.parametrize(("maker", "expected"), [("GenuineIntel", "AUTO,STRICT"), ("AuthenticAMD", None)])
+def test_products_of_intel_are_added_up_in_one_order(
+    maker: str, expected: str | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Unless the environment says something else; other processors do it by themselves."""
+    monkeypatch.delenv("MKL_CBWR", raising=False)
+    (tmp_path / "cpuinfo").write_text(f"processor : 0\nvendor_id : {maker}\n")
+    compute_alike(tmp_path / "cpuinfo")
+    assert os.environ.get("MKL_CBWR") == expected
+    monkeypatch.setenv("MKL_CBWR", "AVX2")
+    compute_alike(tmp_path / "cpuinfo")
+    assert os.environ["MKL_CBWR"] == "AVX2"
+    compute_alike(tmp_path / "nowhere")
 
 
 def test_a_command_on_a_busy_computer(
