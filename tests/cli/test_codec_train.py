@@ -6,7 +6,6 @@ import dataclasses
 import itertools
 import json
 import os
-import re
 import shutil
 import signal
 import subprocess
@@ -596,6 +595,8 @@ def test_a_training_says_how_much_how_long_and_how_good(
 ) -> None:
     """And of a codec that another one was made of, how good that one was on the same clips."""
     monkeypatch.setattr(CodecTrainConfig, "clip_s", 0.5)
+    # In float16, as codecs are stored, the figures of one that was loaded differ in the last digit.
+    monkeypatch.setattr("audiolm_cli.workflows.codec_train.compact_codec", lambda codec: codec.state_dict())
     config = dataclasses.replace(STEPS, steps=12, clip_s=0.5, sample_every=6)
     told: dict[str, list[str]] = {}
     results = {}
@@ -629,8 +630,7 @@ def test_a_training_says_how_much_how_long_and_how_good(
     )
     report(12)
     assert report.distances is not None
-    told_mel = re.search(r"mel distance ([\d.]+)", results["tuned"].verdict.findings[0])
-    assert told_mel and float(told_mel[1]) == pytest.approx(report.distances["mel"], abs=0.002)  # stored in float16
+    assert f"mel distance {report.distances['mel']:.3f}" in results["tuned"].verdict.findings[0]
 
 
 def held_out_of(recordings: Path) -> list[Path]:
