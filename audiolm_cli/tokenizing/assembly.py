@@ -57,6 +57,7 @@ class Tokenized:
 
 def assemble(
     inputs: list[Input],
+    chosen: tuple[dict[str, Path], dict[str, Any]],
     parts: Parts,
     output: Path,
     facts: CodecFacts,
@@ -70,6 +71,7 @@ def assemble(
 
     Args:
         inputs: every file.
+        chosen: those that go into the store, as `choose_recordings` has them.
         parts: their codes.
         output: the folder of the store.
         facts: what the codes mean.
@@ -79,11 +81,10 @@ def assemble(
         semitones: how far up and down the transposed copies reach that are among the parts.
 
     Raises:
-        DataError: none of the recordings is usable.
         OutputError: another file is where one of the store belongs.
         OSError: the system refuses to write.
     """
-    kept, amounts = choose_recordings(inputs, parts, facts)
+    kept, amounts = chosen
     folder = parts.folder.parent / STORE
     shutil.rmtree(folder, ignore_errors=True)
     clips = _name_clips(kept, parts, facts)
@@ -120,7 +121,7 @@ def steps_of(semitones: int) -> list[int]:
 
 
 def choose_recordings(inputs: list[Input], parts: Parts, facts: CodecFacts) -> tuple[dict[str, Path], dict[str, Any]]:
-    """The recordings that go into the store by their hash, and how much they hold and leave out.
+    """The recordings that go into a store by their hash, and how much they hold and leave out.
 
     Raises:
         DataError: none is usable.

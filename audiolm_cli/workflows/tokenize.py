@@ -23,7 +23,7 @@ from audiolm_cli.audio import DecoderProcess
 from audiolm_cli.codec.base import Codec
 from audiolm_cli.data.files import split_hashes
 from audiolm_cli.data.folders import FoundAudio, find_audio
-from audiolm_cli.data.manifest import CodecFacts, is_store
+from audiolm_cli.data.manifest import is_store
 from audiolm_cli.data.parts import MOST_SEMITONES, VERSION, Input, Parts, load_inputs
 from audiolm_cli.devices import available_cores, give_back_freed_memory, pick_device
 from audiolm_cli.distributed import ALONE, Ranks
@@ -249,9 +249,11 @@ class _Work:
                 self.parts.save_input(_with_problem(_hash_input(path), reason))
             return self._await_store()
         inputs, unreached = self._await_inputs(lost), self.found.problems
-        semitones = self._transpose(inputs, facts, sizes)
+        chosen = choose_recordings(inputs, self.parts, facts)
+        semitones = self._transpose(*chosen, sizes)
         return assemble(
             inputs,
+            chosen,
             self.parts,
             self.output,
             facts,
@@ -261,15 +263,14 @@ class _Work:
             semitones=semitones,
         )
 
-    def _transpose(self, inputs: list[Input], facts: CodecFacts, sizes: Mapping[Path, int]) -> int:
+    def _transpose(self, kept: dict[str, Path], amounts: dict[str, Any], sizes: Mapping[Path, int]) -> int:
         """Make the transposed copies of the recordings to train on; returns how many semitones they reach."""
-        kept, amounts = choose_recordings(inputs, self.parts, facts)
         semitones = self.transpose(60 * amounts["hours"])
         if not 0 <= semitones <= MOST_SEMITONES:
             raise UsageError(f"transpose is {semitones}, expected 0 to {MOST_SEMITONES} semitones")
         homes = split_hashes(kept)
         wanted = [
-            (path, sha256, step)
+            (path, step)
             for sha256, path in kept.items()
             for step in steps_of(semitones)
             if homes[sha256] == "train" and self.parts.find(sha256, step) is None
@@ -279,7 +280,7 @@ class _Work:
             return semitones
 
         by_place = {os.path.abspath(path): path for path in self.paths}
-        tasks = {(by_place[str(path)], step): sizes[by_place[str(path)]] for path, _, step in wanted}
+        tasks = {(by_place[str(path)], step): sizes[by_place[str(path)]] for path, step in wanted}
         workers = min(self._count_workers(sum(tasks.values())), len(tasks))
         for path, reason in self._encode("transpose", tasks, workers, None).items():
             self.on_event(Note(message=f"no transposed copy of {path}: {reason}", warning=True))
