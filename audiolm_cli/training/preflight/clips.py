@@ -91,11 +91,10 @@ def cut_copies(copies: list[TokenClip], whole: list[TokenClip], kept: list[Token
     found = []
     for copy in copies:
         own = copy.copy_of
-        if left.get(own) == lengths.get(own) is not None:
-            found.append(copy)
-        elif left.get(own):
+        if own in left:
             frames = len(copy.codes) * left[own] // lengths[own]
-            found.append(dataclasses.replace(copy, codes=copy.codes[:frames], ends=False))
+            ends = copy.ends and left[own] == lengths[own]
+            found.append(dataclasses.replace(copy, codes=copy.codes[:frames], ends=ends))
     return found
 
 
