@@ -78,6 +78,8 @@ class Comparison:
 
     whole: list[dict[str, float]] = field(default_factory=list)
     """Distances of the round trips of whole excerpts, where these are recordings."""
+    at_seams: list[dict[str, float]] = field(default_factory=list)
+    """Of each excerpt "jump" and "flux_z" at the seam of continuations of a model, by version: "placed_jump", ..."""
     heard: list[Versions] = field(default_factory=list)
     codes: dict[str, list[np.ndarray]] = field(default_factory=dict)
     """Codes [T, K] after the seam: "original" and "generated", of which there are TAKES per excerpt."""
@@ -101,6 +103,12 @@ class Comparison:
             for name, each in distances.items()
             if each
         }
+
+    def seams(self) -> dict[str, Figure] | None:
+        """Medians of jump and flux at the seam: continued by the tool, pasted without care, and in the original there;
+        None without a model."""
+        names = self.at_seams[0] if self.at_seams else ()
+        return {name: self.groups.median([own[name] for own in self.at_seams]) for name in names} or None
 
     def sound(self) -> SoundDistance | None:
         """How the sound of every version after the seam is distributed, beside the originals there; None of nothing."""
@@ -151,6 +159,7 @@ def compare(excerpts: list[Excerpt], codec: Codec, model: Decoders | None, seed:
             seam = geometry.left * codec.hop_samples
             levels = _generate_levels(model, codec, codes, geometry, seed + index)
             decoded |= _add_continuations(comparison, wav, codec, geometry, codes, levels)
+            comparison.at_seams.append(_measure_seam(excerpt, codec, model, seed + index))
 
         comparison.heard.append(
             Versions(
@@ -168,36 +177,29 @@ def compare(excerpts: list[Excerpt], codec: Codec, model: Decoders | None, seed:
     return comparison
 
 
-def measure_seams(
-    excerpts: list[Excerpt], codec: Codec, model: Decoders, seed: int, on_event: OnEvent
-) -> dict[str, Figure]:
-    """Medians of jump and flux at the seam after 4 s of each excerpt: continued by the tool, pasted bare, and in the
-    original."""
-    figures: dict[str, list[float]] = {}
+def _measure_seam(excerpt: Excerpt, codec: Codec, model: Decoders, seed: int) -> dict[str, float]:
+    """Jump and flux at the seam after 4 s of an excerpt: continued by the tool, pasted bare, and in the original."""
     rate_hz, new_samples = codec.sample_rate_hz, round(SEAM_NEW_S * codec.sample_rate_hz)
-    for index, excerpt in enumerate(excerpts):
-        mono, seam = excerpt.wav[0].cpu().numpy(), int(SEAM_SHARE * excerpt.wav.shape[-1])
-        before = mono[:, :seam]
-        surroundings = Surroundings(before=before, after=mono[:, :0], rate_hz=rate_hz)
-        span = open_span(surroundings, new_samples, model.config.max_frames // 2, codec)
+    mono, seam = excerpt.wav[0].cpu().numpy(), int(SEAM_SHARE * excerpt.wav.shape[-1])
+    before = mono[:, :seam]
+    surroundings = Surroundings(before=before, after=mono[:, :0], rate_hz=rate_hz)
+    span = open_span(surroundings, new_samples, model.config.max_frames // 2, codec)
 
-        left, right = span.left.codes, span.right.codes
-        filler = _filler(model, codec, left, right)
-        codes = filler.fill(left, right, span.gap_frames, [torch.Generator().manual_seed(seed + index)])  # [1, M, K]
+    left, right = span.left.codes, span.right.codes
+    filler = _filler(model, codec, left, right)
+    codes = filler.fill(left, right, span.gap_frames, [torch.Generator().manual_seed(seed)])  # [1, M, K]
 
-        versions = {
-            "placed": render_span(span, codes, codec),
-            "bare": codec.decode(codes)[0].cpu().numpy()[:, :new_samples],
-            "original": mono[:, seam : seam + new_samples],
-        }
-        for name, after in versions.items():
-            whole = torch.from_numpy(np.concatenate([before, after], axis=1)[0])
-            figures.setdefault(f"{name}_jump", []).append(seam_jump(whole, seam, rate_hz).item())
-            figures.setdefault(f"{name}_flux_z", []).append(spectral_flux_z(whole, seam, rate_hz).item())
-        on_event(Progress(stage="seams", done=index + 1, total=len(excerpts), unit="clips"))
-
-    groups = Groups([excerpt.recording for excerpt in excerpts])
-    return {name: groups.median(values) for name, values in figures.items()}
+    figures: dict[str, float] = {}
+    versions = {
+        "placed": render_span(span, codes, codec),
+        "bare": codec.decode(codes)[0].cpu().numpy()[:, :new_samples],
+        "original": mono[:, seam : seam + new_samples],
+    }
+    for name, after in versions.items():
+        whole = torch.from_numpy(np.concatenate([before, after], axis=1)[0])
+        figures[f"{name}_jump"] = seam_jump(whole, seam, rate_hz).item()
+        figures[f"{name}_flux_z"] = spectral_flux_z(whole, seam, rate_hz).item()
+    return figures
 
 
 def _filler(model: Decoders, codec: Codec, left: Tensor, right: Tensor) -> GapFiller:

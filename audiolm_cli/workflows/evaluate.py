@@ -24,7 +24,7 @@ from audiolm_cli.editing.familiarity import is_strange, knows_only_pianos
 from audiolm_cli.errors import UsageError
 from audiolm_cli.evaluation.baselines import measure_baselines
 from audiolm_cli.evaluation.choosing import Training
-from audiolm_cli.evaluation.compared import Comparison, compare, measure_seams
+from audiolm_cli.evaluation.compared import Comparison, compare
 from audiolm_cli.evaluation.consistency import measure_consistency
 from audiolm_cli.evaluation.excerpts import Windows, codebook_perplexities, draw_windows
 from audiolm_cli.evaluation.intervals import Figure
@@ -219,14 +219,14 @@ def _measure(
         seed: what random numbers come from.
         on_event: gets the progress.
     """
-    scored: dict[str, Any] = dict.fromkeys(("windows", "scores", "one_pass", "context", "seams")) | {"baselines": []}
+    scored: dict[str, Any] = dict.fromkeys(("windows", "scores", "one_pass", "context")) | {"baselines": []}
     if subject.model is not None:
+        on_event(Activity(stage="score codes"))
         scored = _score(subject.model, subject.codec, sample.codes, windows, train)
-        scored["seams"] = _spell_out(measure_seams(sample.excerpts, subject.codec, subject.model, seed, on_event))
     compared = compare(sample.excerpts, subject.codec, subject.model, seed, on_event)
     recorded = [excerpt.wav[0] for excerpt in sample.excerpts if excerpt.codes is None]
     consistency = measure_consistency(subject.codec, recorded[:CONSISTENCY_CLIPS], seed, on_event)
-    sound = compared.sound()
+    seams, sound = compared.seams(), compared.sound()
 
     evaluation = Evaluation(
         model={"kind": "codec" if subject.model is None else "model", "name": subject.name, "sha256": subject.sha256},
@@ -239,6 +239,7 @@ def _measure(
         codebook_size=subject.codec.codebook_size,
         codebook_perplexity=codebook_perplexities(sample.codes, subject.codec.codebook_size),
         consistency=consistency,
+        seams=seams and _spell_out(seams),
         sound=None if sound is None else {**vars(sound), "figures": _spell_out(sound.figures)},
         harmony=_spell_out(compared.harmony()),
         repetition=_spell_out(compared.repetition()),
