@@ -11,13 +11,13 @@ MOST_NAMES = 20
 """Names in one line; more are only counted."""
 
 
-def counted(number: int, noun: str) -> str:
-    """A number and its noun in the right form, for nouns whose plural ends in s.
+def counted(number: int, noun: str, plural: str | None = None) -> str:
+    """A number and its noun in the right form; a plural that is not given ends in s.
 
-    >>> counted(1, "input"), counted(2, "input"), counted(0, "clip")
-    ('1 input', '2 inputs', '0 clips')
+    >>> counted(1, "input"), counted(2, "input"), counted(0, "clip"), counted(2, "stretch", "stretches")
+    ('1 input', '2 inputs', '0 clips', '2 stretches')
     """
-    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+    return f"{number} {noun}" if number == 1 else f"{number} {plural or noun + 's'}"
 
 
 def length_of(seconds: float) -> str:

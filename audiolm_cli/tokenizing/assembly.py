@@ -33,6 +33,13 @@ UNREACHED = "unreached"
 """Where a store's summary has the folders and links that could not be read when it was made, with the reason."""
 PLACED = "placed"
 """The names of those that have moved, a line each, in case the others do not follow."""
+DUPLICATE, SILENCE, SILENT_STRETCHES = "duplicate", "silence", "silent stretches"
+LEFT_OUT = {
+    DUPLICATE: ("duplicate", "duplicates"),
+    SILENCE: ("silent recording", "silent recordings"),
+    SILENT_STRETCHES: ("silent stretch", "silent stretches"),
+}
+"""What is left out of a store, by reason: one, and several of them."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -133,17 +140,17 @@ def choose_recordings(inputs: list[Input], parts: Parts, facts: CodecFacts) -> t
         if known.problem:
             continue
         if known.sha256 in kept:
-            dropped["duplicate"] += 1
+            dropped[DUPLICATE] += 1
             continue
         part = _find_part(parts, known.sha256)
         if not len(part.spans):
-            dropped["silence"] += 1
+            dropped[SILENCE] += 1
             continue
 
         kept[known.sha256] = Path(known.path)
         frames += len(part.codes)
         silent_frames += part.frames - len(part.codes)
-        dropped["silent stretches"] += _count_silences(part)
+        dropped[SILENT_STRETCHES] += _count_silences(part)
 
     if not kept:
         failed = [known.problem for known in inputs if known.problem]
@@ -400,9 +407,10 @@ def _in_the_way(path: Path) -> OutputError:
 
 def _report(done: Tokenized, on_event: OnEvent) -> None:
     kept = ", ".join(f"{count} {split}" for split, count in done.cuts.items())
-    left_out = ", ".join(f"{count} {reason}" for reason, count in done.dropped.items()) or "none"
-    if done.silence_s:
-        left_out += f" ({done.silence_s:.0f} s)"
+    dropped = {reason: counted(count, *LEFT_OUT[reason]) for reason, count in done.dropped.items()}
+    if SILENT_STRETCHES in dropped:
+        dropped[SILENT_STRETCHES] += f" ({done.silence_s:.0f} s)"
+    left_out = ", ".join(dropped.values()) or "none"
 
     message = f"tokenized {done.hours:.2f} h: {kept}; dropped: {left_out}; failed: {len(done.failed)}"
     if done.semitones:

@@ -110,8 +110,14 @@ def tokenize(
         DataError: there is no usable recording.
         ModelError: there is no such codec.
         OutputError: another store is there already, or it cannot be written.
-        UsageError: `force` with several ranks, or `transpose` gives what is no number of semitones.
+        UsageError: an input is a token store, `force` with several ranks, or `transpose` gives what is no number of
+            semitones.
     """
+    for path in inputs:
+        if is_store(path):
+            raise UsageError(
+                f"{path}: is a token store, whose recordings have codes already; give the recordings themselves"
+            )
     found, sha256 = find_audio(inputs), codes_hash(codec, cache)
     if force and ranks.size > 1:
         raise UsageError(

@@ -53,7 +53,7 @@ def test_counts(audiolm: Any, recordings: Path, tiny_codec: Path, tmp_path: Path
     assert sum(result["cuts"].values()) == 12 and set(result["cuts"]) == {"train", "dev", "test"}
     assert result["dropped"] == {"duplicate": 1, "silence": 1} and result["failed"] == []
     assert result["hours"] == pytest.approx(sum(1 + i / 10 for i in range(12)) / 3600, rel=0.01)
-    assert "1 duplicate, 1 silence" in shown.stderr
+    assert "1 duplicate, 1 silent recording;" in shown.stderr
     clips = codes(store)
     pairs = {frozenset({f"piece-{i}" for i in range(12)}), frozenset({"copy", *(f"piece-{i}" for i in range(1, 12))})}
     assert frozenset(clips) in pairs
@@ -236,6 +236,27 @@ def rests(pattern: str, piano: Piano, rate_hz: int = 16000) -> np.ndarray:
     """Music where the pattern has an x, silence elsewhere, a second each; float32 [N]."""
     wav = piano(len(pattern), rate_hz)[:, 0]
     return wav * np.repeat([float(letter == "x") for letter in pattern], rate_hz).astype(np.float32)
+
+
+def test_what_was_left_out_is_counted_in_words(audiolm: Any, tiny_codec: Path, tmp_path: Path, piano: Piano) -> None:
+    """One thing of a kind, and several."""
+    soundfile.write(tmp_path / "a.wav", rests("xxx.....", piano), 16000, subtype="FLOAT")
+    for name in ("b", "c"):
+        shutil.copy(tmp_path / "a.wav", tmp_path / f"{name}.wav")
+    soundfile.write(tmp_path / "d.wav", rests("...", piano), 16000, subtype="FLOAT")
+    shown = audiolm("tokenize", tmp_path, "-o", tmp_path / "t", "--codec", tiny_codec)
+    assert shown.exit_code == 0
+    assert "dropped: 1 silent stretch (4 s), 2 duplicates, 1 silent recording; failed" in shown.stderr
+
+
+def test_a_token_store_is_no_recording(audiolm: Any, tiny_codec: Path, tmp_path: Path, piano: Piano) -> None:
+    soundfile.write(tmp_path / "a.wav", rests("xxx", piano), 16000)
+    store = tmp_path / "s"
+    assert audiolm("tokenize", tmp_path / "a.wav", "-o", store, "--codec", tiny_codec).exit_code == 0
+    shown = audiolm("tokenize", store, "-o", tmp_path / "t", "--codec", tiny_codec)
+    assert shown.exit_code == 2 and shown.stderr.count("\n") == 1
+    assert f"{store}: is a token store" in shown.stderr and "give the recordings" in shown.stderr
+    assert not (tmp_path / "t").exists()
 
 
 @pytest.mark.parametrize("gain", [1.0, 0.05])

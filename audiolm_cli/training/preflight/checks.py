@@ -35,6 +35,8 @@ from audiolm_cli.wording import counted
 
 SHORTEST_CLIP_S = 5.0
 """Clips of 5 to 15 s are recommended; half of the audio in shorter ones brings a warning."""
+MOST_NAMED = 3
+"""Held-out clips that are named; more are only counted."""
 HARDLY_VARY = 0.9
 """One code in this share of the frames of the first codebook brings a warning: there is next to nothing to learn."""
 SMALL_BATCH, SMALL_FRAMES = 2, 64
@@ -137,9 +139,10 @@ def check_clips(prepared: Prepared) -> Finding:
     lengths = np.array([len(clip.codes) for clip in prepared.corpus.train])
     shift_s = prepared.facts.frame_shift_s
     held_out = [clip for clip in prepared.corpus.dev if all(clip is not own for own in prepared.corpus.train)]
+    names = f" ({', '.join(clip.id for clip in held_out)})" if 0 < len(held_out) <= MOST_NAMED else ""
     found = (
         f"{prepared.hours:.2f} h in {counted(len(prepared.corpus.train), 'clip')} of {lengths.min() * shift_s:.1f} to "
-        f"{lengths.max() * shift_s:.1f} s, {counted(len(held_out), 'clip')} held out"
+        f"{lengths.max() * shift_s:.1f} s, {counted(len(held_out), 'clip')} held out{names}"
     )
 
     if lengths[lengths * shift_s < SHORTEST_CLIP_S].sum() > lengths.sum() / 2:

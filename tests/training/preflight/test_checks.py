@@ -82,7 +82,7 @@ def test_a_sound_training(listed: Listed, model: Decoders, tmp_path: Path) -> No
     done = listed()
     assert [finding.name for finding in done] == NAMES
     assert [(finding.status, finding.remedy) for finding in done] == [("ok", "")] * len(NAMES), done
-    assert done[0].found == "0.01 h in 4 clips of 6.0 to 6.0 s, 1 clip held out"
+    assert done[0].found == "0.01 h in 4 clips of 6.0 to 6.0 s, 1 clip held out (0)"
     assert done[1].found == "4 codebooks, codes 0..31 of 0..31, 50 frames per second"
     assert torch.equal(torch.get_rng_state(), state) and list(tmp_path.iterdir()) == []
     assert all(torch.equal(tensor, before[name]) for name, tensor in model.state_dict().items())
