@@ -20,6 +20,7 @@ from audiolm_cli.codec.base import KnownSamples, OnShare, ignore_share
 from audiolm_cli.codec.level import average_around, decode_level, encode_level, measure_level
 from audiolm_cli.codec.phase import absolute, griffin_lim, stft
 from audiolm_cli.codec.quantizer import ResidualVectorQuantizer
+from audiolm_cli.codec.smoothing import smooth_columns
 from audiolm_cli.config.shapes import SpectralConfig
 
 
@@ -235,12 +236,12 @@ class SpectralCodec(nn.Module):
     def decode_magnitudes(self, codes: Tensor) -> Tensor:
         """STFT magnitudes [B, T * columns, bins] of codes [B, T, K]."""
         latents = self.network.quantizer.decode(codes[..., : self.config.num_codebooks])
-        magnitudes = self.magnitudes(self.network.features(latents)) * self.gains
-        if not self.has_level:
-            return magnitudes
+        magnitudes = self.magnitudes(self.network.features(latents))
+        if self.has_level:
+            level = decode_level(codes[..., -1:], self.codebook_size)  # [B, T, 1]
+            magnitudes = magnitudes * level.repeat_interleave(self.config.columns, 1)
 
-        level = decode_level(codes[..., -1:], self.codebook_size)  # [B, T, 1]
-        return magnitudes * level.repeat_interleave(self.config.columns, 1)
+        return smooth_columns(magnitudes, self.config.window_samples // self.column_samples) * self.gains
 
     @torch.inference_mode()
     def decode(self, codes: Tensor, known: KnownSamples | None = None, on_share: OnShare = ignore_share) -> Tensor:
