@@ -7,7 +7,7 @@ import math
 import torch
 from torch import Tensor
 
-BIN_DB, COLUMN_DB = 6.0, 3.0
+BIN_DB, COLUMN_DB = 4.0, 2.0
 """Deviation of the Gaussian that weights by level: of the magnitudes of a bin, and of the energies of whole columns."""
 LEAST = 1e-5
 """Magnitudes under this count as this."""

@@ -26,7 +26,7 @@ def spread_db(magnitudes: Tensor) -> float:
 
 
 def test_what_is_held_trembles_less() -> None:
-    steady, jittery = trembling()
+    steady, jittery = trembling(1.0)
     smooth = smooth_columns(jittery, REACH)
     assert spread_db(smooth) < spread_db(jittery) / 2
     assert (smooth / steady).log().abs().mean() < (jittery / steady).log().abs().mean() / 2
