@@ -39,7 +39,7 @@ def _average_near(values: Tensor, logs: Tensor, reach: int, deviation_db: float)
     deviation = deviation_db * math.log(10) / 20
     falling = torch.hann_window(2 * reach + 3, periodic=False)[reach + 2 : -1].tolist()  # of the columns beside one
 
-    for distance, share in enumerate(falling[: max(0, values.shape[1] - 1)], start=1):
+    for distance, share in enumerate(falling, start=1):
         steps = (logs[:, distance:] - logs[:, :-distance]) / deviation
         near = share * (-0.5 * steps.square()).exp()
         sums[:, :-distance] += near * values[:, distance:]
