@@ -6,10 +6,11 @@ encoding. Knows nothing about files or training.
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import itertools
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import torch
 import torch.nn.functional as F
@@ -18,6 +19,7 @@ from torch import Tensor, nn
 from audiolm_cli.audio.mel import mel_filters
 from audiolm_cli.codec.base import KnownSamples, OnShare, ignore_share
 from audiolm_cli.codec.level import average_around, decode_level, encode_level, measure_level
+from audiolm_cli.codec.matching import correct, learn_corrections
 from audiolm_cli.codec.phase import absolute, griffin_lim, stft
 from audiolm_cli.codec.quantizer import ResidualVectorQuantizer
 from audiolm_cli.codec.smoothing import smooth_columns
@@ -158,6 +160,7 @@ class SpectralCodec(nn.Module):
         self.network = SpectralNetwork(config)
         self.register_buffer("window", torch.hann_window(config.window_samples), persistent=False)
         self.register_buffer("gains", torch.ones(config.window_samples // 2 + 1), persistent=False)
+        self.corrections: Tensor | None = None  # [levels, bins], what `matched` has learned
         self.use_gains(config.gains_db)
 
     def use_gains(self, gains_db: list[float]) -> None:
@@ -241,7 +244,24 @@ class SpectralCodec(nn.Module):
             level = decode_level(codes[..., -1:], self.codebook_size)  # [B, T, 1]
             magnitudes = magnitudes * level.repeat_interleave(self.config.columns, 1)
 
-        return smooth_columns(magnitudes, self.config.window_samples // self.column_samples) * self.gains
+        steady = smooth_columns(magnitudes, self.config.window_samples // self.column_samples) * self.gains
+        return steady if self.corrections is None else correct(steady, self.corrections)
+
+    @torch.inference_mode()
+    def matched(self, heard: Sequence[tuple[Tensor, Tensor]]) -> SpectralCodec:
+        """This codec, decoding without the errors that it makes in stretches of a recording.
+
+        Args:
+            heard: codes [1, T, K] and wav [1, 1, T * hop] of each stretch. Without any, nothing is put right.
+        """
+        codec = copy.copy(self)
+        codec.corrections = None
+        margin = self.config.window_samples // self.column_samples // 2  # windows there reach out of the stretch
+        pairs = [(codec.decode_magnitudes(codes)[0], self.stft_magnitudes(wav[:, 0])[0]) for codes, wav in heard]
+        inner = [[each[margin:-margin] for each in pair] for pair in pairs if len(pair[0]) > 2 * margin]
+        if inner:
+            codec.corrections = learn_corrections(*(torch.cat(each) for each in zip(*inner, strict=True)))
+        return codec
 
     @torch.inference_mode()
     def decode(self, codes: Tensor, known: KnownSamples | None = None, on_share: OnShare = ignore_share) -> Tensor:

@@ -20,6 +20,7 @@ from audiolm_cli.audio.prediction import extrapolate
 from audiolm_cli.codec.base import Codec, KnownSamples, OnShare, ignore_share
 from audiolm_cli.codec.chunked import halve_chunk
 from audiolm_cli.codec.loudness import frame_rms
+from audiolm_cli.codec.spectral import SpectralCodec
 from audiolm_cli.editing.spans import SEAM_FRAMES, Span
 
 CHUNK_FRAMES = 1000
@@ -73,10 +74,10 @@ def render_span(span: Span, codes: Tensor, codec: Codec) -> np.ndarray:
 def render_blocks(span: Span, codes: Tensor, codec: Codec, on_share: OnShare = ignore_share) -> Iterator[np.ndarray]:
     """Audio float32 [C, n] of the span from its codes [1, gap_frames, K], block after block; `new_samples` in all.
 
-    Decoded together with real context, at the context's level, running on from its phases; long spans in chunks, each
-    of which runs on from the samples of the one before. At the seams the context as linear prediction carries it on
-    fades into what was generated, so that no sample jumps and each channel keeps its own partials. `on_share` is called
-    with the share that is decoded.
+    Decoded together with real context, at the context's level and in its colour, running on from its phases; long spans
+    in chunks, each of which runs on from the samples of the one before. At the seams the context as linear prediction
+    carries it on fades into what was generated, so that no sample jumps and each channel keeps its own partials.
+    `on_share` is called with the share that is decoded.
     """
     left, right = _near_left(span), span.right.codes[:, :SEAM_FRAMES]
     whole = torch.cat([left, codes, right], dim=1)
@@ -114,6 +115,7 @@ def _render(
     on_frames: Callable[[float], None] = _ignore_frames,
 ) -> Iterator[np.ndarray]:
     """Audio float32 [C, n] of the span from chunks that begin with the codes `left` [1, L, K] of its context."""
+    codec = _match(codec, span)
     level = _level_ratio(span, left, right, codec)
     lead = (left.shape[1] + span.left.hidden) * codec.hop_samples
     # Zeros in front put the span's first sample where both rates meet.
@@ -206,10 +208,24 @@ def _join_chunks(one: Tensor, other: Tensor, ramp: Tensor) -> Tensor:
     return one + (other - one) * ramp[: len(one)]
 
 
+def _match(codec: Codec, span: Span) -> Codec:
+    """The codec without what it gets wrong of the contexts, where it can tell."""
+    if not isinstance(codec, SpectralCodec):
+        return codec
+
+    # The grid of the codes starts at the span's first sample; hidden frames lie between them and the span.
+    hop, (left, right) = codec.hop_samples, (span.left, span.right)
+    first = (span.gap_frames - left.hidden) * hop - right.first  # sample of the right context that its codes begin at
+    stretches = [(left.codes, left.wav), (right.codes, right.wav[..., first:])]
+    heard = [(codes, wav[..., : codes.shape[1] * hop].to(codec.device)) for codes, wav in stretches if codes.shape[1]]
+    return codec.matched(heard)
+
+
 def _level_ratio(span: Span, left: Tensor, right: Tensor, codec: Codec) -> float:
     """How much louder the contexts are than what the codec makes of them."""
     power, decoded_power = 0.0, 0.0
-    for codes, wav in ((left, span.left.wav), (right, span.right.wav)):
+    near = SEAM_FRAMES * codec.hop_samples
+    for codes, wav in ((left, span.left.wav[..., -near:]), (right, span.right.wav[..., :near])):
         if codes.shape[1]:
             power += wav.square().mean().item()
             decoded_power += frame_rms(codec, codes).square().mean().item()

@@ -52,7 +52,7 @@ class Side:
     hidden: int
     """Context frames between these codes and the span, whose codes are made anew."""
     wav: Tensor
-    """float32 [1, 1, n]: the context's audio nearest to the span, at the codec's rate and the training level."""
+    """float32 [1, 1, n]: the context's audio, of the hidden frames, too, at the codec's rate and the training level."""
     first: int
     """Where `wav` starts, in the codec's samples from the span's first sample."""
 
@@ -162,7 +162,7 @@ def _left_side(before: np.ndarray, rate_hz: int, frames: int, gain: float, codec
     L = min(frames, whole)
     end = exact - start
     inside = end // codec.hop_samples
-    keep = min(L, SEAM_FRAMES) * codec.hop_samples
+    keep = L * codec.hop_samples
     hidden = HIDDEN_FRAMES if L > HIDDEN_FRAMES else 0
     return Side(
         codes=codes[:, inside - L : inside - hidden], hidden=hidden, wav=audio[..., end - keep : end], first=-keep
@@ -189,7 +189,7 @@ def _right_side(
     count = max(0, min(frames, usable))
     hidden = HIDDEN_FRAMES if count > HIDDEN_FRAMES else 0
     edge = math.ceil(new_samples * codec.sample_rate_hz / rate_hz)  # first sample after the span
-    end = (new_frames + min(count, SEAM_FRAMES)) * codec.hop_samples
+    end = (new_frames + count) * codec.hop_samples
     kept = wav[edge - first : end - first] if count else wav[:0]
     return Side(
         codes=codes[:, lead + hidden : lead + count],

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from audiolm_cli.codec.base import Codec
+from audiolm_cli.codec.spectral import SpectralCodec
 from audiolm_cli.config.generation import SamplingConfig
 from audiolm_cli.editing.dynamics import keep_dynamics
 from audiolm_cli.editing.guards import Guard
@@ -229,7 +230,7 @@ def _generate_levels(model: Decoders, codec: Codec, codes: Tensor, geometry: Geo
 def _add_continuations(
     comparison: Comparison, wav: Tensor, codec: Codec, geometry: Geometry, codes: Tensor, levels: dict[str, Tensor]
 ) -> dict[str, Tensor]:
-    """Take note of what was generated after the prompt of an excerpt, and return it as audio.
+    """Take note of what was generated after the prompt of an excerpt, and return it as audio, in the prompt's colour.
 
     Args:
         comparison: where codes and takes are added.
@@ -244,6 +245,8 @@ def _add_continuations(
     """
     context, target = geometry.split(codes)
     seam, length = geometry.left * codec.hop_samples, wav.shape[-1]
+    if isinstance(codec, SpectralCodec):
+        codec = codec.matched([(context, wav[..., :seam])])
     takes = [codec.decode(geometry.join(context, new))[..., :length] for new in levels["generated"].split(1)]
     first_codebook = codec.decode(geometry.join(context, levels["first_codebook"]))[..., :length]
 

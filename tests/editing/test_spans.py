@@ -18,6 +18,7 @@ from audiolm_cli.audio import mid, resample
 from audiolm_cli.audio.level import LARGEST_GAIN, TRAINING_PEAK, training_gain
 from audiolm_cli.audio.prediction import extrapolate
 from audiolm_cli.codec.base import Codec, ignore_share
+from audiolm_cli.codec.spectral import SpectralCodec
 from audiolm_cli.config.generation import GenerateConfig
 from audiolm_cli.editing.jobs import name_takes, output_path, plan_jobs
 from audiolm_cli.editing.rendering import FADE_S, LEVEL_RANGE, _level_ratio, limit, render_span
@@ -246,6 +247,33 @@ def test_the_level_factor_has_bounds(codec: Codec, piano: Piano) -> None:
     assert _level_ratio(nothing, nothing.left.codes, nothing.right.codes, codec) == 1.0
 
 
+@pytest.mark.parametrize("new", [16000, 16001, 17279])
+@pytest.mark.parametrize("rate_hz", [32000, 44101])
+def test_the_codec_is_matched_to_the_contexts(
+    codec: Codec, piano: Piano, rate_hz: int, new: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It hears their codes beside the samples that these stand for, on both sides, and decodes the span differently."""
+    audio = piano(6.0, rate_hz).T
+    start = 2 * rate_hz + 7
+    span = span_of(codec, audio[:, :start], audio[:, start + new :], rate_hz, new, frames=80)
+    codes = random_codes(span, codec)
+    plain_codec = SpectralCodec.matched
+    heard: list[tuple[torch.Tensor, torch.Tensor]] = []
+    monkeypatch.setattr(SpectralCodec, "matched", lambda self, pairs: heard.extend(pairs) or self)
+    plain = render_span(span, codes, codec)
+
+    assert [own.shape[1] for own, _ in heard] == [span.left.codes.shape[1], span.right.codes.shape[1]]
+    reach = codec.receptive_field_frames
+    assert reach is not None
+    for own, wav in heard:
+        assert wav.shape[-1] == own.shape[1] * codec.hop_samples
+        assert torch.equal(codec.encode(wav)[:, reach:-reach], own[:, reach:-reach])
+        assert own.shape[1] > 2 * reach
+
+    monkeypatch.setattr(SpectralCodec, "matched", plain_codec)
+    assert not np.array_equal(render_span(span, codes, codec), plain)
+
+
 @pytest.mark.parametrize("rate_hz", [32000, 44101])
 def test_a_long_span_is_rendered_in_chunks(
     codec: Codec, piano: Piano, rate_hz: int, monkeypatch: pytest.MonkeyPatch
@@ -280,24 +308,24 @@ def test_a_chunk_that_does_not_fit_into_memory_is_rendered_in_parts(
     audio = piano(6.0, 32000).T
     span = span_of(codec, audio[:, :32000], audio[:, 134400:], 32000, 102400)
     codes = codec.encode(torch.from_numpy(audio[None, :, 32000:134400]) * span.gain)[:, : span.gap_frames]
-    one, decode, longest = render_span(span, codes, codec), codec.decode, [0]
+    one, decode, longest = render_span(span, codes, codec), SpectralCodec.decode, [0]
 
     def scarce(room: int) -> Callable[..., torch.Tensor]:
-        def limited(codes: torch.Tensor, known: Any = None, on_share: Any = None) -> torch.Tensor:
+        def limited(self: SpectralCodec, codes: torch.Tensor, known: Any = None, on_share: Any = None) -> torch.Tensor:
             if codes.shape[1] > room:
                 raise torch.OutOfMemoryError("out of memory")
             longest[0] = max(longest[0], codes.shape[1])
-            return decode(codes, known, on_share or ignore_share)
+            return decode(self, codes, known, on_share or ignore_share)
 
         return limited
 
-    monkeypatch.setattr(codec, "decode", scarce(130))
+    monkeypatch.setattr(SpectralCodec, "decode", scarce(130))
     parts = render_span(span, codes, codec)
     assert 0 < longest[0] <= 130 < codes.shape[1] and parts.shape == one.shape
     assert np.abs(np.diff(parts)).max() < 1.5 * np.abs(np.diff(one)).max()
     level = [np.sqrt(np.square(wav[0].reshape(8, -1)).mean(1)) for wav in (parts, one)]
     assert np.abs(20 * np.log10(level[0] / level[1])).max() < 2
-    monkeypatch.setattr(codec, "decode", scarce(10))
+    monkeypatch.setattr(SpectralCodec, "decode", scarce(10))
     with pytest.raises(MemoryLimitError, match="frames at once fit into the memory of"):
         render_span(span, codes, codec)
 
