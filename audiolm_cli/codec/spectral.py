@@ -260,7 +260,8 @@ class SpectralCodec(nn.Module):
         pairs = [(codec.decode_magnitudes(codes)[0], self.stft_magnitudes(wav[:, 0])[0]) for codes, wav in heard]
         inner = [[each[margin:-margin] for each in pair] for pair in pairs if len(pair[0]) > 2 * margin]
         if inner:
-            codec.corrections = learn_corrections(*(torch.cat(each) for each in zip(*inner, strict=True)))
+            decoded, true = (torch.cat(each).cpu() for each in zip(*inner, strict=True))  # a GPU adds in any order
+            codec.corrections = learn_corrections(decoded, true).to(self.device)
         return codec
 
     @torch.inference_mode()

@@ -52,7 +52,7 @@ class Side:
     hidden: int
     """Context frames between these codes and the span, whose codes are made anew."""
     wav: Tensor
-    """float32 [1, 1, n]: the context's audio, of the hidden frames, too, at the codec's rate and the training level."""
+    """float32 [1, 1, n]: audio of the context and of its hidden frames, at the codec's rate and the training level."""
     first: int
     """Where `wav` starts, in the codec's samples from the span's first sample."""
 

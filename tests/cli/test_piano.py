@@ -23,6 +23,7 @@ from audiolm_cli.library.loading import Loaded, load_model
 from audiolm_cli.model.decode import generate
 from audiolm_cli.model.decoders import Decoders
 from audiolm_cli.model.geometry import Geometry
+from audiolm_cli.model.quantize import multiplies_int8
 from audiolm_cli.reports.verdict import judge_evaluation
 from audiolm_cli.workflows.evaluate import evaluate
 
@@ -152,9 +153,13 @@ def test_a_take_is_what_it_is_alone(loaded: Loaded, wav: torch.Tensor, dtype: st
 
 @pytest.mark.parametrize("dtype", ["bf16", "int8"])
 def test_narrow_formats_say_what_float32_says(loaded: Loaded, wav: torch.Tensor, dtype: str) -> None:
-    """97 % of the likeliest codes are the same, and the cross-entropy is within 1 %."""
+    """97 % of the likeliest codes are the same, and the cross-entropy is within 1 %.
+
+    In int8 without VNNI, whose inputs have half as many levels, 95 % are.
+    """
     codes = loaded.codec.encode(wav)[:, :500]
     exact, exact_loss = likeliest(loaded.model, codes)
     narrow, loss = likeliest(load_model("piano", torch.device("cpu"), dtype).model, codes)
-    assert (narrow == exact).float().mean() >= 0.97
+    least = 0.95 if dtype == "int8" and not multiplies_int8() else 0.97
+    assert (narrow == exact).float().mean() >= least
     assert abs(loss / exact_loss - 1) < 0.01

@@ -24,7 +24,15 @@ from audiolm_cli.model.decode import generate
 from audiolm_cli.model.decoders import Decoders, build
 from audiolm_cli.model.geometry import Geometry
 from audiolm_cli.model.layers import attend
-from audiolm_cli.model.quantize import Bf16Linear, HalfLinear, Int8Linear, StepLinear, quantize_rows, use_dtype
+from audiolm_cli.model.quantize import (
+    Bf16Linear,
+    HalfLinear,
+    Int8Linear,
+    StepLinear,
+    multiplies_int8,
+    quantize_rows,
+    use_dtype,
+)
 from audiolm_cli.model.stepping import AR
 
 V, K = 40, 3
@@ -168,7 +176,7 @@ def test_an_int8_layer_multiplies_by_its_rounded_weight(rows: int) -> None:
     weight, scale = quantize_rows(linear.weight)
     exact = x @ (weight * scale[:, None]).T + linear.bias
     assert layer(x).shape == exact.shape
-    assert 0 < distance(layer(x), exact) < 0.01
+    assert 0 < distance(layer(x), exact) < (0.01 if multiplies_int8() else 0.02)  # half as many levels of inputs
     assert (weight * scale[:, None] - linear.weight).abs().max() <= 0.501 * scale.max()
 
 
