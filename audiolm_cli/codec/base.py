@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
@@ -62,5 +62,13 @@ class Codec(Protocol):
 
         Codecs that choose a phase run it on from `known` samples; others ignore it. Those that work in rounds call
         `on_share` after each, others at the end.
+        """
+        ...
+
+    def matched(self, heard: Sequence[tuple[Tensor, Tensor]]) -> Codec:
+        """This codec, decoding without its errors in stretches of a recording; itself where it cannot tell.
+
+        Args:
+            heard: codes [1, T, K] and wav [1, C, T * hop_samples] of each stretch. Without any, nothing is put right.
         """
         ...

@@ -10,11 +10,11 @@ from torch import Tensor
 
 LOWEST_DB, HIGHEST_DB = -100, 60
 """Levels that are told apart, in steps of 1 dB; what is beyond counts as the last one."""
-LEAST = 1e-5
-"""Magnitudes under this count as this, which is the lowest level."""
+LEAST = 10 ** (LOWEST_DB / 20)
+"""Magnitudes under this count as this."""
 LEVEL_DB = 3.0
 """Deviation of the Gaussian by which levels near each other learn from each other."""
-MOST_DB = 9.0
+MOST_DB = 18.0
 """Most that a column says a magnitude is wrong by."""
 DOUBT = 1.0
 """Weight of the guess that nothing is wrong; a column of the level in question has a weight of 1."""
@@ -52,4 +52,4 @@ def correct(magnitudes: Tensor, corrections: Tensor) -> Tensor:
 def _find_levels(magnitudes: Tensor) -> Tensor:
     """Indices int64 [...] of the levels of magnitudes [...]."""
     levels_db = 20 * magnitudes.clamp(min=LEAST).log10()
-    return levels_db.round().long().clamp(LOWEST_DB, HIGHEST_DB) - LOWEST_DB
+    return levels_db.round().long().clamp(max=HIGHEST_DB) - LOWEST_DB

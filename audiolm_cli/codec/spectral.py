@@ -249,11 +249,7 @@ class SpectralCodec(nn.Module):
 
     @torch.inference_mode()
     def matched(self, heard: Sequence[tuple[Tensor, Tensor]]) -> SpectralCodec:
-        """This codec, decoding without the errors that it makes in stretches of a recording.
-
-        Args:
-            heard: codes [1, T, K] and wav [1, 1, T * hop] of each stretch. Without any, nothing is put right.
-        """
+        """What it gets wrong of each bin and level in the stretches is put right: `learn_corrections`."""
         codec = copy.copy(self)
         codec.corrections = None
         margin = self.config.window_samples // self.column_samples // 2  # windows there reach out of the stretch

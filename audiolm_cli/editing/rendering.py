@@ -17,10 +17,9 @@ from torch import Tensor
 from audiolm_cli.audio import measure_image, resample_blocks
 from audiolm_cli.audio.level import TRAINING_PEAK
 from audiolm_cli.audio.prediction import extrapolate
-from audiolm_cli.codec.base import Codec, KnownSamples, OnShare, ignore_share
+from audiolm_cli.codec.base import KnownSamples, OnShare, ignore_share
 from audiolm_cli.codec.chunked import halve_chunk
 from audiolm_cli.codec.loudness import frame_rms
-from audiolm_cli.codec.spectral import SpectralCodec
 from audiolm_cli.editing.spans import SEAM_FRAMES, Span
 
 CHUNK_FRAMES = 1000
@@ -66,12 +65,12 @@ class _Chunk:
     """The frame after the last."""
 
 
-def render_span(span: Span, codes: Tensor, codec: Codec) -> np.ndarray:
+def render_span(span: Span, codes: Tensor) -> np.ndarray:
     """Audio float32 [C, new_samples] of the span from its codes [1, gap_frames, K]; see `render_blocks`."""
-    return np.concatenate(list(render_blocks(span, codes, codec)), axis=1)
+    return np.concatenate(list(render_blocks(span, codes)), axis=1)
 
 
-def render_blocks(span: Span, codes: Tensor, codec: Codec, on_share: OnShare = ignore_share) -> Iterator[np.ndarray]:
+def render_blocks(span: Span, codes: Tensor, on_share: OnShare = ignore_share) -> Iterator[np.ndarray]:
     """Audio float32 [C, n] of the span from its codes [1, gap_frames, K], block after block; `new_samples` in all.
 
     Decoded together with real context, at the context's level and in its colour, running on from its phases; long spans
@@ -85,17 +84,17 @@ def render_blocks(span: Span, codes: Tensor, codec: Codec, on_share: OnShare = i
     def report(frames: float) -> None:
         on_share(frames / whole.shape[1])
 
-    yield from _render(span, _chunks(whole), left, right, codec, report)
+    yield from _render(span, _chunks(whole), left, right, report)
 
 
-def render_stream(span: Span, portions: Iterable[Portion], codec: Codec) -> Iterator[np.ndarray]:
+def render_stream(span: Span, portions: Iterable[Portion]) -> Iterator[np.ndarray]:
     """`render_blocks` of codes that are being made, each block as soon as `AHEAD_FRAMES` after it are there.
 
     The span has no right context.
     """
     left = _near_left(span)
     chunks = _chunks_so_far(left, portions, span.gap_frames)
-    yield from _render(span, chunks, left, span.right.codes, codec)
+    yield from _render(span, chunks, left, span.right.codes)
 
 
 def _near_left(span: Span) -> Tensor:
@@ -111,16 +110,15 @@ def _render(
     chunks: Iterable[_Chunk],
     left: Tensor,
     right: Tensor,
-    codec: Codec,
     on_frames: Callable[[float], None] = _ignore_frames,
 ) -> Iterator[np.ndarray]:
     """Audio float32 [C, n] of the span from chunks that begin with the codes `left` [1, L, K] of its context."""
-    codec = _match(codec, span)
-    level = _level_ratio(span, left, right, codec)
+    codec = span.codec
+    level = _level_ratio(span, left, right)
     lead = (left.shape[1] + span.left.hidden) * codec.hop_samples
     # Zeros in front put the span's first sample where both rates meet.
     extra = -lead % (codec.sample_rate_hz // math.gcd(codec.sample_rate_hz, span.rate_hz))
-    decoded = _decode(span, chunks, lead, level, codec, on_frames)
+    decoded = _decode(span, chunks, lead, level, on_frames)
     padded = _after_zeros(extra, (wav * np.float32(level / span.gain) for wav in decoded))
     mono = resample_blocks((wav[None] for wav in padded), codec.sample_rate_hz, span.rate_hz)
     yield from _fit_span((wav[0] for wav in mono), (lead + extra) * span.rate_hz // codec.sample_rate_hz, span)
@@ -165,7 +163,6 @@ def _decode(
     chunks: Iterable[_Chunk],
     lead: int,
     level: float,
-    codec: Codec,
     on_frames: Callable[[float], None],
 ) -> Iterator[np.ndarray]:
     """Audio float32 [n] of consecutive chunks, `lead` samples of which come before the span.
@@ -173,6 +170,7 @@ def _decode(
     `on_frames` is called with the frames that are decoded, counted from the first of the left context.
     """
     # A chunk fades in over the last frame before it: it meets what is known without a step, but not smoothly.
+    codec = span.codec
     hop = fade = codec.hop_samples
     ramp = torch.sin(torch.linspace(0, math.pi / 2, fade, device=codec.device)).square()
 
@@ -208,27 +206,14 @@ def _join_chunks(one: Tensor, other: Tensor, ramp: Tensor) -> Tensor:
     return one + (other - one) * ramp[: len(one)]
 
 
-def _match(codec: Codec, span: Span) -> Codec:
-    """The codec without what it gets wrong of the contexts, where it can tell."""
-    if not isinstance(codec, SpectralCodec):
-        return codec
-
-    # The grid of the codes starts at the span's first sample; hidden frames lie between them and the span.
-    hop, (left, right) = codec.hop_samples, (span.left, span.right)
-    first = (span.gap_frames - left.hidden) * hop - right.first  # sample of the right context that its codes begin at
-    stretches = [(left.codes, left.wav), (right.codes, right.wav[..., first:])]
-    heard = [(codes, wav[..., : codes.shape[1] * hop].to(codec.device)) for codes, wav in stretches if codes.shape[1]]
-    return codec.matched(heard)
-
-
-def _level_ratio(span: Span, left: Tensor, right: Tensor, codec: Codec) -> float:
+def _level_ratio(span: Span, left: Tensor, right: Tensor) -> float:
     """How much louder the contexts are than what the codec makes of them."""
     power, decoded_power = 0.0, 0.0
-    near = SEAM_FRAMES * codec.hop_samples
+    near = SEAM_FRAMES * span.codec.hop_samples
     for codes, wav in ((left, span.left.wav[..., -near:]), (right, span.right.wav[..., :near])):
         if codes.shape[1]:
             power += wav.square().mean().item()
-            decoded_power += frame_rms(codec, codes).square().mean().item()
+            decoded_power += frame_rms(span.codec, codes).square().mean().item()
 
     if power == 0 or decoded_power == 0:
         return 1.0

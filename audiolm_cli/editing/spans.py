@@ -81,6 +81,8 @@ class Span:
     """Context before the span."""
     right: Side
     """Context after it."""
+    codec: Codec
+    """What decodes it: the codec without what it gets wrong of the contexts."""
 
 
 def open_span(surroundings: Surroundings, new_samples: int, frames: int, codec: Codec) -> Span:
@@ -116,6 +118,7 @@ def open_span(surroundings: Surroundings, new_samples: int, frames: int, codec: 
         offsets=offsets,
         left=left,
         right=right,
+        codec=_match(codec, left, right, new_frames * codec.hop_samples),
     )
 
 
@@ -197,6 +200,16 @@ def _right_side(
         wav=torch.from_numpy(kept)[None, None].float(),
         first=edge,
     )
+
+
+def _match(codec: Codec, left: Side, right: Side, grid_end: int) -> Codec:
+    """The codec matched to the contexts of a span whose last frame ends `grid_end` samples after its first sample."""
+    # Hidden frames lie between the span and the codes; the audio before a whole frame of the right context has no code.
+    hop = codec.hop_samples
+    first = grid_end + right.hidden * hop - right.first
+    stretches = [(left.codes, left.wav), (right.codes, right.wav[..., first:])]
+    heard = [(codes, wav[..., : codes.shape[1] * hop].to(codec.device)) for codes, wav in stretches if codes.shape[1]]
+    return codec.matched(heard)
 
 
 def _margin(rate_hz: int, codec: Codec) -> int:

@@ -88,7 +88,7 @@ def stream_takes(session: Session, recording: Recording, gaps: list[Gap]) -> lis
         faults.clear()
         portions = stream.draw(span.left.codes, span.gap_frames, torch.Generator().manual_seed(seed))
         with session.faults.telling(session.on_event):
-            yield from _time_blocks(render_stream(span, portions, codec), session)
+            yield from _time_blocks(render_stream(span, portions), session)
 
     piece = Piece(num_samples=gap.new_samples, blocks=Repeated(blocks))
     return [Take(seed=seed, pieces=[piece], drawn=[sampling], faults=faults)]

@@ -234,7 +234,7 @@ def _render_piece(session: Session, span: Span, codes: torch.Tensor) -> Piece:
 
     def blocks() -> Iterator[np.ndarray]:
         report_share(0)
-        rendered = render_blocks(span, codes[None], session.codec, report_share)
+        rendered = render_blocks(span, codes[None], report_share)
         while True:
             with session.stage("decode"):
                 block = next(rendered, None)

@@ -14,7 +14,6 @@ import torch
 from torch import Tensor
 
 from audiolm_cli.codec.base import Codec
-from audiolm_cli.codec.spectral import SpectralCodec
 from audiolm_cli.config.generation import SamplingConfig
 from audiolm_cli.editing.dynamics import keep_dynamics
 from audiolm_cli.editing.guards import Guard
@@ -192,7 +191,7 @@ def _measure_seam(excerpt: Excerpt, codec: Codec, model: Decoders, seed: int) ->
 
     figures: dict[str, float] = {}
     versions = {
-        "placed": render_span(span, codes, codec),
+        "placed": render_span(span, codes),
         "bare": codec.decode(codes)[0].cpu().numpy()[:, :new_samples],
         "original": mono[:, seam : seam + new_samples],
     }
@@ -245,8 +244,7 @@ def _add_continuations(
     """
     context, target = geometry.split(codes)
     seam, length = geometry.left * codec.hop_samples, wav.shape[-1]
-    if isinstance(codec, SpectralCodec):
-        codec = codec.matched([(context, wav[..., :seam])])
+    codec = codec.matched([(context, wav[..., :seam])])
     takes = [codec.decode(geometry.join(context, new))[..., :length] for new in levels["generated"].split(1)]
     first_codebook = codec.decode(geometry.join(context, levels["first_codebook"]))[..., :length]
 

@@ -152,7 +152,7 @@ def round_trip(loaded: Loaded, clip: np.ndarray, start: int, stop: int) -> np.nd
     first = start - span.left.hidden * hop
     codes = loaded.codec.encode(torch.from_numpy(clip[None, None, start % hop :]).to(loaded.codec.device))
     own = codes[:, (first - start % hop) // hop :][:, : span.gap_frames]
-    return render_span(span, own, loaded.codec)[0]
+    return render_span(span, own)[0]
 
 
 def infills(loaded: Loaded, clips: list[np.ndarray]) -> str:
@@ -255,7 +255,7 @@ def long_gaps(loaded: Loaded, clips: list[np.ndarray]) -> str:
         near, far = torch.cat([left, first], dim=1), torch.cat([last, right], dim=1)
         inwards = torch.cat([first, fill(near, far, frames - 2 * side), last], dim=1)
         for name, codes in (("from the left", fill(left, right, frames)), ("from both sides", inwards)):
-            made, truth = torch.from_numpy(render_span(span, codes, codec)[0]), torch.from_numpy(clip[start:stop])
+            made, truth = torch.from_numpy(render_span(span, codes)[0]), torch.from_numpy(clip[start:stop])
             end = round(2 * RATE_HZ)
             for measure, value in (
                 ("mel distance", mel_distance(truth, made).item()),

@@ -106,8 +106,8 @@ def test_a_matched_codec_is_nearer_to_the_rest_of_the_recording(bundled: Spectra
     matched = bundled.matched([(bundled.encode(prelude[..., :half]), prelude[..., :half])])
     codes, true = bundled.encode(prelude[..., half:]), prelude[0, 0, half:]
     before, after = (codec.decode(codes)[0, 0] for codec in (bundled, matched))
-    assert mel_distance(true, after) < 0.99 * mel_distance(true, before)
-    assert spectral_distance(true, after) < 0.95 * spectral_distance(true, before)
+    assert mel_distance(true, after) < 0.95 * mel_distance(true, before)
+    assert spectral_distance(true, after) < 0.98 * spectral_distance(true, before)
 
 
 def test_matching_makes_another_codec(bundled: SpectralCodec, prelude: Tensor) -> None:
