@@ -42,9 +42,9 @@ def griffin_lim(
     """Audio [B, hop * J] whose `stft` has about the magnitudes [B, J, bins]; the same input gives the same samples.
 
     Starts from the phases of steady sinusoids at the spectral peaks, counted onward from the last phase that `known`
-    samples (`wav` [B, 1, N], `mask` [N]) fix. The known samples are put back before every iteration, so that what
-    follows them continues their partials. A window away from unknown samples they come back exactly but for rounding;
-    beside unknown ones, nearly so. `on_share` is called after every iteration.
+    samples (`wav` [B, 1, N], `mask` [N]) fix, to the next one. The known samples are put back before every iteration,
+    so that what follows them continues their partials. A window away from unknown samples they come back exactly but
+    for rounding; beside unknown ones, nearly so. `on_share` is called after every iteration.
     """
     # First phases, and the true columns where all samples are known.
     angles = _sinusoidal_phases(magnitudes, hop, len(window))
@@ -119,17 +119,26 @@ def _find_covered_columns(given: Tensor, window_samples: int, hop: int) -> Tenso
 
 
 def _continue_phases(angles: Tensor, true_columns: Tensor, covered: Tensor) -> Tensor:
-    """Shift the phases that follow each covered stretch so that they count on from its last true phase."""
+    """Shift the phases that follow each covered stretch so that they count on from its last true phase.
+
+    Where another covered stretch follows, they meet its first true phase: what they would miss it by is spread over the
+    columns between, so that a partial that is held through them arrives as it goes on.
+    """
     if not covered.any():
         return angles
 
-    true_angles = true_columns.angle()
+    # The nearest covered columns on both sides; where there is none on one side, that on the other.
     positions = torch.arange(len(covered), device=covered.device)
-    last = torch.where(covered, positions, -1).cummax(0).values  # [J] nearest covered column at or before
-    last = torch.where(last >= 0, last, positions[covered][0])  # before the first one: count back from it
+    last = torch.where(covered, positions, -1).cummax(0).values  # [J] at or before
+    following = torch.where(covered, positions, len(covered)).flip(0).cummin(0).values.flip(0)  # [J] at or after
+    last, following = torch.where(last >= 0, last, following), torch.where(following < len(covered), following, last)
 
-    offset = (true_angles - angles)[:, last]
-    return torch.where(covered[None, :, None], true_angles, angles + offset)
+    true_angles = true_columns.angle()
+    offset = true_angles - angles
+    missed = torch.remainder(offset[:, following] - offset[:, last] + math.pi, 2 * math.pi) - math.pi
+    share = (positions - last) / (following - last).clamp(min=1)  # [J], 0 to 1 from one to the other
+    counted = angles + offset[:, last] + missed * share[:, None]
+    return torch.where(covered[None, :, None], true_angles, counted)
 
 
 def _synthesise(columns: Tensor, window: Tensor, hop: int) -> Tensor:

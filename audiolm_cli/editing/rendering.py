@@ -28,8 +28,14 @@ CHUNK_CONTEXT_FRAMES = 32
 """Frames decoded with a chunk on each side; of those before it, the samples are known."""
 AHEAD_FRAMES = 16
 """Frames that must be there after a chunk before it is decoded, while codes are being made."""
-FADE_S = 0.03
+FADE_S = 0.08
 """Length of the cross-fade inside the span, from the context as it would run on to what was generated."""
+LEAST_FADE_S = 0.03
+"""Its length where an attack in what was generated ends it."""
+ATTACK_RATIO = 4.0
+"""How many times the power of the context that runs on an attack has: 6 dB."""
+ATTACK_S = 0.01
+"""Over such stretches the power of what was generated is measured."""
 LIMIT_S = 0.01
 """Time over which the level goes down before a peak that would clip, and up again after it."""
 PEAK_RATIO = 2.0
@@ -268,7 +274,7 @@ def _fit_span(blocks: Iterable[np.ndarray], lead: int, span: Span) -> Iterator[n
     ceiling = min(loudest, max(0.0, span.ceiling - float(np.abs(span.offsets).max(initial=0.0))))
     reach = round(LIMIT_S * span.rate_hz)
     margin = 2 * reach  # a peak lowers the level that far around it
-    seam = _Seam.of(span)
+    seam = _Seam.of(span, ceiling)
 
     buffer, offset, start = np.zeros(0, np.float32), 0, 0  # `offset` is where the buffer begins
     for block in itertools.chain(blocks, (None,)):
@@ -314,27 +320,43 @@ class _Seam:
 
     span: Span
     fade: int
-    """Length of each, in samples."""
-    ramp: np.ndarray
-    """Share of the context [fade], falling."""
+    """Most samples of each."""
+    ceiling: float
+    """Level that no sample may exceed."""
 
     @classmethod
-    def of(cls, span: Span) -> _Seam:
+    def of(cls, span: Span, ceiling: float) -> _Seam:
         """Those of a span; in a short one, each has its half of it."""
         sides = (span.before.shape[1] > 0) + (span.after.shape[1] > 0)
         fade = min(round(FADE_S * span.rate_hz), -(-span.new_samples // max(1, sides)))
-        ramp = 0.5 * (1 + np.cos(np.pi * (np.arange(fade) + 0.5) / fade)) if fade else np.zeros(0)
-        return cls(span=span, fade=fade, ramp=ramp)
+        return cls(span=span, fade=fade, ceiling=ceiling)
 
     def fade_in(self, out: np.ndarray) -> None:
         """Lead from the context before into the beginning of out [C, n]."""
         if self.span.before.shape[1]:
-            carried = extrapolate(self.span.before, self.fade, self.span.rate_hz)
-            out[:, : self.fade] += (carried - out[:, : self.fade]) * self.ramp
+            self._lead(out[:, : self.fade], self.span.before)
 
     def fade_out(self, out: np.ndarray) -> None:
         """Lead from the end of out [C, n] into the context after."""
         if self.span.after.shape[1]:
-            carried = extrapolate(self.span.after[:, ::-1], self.fade, self.span.rate_hz)[:, ::-1]
-            first = out.shape[1] - self.fade
-            out[:, first:] += (carried - out[:, first:]) * self.ramp[::-1]
+            self._lead(out[:, out.shape[1] - self.fade :][:, ::-1], self.span.after[:, ::-1])
+
+    def _lead(self, out: np.ndarray, context: np.ndarray) -> None:
+        """Fade from a context [C, n] as it runs on into out [C, fade], which is written to."""
+        rate_hz = self.span.rate_hz
+        carried = limit(extrapolate(context, self.fade, rate_hz), self.ceiling, round(LIMIT_S * rate_hz))  # [C, fade]
+        fade = _find_attack(out, carried, rate_hz)
+        share = 0.5 * (1 + np.cos(np.pi * (np.arange(fade) + 0.5) / max(1, fade)))  # of the context, falling
+        out[:, :fade] += (carried[:, :fade] - out[:, :fade]) * share
+
+
+def _find_attack(made: np.ndarray, carried: np.ndarray, rate_hz: int) -> int:
+    """How many samples of made [C, n] there are before it gets much louder than carried [C, n], LEAST_FADE_S at least.
+
+    A cross-fade over an attack would soften it.
+    """
+    n, stretch = made.shape[1], round(ATTACK_S * rate_hz)
+    starts = np.arange(0, n, stretch)
+    power = np.add.reduceat(np.square(made).mean(axis=0), starts) / np.diff(starts, append=n)
+    louder = starts[power > ATTACK_RATIO * np.square(carried).mean()]
+    return int(np.clip(louder[0] if len(louder) else n, min(n, round(LEAST_FADE_S * rate_hz)), n))

@@ -4,19 +4,22 @@
 
 `optimizers` compares optimizers and schedules, `infill` the share of steps that fill a gap; in its last row positions
 are those of a packed sequence, in which the target follows the context as if no gap were there. `scaling` compares
-widths, depths, batches, rates and amounts of data, `context` what the AR decoder makes of a context.
+widths, depths, batches, rates and amounts of data, `context` what the AR decoder makes of a context. `sizes` compares
+models like the bundled one, whose AR decoder makes all codebooks of `sound`; with several --seconds it is a scaling
+curve.
 
-Every setting of a table trains the same small model (but for `scaling`), started from the spectral codec's codebooks,
-for the same processor time: the time of a step is measured first, settings in turn, and the steps follow from it (of
-`infill` the same for all, whose steps cost alike). Held-out bits per frame are those of the averaged weights on the
-same windows: the first codebook and the others together, of continuations and of infills of 0.5 s in the middle. A
-line of RESULTS per run; those that are there are not run again.
+Every setting of a table trains the same small model (but for `scaling` and `sizes`), started from the spectral codec's
+codebooks, for the same processor time: the time of a step is measured first, settings in turn, and the steps follow
+from it (of `infill` the same for all, whose steps cost alike). Held-out bits per frame are those of averaged weights
+on the same windows: the first codebook and the others together, of continuations and of infills of 0.5 s in the middle.
+A line of RESULTS per run; those that are there are not run again.
 """
 
 from __future__ import annotations
 
 import argparse
 import dataclasses
+import itertools
 import json
 import statistics
 import time
@@ -51,6 +54,12 @@ WINDOWS = 96
 """Held-out windows."""
 TIMED_STEPS = 12
 """Steps of each setting that tell what one costs."""
+LIKE_BUNDLED: dict[str, object] = {
+    "context_attention": "causal",
+    "context_codebooks": "own",
+    "ar_codebooks": 9,
+    "ar_holding": True,
+}
 CHOICES: dict[str, dict[str, dict[str, object]]] = {
     "optimizers": {
         "Muon 0.02, wsd": {},
@@ -79,6 +88,11 @@ CHOICES: dict[str, dict[str, dict[str, object]]] = {
         "rates doubled": {"learning_rate": 0.04, "adam_learning_rate": 4e-3},
         "a third of the data": {"data": 1 / 3},
     },
+    "sizes": {
+        "4 x 128": LIKE_BUNDLED,
+        "6 x 256": LIKE_BUNDLED | {"num_layers": 6, "d_model": 256},
+        "8 x 384": LIKE_BUNDLED | {"num_layers": 8, "d_model": 384},
+    },
     "context": {
         "full, all codebooks": {},
         "causal, all codebooks": {"context_attention": "causal"},
@@ -87,8 +101,8 @@ CHOICES: dict[str, dict[str, dict[str, object]]] = {
 }
 """Settings by table and row: of `TrainConfig`, of `ModelConfig`, and `packed` and `data` (a share of the clips) of this
 file."""
-SHAPE = {"d_model", "num_layers", "context_attention", "context_codebooks"}
-MEASURES = ("AR, continuation", "NAR, continuation", "AR, infill", "NAR, infill")
+SHAPE = {"d_model", "num_layers", *LIKE_BUNDLED}
+MEASURES = ("codebook 1, continuation", "the others, continuation", "codebook 1, infill", "the others, infill")
 
 
 class Packed(Geometry):
@@ -117,7 +131,7 @@ def main() -> None:
     parser.add_argument("tokens", type=Path)
     parser.add_argument("codec", help="the store's spectral codec: a name or a folder")
     parser.add_argument("tables", nargs="+", choices=CHOICES)
-    parser.add_argument("--seconds", type=float, default=120.0, help="processor time of each training")
+    parser.add_argument("--seconds", type=float, default=[120.0], nargs="+", help="processor time of each training")
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("-o", "--results", type=Path, required=True, help="JSON lines, one per run")
@@ -141,20 +155,19 @@ def main() -> None:
     held_out = torch.from_numpy(WindowSampler(dev, frames).fixed(WINDOWS).codes)
     done = read_results(given.results)
     for table in given.tables:
-        seconds = time_steps(CHOICES[table], make)
-        for seed in range(given.seeds):
-            for name, setting in CHOICES[table].items():
-                if any((r["table"], r["row"], r["seed"]) == (table, name, seed) for r in done):
-                    continue
-                steps = max(1, round(given.seconds / seconds[name]))
-                bits, spent = run(make(setting, steps, seed), steps, held_out, gap)
-                result = {"table": table, "row": name, "seed": seed, "steps": steps, "cpu_s": spent, "bits": bits}
-                done.append(result)
-                with given.results.open("a", encoding="utf-8") as file:
-                    file.write(json.dumps(result) + "\n")
-                print(f"{name}, seed {seed}: {steps} steps, {spent:.0f} s, bits {bits}", flush=True)
-    for table in given.tables:
-        print_table(table, [r for r in done if r["table"] == table])
+        step_s = time_steps(CHOICES[table], make)
+        for seconds, seed, name in itertools.product(given.seconds, range(given.seeds), CHOICES[table]):
+            key = {"table": table, "row": name, "seconds": seconds, "seed": seed}
+            if any(key.items() <= own.items() for own in done):
+                continue
+            steps = max(1, round(seconds / step_s[name]))
+            bits, spent = run(make(CHOICES[table][name], steps, seed), steps, held_out, gap)
+            done.append(key | {"steps": steps, "cpu_s": spent, "bits": bits})
+            with given.results.open("a", encoding="utf-8") as file:
+                file.write(json.dumps(done[-1]) + "\n")
+            print(f"{name}, seed {seed}: {steps} steps, {spent:.0f} s, bits {bits}", flush=True)
+    for table, seconds in itertools.product(given.tables, given.seconds):
+        print_table(table, [own for own in done if (own["table"], own["seconds"]) == (table, seconds)])
 
 
 def make_stepper(
