@@ -6,7 +6,7 @@
 are those of a packed sequence, in which the target follows the context as if no gap were there. `scaling` compares
 widths, depths, batches, rates and amounts of data, `context` what the AR decoder makes of a context. `sizes` compares
 models like the bundled one, whose AR decoder makes all codebooks of `sound`; with several --seconds it is a scaling
-curve.
+curve. `decoder` takes away what that model has, one thing at a time.
 
 Every setting of a table trains the same small model (but for `scaling` and `sizes`), started from the spectral codec's
 codebooks, for the same processor time: the time of a step is measured first, settings in turn, and the steps follow
@@ -92,6 +92,13 @@ CHOICES: dict[str, dict[str, dict[str, object]]] = {
         "4 x 128": LIKE_BUNDLED,
         "6 x 256": LIKE_BUNDLED | {"num_layers": 6, "d_model": 256},
         "8 x 384": LIKE_BUNDLED | {"num_layers": 8, "d_model": 384},
+    },
+    "decoder": {
+        "as bundled": LIKE_BUNDLED,
+        "full context": LIKE_BUNDLED | {"context_attention": "full"},
+        "all codebooks of the context": LIKE_BUNDLED | {"context_codebooks": "all"},
+        "no term for a held code": LIKE_BUNDLED | {"ar_holding": False},
+        "codebooks 2 to 9 by a NAR decoder": LIKE_BUNDLED | {"ar_codebooks": 1},
     },
     "context": {
         "full, all codebooks": {},
