@@ -145,7 +145,8 @@ def main() -> None:
     given = parser.parse_args()
     prepare_cpu(given.threads)
     facts = read_facts(given.tokens)
-    train, dev = read_store(given.tokens, "train"), read_store(given.tokens, "dev")
+    train = read_store(given.tokens, "train")
+    rest = [clip for split in ("dev", "test") for clip in read_store(given.tokens, split)]
     codec = load_codec(given.codec)
     assert isinstance(codec, SpectralCodec)
     codebooks = codec.network.quantizer.codebooks
@@ -159,7 +160,7 @@ def main() -> None:
         max_frames=frames,
     )
     make = partial(make_stepper, shape, codebooks, train)
-    held_out = torch.from_numpy(WindowSampler(dev, frames).fixed(WINDOWS).codes)
+    held_out = torch.from_numpy(WindowSampler(rest, frames).fixed(WINDOWS).codes)
     done = read_results(given.results)
     for table in given.tables:
         step_s = time_steps(CHOICES[table], make)
