@@ -31,7 +31,7 @@ AHEAD_FRAMES = 16
 FADE_S = 0.08
 """Length of the cross-fade inside the span, from the context as it would run on to what was generated."""
 LEAST_FADE_S = 0.03
-"""Its length where an attack in what was generated ends it."""
+"""Its least length: an attack in what was generated ends it."""
 ATTACK_RATIO = 4.0
 """How many times the power of the context that runs on an attack has: 6 dB."""
 ATTACK_S = 0.01
@@ -346,7 +346,7 @@ class _Seam:
         rate_hz = self.span.rate_hz
         carried = limit(extrapolate(context, self.fade, rate_hz), self.ceiling, round(LIMIT_S * rate_hz))  # [C, fade]
         fade = _find_attack(out, carried, rate_hz)
-        share = 0.5 * (1 + np.cos(np.pi * (np.arange(fade) + 0.5) / max(1, fade)))  # of the context, falling
+        share = 0.5 * (1 + np.cos(np.pi * (np.arange(fade) + 0.5) / fade))  # of the context, falling
         out[:, :fade] += (carried[:, :fade] - out[:, :fade]) * share
 
 

@@ -72,12 +72,15 @@ def cut_excerpts(recordings: Path, work: Path, most: int) -> list[Excerpt]:
 
 
 def make_round_trips(excerpts: list[Excerpt], work: Path, codec: Codec, out: Path, tell: Callable[[str], None]) -> None:
-    """What the codec makes of the excerpts."""
+    """What the codec makes of the excerpts, matched to the prompt as it is when it decodes a continuation."""
     for excerpt in _missing(excerpts, out, tell):
         wav, rate = read_excerpt(work, excerpt)
         own = soxr.resample(wav, rate, codec.sample_rate_hz) if rate != codec.sample_rate_hz else wav
-        codes = encode_chunked(codec, torch.from_numpy(own)[None, None].expand(1, codec.channels, -1))
-        decoded = decode_chunked(codec, codes)[0].mean(0)[: len(own)].numpy()
+        given = torch.from_numpy(own)[None, None].expand(1, codec.channels, -1)  # [1, C, N]
+        codes = encode_chunked(codec, given)
+        prompt = round(PROMPT_S * codec.frame_rate_hz)
+        matched = codec.matched([(codes[:, :prompt], given[..., : prompt * codec.hop_samples])])
+        decoded = decode_chunked(matched, codes)[0].mean(0)[: len(own)].numpy()
         write_once(out / f"{excerpt.name}.flac", decoded, codec.sample_rate_hz)
 
 
