@@ -52,4 +52,4 @@ def correct(magnitudes: Tensor, corrections: Tensor) -> Tensor:
 def _find_levels(magnitudes: Tensor) -> Tensor:
     """Indices int64 [...] of the levels of magnitudes [...]."""
     levels_db = 20 * magnitudes.clamp(min=LEAST).log10()
-    return levels_db.round().long().clamp(max=HIGHEST_DB) - LOWEST_DB
+    return levels_db.round().long().clamp(LOWEST_DB, HIGHEST_DB) - LOWEST_DB

@@ -29,11 +29,11 @@ CHUNK_CONTEXT_FRAMES = 32
 AHEAD_FRAMES = 16
 """Frames that must be there after a chunk before it is decoded, while codes are being made."""
 FADE_S = 0.08
-"""Length of the cross-fade inside the span, from the context as it would run on to what was generated."""
+"""Longest cross-fade inside the span, from the context as it would run on to what was generated."""
 LEAST_FADE_S = 0.03
-"""Its least length: an attack in what was generated ends it."""
+"""Shortest one: an attack in what was generated ends a cross-fade, but not before this."""
 ATTACK_RATIO = 4.0
-"""How many times the power of the context that runs on an attack has: 6 dB."""
+"""Least power of an attack over that of the context as it runs on: 6 dB."""
 ATTACK_S = 0.01
 """Over such stretches the power of what was generated is measured."""
 LIMIT_S = 0.01
@@ -322,7 +322,7 @@ class _Seam:
     fade: int
     """Most samples of each."""
     ceiling: float
-    """Level that no sample may exceed."""
+    """Level that no new sample may exceed."""
 
     @classmethod
     def of(cls, span: Span, ceiling: float) -> _Seam:
@@ -344,16 +344,18 @@ class _Seam:
     def _lead(self, out: np.ndarray, context: np.ndarray) -> None:
         """Fade from a context [C, n] as it runs on into out [C, fade], which is written to."""
         rate_hz = self.span.rate_hz
-        carried = limit(extrapolate(context, self.fade, rate_hz), self.ceiling, round(LIMIT_S * rate_hz))  # [C, fade]
+        # It may be as loud as the context is, which is over the ceiling where the other side has another offset.
+        ceiling = max(self.ceiling, float(np.abs(context[:, -self.fade :]).max(initial=0.0)))
+        carried = limit(extrapolate(context, self.fade, rate_hz), ceiling, round(LIMIT_S * rate_hz))  # [C, fade]
         fade = _find_attack(out, carried, rate_hz)
         share = 0.5 * (1 + np.cos(np.pi * (np.arange(fade) + 0.5) / fade))  # of the context, falling
         out[:, :fade] += (carried[:, :fade] - out[:, :fade]) * share
 
 
 def _find_attack(made: np.ndarray, carried: np.ndarray, rate_hz: int) -> int:
-    """How many samples of made [C, n] there are before it gets much louder than carried [C, n], LEAST_FADE_S at least.
+    """How many samples of made [C, n] there are before it gets much louder than carried [C, n]; n where it does not.
 
-    A cross-fade over an attack would soften it.
+    A cross-fade over an attack would soften it. The first `LEAST_FADE_S` are not looked at.
     """
     n, stretch = made.shape[1], round(ATTACK_S * rate_hz)
     starts = np.arange(0, n, stretch)

@@ -1,4 +1,4 @@
-"""One span of a recording that is to be generated: its contexts become codes.
+"""One span of a recording that is to be generated: its contexts become codes, and the codec is matched to them.
 
 Shared by every generating workflow; `rendering.py` turns new codes into audio. Knows nothing about files or commands.
 """
@@ -86,13 +86,13 @@ class Span:
 
 
 def open_span(surroundings: Surroundings, new_samples: int, frames: int, codec: Codec) -> Span:
-    """Encode the contexts of a span.
+    """Encode the contexts of a span, and match the codec to them.
 
     Args:
         surroundings: the recording before and after it.
         new_samples: length of the span at the recording's rate.
         frames: context frames wanted on each side, at most.
-        codec: what encodes them.
+        codec: what encodes them; `Span.codec` is made of it.
     """
     rate_hz, gain = surroundings.rate_hz, surroundings.gain
     reach = context_samples(frames, rate_hz, codec)

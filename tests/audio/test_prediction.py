@@ -24,6 +24,16 @@ def test_a_chord_runs_on(rate_hz: int) -> None:
     assert off.max() < (0.05 if rate_hz < 100_000 else 0.5)
 
 
+@pytest.mark.parametrize("rate_hz", [8000, 44100])
+def test_a_chord_runs_on_for_a_long_fade(rate_hz: int) -> None:
+    """Within a tenth for 80 ms."""
+    time_s = np.arange(round(0.5 * rate_hz)) / rate_hz
+    chord = sum(np.sin(2 * np.pi * hz * time_s + hz) / 3 for hz in (220, 277, 330))[None]
+    count = round(0.08 * rate_hz)
+    carried = extrapolate(chord[:, :-count].astype(np.float32), count, rate_hz)
+    assert np.abs(carried - chord[:, -count:]).max() < 0.1
+
+
 @settings(deadline=None, max_examples=50)
 @given(channels=st.integers(1, 3), length=st.integers(0, 500), count=st.integers(0, 200), seed=st.integers(0, 99))
 def test_any_length(channels: int, length: int, count: int, seed: int) -> None:
