@@ -190,7 +190,7 @@ def test_no_step_where_the_other_side_has_another_offset(codec: Codec) -> None:
     """The ceiling is lower for it, but not for the context as it runs on."""
     rate_hz = 16000
     tone = np.sin(2 * np.pi * 220 * np.arange(rate_hz) / rate_hz, dtype=np.float32)[None]
-    before, after = 0.95 * tone, 0.3 * tone + np.float32(0.3)
+    before, after = 0.95 * tone[:, :15946], 0.3 * tone + np.float32(0.3)  # the first one ends at a peak
     surroundings = Surroundings(before=before, after=after, rate_hz=rate_hz, ceiling=1.0)
     span = open_span(surroundings, 8000, 60, codec)
     out = render_span(span, random_codes(span, codec))
