@@ -355,7 +355,7 @@ class _Seam:
 def _find_attack(made: np.ndarray, carried: np.ndarray, rate_hz: int) -> int:
     """How many samples of made [C, n] there are before it gets much louder than carried [C, n]; n where it does not.
 
-    A cross-fade over an attack would soften it. The first `LEAST_FADE_S` are not looked at.
+    A cross-fade over an attack would soften it. One within the first `LEAST_FADE_S` counts as one at their end.
     """
     n, stretch = made.shape[1], round(ATTACK_S * rate_hz)
     starts = np.arange(0, n, stretch)
