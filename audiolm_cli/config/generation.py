@@ -12,6 +12,9 @@ from audiolm_cli.config.musical import FASTEST_BPM, SLOWEST_BPM, Musical, Time, 
 AR_TEMPERATURE = 1.0
 """Usual temperature of the first codebook: codes come as often as the model believes."""
 
+NAR_TEMPERATURE = 0.9
+"""Usual temperature of all other codebooks. At 1 what is drawn turns to noise now and then."""
+
 GUIDANCE = 3.0
 """Usual guidance of a model without a NAR decoder: continuations share as many pitch classes with their prompt as true
 ones do, without it a fifth fewer."""
@@ -40,8 +43,13 @@ class SamplingConfig(Settings):
     top_p: float = _rare(1.0, "Keep the likeliest codes whose probabilities add up to P.", low=0, high=1, metavar="P")
     min_p: float = setting(0.0, "", low=0, high=1)
     """Drop codes less likely than this share of the most likely one; under 1."""
-    nar_temperature: float = _rare(0.9, "Temperature of the fine codebooks; 0 is greedy.", low=0, metavar="X")
-    """0 is greedy, which is duller. At 1 what is drawn turns to noise now and then."""
+    nar_temperature: float | None = _rare(
+        None,
+        "Temperature of the fine codebooks; 0 is greedy. Default: 0.9 (gaps up to 1 s: 0.6, without a NAR decoder).",
+        low=0,
+        metavar="X",
+    )
+    """0 is greedy, which is duller. None is decided when the gap is known, too."""
     guidance: float | None = _rare(
         None,
         "Above 1, the model follows context and style more; 1 is off. Default: 3; with a NAR decoder 1.",

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from audiolm_cli.codec.base import Codec
-from audiolm_cli.config.generation import AR_TEMPERATURE, GenerateConfig, SamplingConfig
+from audiolm_cli.config.generation import AR_TEMPERATURE, NAR_TEMPERATURE, GenerateConfig, SamplingConfig
 from audiolm_cli.config.musical import Musical
 from audiolm_cli.cores import Cores
 from audiolm_cli.devices import pick_device, prepare_cpu
@@ -35,6 +35,8 @@ LoadModel = Callable[[str, torch.device, str, Path | None], Loaded]
 SHORT_GAP_S, SHORT_GAP_TEMPERATURE = 1.0, 0.5
 """Gaps of up to this length between two contexts are drawn at this temperature, unless another is asked for: there is
 less to choose, and a lower temperature comes nearer to what was there (`audiolm guide usage` has the figures)."""
+SHORT_GAP_FINE_TEMPERATURE = 0.6
+"""The same for the further codebooks, where the AR decoder makes them all. What a NAR decoder makes came no nearer."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -139,10 +141,14 @@ class Session:
             duration_s: length of the new audio.
             between: whether there is context on both sides of it.
         """
-        usual = SHORT_GAP_TEMPERATURE if between and duration_s <= SHORT_GAP_S else AR_TEMPERATURE
+        short = between and duration_s <= SHORT_GAP_S
+        first = SHORT_GAP_TEMPERATURE if short else AR_TEMPERATURE
+        fine = SHORT_GAP_FINE_TEMPERATURE if short and not self.model.config.has_nar else NAR_TEMPERATURE
+
         return dataclasses.replace(
             self.sampling,
-            temperature=usual if self.sampling.temperature is None else self.sampling.temperature,
+            temperature=first if self.sampling.temperature is None else self.sampling.temperature,
+            nar_temperature=fine if self.sampling.nar_temperature is None else self.sampling.nar_temperature,
             guidance=guidance_of(self.sampling, self.model.config),
             nar_passes=self.sampling.nar_passes or self.model.config.nar_passes,
         )

@@ -8,7 +8,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from audiolm_cli.config.generation import AR_TEMPERATURE, SamplingConfig
+from audiolm_cli.config.generation import AR_TEMPERATURE, NAR_TEMPERATURE, SamplingConfig
 
 
 def draw_uniforms(generators: list[torch.Generator], steps: int) -> Tensor:
@@ -79,8 +79,9 @@ def sample_first(logits: Tensor, sampling: SamplingConfig, uniform: Tensor) -> T
 
 def sample_fine(logits: Tensor, sampling: SamplingConfig, uniform: Tensor) -> Tensor:
     """Codes int64 [B, M] of a further codebook's logits [B, M, V]; greedy at NAR temperature 0."""
-    if sampling.nar_temperature == 0:
+    temperature = NAR_TEMPERATURE if sampling.nar_temperature is None else sampling.nar_temperature
+    if temperature == 0:
         return logits.argmax(-1)
 
-    probabilities = filter_probabilities(logits.flatten(0, 1).to(uniform.device), sampling.nar_temperature)
+    probabilities = filter_probabilities(logits.flatten(0, 1).to(uniform.device), temperature)
     return draw_codes(probabilities, uniform.flatten()).view(logits.shape[:-1]).to(logits.device)

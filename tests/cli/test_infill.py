@@ -377,3 +377,25 @@ def test_short_gaps_are_drawn_surer(go: Any, take: Path) -> None:
     made = {path.stem: native(path).tobytes() for path in Path().glob("*.wav")}
     assert made["short"] == made["short-0.5"] != made["short-1"]
     assert made["end"] == made["end-1"] and made["long"] == made["long-1"]
+
+
+@pytest.mark.parametrize("by_ar", [True, False])
+def test_fine_codebooks_of_short_gaps_are_drawn_surer_without_a_nar_decoder(
+    audiolm: Any, make_model: Callable[..., Path], tiny_model: Path, tmp_path: Path, take: Path, by_ar: bool
+) -> None:
+    """Up to a second between two sides at temperature 0.6, others and those of NAR decoders at 0.9, unless told otherwise.
+
+    With several gaps, each has its own.
+    """
+    model = make_model(tmp_path / "by-ar", ar_codebooks=4) if by_ar else tiny_model
+    short, usual = 0.6 if by_ar else 0.9, 0.9
+    for flags, temperature in [
+        (["--gap", "0.2:0.7"], short),
+        (["--gap", "0.4:"], usual),
+        (["--gap", "0.2:0.7", "--length", "1.1"], usual),
+        (["--gap", "0.2:0.7", "--nar-temperature", "0"], 0.0),
+        (["--gap", "0.2:0.7", "--gap", "1.5:"], [short, usual] if by_ar else usual),
+    ]:
+        shown = audiolm("infill", take, "-m", model, *flags, "--seed", 1, "-o", "a.wav", "-f", "--json")
+        assert shown.exit_code == 0, shown.stderr
+        assert json.loads(shown.stdout)["outputs"][0]["sampling"]["nar_temperature"] == temperature
