@@ -6,6 +6,7 @@ What `from audiolm_cli import continue_audio, ...` gives. Knows nothing about co
 from __future__ import annotations
 
 import dataclasses
+import numbers
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -42,6 +43,8 @@ ApiGap = tuple[float | str | Musical, float | str | Musical | None]
 """Start and end of a gap, as they are given."""
 NAME = "the audio"
 """What errors call it."""
+OF_FILES = ("output", "force", "plot", "page", "watched")
+"""Fields of `GenerateConfig` that say nothing here, where no file is written."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,7 +96,8 @@ def continue_audio(
         sound_rate_hz: of a `sound_of` that is an array; None is that of the audio.
         model: name or folder, or what `load_model` gave.
         on_event: gets the progress.
-        options: any field of `GenerateConfig` or `SamplingConfig`: seed, takes, best_of, prompt_s, temperature, ...
+        options: fields of `GenerateConfig` and `SamplingConfig`, but those of `OF_FILES`: seed, takes, best_of,
+            prompt_s, temperature, ...
 
     Raises:
         AudioInputError: the audio cannot be used.
@@ -232,7 +236,7 @@ def _prepare(
     on_event: OnEvent,
 ) -> tuple[Session, Recording]:
     """Audio, model and options in the form that the editing commands take."""
-    own = {field.name for field in dataclasses.fields(GenerateConfig)} - {"model", "force", "output", "plot", "watched"}
+    own = {field.name for field in dataclasses.fields(GenerateConfig)} - {"model", *OF_FILES}
     drawn = {field.name for field in dataclasses.fields(SamplingConfig)}
     unknown = sorted(set(options) - own - drawn)
     if unknown:
@@ -258,8 +262,8 @@ def _open_recording(audio: np.ndarray | str | Path, sample_rate_hz: int | None) 
     """
     if not isinstance(audio, np.ndarray):
         return read_audio(audio, max_duration_s=LONGEST_INPUT_S)
-    if sample_rate_hz is None or sample_rate_hz < 1:
-        raise UsageError(f"an array needs its sample rate in Hz, got {sample_rate_hz}")
+    if not isinstance(sample_rate_hz, numbers.Integral) or sample_rate_hz < 1:
+        raise UsageError(f"an array needs its sample rate, a whole number in Hz, got {sample_rate_hz}")
     if audio.dtype.name not in SUBTYPES:
         raise AudioInputError(f"audio of type {audio.dtype} is not read; expected {', '.join(SUBTYPES)}")
     if audio.ndim not in (1, 2) or (audio.ndim == 2 and len(audio) > MOST_CHANNELS):
@@ -275,7 +279,7 @@ def _open_recording(audio: np.ndarray | str | Path, sample_rate_hz: int | None) 
 
     return Recording(
         samples=samples,
-        sample_rate_hz=sample_rate_hz,
+        sample_rate_hz=int(sample_rate_hz),
         format="WAV",
         subtype=subtype,
         lossless=True,

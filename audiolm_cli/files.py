@@ -28,6 +28,11 @@ def hash_file(path: Path) -> str:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
+def encode_path(path: str | Path) -> str | bytes:
+    """A path for soundfile, which itself refuses names that are not UTF-8."""
+    return os.fsencode(path) if os.name == "posix" else os.fspath(path)
+
+
 def count_bytes(folder: Path) -> int:
     """Bytes of all files under a folder; 0 where it is missing. What symbolic links lead to does not count."""
     return sum(file.lstat().st_size for file in folder.rglob("*") if file.is_symlink() or file.is_file())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 import subprocess
 import sys
@@ -91,6 +92,11 @@ def test_options(model: Loaded, audio: np.ndarray) -> None:
         ({"duration_s": 0.0}, UsageError, "duration"),
         ({"temprature": 1.0}, UsageError, "no option is called temprature; known: .*temperature"),
         ({"takes": 0}, UsageError, "takes"),
+        ({"takes": 1.5}, UsageError, "takes must be a whole number, got 1.5"),
+        ({"seed": 2**63}, UsageError, f"seed must be at most {2**63 - 1}, got {2**63}"),
+        ({"temperature": math.inf}, UsageError, "temperature must be finite, got inf"),
+        ({"sample_rate_hz": 16000.0}, UsageError, "sample rate, a whole number.*16000.0"),
+        ({"page": "x.html"}, UsageError, "no option is called page"),
         ({"model": "nowhere-xyz"}, ModelError, "nowhere-xyz"),
     ],
 )
@@ -101,6 +107,23 @@ def test_what_cannot_be_used(
     arguments: dict[str, object] = {"audio": audio, "sample_rate_hz": RATE_HZ, "duration_s": 0.2, "model": model}
     with pytest.raises(error, match=words):
         continue_audio(**(arguments | change))  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("gap", [(-1.0, 0.5), (-1.0, -0.5), (math.nan, 0.5), (0.1, math.nan), (math.inf, None)])
+def test_gaps_that_are_not_in_a_recording(model: Loaded, audio: np.ndarray, gap: tuple[float, float | None]) -> None:
+    """One that begins before the recording led to one twice as long."""
+    with pytest.raises(UsageError, match=f"gap {gap[0]:g}:.* is not in a recording"):
+        infill_audio(audio, RATE_HZ, gap, model=model, seed=1)
+
+
+def test_numbers_of_numpy(model: Loaded, audio: np.ndarray) -> None:
+    """They are as good as those of Python."""
+    plain = continue_audio(audio, RATE_HZ, 0.2, model=model, seed=5, takes=2, temperature=0.5)
+    numpy = continue_audio(
+        audio, np.int64(RATE_HZ), 0.2, model=model, seed=np.int32(5), takes=np.int64(2), temperature=np.float32(0.5)
+    )
+    assert [take.seed for take in plain] == [take.seed for take in numpy] == [5, 6]
+    assert all(np.array_equal(one.audio, other.audio) for one, other in zip(plain, numpy, strict=True))
 
 
 def test_the_example_of_the_guide_runs(

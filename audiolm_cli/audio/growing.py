@@ -30,7 +30,7 @@ from audiolm_cli.audio.writing import (
     named_format,
 )
 from audiolm_cli.errors import UsageError
-from audiolm_cli.files import replacing, scratch_file
+from audiolm_cli.files import encode_path, replacing, scratch_file
 from audiolm_cli.stopping import uninterrupted
 
 COMPANDED = ("ULAW", "ALAW")
@@ -88,7 +88,7 @@ def write_growing(target: str | Path, blocks: Iterable[np.ndarray], spec: AudioS
 def grown_seconds(path: str | Path) -> float:
     """How much a file that `write_growing` was stopped in holds; 0 where there is none yet."""
     try:
-        return float(soundfile.info(path).duration)
+        return float(soundfile.info(encode_path(path)).duration)
     except (OSError, soundfile.LibsndfileError):
         return 0.0
 

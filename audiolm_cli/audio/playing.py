@@ -17,7 +17,7 @@ import soundfile
 from audiolm_cli.audio.recording import as_float
 from audiolm_cli.audio.sndfile import HeldFile
 from audiolm_cli.errors import InstallationError
-from audiolm_cli.files import DeferringFile, as_scratch_error, scratch_folder
+from audiolm_cli.files import DeferringFile, as_scratch_error, encode_path, scratch_folder
 
 PROGRAMS: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("ffplay", ("-nodisp", "-autoexit", "-loglevel", "error", "{}")),
@@ -113,7 +113,7 @@ def copy_stretches(source: str | Path, stretches: list[tuple[float, float]], tar
     Raises:
         OSError: the disk is full.
     """
-    with soundfile.SoundFile(source) as file:
+    with soundfile.SoundFile(encode_path(source)) as file:
         rate_hz, channels = file.samplerate, file.channels if file.channels <= 2 else 1
         with (
             DeferringFile(target, "w+") as written,
@@ -130,7 +130,7 @@ def copy_stretches(source: str | Path, stretches: list[tuple[float, float]], tar
 
 def read_stretch(source: str | Path, start_s: float, end_s: float) -> tuple[np.ndarray, int]:
     """A stretch of an audio file as a person hears it: float32 [n, 1 or 2], and its sample rate in Hz."""
-    with soundfile.SoundFile(source) as file:
+    with soundfile.SoundFile(encode_path(source)) as file:
         start, stop = (min(round(edge_s * file.samplerate), file.frames) for edge_s in (start_s, end_s))
         file.seek(start)
         return as_heard(file.read(stop - start, dtype="float32", always_2d=True)), file.samplerate
@@ -152,7 +152,7 @@ def _import_package() -> Callable[[Path, float], None] | None:
     def play(path: Path, seconds: float) -> None:
         try:
             with (
-                soundfile.SoundFile(path) as file,
+                soundfile.SoundFile(encode_path(path)) as file,
                 sounddevice.OutputStream(file.samplerate, channels=file.channels, dtype="float32") as stream,
             ):
                 for block in file.blocks(BLOCK_SAMPLES, dtype="float32", always_2d=True):

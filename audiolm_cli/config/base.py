@@ -7,6 +7,8 @@ guide. Knows nothing about command lines, files or torch.
 from __future__ import annotations
 
 import dataclasses
+import math
+import numbers
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Literal, Self, get_args, get_origin, get_type_hints
@@ -74,11 +76,15 @@ class Settings:
             choices = choices_of(type_)
             if choices:
                 require(value in choices, f"{name} must be one of {', '.join(map(str, choices))}, got {value!r}")
+            if isinstance(value, numbers.Real):
+                value = _plain_number(value, type_, name)
+                object.__setattr__(self, field.name, value)
             low, high = about.low, about.high
             if high is None and isinstance(value, int):
                 high = LARGEST
             fits = (low is None or value >= low) and (high is None or value <= high)  # not so of what is no number
-            require(fits and value == value, f"{name} must be {describe_range(low, high)}, got {value}")
+            require(fits and value == value, f"{name} must be {_state_range(low, high, value)}, got {value}")
+            require(value != math.inf, f"{name} must be finite, got {value}")
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> Self:
@@ -102,6 +108,24 @@ class Settings:
     def to_dict(self) -> dict[str, Any]:
         """The fields as JSON-ready values."""
         return dataclasses.asdict(self)  # type: ignore[call-overload]
+
+
+def _plain_number(value: numbers.Real, type_: Any, name: str) -> Any:
+    """A number for a setting of this type, in Python's own form where it comes from numpy.
+
+    Raises:
+        UsageError: it is a fraction, and whole numbers are expected.
+    """
+    kinds = (type_, *get_args(type_))
+    if isinstance(value, numbers.Integral):
+        return value if isinstance(value, int) else int(value)
+    require(float in kinds or int not in kinds, f"{name} must be a whole number, got {value}")
+    return float(value)
+
+
+def _state_range(low: float | None, high: float | None, value: Any) -> str:
+    """A range in words, to somebody whose value is out of it: one too great for any number is told the limit."""
+    return f"at most {high}" if high is not None and value > high >= LARGEST else describe_range(low, high)
 
 
 def declared(cls: type) -> Iterator[tuple[dataclasses.Field[Any], About, Any]]:

@@ -14,7 +14,7 @@ import soundfile
 
 from audiolm_cli.audio import DecoderProcess, holds_several, resample
 from audiolm_cli.errors import AudioInputError, DataError
-from audiolm_cli.files import hash_file
+from audiolm_cli.files import encode_path, hash_file
 
 AUDIO_SUFFIXES = (
     *(".wav", ".bwf", ".rf64", ".w64", ".flac", ".aif", ".aiff", ".aifc", ".ogg", ".oga", ".opus", ".mp3", ".au"),
@@ -72,7 +72,7 @@ def open_audio(path: Path) -> AudioFile:
     try:
         if holds_several(path):
             raise DataError(f"{path}: holds several recordings, of which one would be used; split it into files")
-        info = soundfile.info(str(path))
+        info = soundfile.info(encode_path(path))
         digest = hash_file(path)
     except (soundfile.SoundFileError, OSError) as error:
         raise DataError(f"{path}: cannot be read as audio ({error}); remove it or convert it to WAV or FLAC") from error
@@ -115,7 +115,7 @@ def read_mono_clip(file: AudioFile, start_s: float, num_samples: int, sample_rat
 def _read_mono_samples(path: Path, first: int, count: int) -> tuple[np.ndarray, bool]:
     """At most `count` samples, mono float32 [n], from `first` on, and whether the file's length is an estimate."""
     try:
-        with soundfile.SoundFile(str(path)) as stream:
+        with soundfile.SoundFile(encode_path(path)) as stream:
             stream.seek(first)
             if stream.format == "FLAC":  # what may lie behind its samples is no part of it
                 count = min(count, stream.frames - first)

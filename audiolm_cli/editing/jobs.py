@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
+import math
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -304,6 +305,6 @@ def check_context(seconds: float, source: str) -> None:
     """
     if seconds < SHORTEST_CONTEXT_S:
         raise AudioInputError(
-            f"{source}: {1000 * seconds:.0f} ms of audio is too little to go by; "
+            f"{source}: {math.floor(1000 * seconds)} ms of audio is too little to go by; "
             f"expected at least {1000 * SHORTEST_CONTEXT_S:.0f} ms"
         )

@@ -141,7 +141,7 @@ class Session:
             duration_s: length of the new audio.
             between: whether there is context on both sides of it.
         """
-        short = between and duration_s <= SHORT_GAP_S
+        short = between and round(duration_s, 3) <= SHORT_GAP_S  # its edges were rounded to samples
         first = SHORT_GAP_TEMPERATURE if short else AR_TEMPERATURE
         fine = SHORT_GAP_FINE_TEMPERATURE if short and not self.model.config.has_nar else NAR_TEMPERATURE
 

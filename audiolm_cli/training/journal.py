@@ -27,6 +27,11 @@ class Journal:
         lines = self.path.read_text().splitlines(keepends=True) if self.path.exists() else []
         return max((int(step) for line in lines if math.isfinite(step := _read_step(line))), default=0)
 
+    def validations(self) -> list[int]:
+        """The steps whose entries have a "validation"."""
+        lines = self.path.read_text().splitlines(keepends=True) if self.path.exists() else []
+        return [int(_read_step(line)) for line in lines if math.isfinite(_read_step(line)) and '"validation"' in line]
+
     def cut(self, step: int) -> None:
         """Drop the entries of the steps after `step`, which will be done again, and lines that are no whole entry."""
         if not self.path.exists():

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -133,13 +134,33 @@ def load_state(
     pattern = "step-*" if step is None else f"step-{step:07d}"
     for candidate in sorted(folder.glob(pattern), reverse=True):
         try:
-            manifest = json.loads((candidate / MANIFEST).read_text())
-            if hash_file(candidate / TENSORS) == manifest["sha256"]:
-                return int(manifest["step"]), load_file(candidate / TENSORS), manifest["meta"]
+            manifest = _read_manifest(candidate)
+            return int(manifest["step"]), load_file(candidate / TENSORS), manifest["meta"]
         except (OSError, ValueError, KeyError, TypeError, safetensors.SafetensorError):
-            pass
-        on_event(Note(message=f"{candidate}: this saved state is damaged; looking for an older one", warning=True))
+            on_event(Note(message=f"{candidate}: this saved state is damaged; looking for an older one", warning=True))
     return None
+
+
+def has_state(folder: Path) -> bool:
+    """Whether a state under `folder` verifies, so that a training can go on from it."""
+    for candidate in folder.glob("step-*"):
+        with suppress(OSError, ValueError, KeyError, TypeError):
+            _read_manifest(candidate)
+            return True
+    return False
+
+
+def _read_manifest(state: Path) -> dict[str, Any]:
+    """What `_write_state` wrote of a state, whose tensors are as it says.
+
+    Raises:
+        OSError: a file is missing or cannot be read.
+        ValueError: the state is damaged.
+    """
+    manifest: dict[str, Any] = json.loads((state / MANIFEST).read_text())
+    if hash_file(state / TENSORS) != manifest["sha256"]:
+        raise ValueError(f"{state}: the tensors are not those of the manifest")
+    return manifest
 
 
 def check_same_settings(folder: Path, saved: dict[str, Any], given: dict[str, Any]) -> None:

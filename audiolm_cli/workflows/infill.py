@@ -6,6 +6,7 @@ Knows nothing about commands or terminals.
 from __future__ import annotations
 
 import itertools
+import math
 from pathlib import Path
 from typing import Any
 
@@ -89,7 +90,8 @@ def check_gaps(gaps: list[GapPlace], length_s: Time | None) -> list[GapPlace]:
     """The gaps; in order where all are in seconds, of which more is known before there is a recording.
 
     Raises:
-        UsageError: there is none, the length is out of range, one is empty or reversed, or two overlap.
+        UsageError: there is none, the length is out of range, one begins before the recording, is empty or reversed,
+            or two overlap.
     """
     if not gaps:
         raise UsageError("no gap to fill; say where with --gap START:END")
@@ -107,9 +109,11 @@ def order_stretches(stretches: list[Stretch], length_s: Time | None) -> list[Str
     """The stretches in order.
 
     Raises:
-        UsageError: one is empty or reversed, or two overlap.
+        UsageError: one begins before the recording, is empty or reversed, or two overlap.
     """
     for start, end, words in stretches:
+        if not (0 <= start < math.inf and (end is None or math.isfinite(end))):
+            raise UsageError(f"gap {words} is not in a recording; expected times of 0 s or more")
         if end is not None and end < start:
             raise UsageError(f"gap {words} ends before it starts; write START:END")
         if end == start and length_s is None:

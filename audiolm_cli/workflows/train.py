@@ -55,7 +55,7 @@ from audiolm_cli.training.preflight.preparing import (
     transposing,
 )
 from audiolm_cli.training.preflight.request import TrainRequest
-from audiolm_cli.training.state import STATE_FOLDER, describe_changes
+from audiolm_cli.training.state import STATE_FOLDER, describe_changes, has_state
 from audiolm_cli.training.watch import Watch
 from audiolm_cli.version import __version__
 from audiolm_cli.wording import counted
@@ -170,7 +170,7 @@ def _train(request: TrainRequest) -> Trained:
         model = starting_model(prepared)
         announce(prepared, model)
         if ranks.main:
-            if not any((run / STATE_FOLDER).glob("step-*")):
+            if not has_state(run / STATE_FOLDER):
                 _check_unfinished(prepared)
                 go_through(prepared, model)
             watch = Watch(prepared, codec_if_here(prepared))
@@ -309,18 +309,23 @@ def _check_unfinished(prepared: Prepared) -> None:
     """Keep a model from being replaced by the first steps of a training that begins anew, for want of a state.
 
     Raises:
-        OutputError: the run has gone beyond its best model, and there is no state to go on from.
+        OutputError: there is a trained model, and no state to go on from that is whole.
     """
     run = prepared.request.run
     if not (run / BEST).is_dir():
         return
     trained = resolve(str((run / BEST).resolve())).training.get("step", 0)
-    if not trained or (trained < prepared.config.steps and Journal(run / JOURNAL).last_step() <= trained):
-        return  # it was killed between its first validation and its first state
+    if not trained:
+        return
+
+    # Killed between its first validation and its first state, a training has nothing to lose.
+    journal, planned = Journal(run / JOURNAL), json.loads((run / SETTINGS).read_text())["config"]["steps"]
+    if journal.validations() == [trained] and journal.last_step() == trained < planned:
+        return
 
     raise OutputError(
-        f"{run}: holds a model of {trained} steps, but no state in {STATE_FOLDER}/ to go on from; use the model as it "
-        f"is (-m {run}), or train on from it into another folder (--init {run} -o OTHER)"
+        f"{run}: holds a model of {trained} steps, but no whole state in {STATE_FOLDER}/ to go on from; use the model "
+        f"as it is (-m {run}), or train on from it into another folder (--init {run} -o OTHER)"
     )
 
 

@@ -574,7 +574,7 @@ def test_a_name_that_is_not_utf8(go: Any, take: Path, here: Path) -> None:
     """As old disks have them: written, and named on stdout with an escape, as text and as JSON."""
     name = os.fsdecode(os.path.join(os.fsencode(here), b"caf\xe9.wav"))
     shutil.copy(take, name)
-    shown = go(name, "-d", 0.1, "--plot", "p.png")
+    shown = go(name, "-d", 0.1, "--plot", "p.png", "--page", "p.html")
     assert (shown.exit_code, shown.stdout.split()[0]) == (0, "caf\\udce9.continued.wav")
     shown = go(name, "-d", 0.1, "-f", "--json")
     assert "outputs" in json.loads(shown.stdout)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -65,6 +66,18 @@ def test_what_cannot_be_read_is_left_out_and_listed(
         path.write_text("Dear Sir or Madam")
     shown = audiolm("evaluate", *options)
     assert shown.exit_code == 3 and "no file, of 5 found, could be read" in shown.stderr
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other file systems take no such name")
+def test_a_name_that_is_not_utf8(audiolm: Any, tiny_model: Path, piano: Piano, tmp_path: Path) -> None:
+    """As old disks have them; one of them used to end the command."""
+    for i, name in enumerate((b"caf\xe9.flac", b"b.flac")):
+        soundfile.write(tmp_path / "x.flac", piano(2.5, 16000, seed=i), 16000)
+        os.rename(tmp_path / "x.flac", os.path.join(os.fsencode(tmp_path), name))
+    shown = audiolm("evaluate", tmp_path, "-m", tiny_model, *FEW, "--json")
+    assert shown.exit_code == 0, shown.stderr
+    found = json.loads(shown.stdout)
+    assert (found["recordings"], found["failed"]) == (2, [])
 
 
 def test_continuations_are_made_as_the_tool_makes_them(

@@ -381,21 +381,30 @@ def test_short_gaps_are_drawn_surer(go: Any, take: Path) -> None:
 
 @pytest.mark.parametrize("by_ar", [True, False])
 def test_fine_codebooks_of_short_gaps_are_drawn_surer_without_a_nar_decoder(
-    audiolm: Any, make_model: Callable[..., Path], tiny_model: Path, tmp_path: Path, take: Path, by_ar: bool
+    audiolm: Any,
+    make_model: Callable[..., Path],
+    tiny_model: Path,
+    tmp_path: Path,
+    take: Path,
+    piano: Piano,
+    by_ar: bool,
 ) -> None:
-    """Up to a second between two sides at temperature 0.6, others and those of NAR decoders at 0.9, unless told otherwise.
+    """Up to a second between two sides at 0.6, others and those of NAR decoders at 0.9; several gaps each at their own.
 
-    With several gaps, each has its own.
+    A second is one at every rate, however its edges are rounded: at 11 025 Hz this one has a sample more.
     """
     model = make_model(tmp_path / "by-ar", ar_codebooks=4) if by_ar else tiny_model
     short, usual = 0.6 if by_ar else 0.9, 0.9
+    soundfile.write("odd.wav", piano(2.0, 11025, 1), 11025)
     for flags, temperature in [
+        (["odd.wav", "--gap", "0.1:1.1"], short),
         (["--gap", "0.2:0.7"], short),
         (["--gap", "0.4:"], usual),
         (["--gap", "0.2:0.7", "--length", "1.1"], usual),
         (["--gap", "0.2:0.7", "--nar-temperature", "0"], 0.0),
         (["--gap", "0.2:0.7", "--gap", "1.5:"], [short, usual] if by_ar else usual),
     ]:
-        shown = audiolm("infill", take, "-m", model, *flags, "--seed", 1, "-o", "a.wav", "-f", "--json")
+        source = [] if flags[0] == "odd.wav" else [take]
+        shown = audiolm("infill", *source, *flags, "-m", model, "--seed", 1, "-o", "a.wav", "-f", "--json")
         assert shown.exit_code == 0, shown.stderr
         assert json.loads(shown.stdout)["outputs"][0]["sampling"]["nar_temperature"] == temperature

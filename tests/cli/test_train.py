@@ -23,6 +23,7 @@ from audiolm_cli.config.training import TrainConfig
 from audiolm_cli.data.manifest import COPIES, is_store, read_store
 from audiolm_cli.errors import DataError, ModelError, OutputError, UsageError
 from audiolm_cli.events import Event, Note, Progress, TrainStep
+from audiolm_cli.training.loop import Trainer
 from audiolm_cli.training.preflight.preparing import NAR_PASSES
 from audiolm_cli.training.preflight.request import TrainRequest
 from audiolm_cli.workflows.train import Trained, train
@@ -538,17 +539,40 @@ def test_another_number_of_codebooks_is_refused(audiolm: Any, run: Trained, tmp_
 def test_a_model_without_its_state_is_not_replaced(
     audiolm: Any, run: Trained, recordings: Path, tiny_codec: Path, tmp_path: Path
 ) -> None:
-    """`state/` may be deleted: the same command then says what to do, and `best/` stays."""
+    """`state/` may be deleted or damaged: the command then says what to do, and `best/` stays, with more steps, too."""
     mine = tmp_path / "mine"
     options = ["--codec", tiny_codec, "--steps", 4, "--batch-frames", 80, "--validate-every", 2, "--sample-every", 0]
     assert audiolm("train", recordings, "-o", mine, *options).exit_code == 0
     before = resolve(str(mine)).sha256
-    shutil.rmtree(mine / "state")
-    shown = audiolm("train", recordings, "-o", mine, *options)
-    assert shown.exit_code == 7 and f"--init {mine}" in shown.stderr and "no state" in shown.stderr
-    assert resolve(str(mine)).sha256 == before
+    (tensors,) = (mine / "state").glob("*/state.safetensors")
+    for break_state in (lambda: os.truncate(tensors, 1000), lambda: shutil.rmtree(mine / "state")):
+        break_state()
+        for more in ([], ["--steps", 6]):
+            shown = audiolm("train", recordings, "-o", mine, *options, *more)
+            assert shown.exit_code == 7 and f"--init {mine}" in shown.stderr and "no whole state" in shown.stderr
+            assert resolve(str(mine)).sha256 == before
     assert audiolm("train", recordings, "-o", tmp_path / "next", "--init", mine, *options[2:]).exit_code == 0
 
     # Killed before its first state, a training begins anew
     shutil.rmtree(mine / "best")
     assert audiolm("train", recordings, "-o", mine, *options).exit_code == 0
+
+
+def test_a_training_killed_between_its_first_validation_and_its_first_state_begins_anew(
+    run: Trained, recordings: Path, tiny_codec: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It has a model then, which is none of a finished run."""
+
+    def start() -> Trained:
+        place = tmp_path / "run"
+        return train(TrainRequest(recordings, place, codec=str(tiny_codec), shape=SHAPE, config=STEPS))
+
+    def kill(self: Trainer) -> None:
+        raise Killed
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Trainer, "_save", kill)
+        with pytest.raises(Killed):
+            start()
+    assert (tmp_path / "run" / "best").is_dir() and not (tmp_path / "run" / "state").exists()
+    assert weights(start()) == weights(run)
