@@ -30,6 +30,8 @@ COPY_OF = "copy_of"
 """Custom field of a cut that is a transposed copy: the id of the one that it is a copy of."""
 FIELDS = ("speaker", "language", "gender")
 """Fields of a supervision that may serve as labels, beside its custom ones."""
+AGAIN = "tokenize the recordings again with -f"
+"""What makes a damaged store whole."""
 LARGEST_CODE = np.iinfo(np.int16).max
 SHIFTS_S = (1e-4, 10.0)
 """Seconds per frame that features may have."""
@@ -84,7 +86,7 @@ def read_cuts(manifest: Path, on_event: OnEvent = ignore) -> Iterator[Cut]:
     try:
         with gzip.open(manifest, "rb") if manifest.name.endswith(".gz") else manifest.open("rb") as stream:
             if manifest.stat().st_size == 0:  # a gzip file without content has some bytes
-                raise DataError(f"{manifest}: cannot be read (no content); tokenize the recordings again")
+                raise DataError(f"{manifest}: cannot be read (no content); {AGAIN}")
 
             while line := stream.readline(LONGEST_LINE):
                 number += 1
@@ -100,7 +102,7 @@ def read_cuts(manifest: Path, on_event: OnEvent = ignore) -> Iterator[Cut]:
                     mixed.append(cut)
 
     except (OSError, EOFError, zlib.error) as error:
-        raise DataError(f"{manifest}: cannot be read ({error}); tokenize the recordings again") from error
+        raise DataError(f"{manifest}: cannot be read ({error}); {AGAIN}") from error
     except (ValueError, RecursionError) as error:
         raise DataError(
             f"{manifest}: line {number} cannot be read ({error!s:.200}); expected a lhotse cut as JSON"

@@ -91,9 +91,7 @@ class ArrayReader:
 
             if ".." in PurePath(key).parts or os.path.isabs(key):
                 raise DataError(f"the storage key {key!r} leads out of {found}")
-            array = np.load(found / key, mmap_mode="r", allow_pickle=False)  # the rows alone are read
-            if not isinstance(array, np.ndarray):
-                raise ValueError("it is an archive")
+            array = np.lib.format.open_memmap(found / key, mode="r")  # the rows alone are read
             return np.array(array[first : first + count])
 
         except DAMAGED as error:

@@ -16,8 +16,18 @@ from typing import Any
 
 import numpy as np
 
+from audiolm_cli.data.cuts import AGAIN
 from audiolm_cli.data.files import SPLITS, split_hashes
-from audiolm_cli.data.manifest import COPIES, FACTS, FEATURES, CodecFacts, TokenClip, write_store
+from audiolm_cli.data.manifest import (
+    COPIES,
+    FACTS,
+    FEATURES,
+    CodecFacts,
+    TokenClip,
+    iter_store,
+    read_facts,
+    write_store,
+)
 from audiolm_cli.data.parts import INPUTS, PARTIAL, VERSION, Input, Part, Parts, load_inputs, save_inputs
 from audiolm_cli.data.storage import ArrayReader
 from audiolm_cli.errors import DataError, OutputError
@@ -183,6 +193,23 @@ def summarise(output: Path, summary: dict[str, Any], inputs: list[Input]) -> Tok
         raise DataError(f"{output / INPUTS}: cannot be read ({error}); make the store anew with -f") from error
 
 
+def check_whole(done: Tokenized) -> None:
+    """Read a store that is there.
+
+    Raises:
+        DataError: a file of it, or a clip, is missing or damaged.
+    """
+    for name in (FACTS, FEATURES):
+        if not (done.path / name).is_file():
+            raise DataError(f"{done.path / name}: no such file, and the store needs it; {AGAIN}")
+    for split, count in done.cuts.items():
+        found = sum(1 for _ in iter_store(done.path, split)) if count else 0
+        if found != count:
+            raise DataError(f"{done.path}: has {found} of {counted(count, 'clip')} of {split}; {AGAIN}")
+    for _ in iter_store(done.path, COPIES):
+        pass
+
+
 def semitones_of(store: Path) -> int:
     """How far up and down the transposed copies in a store reach; 0 where nothing says that there are any.
 
@@ -228,6 +255,7 @@ def revive(output: Path, parts: Parts, codec_sha256: str) -> None:
     """Take the codes of a finished store over into the parts of a new one; those that cannot be read are left out."""
     try:
         summary, inputs = load_inputs(output) or ({}, [])
+        size = read_facts(output).codebook_size if inputs else 0
     except DataError:
         return
     if (summary.get("codec_sha256"), summary.get("version")) != (codec_sha256, VERSION):
@@ -239,10 +267,10 @@ def revive(output: Path, parts: Parts, codec_sha256: str) -> None:
             if not known.frames:
                 continue
 
-            _revive_part(parts, known, 0, known.clips, known.frames, arrays, path)
+            _revive_part(parts, known, 0, known.clips, known.frames, arrays, path, size)
             for step in {step for _, step, _, _ in known.copies}:
                 clips = tuple((name, start, count) for name, own, start, count in known.copies if own == step)
-                _revive_part(parts, known, step, clips, clips[-1][1] + clips[-1][2], arrays, path)
+                _revive_part(parts, known, step, clips, clips[-1][1] + clips[-1][2], arrays, path, size)
 
 
 def _revive_part(
@@ -253,8 +281,9 @@ def _revive_part(
     frames: int,
     arrays: ArrayReader,
     path: str,
+    codebook_size: int,
 ) -> None:
-    """Take over the codes of a recording, or of a transposed copy of it, unless they are there or cannot be read."""
+    """Take over the codes of a recording, or of a transposed copy of it, unless they are there or are damaged."""
     if parts.find(known.sha256, semitones) is not None:
         return
 
@@ -262,7 +291,8 @@ def _revive_part(
         codes = [arrays.read("numpy_hdf5", path, name, 0, count) for name, _, count in clips]
         spans = np.array([(start, start + count) for _, start, count in clips], np.int64).reshape(-1, 2)
         joined = np.concatenate(codes) if codes else np.zeros((0, 1), np.int16)
-        if len(joined) == sum(stop - start for start, stop in spans):
+        are_codes = bool(((joined >= 0) & (joined < codebook_size)).all())
+        if are_codes and len(joined) == sum(stop - start for start, stop in spans):
             parts.save(known.sha256, Part(codes=joined.astype(np.int16), spans=spans, frames=frames), semitones)
 
 

@@ -42,6 +42,7 @@ from audiolm_cli.tokenizing.assembly import (
     Tokenized,
     assemble,
     check_free,
+    check_whole,
     choose_recordings,
     discard,
     revive,
@@ -371,6 +372,7 @@ def _find_finished_store(output: Path, found: FoundAudio, sha256: str, transpose
     """What a finished store at `output` holds; None when there is none.
 
     Raises:
+        DataError: it is damaged.
         OutputError: it is that of other recordings, of another codec, or of some other program.
     """
     loaded = load_inputs(output)
@@ -399,6 +401,7 @@ def _find_finished_store(output: Path, found: FoundAudio, sha256: str, transpose
             "which encodes only what is new, or choose another folder"
         )
     done = summarise(output, summary | {UNREACHED: found.problems}, known)
+    check_whole(done)
     wanted_semitones = transpose(60 * done.hours)
     if done.semitones != wanted_semitones:
         there = f"reach {counted(done.semitones, 'semitone')} up and down" if done.semitones else "are missing"

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import h5py
 import numpy as np
 import pytest
 import soundfile
@@ -340,6 +341,39 @@ def test_a_second_run_does_nothing(
         assert second.exit_code == 10 and "nothing to do" in second.stderr and "broken.wav" in second.stderr
         assert json.loads(second.stdout) == json.loads(first.stdout)
     assert {path.name: path.stat().st_mtime_ns for path in (tmp_path / "t").iterdir()} == before
+
+
+def _damage_code(store: Path) -> None:
+    with h5py.File(store / "codes.h5", "r+") as file:
+        next(iter(file.values()))[0, 0] = -3
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        *(
+            (lambda store, name=name: (store / name).unlink())
+            for name in ("codes.h5", "codec.json", "cuts_dev.jsonl.gz")
+        ),
+        *((lambda store, name=name: os.truncate(store / name, 60)) for name in ("codes.h5", "cuts_train.jsonl.gz")),
+        _damage_code,
+    ],
+    ids=["no codes", "no facts", "no manifest", "half the codes", "half a manifest", "what is no code"],
+)
+def test_a_damaged_store_is_not_taken_for_whole(
+    audiolm: Any, recordings: Path, tiny_codec: Path, tmp_path: Path, damage: Callable[[Path], None]
+) -> None:
+    """One line says what is wrong and what to do, and that then does it."""
+    options = [recordings, "-o", tmp_path / "t", "--codec", tiny_codec]
+    assert audiolm("tokenize", *options).exit_code == 0
+    before = codes(tmp_path / "t")
+    damage(tmp_path / "t")
+    shown = audiolm("tokenize", *options)
+    assert shown.exit_code == 3 and shown.stderr.endswith("; tokenize the recordings again with -f\n"), shown.stderr
+    assert audiolm("tokenize", *options, "-f").exit_code == 0
+    after = codes(tmp_path / "t")
+    assert list(after) == list(before) and all(np.array_equal(after[name], before[name]) for name in before)
+    assert "nothing to do" in audiolm("tokenize", *options).stderr
 
 
 def test_other_recordings_are_not_mixed_in(
