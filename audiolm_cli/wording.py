@@ -52,6 +52,15 @@ def listed(names: Sequence[str]) -> str:
     return f"{len(names)} ({', '.join(names[:MOST_NAMES])}{more})"
 
 
+def name_path(path: str) -> str:
+    """A path as a word of a command line, where it must not be taken for an option.
+
+    >>> name_path("take.wav"), name_path("-take.wav") == os.path.join(os.curdir, "-take.wav")
+    ('take.wav', True)
+    """
+    return os.path.join(os.curdir, path) if path.startswith("-") else path
+
+
 def join_words(words: list[str]) -> str:
     """The words of a command as a line for this system's shell.
 

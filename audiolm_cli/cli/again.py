@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Annotated, Any
 
 import typer
@@ -22,6 +25,11 @@ WithModel = Annotated[
     options.shared("--with-model", metavar="NAME|PATH", help="The model, where the file's name of it is not enough."),
 ]
 Output = Annotated[str | None, options.shared("-o", "--output", metavar="PATH", help="Default: FILE.again.wav, here.")]
+
+PREFIX = "AUDIOLM_"
+"""How the variables of the environment begin that options read."""
+OF_MACHINE = ("CACHE_DIR", "DEVICE", "ENDPOINT", "OFFLINE", "THREADS")
+"""Those that say how this machine computes and where it finds models, and not what is made."""
 
 
 @spread
@@ -45,7 +53,8 @@ def again_command(
         out.close()  # the command has a display of its own
 
         try:
-            run_words(context, [*words, *flags_of(display, force=force, offline=offline)])
+            with _without_choices():
+                run_words(context, [*words, *flags_of(display, force=force, offline=offline)])
         except ModelError as error:
             if with_model is not None:
                 raise
@@ -53,6 +62,17 @@ def again_command(
                 f"{error}; {file} has no more than a model's name: --with-model names its folder"
             ) from error
         out.note(compare_with(file, words[words.index("-o") + 1]))
+
+
+@contextmanager
+def _without_choices() -> Iterator[None]:
+    """The environment without what it chooses for options: a file is made again by what it says of itself."""
+    chosen = [name for name in os.environ if name.startswith(PREFIX) and name.removeprefix(PREFIX) not in OF_MACHINE]
+    left_out = {name: os.environ.pop(name) for name in chosen}
+    try:
+        yield
+    finally:
+        os.environ.update(left_out)
 
 
 def flags_of(display: options.Display, *, force: bool, offline: bool) -> list[str]:

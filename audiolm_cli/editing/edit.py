@@ -27,7 +27,7 @@ from audiolm_cli.editing.writing import describe_settings, write_take
 from audiolm_cli.errors import AudioLMError, OwnOutputError
 from audiolm_cli.events import Activity, Note
 from audiolm_cli.version import __version__
-from audiolm_cli.wording import join_words
+from audiolm_cli.wording import join_words, name_path
 
 NOT_REPEATED = ("output", "takes", "best_of", "plot", "page", "seed", "force")
 """Fields that say nothing about a single take, or are said in another way."""
@@ -127,7 +127,7 @@ def repeat_command(session: Session, source: str, words: Sequence[str], seed: in
         seed: of the take.
     """
     command, *own = words
-    line = ["audiolm", command, source, *own]
+    line = ["audiolm", command, name_path(source), *own]
     for settings in (session.config, session.sampling):
         for field, about, _ in declared(type(settings)):
             value = getattr(settings, field.name)

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from audiolm_cli.audio import Recording, mid, resample
-from audiolm_cli.audio.level import training_gain
+from audiolm_cli.audio.level import measure_offset, training_gain
 from audiolm_cli.checkpoints.catalogue import BUNDLED, bundled_folders
 from audiolm_cli.codec.base import Codec
 from audiolm_cli.editing.session import Session
@@ -40,7 +40,8 @@ def tell_of_strange_sound(session: Session, recording: Recording, gaps: list[Gap
     # What the new audio goes on from, or where it goes on from nothing, the beginning.
     heard = round(HEARD_S * rate_hz)
     stop = gaps[0].start if gaps[0].start >= LEAST_S * rate_hz else heard
-    wav = mid(recording.wav(max(0, stop - heard), stop))
+    around = recording.wav(max(0, stop - heard), stop)
+    wav = mid(around - measure_offset(around)[:, None]).astype(np.float32)  # new audio is made without it, too
     if len(wav) < LEAST_S * rate_hz:
         return
 

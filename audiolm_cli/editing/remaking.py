@@ -11,6 +11,7 @@ from typing import Any
 
 from audiolm_cli.config.base import Settings, declared, flag_of
 from audiolm_cli.config.generation import GenerateConfig, SamplingConfig
+from audiolm_cli.wording import name_path
 
 COMMANDS: dict[str, dict[str, str]] = {
     "continue": {
@@ -62,7 +63,7 @@ def remake_words(facts: Mapping[str, Any], source: str, places: Mapping[str, str
     if own is None:
         return None
 
-    words = [command, source]
+    words = [command, name_path(source)]
     for name, flag in own.items():
         value = facts.get(name)
         if name in FILES and isinstance(value, str):

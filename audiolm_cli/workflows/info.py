@@ -19,6 +19,7 @@ from audiolm_cli.audio.tempo import Tempo
 from audiolm_cli.config.musical import COMMON_METER, Grid, parse_length
 from audiolm_cli.editing.remaking import FILES, read_facts, remake_words
 from audiolm_cli.errors import UsageError
+from audiolm_cli.wording import name_path
 
 PROGRAM = ("audiolm", "--no-config")
 """What stands in front of a command that settings files must not change."""
@@ -131,7 +132,7 @@ def suggest_again(info: FileInfo) -> list[str] | None:
     """The words of the `audiolm again` that finds the recording from here; None where the file is not made again."""
     if info.command is None:
         return None
-    words, source = ["audiolm", "again", info.path], (info.made or {}).get("input")
+    words, source = ["audiolm", "again", name_path(info.path)], (info.made or {}).get("input")
     if not isinstance(source, str):
         return [*words, "--input", "RECORDING"]
 

@@ -108,8 +108,13 @@ def test_silence_has_no_level(audiolm: Any) -> None:
     ],
     ids=lambda words: " ".join(words[:3]),
 )
-def test_the_same_again(audiolm: Any, tiny_model: Path, piano: Piano, words: list[str]) -> None:
-    """The command that is shown makes the same samples, and `again` runs it; settings files do not count."""
+def test_the_same_again(
+    audiolm: Any, tiny_model: Path, piano: Piano, monkeypatch: pytest.MonkeyPatch, words: list[str]
+) -> None:
+    """The command that is shown makes the same samples, and `again` runs it.
+
+    What settings files and the environment choose does not count.
+    """
     soundfile.write("other.wav", piano(1.0, RATE_HZ, seed=3), RATE_HZ)
     Path("my labels.txt").write_text("0.25\t0.5\tone\n")
     made = audiolm(words[0], "take.wav", *words[1:], "-m", tiny_model, "--seed", 7, "-o", "new.wav")
@@ -117,6 +122,8 @@ def test_the_same_again(audiolm: Any, tiny_model: Path, piano: Piano, words: lis
     path = "new.2.wav" if "--takes" in words else "new.wav"
 
     Path("audiolm.toml").write_text("temperature = 0.1\nprompt = 0.2\nnar-temperature = 0\n")
+    for name, value in {"TOP_K": "3", "TEMPERATURE": "0.1", "BEFORE": "1", "TAKES": "2", "ONLY_NEW": "1"}.items():
+        monkeypatch.setenv(f"AUDIOLM_{name}", value)
     shown = audiolm("again", path, "--with-model", tiny_model)
     assert shown.exit_code == 0, shown.stderr
     remade = f"{Path(path).stem}.again.wav"
@@ -126,6 +133,17 @@ def test_the_same_again(audiolm: Any, tiny_model: Path, piano: Piano, words: lis
     command = json.loads(audiolm("info", path, "--json").stdout)["command"]
     command[command.index("--model") + 1] = str(tiny_model)  # a file has the name alone
     assert shlex.join([*command, "-o", remade]) in shown.stderr and command[:2] == ["audiolm", "--no-config"]
+
+
+def test_a_name_that_begins_with_a_dash(audiolm: Any, tiny_model: Path) -> None:
+    """It is no option in the line that is shown, nor in the one that `again` runs, nor on the page."""
+    Path("take.wav").rename("-take.wav")
+    options = ["-d", 0.2, "-m", tiny_model, "--seed", 7, "-o", "new.wav", "--page", "new.html"]
+    assert audiolm("continue", *options, "--", "-take.wav").exit_code == 0
+    assert "audiolm continue ./-take.wav" in Path("new.html").read_text()
+    assert "audiolm --no-config continue ./-take.wav" in audiolm("info", "new.wav").stdout
+    shown = audiolm("again", "new.wav", "--with-model", tiny_model)
+    assert shown.exit_code == 0 and "new.again.wav has the samples of new.wav" in shown.stderr, shown.stderr
 
 
 def test_what_made_it_another(audiolm: Any, tiny_model: Path) -> None:

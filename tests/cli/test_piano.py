@@ -113,7 +113,7 @@ def play_trumpet(seconds: int, rate_hz: int) -> np.ndarray:
 def test_what_is_no_piano_is_said_to_be_none(
     command: tuple[object, ...], audiolm: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """One line about a trumpet, and none about a piano, or about what is too short to tell."""
+    """One line about a trumpet, and none about a piano, also around a DC offset, or about what is too short to tell."""
     monkeypatch.chdir(tmp_path)
     verb, *options = command
     for seconds in (6, 1):
@@ -121,7 +121,9 @@ def test_what_is_no_piano_is_said_to_be_none(
     shown = audiolm(verb, "trumpet-6.wav", *options, "--seed", 1)
     line = "trumpet-6.wav does not sound like a piano, and the model piano knows only pianos"
     assert shown.exit_code == 0 and shown.stderr.count(line) == 1
-    others = [PRELUDE] if verb == "infill" else [PRELUDE, "trumpet-1.wav"]
+    prelude, rate_hz = soundfile.read(PRELUDE, dtype="float32", stop=5 * soundfile.info(PRELUDE).samplerate)
+    soundfile.write("offset.wav", 0.6 * prelude + 0.1, rate_hz)
+    others = [PRELUDE, "offset.wav"] if verb == "infill" else [PRELUDE, "offset.wav", "trumpet-1.wav"]
     for other in others:
         shown = audiolm(verb, other, *options, "--seed", 1)
         assert shown.exit_code == 0 and "sound like" not in shown.stderr
