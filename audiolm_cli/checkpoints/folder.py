@@ -353,7 +353,9 @@ def _check_free(path: Path, force: bool, writes: list[str]) -> None:
     try:
         known = {*writes, *_accounted_names(path), CARD, SAMPLES}
     except ModelError as error:
-        raise OutputError(f"{path} holds something other than a model, so it is not replaced: {error}") from error
+        raise OutputError(
+            f"{path} holds something other than a model, so it is not replaced: {error}; move it away first"
+        ) from error
 
     foreign = [name for name in present if name not in known]
     if foreign:

@@ -126,6 +126,7 @@ class GenerateConfig(Settings):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        require(self.output != "", "output must be the name of a file or folder, got an empty one; leave it out")
         enough = self.best_of is None or self.best_of >= self.takes
         require(enough, f"best-of must be at least the number of takes, {self.takes}, got {self.best_of}")
         prompt = self.prompt_s
