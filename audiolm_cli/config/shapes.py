@@ -116,7 +116,8 @@ class ModelConfig(Settings):
         fits = self.d_model % (2 * self.nhead) == 0
         require(
             fits,
-            f"d_model must be a multiple of twice nhead, got {self.d_model} and {self.nhead}; change --decoder-dim or --nhead",
+            f"d_model must be a multiple of twice nhead, got {self.d_model} and {self.nhead}; "
+            "change --decoder-dim or --nhead",
         )
         require(self.positions in ("rotary", "sine"), f'positions must be "rotary" or "sine", got {self.positions!r}')
         known = self.context_attention in ("full", "causal")
