@@ -53,12 +53,12 @@ def listed(names: Sequence[str]) -> str:
 
 
 def name_path(path: str) -> str:
-    """A path as a word of a command line, where it must not be taken for an option.
+    """A path as a word of a command line, where it must not be taken for an option; "-" is no path.
 
-    >>> name_path("take.wav"), name_path("-take.wav") == os.path.join(os.curdir, "-take.wav")
-    ('take.wav', True)
+    >>> name_path("take.wav"), name_path("-"), name_path("-take.wav") == os.path.join(os.curdir, "-take.wav")
+    ('take.wav', '-', True)
     """
-    return os.path.join(os.curdir, path) if path.startswith("-") else path
+    return os.path.join(os.curdir, path) if path.startswith("-") and path != "-" else path
 
 
 def join_words(words: list[str]) -> str:

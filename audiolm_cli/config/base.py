@@ -76,11 +76,12 @@ class Settings:
             choices = choices_of(type_)
             if choices:
                 require(value in choices, f"{name} must be one of {', '.join(map(str, choices))}, got {value!r}")
+            whole = int in (kinds := (type_, *get_args(type_))) and float not in kinds
             if isinstance(value, numbers.Real):
-                value = _plain_number(value, type_, name)
+                value = _plain_number(value, whole, name)
                 object.__setattr__(self, field.name, value)
             low, high = about.low, about.high
-            if high is None and isinstance(value, int):
+            if high is None and whole:
                 high = LARGEST
             fits = (low is None or value >= low) and (high is None or value <= high)  # not so of what is no number
             require(fits and value == value, f"{name} must be {_state_range(low, high, value)}, got {value}")
@@ -110,17 +111,16 @@ class Settings:
         return dataclasses.asdict(self)  # type: ignore[call-overload]
 
 
-def _plain_number(value: numbers.Real, type_: Any, name: str) -> Any:
-    """A number for a setting of this type, in Python's own form where it comes from numpy.
+def _plain_number(value: numbers.Real, whole: bool, name: str) -> int | float:
+    """A number in Python's own form, where it comes from numpy, and an integer where it has to be whole.
 
     Raises:
-        UsageError: it is a fraction, and whole numbers are expected.
+        UsageError: it has to be whole, and is not.
     """
-    kinds = (type_, *get_args(type_))
     if isinstance(value, numbers.Integral):
         return value if isinstance(value, int) else int(value)
-    require(float in kinds or int not in kinds, f"{name} must be a whole number, got {value}")
-    return float(value)
+    require(not whole or float(value).is_integer(), f"{name} must be a whole number, got {value}")
+    return int(float(value)) if whole else float(value)
 
 
 def _state_range(low: float | None, high: float | None, value: Any) -> str:

@@ -114,11 +114,8 @@ class ModelConfig(Settings):
         require(isinstance(self.prompt_from, str), f"prompt_from must be a text, got {self.prompt_from!r:.80}")
         object.__setattr__(self, "prompt_from", str(self.prompts))
         fits = self.d_model % (2 * self.nhead) == 0
-        require(
-            fits,
-            f"d_model must be a multiple of twice nhead, got {self.d_model} and {self.nhead}; "
-            "change --decoder-dim or --nhead",
-        )
+        got = f"got {self.d_model} and {self.nhead}"
+        require(fits, f"d_model (--decoder-dim) must be a multiple of twice nhead (--nhead), {got}")
         require(self.positions in ("rotary", "sine"), f'positions must be "rotary" or "sine", got {self.positions!r}')
         known = self.context_attention in ("full", "causal")
         require(known, f'context_attention must be "full" or "causal", got {self.context_attention!r}')

@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 
 from audiolm_cli.audio.recording import RATES_HZ
+from audiolm_cli.data.parts import INPUTS
 from audiolm_cli.data.storage import ArrayReader
 from audiolm_cli.data.tokens import MOST_CODEBOOKS, TokenClip
 from audiolm_cli.errors import DataError
@@ -86,7 +87,7 @@ def read_cuts(manifest: Path, on_event: OnEvent = ignore) -> Iterator[Cut]:
     try:
         with gzip.open(manifest, "rb") if manifest.name.endswith(".gz") else manifest.open("rb") as stream:
             if manifest.stat().st_size == 0:  # a gzip file without content has some bytes
-                raise DataError(f"{manifest}: cannot be read (no content); {AGAIN}")
+                raise DataError(f"{manifest}: cannot be read (no content); {remedy_of(manifest.parent)}")
 
             while line := stream.readline(LONGEST_LINE):
                 number += 1
@@ -102,7 +103,7 @@ def read_cuts(manifest: Path, on_event: OnEvent = ignore) -> Iterator[Cut]:
                     mixed.append(cut)
 
     except (OSError, EOFError, zlib.error) as error:
-        raise DataError(f"{manifest}: cannot be read ({error}); {AGAIN}") from error
+        raise DataError(f"{manifest}: cannot be read ({error}); {remedy_of(manifest.parent)}") from error
     except (ValueError, RecursionError) as error:
         raise DataError(
             f"{manifest}: line {number} cannot be read ({error!s:.200}); expected a lhotse cut as JSON"
@@ -119,6 +120,11 @@ def read_cuts(manifest: Path, on_event: OnEvent = ignore) -> Iterator[Cut]:
     if mixed:
         message = f"{manifest}: left out, mixed or padded, which codes cannot be: {listed(mixed)}"
         on_event(Note(message=message, warning=True))
+
+
+def remedy_of(folder: Path) -> str:
+    """What to do about a damaged store or manifest in a folder."""
+    return AGAIN if (folder / INPUTS).is_file() else "get a whole copy of it"
 
 
 def read_clip(cut: Cut, arrays: ArrayReader, codebook_size: int) -> TokenClip:

@@ -16,7 +16,7 @@ from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from audiolm_cli.data.cuts import AGAIN, COPY_OF, ENDS, Cut, read_clip, read_cuts
+from audiolm_cli.data.cuts import COPY_OF, ENDS, Cut, read_clip, read_cuts, remedy_of
 from audiolm_cli.data.files import SPLITS
 from audiolm_cli.data.parts import is_unfinished
 from audiolm_cli.data.storage import KINDS, ArrayReader
@@ -255,13 +255,12 @@ def iter_clips(manifest: Path, facts: CodecFacts, on_event: OnEvent = ignore) ->
         DataError: it or its codes are missing or damaged, or are not all of one codec.
     """
     folder = _folder_of(manifest)
-    remedy = f"; {AGAIN}" if (folder / FACTS).is_file() else ""
     with ArrayReader(folder) as arrays:
         for cut in list_cuts(manifest, facts, on_event=on_event):
             try:
                 yield read_clip(cut, arrays, facts.codebook_size)
             except DataError as error:
-                raise DataError(f"{manifest}: cannot be read: {error}{remedy}") from error
+                raise DataError(f"{manifest}: cannot be read: {error}; {remedy_of(folder)}") from error
 
 
 def read_store(folder: Path, split: str, on_event: OnEvent = ignore) -> list[TokenClip]:
@@ -287,7 +286,7 @@ def _read_stated_facts(source: Path) -> CodecFacts:
         try:
             return CodecFacts.from_dict(json.loads(path.read_text()))
         except (OSError, ValueError, RecursionError) as error:
-            raise DataError(f"{path}: cannot be read ({error!s:.300}); {AGAIN}") from error
+            raise DataError(f"{path}: cannot be read ({error!s:.300}); {remedy_of(path.parent)}") from error
 
     # Without a `codec.json`: what the first cut says about its features.
     manifests = [find_manifest(source, split) for split in SPLITS] if source.is_dir() else [source]

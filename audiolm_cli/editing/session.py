@@ -34,9 +34,10 @@ LoadModel = Callable[[str, torch.device, str, Path | None], Loaded]
 """How a model comes into memory: by name or path, device, number format and cache, as `load_model` takes them."""
 SHORT_GAP_S, SHORT_GAP_TEMPERATURE = 1.0, 0.5
 """Gaps of up to this length between two contexts are drawn at this temperature, unless another is asked for: there is
-less to choose, and a lower temperature comes nearer to what was there (`audiolm guide usage` has the figures)."""
+less to choose, and a lower temperature comes nearer to what was there (`audiolm guide training` has the figures)."""
 SHORT_GAP_FINE_TEMPERATURE = 0.6
-"""The same for the further codebooks, where the AR decoder makes them all. What a NAR decoder makes came no nearer."""
+"""The same for the further codebooks, where the AR decoder makes them all: it gains a little. With a NAR decoder,
+nothing was gained."""
 
 
 @dataclass(frozen=True, kw_only=True)

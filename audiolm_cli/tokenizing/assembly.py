@@ -194,20 +194,20 @@ def summarise(output: Path, summary: dict[str, Any], inputs: list[Input]) -> Tok
 
 
 def check_whole(done: Tokenized) -> None:
-    """Read a store that is there.
+    """Read a finished store.
 
     Raises:
         DataError: a file of it, or a clip, is missing or damaged.
     """
+    _, inputs = load_inputs(done.path) or ({}, [])
     for name in (FACTS, FEATURES):
         if not (done.path / name).is_file():
             raise DataError(f"{done.path / name}: no such file, and the store needs it; {AGAIN}")
-    for split, count in done.cuts.items():
+    copies = {known.sha256: len(known.copies) for known in inputs}  # duplicates have theirs in common
+    for split, count in (done.cuts | {COPIES: sum(copies.values())}).items():
         found = sum(1 for _ in iter_store(done.path, split)) if count else 0
         if found != count:
             raise DataError(f"{done.path}: has {found} of {counted(count, 'clip')} of {split}; {AGAIN}")
-    for _ in iter_store(done.path, COPIES):
-        pass
 
 
 def semitones_of(store: Path) -> int:

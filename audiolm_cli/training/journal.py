@@ -30,7 +30,8 @@ class Journal:
     def validations(self) -> list[int]:
         """The steps whose entries have a "validation"."""
         lines = self.path.read_text().splitlines(keepends=True) if self.path.exists() else []
-        return [int(_read_step(line)) for line in lines if math.isfinite(_read_step(line)) and '"validation"' in line]
+        steps = ((_read_step(line), line) for line in lines)
+        return [int(step) for step, line in steps if math.isfinite(step) and "validation" in json.loads(line)]
 
     def cut(self, step: int) -> None:
         """Drop the entries of the steps after `step`, which will be done again, and lines that are no whole entry."""

@@ -143,7 +143,7 @@ def load_state(
 
 def has_state(folder: Path) -> bool:
     """Whether a state under `folder` verifies, so that a training can go on from it."""
-    for candidate in folder.glob("step-*"):
+    for candidate in sorted(folder.glob("step-*"), reverse=True):
         with suppress(OSError, ValueError, KeyError, TypeError):
             _read_manifest(candidate)
             return True
@@ -155,7 +155,7 @@ def _read_manifest(state: Path) -> dict[str, Any]:
 
     Raises:
         OSError: a file is missing or cannot be read.
-        ValueError: the state is damaged.
+        ValueError, KeyError, TypeError: the state is damaged.
     """
     manifest: dict[str, Any] = json.loads((state / MANIFEST).read_text())
     if hash_file(state / TENSORS) != manifest["sha256"]:

@@ -34,7 +34,7 @@ from audiolm_cli.errors import (
     OutputError,
     UsageError,
 )
-from audiolm_cli.events import Note, OnEvent, Progress, ignore
+from audiolm_cli.events import Activity, Note, OnEvent, Progress, ignore
 from audiolm_cli.files import FULL, hash_file
 from audiolm_cli.library.loading import codec_facts, codes_hash, load_codec, pick_codec_device
 from audiolm_cli.tokenizing.assembly import (
@@ -108,7 +108,7 @@ def tokenize(
         on_event: gets the progress.
 
     Raises:
-        DataError: there is no usable recording.
+        DataError: there is no usable recording, or a store of them is there and is damaged.
         ModelError: there is no such codec.
         OutputError: another store is there already, or it cannot be written.
         UsageError: an input is a token store, `force` with several ranks, or `transpose` gives what is no number of
@@ -128,6 +128,8 @@ def tokenize(
         found.announce(on_event, problems=False)
     if not force and (done := _find_finished_store(output, found, sha256, transpose)) is not None:
         if ranks.rank == 0:
+            on_event(Activity(stage="read the store"))
+            check_whole(done)
             _report_finished_store(done, on_event)
         return done
 
@@ -372,7 +374,6 @@ def _find_finished_store(output: Path, found: FoundAudio, sha256: str, transpose
     """What a finished store at `output` holds; None when there is none.
 
     Raises:
-        DataError: it is damaged.
         OutputError: it is that of other recordings, of another codec, or of some other program.
     """
     loaded = load_inputs(output)
@@ -401,7 +402,6 @@ def _find_finished_store(output: Path, found: FoundAudio, sha256: str, transpose
             "which encodes only what is new, or choose another folder"
         )
     done = summarise(output, summary | {UNREACHED: found.problems}, known)
-    check_whole(done)
     wanted_semitones = transpose(60 * done.hours)
     if done.semitones != wanted_semitones:
         there = f"reach {counted(done.semitones, 'semitone')} up and down" if done.semitones else "are missing"

@@ -314,13 +314,14 @@ def _check_unfinished(prepared: Prepared) -> None:
     run = prepared.request.run
     if not (run / BEST).is_dir():
         return
-    trained = resolve(str((run / BEST).resolve())).training.get("step", 0)
+    best = resolve(str((run / BEST).resolve())).training
+    trained, planned = best.get("step", 0), best.get("config", {}).get("steps", 0)
     if not trained:
         return
 
-    # Killed between its first validation and its first state, a training has nothing to lose.
-    journal, planned = Journal(run / JOURNAL), json.loads((run / SETTINGS).read_text())["config"]["steps"]
-    if journal.validations() == [trained] and journal.last_step() == trained < planned:
+    # Killed between its first validation and its first state, perhaps more than once, it has nothing to lose.
+    journal = Journal(run / JOURNAL)
+    if trained < planned and journal.last_step() <= trained and set(journal.validations()) <= {trained}:
         return
 
     raise OutputError(

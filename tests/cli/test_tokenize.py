@@ -353,18 +353,18 @@ def _damage_code(store: Path) -> None:
     [
         *(
             (lambda store, name=name: (store / name).unlink())
-            for name in ("codes.h5", "codec.json", "cuts_dev.jsonl.gz")
+            for name in ("codes.h5", "codec.json", "cuts_dev.jsonl.gz", "cuts_transposed.jsonl.gz")
         ),
         *((lambda store, name=name: os.truncate(store / name, 60)) for name in ("codes.h5", "cuts_train.jsonl.gz")),
         _damage_code,
     ],
-    ids=["no codes", "no facts", "no manifest", "half the codes", "half a manifest", "what is no code"],
+    ids=["no codes", "no facts", "no manifest", "no copies", "half the codes", "half a manifest", "what is no code"],
 )
 def test_a_damaged_store_is_not_taken_for_whole(
     audiolm: Any, recordings: Path, tiny_codec: Path, tmp_path: Path, damage: Callable[[Path], None]
 ) -> None:
     """One line says what is wrong and what to do, and that then does it."""
-    options = [recordings, "-o", tmp_path / "t", "--codec", tiny_codec]
+    options = [recordings, "-o", tmp_path / "t", "--codec", tiny_codec, "--transpose", 1]
     assert audiolm("tokenize", *options).exit_code == 0
     before = codes(tmp_path / "t")
     damage(tmp_path / "t")

@@ -561,18 +561,48 @@ def test_a_model_without_its_state_is_not_replaced(
 def test_a_training_killed_between_its_first_validation_and_its_first_state_begins_anew(
     run: Trained, recordings: Path, tiny_codec: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It has a model then, which is none of a finished run."""
+    """It has a model then, which is none of a finished run; also when it is killed once more at its first step."""
 
-    def start() -> Trained:
+    def start(on_event: Callable[[Event], None] = lambda event: None) -> Trained:
         place = tmp_path / "run"
-        return train(TrainRequest(recordings, place, codec=str(tiny_codec), shape=SHAPE, config=STEPS))
+        return train(
+            TrainRequest(recordings, place, codec=str(tiny_codec), shape=SHAPE, config=STEPS, on_event=on_event)
+        )
 
-    def kill(self: Trainer) -> None:
-        raise Killed
+    def kill(at: object) -> None:
+        if isinstance(at, (Trainer, TrainStep)):
+            raise Killed
 
     with monkeypatch.context() as patch:
         patch.setattr(Trainer, "_save", kill)
         with pytest.raises(Killed):
             start()
+    with pytest.raises(Killed):
+        start(kill)
     assert (tmp_path / "run" / "best").is_dir() and not (tmp_path / "run" / "state").exists()
     assert weights(start()) == weights(run)
+
+
+def test_a_run_that_was_to_be_longer_keeps_its_model(recordings: Path, tiny_codec: Path, tmp_path: Path) -> None:
+    """Started for many steps, killed, finished with few: it is a finished run."""
+
+    def start(steps: int, on_event: Callable[[Event], None] = lambda event: None) -> Trained:
+        config = dataclasses.replace(STEPS, steps=steps, validate_every=500)
+        return train(
+            TrainRequest(
+                recordings, tmp_path / "run", codec=str(tiny_codec), shape=SHAPE, config=config, on_event=on_event
+            )
+        )
+
+    def kill(event: Event) -> None:
+        if isinstance(event, TrainStep) and event.step == 2:
+            raise Killed
+
+    with pytest.raises(Killed):
+        start(1000, kill)
+    before = weights(start(4))
+    shutil.rmtree(tmp_path / "run" / "state")
+    for steps in (2, 4, 6):
+        with pytest.raises(OutputError, match="holds a model of 4 steps, but no whole state"):
+            start(steps)
+    assert resolve(str(tmp_path / "run")).files["model.safetensors"].sha256 == before
