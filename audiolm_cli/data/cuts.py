@@ -124,7 +124,7 @@ def read_cuts(manifest: Path, on_event: OnEvent = ignore) -> Iterator[Cut]:
 
 def remedy_of(folder: Path) -> str:
     """What to do about a damaged store or manifest in a folder."""
-    return AGAIN if (folder / INPUTS).is_file() else "get a whole copy of it"
+    return AGAIN if (folder / INPUTS).is_file() else "tokenize the recordings again, or get a whole copy"
 
 
 def read_clip(cut: Cut, arrays: ArrayReader, codebook_size: int) -> TokenClip:
