@@ -7,7 +7,6 @@ guide. Knows nothing about command lines, files or torch.
 from __future__ import annotations
 
 import dataclasses
-import math
 import numbers
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -85,7 +84,6 @@ class Settings:
                 high = LARGEST
             fits = (low is None or value >= low) and (high is None or value <= high)  # not so of what is no number
             require(fits and value == value, f"{name} must be {_state_range(low, high, value)}, got {value}")
-            require(value != math.inf or not about.help, f"{name} must be finite, got {value}")  # of options
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> Self:

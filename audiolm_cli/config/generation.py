@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import math
 from dataclasses import dataclass
 from typing import Literal
 
@@ -68,6 +69,9 @@ class SamplingConfig(Settings):
         super().__post_init__()
         require(self.top_p > 0, f"top-p must be over 0 and at most 1, got {self.top_p}")
         require(self.min_p < 1, f"min-p must be under 1, got {self.min_p}")
+        for name in ("temperature", "nar_temperature", "guidance"):
+            value = getattr(self, name)
+            require(value != math.inf, f"{name.replace('_', '-')} must be finite, got {value}")
 
 
 @dataclass(frozen=True, kw_only=True)
