@@ -10,6 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from audiolm_cli.cli import options
+from audiolm_cli.cli.options import PREFIX
 from audiolm_cli.cli.render import Renderer
 from audiolm_cli.cli.spread import spread
 from audiolm_cli.errors import ModelError
@@ -26,8 +27,6 @@ WithModel = Annotated[
 ]
 Output = Annotated[str | None, options.shared("-o", "--output", metavar="PATH", help="Default: FILE.again.wav, here.")]
 
-PREFIX = "AUDIOLM_"
-"""How the variables of the environment begin that options read."""
 OF_MACHINE = ("CACHE_DIR", "DEVICE", "ENDPOINT", "OFFLINE", "THREADS")
 """Those that say how this machine computes and where it finds models, and not what is made."""
 

@@ -17,6 +17,8 @@ from audiolm_cli.config.base import RARE, Settings, setting
 from audiolm_cli.config.musical import FASTEST_BPM, SLOWEST_BPM, Time, parse_length, parse_time, read_meter
 from audiolm_cli.errors import UsageError
 
+PREFIX = "AUDIOLM_"
+"""How the variables of the environment begin that options read."""
 _DEVICE = re.compile(r"auto|cpu|cuda(:\d+)?|mps", re.ASCII)
 
 
@@ -81,7 +83,7 @@ def _number(value: str | float) -> float:
 def shared(*flags: str, panel: str = "Common options", **settings: Any) -> Any:
     """A `typer.Option` whose environment variable is named after its long flag."""
     long_flag = next(flag for flag in flags if flag.startswith("--"))
-    variable = "AUDIOLM_" + long_flag.removeprefix("--").replace("-", "_").upper()
+    variable = PREFIX + long_flag.removeprefix("--").replace("-", "_").upper()
     return typer.Option(*flags, envvar=variable, show_envvar=False, rich_help_panel=panel, **settings)
 
 

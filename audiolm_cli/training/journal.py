@@ -24,25 +24,24 @@ class Journal:
 
     def last_step(self) -> int:
         """The step of the last whole entry; 0 where there is none."""
-        lines = self.path.read_text().splitlines(keepends=True) if self.path.exists() else []
-        return max((int(step) for line in lines if math.isfinite(step := _read_step(line))), default=0)
+        return max((int(step) for line in self._lines() if math.isfinite(step := _read_step(line))), default=0)
 
     def validations(self) -> list[int]:
         """The steps whose entries have a "validation"."""
-        lines = self.path.read_text().splitlines(keepends=True) if self.path.exists() else []
-        steps = ((_read_step(line), line) for line in lines)
+        steps = ((_read_step(line), line) for line in self._lines())
         return [int(step) for step, line in steps if math.isfinite(step) and "validation" in json.loads(line)]
 
     def cut(self, step: int) -> None:
         """Drop the entries of the steps after `step`, which will be done again, and lines that are no whole entry."""
-        if not self.path.exists():
-            return
-
-        lines = self.path.read_text().splitlines(keepends=True)
+        lines = self._lines()
         kept = [line for line in lines if _read_step(line) <= step]
         if kept != lines:
             with taking_place_of(self.path) as temporary:
                 temporary.write_text("".join(kept))
+
+    def _lines(self) -> list[str]:
+        """What is in the file; none where there is none."""
+        return self.path.read_text().splitlines(keepends=True) if self.path.exists() else []
 
 
 def _read_step(line: str) -> float:

@@ -129,7 +129,7 @@ def test_the_hash_identifies_the_model(tmp_path: Path) -> None:
         ("model", None, "field model is missing"),
         ("model", [], "field model is [], expected an object"),
         ("model.d_model", "wide", "field model.d_model is 'wide', expected a whole number"),
-        ("model.d_model", 33, "must be a multiple of twice nhead"),
+        ("model.d_model", 33, "d_model (--decoder-dim) must be a multiple of twice nhead"),
         ("model.nhead", 0, "field model does not fit"),
         ("model.depth", 3, "field model.depth is unknown"),
         ("codec.family", "mp3", "field codec.family is 'mp3'"),
