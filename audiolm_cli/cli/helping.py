@@ -99,6 +99,9 @@ class Command(TyperCommand):
             UsageError: an option does not take the value that it was given, or belongs behind `--`; or a settings file
                 does not fit.
         """
+        if not any(option.name == "help_all" for option in self.params):  # there, --help shows all
+            own = args.index("--") if "--" in args else len(args)
+            args = [*("--help" if word == "--help-all" else word for word in args[:own]), *args[own:]]
         words = list(args)  # which Typer takes away one by one
         try:
             take_settings(ctx, args)

@@ -41,6 +41,16 @@ def test_rare_options_are_shown_on_demand(audiolm: Any) -> None:
 
 
 @pytest.mark.parametrize("words", [words for words, _ in COMMANDS])
+def test_every_command_shows_all_its_options(audiolm: Any, words: str) -> None:
+    """Of a command with few, that is its usual page."""
+    whole = audiolm(*words.split(), "--help-all")
+    assert whole.exit_code == 0
+    assert words_of(whole.stdout) == words_of(audiolm(*words.split(), "--help").stdout) or "--help-all" in whole.stdout
+    if words == "watch":  # what lies behind -- belongs to the other command
+        assert "--nar-passes" in audiolm("watch", "none", "--", "continue", "--help-all").stdout
+
+
+@pytest.mark.parametrize("words", [words for words, _ in COMMANDS])
 def test_examples_are_commands(words: str) -> None:
     """Two at the end of each page, with options that exist and everything that is needed."""
     end = page(tuple(words.split())).split("Examples")[1].split("\n")

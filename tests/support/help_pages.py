@@ -32,8 +32,8 @@ def help_pages() -> str:
 
     pages = []
     for words in walk(typer.main.get_command(app)):
-        for flag in ("--help", "--help-all"):
-            shown = page(words, flag)
+        usual, whole = page(words), page(words, "--help-all")
+        for flag, shown in (("--help", usual), ("--help-all", "" if whole == usual else whole)):
             if shown:
                 pages.append(f"{'=' * 100}\n$ {' '.join(['audiolm', *words, flag])}\n{shown}")
     return "\n".join(pages)
