@@ -126,6 +126,12 @@ def test_numbers_of_numpy(model: Loaded, audio: np.ndarray) -> None:
     assert all(np.array_equal(one.audio, other.audio) for one, other in zip(plain, numpy, strict=True))
 
 
+@pytest.mark.parametrize("option", ["takes", "temperature", "seed", "top_p"])
+def test_a_text_is_no_number(model: Loaded, audio: np.ndarray, option: str) -> None:
+    with pytest.raises(UsageError, match=f"{option.replace('_', '-')} must be a number, got '2'"):
+        continue_audio(audio, RATE_HZ, 0.2, model=model, **{option: "2"})
+
+
 def test_the_example_of_the_guide_runs(
     model: Loaded, audio: np.ndarray, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

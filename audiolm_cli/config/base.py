@@ -75,7 +75,10 @@ class Settings:
             choices = choices_of(type_)
             if choices:
                 require(value in choices, f"{name} must be one of {', '.join(map(str, choices))}, got {value!r}")
-            whole = int in (kinds := (type_, *get_args(type_))) and float not in kinds
+            kinds = (type_, *get_args(type_))
+            whole = int in kinds and float not in kinds
+            is_number = (int in kinds or float in kinds) and str not in kinds
+            require(not (is_number and isinstance(value, str)), f"{name} must be a number, got {value!r}")
             if isinstance(value, numbers.Real):
                 value = _plain_number(value, whole, name)
                 object.__setattr__(self, field.name, value)
