@@ -1,9 +1,11 @@
 """Put a trained run into the package as the bundled `piano` model, with a model card made of its measurements.
 
     python tests/recipe/render.py MIDI AUDIO ...                             and again, with --again _second
-    audiolm tokenize AUDIO -o STORE --codec sound
-    python tests/recipe/join_stores.py TOKENS STORE... --again _second
-    audiolm train TOKENS -o RUN --preset tiny --num-decoder-layers 6 --ar-codebooks 9
+    python tests/recipe/recorded.py AUDIO RECORDED
+    audiolm tokenize AUDIO -o STORE --codec sound                            and so RECORDED
+    python tests/recipe/join_stores.py TOKENS STORE... --again _recorded _second
+    audiolm train CLEAN -o FIRST --preset tiny --num-decoder-layers 6 --ar-codebooks 9
+    audiolm train TOKENS -o RUN --init FIRST
     audiolm evaluate RECORDINGS -m RUN --tokens TOKENS --json > evaluation.json
     python tests/recipe/bundle.py RUN TOKENS "a sentence on the machine" "title=evaluation.json" ... --again _second
 
@@ -23,6 +25,7 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).parent))
 
 from join_stores import piece_of
+from recorded import RECORDED
 from render import draw
 
 from audiolm_cli.checkpoints.catalogue import bundled_folders, resolve
@@ -62,9 +65,11 @@ A small AudioLM for solo piano, bundled with audiolm, on the codes of the bundle
 
 Solo piano rendered from MIDI, 32 kHz mono: POP909 (Music X Lab, MIT licence) and GiantMIDI-Piano (ByteDance, CC BY
 4.0). `tests/recipe/render.py` renders it. The piano, room, transposition, tempo, tuning, tone, level and noise are
-drawn from the recording's name. There are {recordings} recordings of {pieces} pieces. The pianos are samples of the
-Salamander Grand Piano V3 (Alexander Holm, CC BY 3.0), of Headroom Piano at two microphones (Bengt Nilsson, CC BY 4.0),
-and fluidsynth with FluidR3 GM (Frank Wen, MIT licence) and MuseScore General (S. Christian Collins, MIT licence).
+drawn from the recording's name. `tests/recipe/recorded.py` makes copies that sound recorded: with microphones, rooms,
+levels that change, noise, and the bandwidth of worn media.
+The last training heard {recordings} recordings of {pieces} pieces. The pianos are samples of the Salamander Grand Piano
+V3 (Alexander Holm, CC BY 3.0), of Headroom Piano at two microphones (Bengt Nilsson, CC BY 4.0), and fluidsynth with
+FluidR3 GM (Frank Wen, MIT licence) and MuseScore General (S. Christian Collins, MIT licence).
 Recordings are split by a hash of their piece: 2.5 % for validation, 4 % held out.
 
 {data}
@@ -127,15 +132,15 @@ def codec_command(training: Mapping[str, Any]) -> str:
     return " ".join([*words, f"--steps {config['steps']} --clips {config['clips']}"])
 
 
-def lm_command(training: Mapping[str, Any], shape: ModelConfig) -> str:
-    """The command that trained an AudioLM."""
+def lm_command(training: Mapping[str, Any], shape: ModelConfig, number: int) -> str:
+    """The command that trained an AudioLM; training `number`, from 1, went on from the one before."""
     config = training["config"]
     start = f"--preset tiny --num-decoder-layers {shape.num_layers} --ar-codebooks {shape.ar_codebooks}"
     if training["init"]:
-        start = f"--init {training['init']}"
+        start = f"--init RUN{number - 1}"
     stage = f" --train-stage {config['train_stage']}" if config["train_stage"] else ""
     size = f"--steps {config['steps']} --batch-frames {config['batch_frames']}"
-    return f"audiolm train TOKENS -o RUN {start}{stage} {size}"
+    return f"audiolm train TOKENS{number} -o RUN{number} {start}{stage} {size}"
 
 
 def hours_by_piano(clips: dict[str, list[TokenClip]], frames_per_s: float) -> str:
@@ -143,7 +148,8 @@ def hours_by_piano(clips: dict[str, list[TokenClip]], frames_per_s: float) -> st
     hours: dict[str, dict[str, float]] = {}
     for split, own in clips.items():
         for clip in own:
-            piano = draw(clip.id.split("@")[0]).piano  # clips between silences are named by where they begin
+            name = clip.id.split("@")[0]  # clips between silences are named by where they begin
+            piano = draw(name.removesuffix(RECORDED)).piano + (", recorded" if name.endswith(RECORDED) else "")
             by_split = hours.setdefault(piano, dict.fromkeys(clips, 0.0))
             by_split[split] += len(clip.codes) / frames_per_s / 3600
     rows = [[piano, *found.values()] for piano, found in sorted(hours.items())]
@@ -162,7 +168,7 @@ def card(model: Folder, tokens: Path, evaluations: dict[str, str], machine: str,
         recordings=len(recordings),
         pieces=len({piece_of(name, endings) for name in recordings}),
         data=hours_by_piano(clips, frames_per_s),
-        commands="\n".join(lm_command(own, shape) for own in trainings),
+        commands="\n".join(lm_command(own, shape, number) for number, own in enumerate(trainings, start=1)),
         machine=machine,
         training=trainings_table([("AudioLM", trainings)]),
         evaluation="\n\n".join(f"### {title}\n\n{found}" for title, found in evaluations.items()),

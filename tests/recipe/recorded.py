@@ -1,6 +1,6 @@
 """Copies of clean renders that sound recorded: rooms, microphones, levels that change, noise, worn media.
 
-    python tests/recipe/recorded.py FOLDER OUT [--again _recorded] [--part 0/2]
+    python tests/recipe/recorded.py FOLDER OUT [--part 0/2]
 
 A stage between `render.py` and `audiolm tokenize`, for models that are to go on from people's recordings: renders are
 clean, of one level, and of the full bandwidth, and recordings are not. Every copy is drawn from its own name, as
@@ -27,6 +27,9 @@ from mixes import effect
 from render import RATE_HZ
 
 from audiolm_cli.audio.wear import MP3_LEVELS, add_noise, pass_through_mp3
+
+RECORDED = "_recorded"
+"""What the name of a copy ends in."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -160,14 +163,13 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("renders", type=Path)
     parser.add_argument("output", type=Path)
-    parser.add_argument("--again", default="_recorded", metavar="SUFFIX", help="what is added to each name")
     parser.add_argument("--part", default="0/1", help="I/N: every N-th file from the I-th")
     given = parser.parse_args()
     index, parts = map(int, given.part.split("/"))
     given.output.mkdir(parents=True, exist_ok=True)
 
     for path in sorted(given.renders.glob("*.wav"))[index::parts]:
-        target = given.output / f"{path.stem}{given.again}.wav"
+        target = given.output / f"{path.stem}{RECORDED}.wav"
         if target.exists():
             continue
         making = draw_making(target.stem)

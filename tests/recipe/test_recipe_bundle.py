@@ -38,24 +38,26 @@ def model(tmp_path: Path) -> Folder:
 
 @pytest.fixture
 def tokens(tmp_path: Path) -> Path:
-    """Two renderings of each of ten pieces, of 90 s each."""
-    names = [f"piece {i}{ending}" for i in range(10) for ending in ("", "_second")]
+    """Ten renderings, of 90 s each, and a copy of each that sounds recorded."""
+    names = [f"piece {i}{ending}" for i in range(10) for ending in ("", "_recorded")]
     codes = np.zeros((90 * 25, 9), np.int16)
     write_store(tmp_path / "tokens", FACTS, [("train", TokenClip(id=name, codes=codes)) for name in names])
     return tmp_path / "tokens"
 
 
 def test_the_card_tells_every_training_in_order(model: Folder, tokens: Path) -> None:
-    told = card(model, tokens, {"Elsewhere": "| a table |"}, "Somewhere.", ["_second"])
+    told = card(model, tokens, {"Elsewhere": "| a table |"}, "Somewhere.", ["_recorded"])
     size = "--batch-frames 2500"
-    assert f"RUN --preset tiny --num-decoder-layers 6 --ar-codebooks 9 --steps 4 {size}\n" in told
-    assert told.index("--steps 4 ") < told.index(f"-o RUN --init piano --steps 5 {size}\n")
+    assert f"TOKENS1 -o RUN1 --preset tiny --num-decoder-layers 6 --ar-codebooks 9 --steps 4 {size}\n" in told
+    assert told.index("--steps 4 ") < told.index(f"-o RUN2 --init RUN1 --steps 5 {size}\n")
     assert told.index("40.04 bits per frame") < told.index("40.05 bits per frame")
     assert "25 frames per second of 9 codes" in told and "The model hears 20 s." in told
     assert "20 recordings of 10 pieces" in told and "### Elsewhere\n\n| a table |" in told
 
     rows = [line.split("|") for line in told.splitlines() if "salamander" in line or "fluidr3" in line]
     assert rows and all(float(row[2]) > 0 and float(row[3]) == float(row[4]) == 0 for row in rows)
+    hours = {row[1].strip(): row[2] for row in rows}
+    assert hours["salamander"] == hours["salamander, recorded"]  # a copy has the piano of its render
 
 
 def test_an_evaluation_of_another_model_is_refused(model: Folder, tmp_path: Path) -> None:
