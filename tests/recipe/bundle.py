@@ -25,7 +25,7 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).parent))
 
 from join_stores import piece_of
-from recorded import RECORDED
+from recorded import render_of
 from render import draw
 
 from audiolm_cli.checkpoints.catalogue import bundled_folders, resolve
@@ -149,7 +149,8 @@ def hours_by_piano(clips: dict[str, list[TokenClip]], frames_per_s: float) -> st
     for split, own in clips.items():
         for clip in own:
             name = clip.id.split("@")[0]  # clips between silences are named by where they begin
-            piano = draw(name.removesuffix(RECORDED)).piano + (", recorded" if name.endswith(RECORDED) else "")
+            render = render_of(name)
+            piano = draw(render).piano + (", recorded" if render != name else "")
             by_split = hours.setdefault(piano, dict.fromkeys(clips, 0.0))
             by_split[split] += len(clip.codes) / frames_per_s / 3600
     rows = [[piano, *found.values()] for piano, found in sorted(hours.items())]

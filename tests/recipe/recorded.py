@@ -1,6 +1,6 @@
 """Copies of clean renders that sound recorded: rooms, microphones, levels that change, noise, worn media.
 
-    python tests/recipe/recorded.py FOLDER OUT [--part 0/2]
+    python tests/recipe/recorded.py FOLDER OUT [--copies 2] [--part 0/2]
 
 A stage between `render.py` and `audiolm tokenize`, for models that are to go on from people's recordings: renders are
 clean, of one level, and of the full bandwidth, and recordings are not. Every copy is drawn from its own name, as
@@ -11,6 +11,8 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import itertools
+import re
 import subprocess
 import sys
 import tempfile
@@ -29,7 +31,12 @@ from render import RATE_HZ
 from audiolm_cli.audio.wear import MP3_LEVELS, add_noise, pass_through_mp3
 
 RECORDED = "_recorded"
-"""What the name of a copy ends in."""
+"""What the name of a copy ends in; behind it, further copies have a number from 2 on."""
+
+
+def render_of(name: str) -> str:
+    """The name of the render that a recording of this name is a copy of; its own where it is none."""
+    return re.sub(rf"{RECORDED}\d*$", "", name)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -163,13 +170,16 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("renders", type=Path)
     parser.add_argument("output", type=Path)
+    parser.add_argument("--copies", type=int, default=1, help="of each render")
     parser.add_argument("--part", default="0/1", help="I/N: every N-th file from the I-th")
     given = parser.parse_args()
     index, parts = map(int, given.part.split("/"))
     given.output.mkdir(parents=True, exist_ok=True)
 
-    for path in sorted(given.renders.glob("*.wav"))[index::parts]:
-        target = given.output / f"{path.stem}{RECORDED}.wav"
+    endings = [RECORDED, *(f"{RECORDED}{number}" for number in range(2, given.copies + 1))]
+    renders = sorted(given.renders.glob("*.wav"))[index::parts]
+    for path, ending in itertools.product(renders, endings):
+        target = given.output / f"{path.stem}{ending}.wav"
         if target.exists():
             continue
         making = draw_making(target.stem)
@@ -177,7 +187,7 @@ def main() -> None:
         assert rate_hz == RATE_HZ and wav.ndim == 1, f"{path}: expected a render, {RATE_HZ} Hz mono"
         with tempfile.TemporaryDirectory() as folder:
             try:
-                heard = record(wav, making, np.random.default_rng(zlib.crc32(path.stem.encode())), Path(folder))
+                heard = record(wav, making, np.random.default_rng(zlib.crc32(target.stem.encode())), Path(folder))
             except (subprocess.SubprocessError, OSError) as error:
                 print(f"{path.name}: left out: {error}", flush=True)
                 continue

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from recorded import Making, compress, draw_clicks, draw_hum, draw_making, draw_swells, record
+from recorded import Making, compress, draw_clicks, draw_hum, draw_making, draw_swells, record, render_of
 from render import RATE_HZ
 
 CLEAN = Making(
@@ -34,6 +34,11 @@ def test_a_name_has_one_making_and_names_differ() -> None:
         there = sum(bool(getattr(one, field.name)) for one in drawn)
         assert 20 < there < 320, field.name
     assert len({str(one) for one in drawn}) > 380
+
+
+def test_copies_know_their_render() -> None:
+    names = ["a_third_recorded", "a_third_recorded2", "a_third", "a_recorded_third"]
+    assert [render_of(name) for name in names] == ["a_third", "a_third", "a_third", "a_recorded_third"]
 
 
 def test_swells_are_smooth_and_as_wide_as_asked_for() -> None:
