@@ -105,12 +105,13 @@ def _without_paths(training: Mapping[str, Any], start: str) -> dict[str, Any]:
     own = dict(training)
     if "started_from" in own:
         own["started_from"] = _without_paths(own["started_from"], start)
-    return own if own.get("init", "piano") in bundled_folders() else {**own, "init": start}
+    return own if own.get("init") in (None, *bundled_folders()) else {**own, "init": start}
 
 
 def lm_training(model: Folder) -> dict[str, Any]:
-    """How an AudioLM was trained."""
-    return {name: value for name, value in model.training.items() if name != "codec"}
+    """How an AudioLM was trained; what it started from is called RUN where that is not bundled."""
+    own = {name: value for name, value in model.training.items() if name != "codec"}
+    return _without_paths(own, "RUN")
 
 
 def history(training: Mapping[str, Any]) -> list[Mapping[str, Any]]:
@@ -179,7 +180,7 @@ def card(model: Folder, tokens: Path, evaluations: dict[str, str], machine: str,
 def trainings_table(named: list[tuple[str, list[Mapping[str, Any]]]]) -> str:
     """A row for each training, under the name of what was trained."""
     rows = [
-        [name + _part(own["config"]), own["hours"], own["config"]["steps"], own["minutes"], _reached(own)]
+        [name + _part(own["config"]), own["hours"], _steps(own), own["minutes"], _reached(own)]
         for name, trainings in named
         for own in trainings
     ]
@@ -191,6 +192,13 @@ def _part(config: Mapping[str, Any]) -> str:
     if config.get("keep_codes"):
         return ", its decoder alone"
     return ("", ", its AR decoder alone", ", its NAR decoder alone")[config.get("train_stage", 0)]
+
+
+def _steps(training: Mapping[str, Any]) -> str:
+    """After how many steps the weights were the best, and of how many, where those are others."""
+    planned = training["config"]["steps"]
+    step = training.get("step", planned)
+    return f"{step}" if step == planned else f"{step} of {planned}"
 
 
 def _reached(training: Mapping[str, Any]) -> str:
