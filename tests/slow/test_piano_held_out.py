@@ -57,7 +57,7 @@ def test_the_codec_keeps_the_notes(measured: Evaluation) -> None:
 
 
 def test_the_codec_keeps_the_sound(measured: Evaluation) -> None:
-    assert measured.levels["round_trip_whole"]["mel"]["value"] <= 0.22
+    assert measured.levels["round_trip_whole"]["mel"]["value"] <= 0.16
 
 
 def test_levels_are_ordered(measured: Evaluation) -> None:
