@@ -3,7 +3,7 @@
     python tests/recipe/render.py MIDI AUDIO ...                             and again, with --again _second
     python tests/recipe/recorded.py AUDIO RECORDED
     audiolm tokenize AUDIO -o STORE --codec sound                            and so RECORDED
-    python tests/recipe/join_stores.py TOKENS STORE... --again _recorded _second
+    python tests/recipe/join_stores.py TOKENS STORE... --again _second
     audiolm train CLEAN -o FIRST --preset tiny --num-decoder-layers 6 --ar-codebooks 9
     audiolm train TOKENS -o RUN --init FIRST
     audiolm evaluate RECORDINGS -m RUN --tokens TOKENS --json > evaluation.json

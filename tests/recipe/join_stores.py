@@ -3,7 +3,7 @@
     python tests/recipe/join_stores.py OUT STORE... [--again _second _third _fourth]
 
 `audiolm tokenize` splits by the content of a recording, so that two renderings of one piece may fall on both sides.
-Here the name of the piece decides, which is the recording's without what `render.py --again` added to it.
+Here the name of the piece decides, which is the recording's without what `recorded.py` and `render.py --again` added.
 """
 
 from __future__ import annotations
@@ -11,8 +11,13 @@ from __future__ import annotations
 import argparse
 import hashlib
 import re
+import sys
 from collections.abc import Iterator
 from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+from recorded import render_of
 
 from audiolm_cli.data.files import SPLITS, split_of
 from audiolm_cli.data.manifest import COPIES, iter_store, read_facts, write_store
@@ -21,7 +26,7 @@ from audiolm_cli.data.tokens import TokenClip
 
 def piece_of(recording: str, endings: list[str]) -> str:
     """The name of the piece that a recording of this name, or a stretch of it between silences, is a rendering of."""
-    stem = Path(re.sub(r"@\d+\.\d\d$", "", recording)).stem
+    stem = render_of(Path(re.sub(r"@\d+\.\d\d$", "", recording)).stem)
     for ending in endings:
         stem = stem.removesuffix(ending)
     return stem

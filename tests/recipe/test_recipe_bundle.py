@@ -46,7 +46,7 @@ def tokens(tmp_path: Path) -> Path:
 
 
 def test_the_card_tells_every_training_in_order(model: Folder, tokens: Path) -> None:
-    told = card(model, tokens, {"Elsewhere": "| a table |"}, "Somewhere.", ["_recorded"])
+    told = card(model, tokens, {"Elsewhere": "| a table |"}, "Somewhere.", [])
     size = "--batch-frames 2500"
     assert f"TOKENS1 -o RUN1 --preset tiny --num-decoder-layers 6 --ar-codebooks 9 --steps 4 {size}\n" in told
     assert told.index("--steps 4 ") < told.index(f"-o RUN2 --init RUN1 --steps 5 {size}\n")

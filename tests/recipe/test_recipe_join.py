@@ -33,7 +33,8 @@ def run(monkeypatch: pytest.MonkeyPatch, *arguments: object) -> None:
 
 
 def test_all_clips_are_there_and_split_by_piece(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    stores = [make_store(tmp_path / "first", ""), make_store(tmp_path / "again", "_second")]
+    endings = ["", "_second", "_recorded", "_second_recorded2"]
+    stores = [make_store(tmp_path / f"store{ending}", ending) for ending in endings]
     run(monkeypatch, tmp_path / "joined", *stores, "--again", "_second")
 
     joined = {split: read_store(tmp_path / "joined", split) for split in SPLITS}
@@ -47,7 +48,7 @@ def test_all_clips_are_there_and_split_by_piece(tmp_path: Path, monkeypatch: pyt
         for clip in clips:
             homes.setdefault(join_stores.piece_of(clip.id, ["_second"]), set()).add(split)
     assert len(homes) == 60 and all(len(splits) == 1 for splits in homes.values())
-    assert len(joined["train"]) > 90 and joined["dev"] and joined["test"]
+    assert len(joined["train"]) > 180 and joined["dev"] and joined["test"]
 
 
 def test_stretches_and_copies_stay_with_their_piece(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
