@@ -167,11 +167,14 @@ def _train(request: TrainRequest) -> Trained:
     with _claim(run) if ranks.main else nullcontext():
         if ranks.main:
             _check_settings(prepared)
+            best = _read_best(run)  # before anything is trained: a damaged one would not be replaced in the end
+            goes_on = has_state(run / STATE_FOLDER)
+            if best is not None and not goes_on:
+                _check_unfinished(run, best)
         model = starting_model(prepared)
         announce(prepared, model)
         if ranks.main:
-            if not has_state(run / STATE_FOLDER):
-                _check_unfinished(prepared)
+            if not goes_on:
                 go_through(prepared, model)
             watch = Watch(prepared, codec_if_here(prepared))
         _run_trainer(prepared, model, watch)
@@ -305,17 +308,30 @@ def _make_folder(run: Path) -> None:
         raise OutputError(f"{run}: cannot be created ({error.strerror}); choose another run folder with -o") from error
 
 
-def _check_unfinished(prepared: Prepared) -> None:
+def _read_best(run: Path) -> Folder | None:
+    """The best model that trainings into this folder have made; None where there is none yet.
+
+    Raises:
+        OutputError: it cannot be read.
+    """
+    if not (run / BEST).exists():
+        return None
+    try:
+        return resolve(str((run / BEST).resolve()))
+    except ModelError as error:
+        raise OutputError(
+            f"{error}. That was the best model of this run; move {run} away to begin anew, or choose another folder "
+            "with -o"
+        ) from error
+
+
+def _check_unfinished(run: Path, best: Folder) -> None:
     """Keep a model from being replaced by the first steps of a training that begins anew, for want of a state.
 
     Raises:
-        OutputError: there is a trained model, and no state to go on from that is whole.
+        OutputError: the model is a trained one.
     """
-    run = prepared.request.run
-    if not (run / BEST).is_dir():
-        return
-    best = resolve(str((run / BEST).resolve())).training
-    trained, planned = best.get("step", 0), best.get("config", {}).get("steps", 0)
+    trained, planned = best.training.get("step", 0), best.training.get("config", {}).get("steps", 0)
     if not trained:
         return
 

@@ -606,3 +606,25 @@ def test_a_run_that_was_to_be_longer_keeps_its_model(recordings: Path, tiny_code
         with pytest.raises(OutputError, match="holds a model of 4 steps, but no whole state"):
             start(steps)
     assert resolve(str(tmp_path / "run")).files["model.safetensors"].sha256 == before
+
+
+def test_a_damaged_best_model_is_told_before_hours_of_training(
+    recordings: Path, tiny_codec: Path, tmp_path: Path
+) -> None:
+    """It used to be told at the end, when the better one was to replace it."""
+
+    def start(steps: int, on_event: Callable[[Event], None] = lambda event: None) -> Trained:
+        config = dataclasses.replace(STEPS, steps=steps, validate_every=2)
+        return train(
+            TrainRequest(
+                recordings, tmp_path / "run", codec=str(tiny_codec), shape=SHAPE, config=config, on_event=on_event
+            )
+        )
+
+    start(4)
+    (tmp_path / "run" / "best" / "config.json").write_text("{")
+    told: list[Event] = []
+    for steps in (4, 6):
+        with pytest.raises(OutputError, match=r"best/config\.json is not valid JSON.*choose another folder with -o"):
+            start(steps, told.append)
+    assert not any(isinstance(event, TrainStep) for event in told)
