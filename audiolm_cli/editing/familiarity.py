@@ -27,7 +27,7 @@ LEAST_S = 4.0
 """Less of it says too little."""
 KNOWN_S = 1.0
 """So much of it is given to the model, which is to expect the rest."""
-STRANGE_BITS = 50.0
+STRANGE_BITS = 48.0
 """From so many bits per frame on, a recording is said to be no piano."""
 
 

@@ -67,9 +67,9 @@ Solo piano rendered from MIDI, 32 kHz mono: POP909 (Music X Lab, MIT licence) an
 4.0). `tests/recipe/render.py` renders it. The piano, room, transposition, tempo, tuning, tone, level and noise are
 drawn from the recording's name. `tests/recipe/recorded.py` makes copies that sound recorded: with microphones, rooms,
 levels that change, noise, and the bandwidth of worn media.
-The last training heard {recordings} recordings of {pieces} pieces. The pianos are samples of the Salamander Grand Piano
-V3 (Alexander Holm, CC BY 3.0), of Headroom Piano at two microphones (Bengt Nilsson, CC BY 4.0), and fluidsynth with
-FluidR3 GM (Frank Wen, MIT licence) and MuseScore General (S. Christian Collins, MIT licence).
+The last training had {recordings} recordings of {pieces} pieces, with those held out. The pianos are samples of the
+Salamander Grand Piano V3 (Alexander Holm, CC BY 3.0), of Headroom Piano at two microphones (Bengt Nilsson, CC BY 4.0),
+and fluidsynth with FluidR3 GM (Frank Wen, MIT licence) and MuseScore General (S. Christian Collins, MIT licence).
 Recordings are split by a hash of their piece: 2.5 % for validation, 4 % held out.
 
 {data}

