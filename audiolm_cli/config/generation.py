@@ -24,8 +24,9 @@ _generation = functools.partial(setting, panel="Generation")
 _rare = functools.partial(setting, panel=RARE)
 
 DEMO_SEED = 5
-"""The take of the demo, of twelve of its prompt (`tests/recipe/showcase.py`). In all of them nothing was made again,
-and notes, polyphony and level are near the prompt's, as a transcriber hears them; this one looks clearest."""
+"""The take of the demo, of twelve of its prompt (`tests/recipe/showcase.py`). In eleven of them nothing was made
+again, and notes, polyphony and level are near the prompt's, as a transcriber hears them; this one shares most pitch
+classes with the prompt."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -55,8 +55,8 @@ A small AudioLM for solo piano, bundled with audiolm, on the codes of the bundle
 
 `piano` is for trying audiolm at once. It is also a starting point for fine-tuning on a small set of piano recordings.
 
-- The model knows sampled pianos, dry and in rooms, at many levels and tunings. Other pianos come out less faithfully:
-  how much so is measured below. Other instruments come out as something like a piano.
+- The model knows sampled pianos, dry and in rooms, clean and as if recorded, at many levels and tunings. Other pianos
+  come out less faithfully: how much so is measured below. Other instruments come out as something like a piano.
 - The model hears {window_s:g} s. It keeps texture, register and harmony for a while. It does not know form.
 - The model was trained on performed pop arrangements and classical pieces, and continues in those manners.
 - What `sound` does not carry, the model cannot make: `audiolm models info sound --json` has that codec's own card.
@@ -80,7 +80,9 @@ Recordings are split by a hash of their piece: 2.5 % for validation, 4 % held ou
 {commands}
 ```
 
-{machine} The weights are those of the best validation, stored in float16.
+{machine}
+The weights are those of the best validation, stored in float16. Each training was validated on its own recordings, so
+its bits do not compare with those of the others.
 
 {training}
 
@@ -97,21 +99,21 @@ Holm) and Headroom Piano (CC BY 4.0, Bengt Nilsson) ask for credit.
 
 def spectral_training(codec: Folder, start: str = "RUN") -> dict[str, Any]:
     """How a codec was trained; what it started from is called `start` where that is not bundled, wherever it lay."""
-    return _without_paths(codec_training(codec), start)
+    return _without_paths(codec_training(codec), start, list(bundled_folders()))
 
 
-def _without_paths(training: Mapping[str, Any], start: str) -> dict[str, Any]:
-    """A training, and those before it, without the paths of what they started from."""
+def _without_paths(training: Mapping[str, Any], start: str, kept: list[str]) -> dict[str, Any]:
+    """A training, and those before it, without the paths of what they started from; names in `kept` stay."""
     own = dict(training)
     if "started_from" in own:
-        own["started_from"] = _without_paths(own["started_from"], start)
-    return own if own.get("init") in (None, *bundled_folders()) else {**own, "init": start}
+        own["started_from"] = _without_paths(own["started_from"], start, kept)
+    return own if own.get("init") in (None, *kept) else {**own, "init": start}
 
 
 def lm_training(model: Folder) -> dict[str, Any]:
-    """How an AudioLM was trained; what it started from is called RUN where that is not bundled."""
+    """How an AudioLM was trained; what it started from is called RUN, also where it was the `piano` of its time."""
     own = {name: value for name, value in model.training.items() if name != "codec"}
-    return _without_paths(own, "RUN")
+    return _without_paths(own, "RUN", [])
 
 
 def history(training: Mapping[str, Any]) -> list[Mapping[str, Any]]:

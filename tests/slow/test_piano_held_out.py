@@ -62,7 +62,7 @@ def test_the_codec_keeps_the_sound(measured: Evaluation) -> None:
 
 
 def test_levels_are_ordered(measured: Evaluation) -> None:
-    """By chroma, which tells notes. By mel distance, new notes are no further from the original than true ones."""
+    """By chroma, which tells notes. By mel distance, the round trip is the nearest."""
     chroma = {name: own["chroma"]["value"] for name, own in measured.levels.items()}
     assert chroma["round_trip"] > chroma["first_codebook"] > chroma["generated"]
     mel = {name: own["mel"]["value"] for name, own in measured.levels.items()}
