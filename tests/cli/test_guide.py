@@ -55,7 +55,9 @@ def commands(page: str) -> list[list[str]]:
 
 
 def smaller(words: list[str]) -> list[str]:
-    """A command line with numbers that a test can wait for."""
+    """A command line with numbers that a test can wait for, also where a training says nothing of its length."""
+    if "train" in words[:2] and not {"--steps", "--num-epochs"} & set(words):
+        words = [*words, "--steps", SMALL["--steps"]]
     return [SMALL.get(before, word) for before, word in zip(["", *words], words, strict=False)]
 
 

@@ -91,8 +91,9 @@ def test_info_fits_a_terminal(audiolm: Any, monkeypatch: pytest.MonkeyPatch) -> 
     rows = dict(re.split(r"  +", line, maxsplit=1) for line in shown.stdout.splitlines()[1:])
     assert rows["codec"] == "sound (spectral), 32 kHz, 25 frames a second, 2.5 kbit/s"
     assert rows["AR decoder"].startswith("makes codebooks 1 to 9; hears all codebooks of the context")
-    assert re.fullmatch(r"on [\d.]+ h of audio, \d+ steps, [\d.]+ h of computing", rows["trained"])
-    assert "started from" not in rows and "before that" not in rows
+    assert re.fullmatch(r"on [\d.]+ h of audio, \d+ steps, [\d.]+ (min|h) of computing", rows["last trained"])
+    assert re.fullmatch(r"2 trainings, \d+ steps, [\d.]+ h of computing", rows["before that"])
+    assert "started from" not in rows
     assert {"name", "kind", "window", "held out", "licence", "folder", "sha256"} < set(rows)
     assert not re.search(r"\w\.[a-z]+_|\d\.\d{4}", re.sub(r"(?m)^folder.*", "", shown.stdout))  # fields, long numbers
     assert "--json" in shown.stderr

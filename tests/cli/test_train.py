@@ -311,7 +311,8 @@ def test_ar_codebooks_are_at_most_those_there_are(
     audiolm: Any, recordings: Path, tiny_codec: Path, tmp_path: Path
 ) -> None:
     """All of them leave the NAR decoder nothing to do."""
-    options = ["--codec", tiny_codec, "--steps", 10, "--batch-frames", 80, "--num-decoder-layers", 1]
+    shape = ["--num-decoder-layers", 1, "--decoder-dim", 32, "--nhead", 2]
+    options = ["--codec", tiny_codec, "--steps", 10, "--batch-frames", 80, *shape]
     shown = audiolm("train", recordings, "-o", tmp_path / "five", *options, "--ar-codebooks", 5)
     assert shown.exit_code == 2 and "--ar-codebooks 5: " in shown.stderr and "have 4 codebooks" in shown.stderr
 
