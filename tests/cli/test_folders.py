@@ -24,6 +24,9 @@ from audiolm_cli.evaluation import excerpts
 Piano = Callable[..., np.ndarray]
 pytestmark = pytest.mark.skipif(os.name == "nt", reason="links need a privilege there")
 
+SHAPE = ("--num-decoder-layers", 1, "--decoder-dim", 32, "--nhead", 2)
+"""A model that is trained at once."""
+
 
 @pytest.fixture(autouse=True)
 def short(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -56,8 +59,8 @@ def arguments(command: str, folder: Path, tmp_path: Path, codec: Path, model: Pa
     small = ["--device", "cpu"]
     return {
         "tokenize": ["tokenize", folder, "-o", out, "--codec", codec, *small],
-        "train": ["train", folder, "-o", out, "--codec", codec, *small, "--steps", 1, "--batch-frames", 60],
-        "dry run": ["train", folder, "-o", out, "--codec", codec, *small, "--dry-run", "--batch-frames", 60],
+        "train": ["train", folder, "-o", out, "--codec", codec, *small, *SHAPE, "--steps", 1, "--batch-frames", 60],
+        "dry run": ["train", folder, "-o", out, "--codec", codec, *small, *SHAPE, "--dry-run", "--batch-frames", 60],
         "codec train": ["codec", "train", folder, "-o", out, "--init", codec, *small, "--steps", 2, "--clips", 1],
         "evaluate": ["evaluate", folder, "-m", model, *small, "--clips", 2, "--windows", 2],
     }[command] + ([] if command == "tokenize" else ["--no-progress"])
@@ -137,7 +140,7 @@ def test_a_finished_store_says_again_what_is_missing(
     assert audiolm(*command).exit_code == 0
 
     (recordings / "gone").symlink_to("nowhere")
-    command = "train", recordings, "-o", tmp_path / "run", "--codec", tiny_codec, "--batch-frames", 60
+    command = "train", recordings, "-o", tmp_path / "run", "--codec", tiny_codec, *SHAPE, "--batch-frames", 60
     for steps in (1, 2):
         shown = audiolm(*command, "--steps", steps, "--device", "cpu", "--json")
         assert shown.exit_code == 10, shown.stderr

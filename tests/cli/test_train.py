@@ -276,6 +276,7 @@ def test_a_model_with_a_causal_context_is_one_like_any_other(
     run, source = tmp_path / "causal", recordings / "0.wav"
     options = ["--codec", tiny_codec, "--steps", 2, "--batch-frames", 80, "--context-attention", "causal"]
     options += ["--context-codebooks", "own", "--ar-codebooks", made]
+    options += ["--num-decoder-layers", 1, "--decoder-dim", 32, "--nhead", 2]
     assert audiolm("train", recordings, "-o", run, *options).exit_code == 0
     config = json.loads((run / "best" / "config.json").read_text())
     assert (config["model"]["context_attention"], config["model"]["context_codebooks"]) == ("causal", "own")

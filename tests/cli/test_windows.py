@@ -40,7 +40,12 @@ COMMANDS = {
     "stream": ["continue", "rec/0.wav", "-d", 0.3, "--stream", "-o", "o.wav", "-m", "MODEL"],
     "flac": ["infill", "rec/0.wav", "--gap", "0.5:0.8", "-o", "o.flac", "-m", "MODEL"],
     "tokenize": ["tokenize", "rec", "-o", "o", "--codec", "CODEC", "--workers", 1],
-    "train": ["train", "rec", "-o", "o", "--codec", "CODEC", "--steps", 4, "--batch-frames", 60, "--validate-every", 2],
+    "train": [
+        "train",
+        "rec",
+        *("-o", "o", "--codec", "CODEC", "--steps", 4, "--batch-frames", 60, "--validate-every", 2),
+        *("--num-decoder-layers", 1, "--decoder-dim", 32, "--nhead", 2),
+    ],
     "codec train": [
         "codec",
         "train",
