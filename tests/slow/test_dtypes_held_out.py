@@ -36,12 +36,12 @@ def predicted(model: Decoders) -> tuple[torch.Tensor, torch.Tensor]:
 
 @pytest.mark.parametrize("dtype", ["bf16", "int8"])
 def test_the_likeliest_codes_stay(dtype: str) -> None:
-    """95 % of them in every codebook, and cross-entropies within 1 %."""
+    """97 % in codebook 1, 93 % in every other, where many codes are about as likely; cross-entropies within 1 %."""
     (exact, exact_loss), (narrow, loss) = (
         predicted(load_model("piano", torch.device("cpu"), kind).model) for kind in ("fp32", dtype)
     )
     same = (narrow == exact).float().mean((0, 2))
     print(f"{dtype}: {[round(100 * share, 2) for share in same.tolist()]} % of the likeliest codes")
     print(f"{dtype}: cross-entropy times {[round(ratio, 4) for ratio in (loss / exact_loss).tolist()]}")
-    assert (same >= 0.95).all()
+    assert same[0] >= 0.97 and (same >= 0.93).all()
     assert ((loss / exact_loss - 1).abs() < 0.01).all()
