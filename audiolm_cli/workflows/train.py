@@ -167,14 +167,13 @@ def _train(request: TrainRequest) -> Trained:
     with _claim(run) if ranks.main else nullcontext():
         if ranks.main:
             _check_settings(prepared)
-            best = _read_best(run)  # before anything is trained: a damaged one would not be replaced in the end
-            goes_on = has_state(run / STATE_FOLDER)
-            if best is not None and not goes_on:
-                _check_unfinished(run, best)
         model = starting_model(prepared)
         announce(prepared, model)
         if ranks.main:
-            if not goes_on:
+            best = _read_best(run)  # before anything is trained: a damaged one would not be replaced in the end
+            if not has_state(run / STATE_FOLDER):
+                if best is not None:
+                    _check_unfinished(run, best)
                 go_through(prepared, model)
             watch = Watch(prepared, codec_if_here(prepared))
         _run_trainer(prepared, model, watch)

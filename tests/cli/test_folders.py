@@ -17,15 +17,13 @@ import numpy as np
 import pytest
 import soundfile
 from folder_trees import unprivileged
+from small_model import SMALL_MODEL
 
 from audiolm_cli.data.manifest import read_store
 from audiolm_cli.evaluation import excerpts
 
 Piano = Callable[..., np.ndarray]
 pytestmark = pytest.mark.skipif(os.name == "nt", reason="links need a privilege there")
-
-SHAPE = ("--num-decoder-layers", 1, "--decoder-dim", 32, "--nhead", 2)
-"""A model that is trained at once."""
 
 
 @pytest.fixture(autouse=True)
@@ -57,10 +55,11 @@ def arguments(command: str, folder: Path, tmp_path: Path, codec: Path, model: Pa
     """A command over the folder that takes seconds."""
     out = tmp_path / "out"
     small = ["--device", "cpu"]
+    quick = [*small, *SMALL_MODEL, "--batch-frames", 60]
     return {
         "tokenize": ["tokenize", folder, "-o", out, "--codec", codec, *small],
-        "train": ["train", folder, "-o", out, "--codec", codec, *small, *SHAPE, "--steps", 1, "--batch-frames", 60],
-        "dry run": ["train", folder, "-o", out, "--codec", codec, *small, *SHAPE, "--dry-run", "--batch-frames", 60],
+        "train": ["train", folder, "-o", out, "--codec", codec, *quick, "--steps", 1],
+        "dry run": ["train", folder, "-o", out, "--codec", codec, *quick, "--dry-run"],
         "codec train": ["codec", "train", folder, "-o", out, "--init", codec, *small, "--steps", 2, "--clips", 1],
         "evaluate": ["evaluate", folder, "-m", model, *small, "--clips", 2, "--windows", 2],
     }[command] + ([] if command == "tokenize" else ["--no-progress"])
@@ -140,7 +139,7 @@ def test_a_finished_store_says_again_what_is_missing(
     assert audiolm(*command).exit_code == 0
 
     (recordings / "gone").symlink_to("nowhere")
-    command = "train", recordings, "-o", tmp_path / "run", "--codec", tiny_codec, *SHAPE, "--batch-frames", 60
+    command = "train", recordings, "-o", tmp_path / "run", "--codec", tiny_codec, *SMALL_MODEL, "--batch-frames", 60
     for steps in (1, 2):
         shown = audiolm(*command, "--steps", steps, "--device", "cpu", "--json")
         assert shown.exit_code == 10, shown.stderr

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import soundfile
+from small_model import SMALL_MODEL
 
 from audiolm_cli.evaluation.consistency import CHANGES, DELAYS
 from audiolm_cli.library.loading import load_codec
@@ -87,7 +88,7 @@ def test_a_store_of_its_codes_trains_a_model_that_is_evaluated(audiolm: Any, set
     rate = load_codec(str(setting.codec)).sample_rate_hz
     assert [soundfile.info(path).frames for path in decoded] == [6 * rate] * 6
 
-    small = ["--num-decoder-layers", 1, "--decoder-dim", 32, "--nhead", 2, "--steps", 2, "--batch-frames", 300]
+    small = [*SMALL_MODEL, "--steps", 2, "--batch-frames", 300]
     shown = audiolm("train", tokens, "-o", run, "--preset", "tiny", *small, "--sample-every", 0)
     assert shown.exit_code == 0, shown.stderr
     codec = load_codec(str(run))

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 import soundfile
+from small_model import SMALL_MODEL
 
 from audiolm_cli.checkpoints.catalogue import resolve
 from audiolm_cli.checkpoints.folder import MODEL_TENSORS, FolderFacts, load_tensors
@@ -276,7 +277,7 @@ def test_a_model_with_a_causal_context_is_one_like_any_other(
     run, source = tmp_path / "causal", recordings / "0.wav"
     options = ["--codec", tiny_codec, "--steps", 2, "--batch-frames", 80, "--context-attention", "causal"]
     options += ["--context-codebooks", "own", "--ar-codebooks", made]
-    options += ["--num-decoder-layers", 1, "--decoder-dim", 32, "--nhead", 2]
+    options += SMALL_MODEL
     assert audiolm("train", recordings, "-o", run, *options).exit_code == 0
     config = json.loads((run / "best" / "config.json").read_text())
     assert (config["model"]["context_attention"], config["model"]["context_codebooks"]) == ("causal", "own")
@@ -312,8 +313,7 @@ def test_ar_codebooks_are_at_most_those_there_are(
     audiolm: Any, recordings: Path, tiny_codec: Path, tmp_path: Path
 ) -> None:
     """All of them leave the NAR decoder nothing to do."""
-    shape = ["--num-decoder-layers", 1, "--decoder-dim", 32, "--nhead", 2]
-    options = ["--codec", tiny_codec, "--steps", 10, "--batch-frames", 80, *shape]
+    options = ["--codec", tiny_codec, "--steps", 10, "--batch-frames", 80, *SMALL_MODEL]
     shown = audiolm("train", recordings, "-o", tmp_path / "five", *options, "--ar-codebooks", 5)
     assert shown.exit_code == 2 and "--ar-codebooks 5: " in shown.stderr and "have 4 codebooks" in shown.stderr
 
@@ -614,19 +614,12 @@ def test_a_damaged_best_model_is_told_before_hours_of_training(
     recordings: Path, tiny_codec: Path, tmp_path: Path
 ) -> None:
     """It used to be told at the end, when the better one was to replace it."""
-
-    def start(steps: int, on_event: Callable[[Event], None] = lambda event: None) -> Trained:
-        config = dataclasses.replace(STEPS, steps=steps, validate_every=2)
-        return train(
-            TrainRequest(
-                recordings, tmp_path / "run", codec=str(tiny_codec), shape=SHAPE, config=config, on_event=on_event
-            )
-        )
-
-    start(4)
+    request = TrainRequest(recordings, tmp_path / "run", codec=str(tiny_codec), shape=SHAPE, config=STEPS)
+    train(request)
     (tmp_path / "run" / "best" / "config.json").write_text("{")
     told: list[Event] = []
-    for steps in (4, 6):
+    for more in (0, 2):
+        config = dataclasses.replace(STEPS, steps=STEPS.steps + more)
         with pytest.raises(OutputError, match=r"best/config\.json is not valid JSON.*choose another folder with -o"):
-            start(steps, told.append)
+            train(dataclasses.replace(request, config=config, on_event=told.append))
     assert not any(isinstance(event, TrainStep) for event in told)

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import soundfile
+from small_model import SMALL_MODEL
 
 from audiolm_cli.checkpoints.catalogue import resolve
 from audiolm_cli.config.shapes import PRESETS, ModelConfig
@@ -89,7 +90,7 @@ def test_the_bundled_codec_serves_where_none_is_named(
     monkeypatch.setattr("audiolm_cli.training.watch.draw_curves", lambda *_, **__: None)  # takes most of the time
     monkeypatch.setenv("AUDIOLM_OFFLINE", "0")
     soundfile.write(tmp_path / "a.wav", piano(2.0, 16000), 16000)
-    options = ["--decoder-dim", 32, "--nhead", 2, "--num-decoder-layers", 1, "--steps", 1, "--batch-frames", 80]
+    options = [*SMALL_MODEL, "--steps", 1, "--batch-frames", 80]
     shown = audiolm("train", tmp_path / "a.wav", "-o", tmp_path / "run", *options, "--sample-every", 0)
     assert (shown.exit_code, asked) == (0, []), shown.stderr
     assert resolve(str(tmp_path / "run")).codec["sha256"] == resolve("sound").codec["sha256"]

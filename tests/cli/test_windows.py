@@ -16,6 +16,7 @@ import soundfile
 if not sys.platform.startswith("linux"):
     pytest.skip("emulates Windows by /proc", allow_module_level=True)
 
+from small_model import SMALL_MODEL
 from windows_rules import forbid, list_open_files
 
 from audiolm_cli.checkpoints.locks import hold, list_holders
@@ -44,7 +45,7 @@ COMMANDS = {
         "train",
         "rec",
         *("-o", "o", "--codec", "CODEC", "--steps", 4, "--batch-frames", 60, "--validate-every", 2),
-        *("--num-decoder-layers", 1, "--decoder-dim", 32, "--nhead", 2),
+        *SMALL_MODEL,
     ],
     "codec train": [
         "codec",
